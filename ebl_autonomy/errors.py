@@ -1,0 +1,48 @@
+"""Every error this package raises on purpose, in one tree.
+
+Each message holds the offending value and the remedy, because whoever reads it stands at a beamline.
+"""
+
+from __future__ import annotations
+
+
+class EblError(Exception):
+    """Base of all errors raised by ebl_autonomy."""
+
+
+class BadInputError(EblError, ValueError):
+    """The caller asked for something that cannot be done; raised before anything moves."""
+
+
+class RefusedError(EblError):
+    """The guard refused a proposal.
+
+    Parameters
+    ----------
+    rule : str
+        Which rule refused: ``"keys"``, ``"type"``, ``"domain"``, ``"limits"``, ``"forbidden"``, ``"step"``,
+        ``"points"``, ``"seconds"`` or ``"dose"``.
+    message : str
+        The value, the bound it broke, and the remedy.
+    """
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(f"refused by rule '{rule}': {message}")
+        self.rule = rule
+        self.message = message
+
+
+class BudgetSpentError(RefusedError):
+    """A budget of the envelope (points, time, dose) is used up: the run ends here."""
+
+
+class AgentError(EblError, RuntimeError):
+    """An agent failed to answer, or answered something that no plan can use."""
+
+
+class DataError(EblError):
+    """A run in Tiled cannot be read as an autonomous experiment."""
+
+
+class TiledUnreachableError(EblError, ConnectionError):
+    """No Tiled server answered at the address that was given."""
