@@ -1,0 +1,302 @@
+"""What every agent of ours has in common: bookkeeping of results and proposals, configuration, the best point.
+
+An agent is a pure function of its configuration and the ordered list of its results (and of the proposals that are
+still out): a subclass keeps no other state that its answers depend on. So a run is a checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+from gest_api.generator import Generator
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ebl_autonomy import registry
+from ebl_autonomy.errors import AgentError, BadInputError
+from ebl_autonomy.records import STD, Best, Decision
+from ebl_autonomy.space import VOCS, FloatArray, Space, make_vocs, outcome_names, vocs_dict
+
+Point = dict[str, Any]
+Prediction = dict[str, tuple[FloatArray, FloatArray]]
+"""Outcome name to (mean, standard deviation), each of shape (n,), in the outcome's unit."""
+
+
+class AgentOptions(BaseModel):
+    """Options that every agent takes; unknown ones are refused by name.
+
+    Attributes
+    ----------
+    seed : int
+        The only source of randomness.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A generator that says why it proposed what it proposed."""
+
+    def decisions(self) -> list[Decision]:
+        """One `Decision` per point of the latest ``suggest``, in its order."""
+
+
+@runtime_checkable
+class StartsHere(Protocol):
+    """A generator that wants to know where the beamline stands before it proposes anything."""
+
+    def start_from(self, point: Mapping[str, float]) -> None:
+        """Take `point` as the default value of each variable that has none."""
+
+
+class Agent(Generator):
+    """Base of the agents of this package: a gest-api ``Generator`` with a configuration and a best point.
+
+    Parameters
+    ----------
+    vocs : VOCS or mapping
+        Variables, objectives, constraints, constants, observables.
+    seed : int
+        The only source of randomness.
+    **options
+        As the class's `Options` says.
+
+    Raises
+    ------
+    BadInputError
+        If the VOCS asks for something that this agent cannot do, or an option is unknown or out of range.
+    """
+
+    name: ClassVar[str]
+    """The name under which the agent is registered (entry point ``ebl_autonomy.agents``)."""
+    Options: ClassVar[type[AgentOptions]] = AgentOptions
+
+    def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
+        try:
+            self.options = self.Options(seed=seed, **options)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise BadInputError(
+                f"{type(self).__name__}: {wrong}. Its options are {sorted(self.Options.model_fields)}."
+            ) from error
+        self.vocs = make_vocs(vocs)
+        super().__init__(self.vocs)
+        self.space = Space(self.vocs)
+        self._results: list[Point] = []
+        self._pending: list[Point] = []
+        self._decisions: list[Decision] = []
+
+    # -- gest-api ----------------------------------------------------------------------------------------------
+
+    def suggest(self, num_points: int | None = None) -> list[Point]:
+        """The next points to measure.
+
+        Parameters
+        ----------
+        num_points : int, optional
+            How many; 1 if not given.
+
+        Returns
+        -------
+        list of dict
+            Variables and constants by name; contextual variables at their latest measured value.
+
+        Raises
+        ------
+        BadInputError
+            If `num_points` is not a positive integer.
+        """
+        count = 1 if num_points is None else num_points
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise BadInputError(f"suggest({num_points!r}): the number of points must be a positive integer")
+        points: list[Point] = []
+        self._decisions = []
+        context = self._context()
+        for unit, decision in self._propose(count):
+            (values,) = self.space.points(unit)
+            points.append({**values, **context, **self.space.constants})
+            self._decisions.append(decision)
+        if len(points) != count:
+            raise AgentError(f"{type(self).__name__} made {len(points)} proposals where {count} were asked for")
+        self._pending.extend(dict(point) for point in points)
+        return points
+
+    def ingest(self, results: Sequence[Mapping[str, Any]]) -> None:
+        """Take measured points.
+
+        Parameters
+        ----------
+        results : sequence of mapping
+            Each with every variable and outcome of the VOCS; an outcome may come with ``<name>_std`` (its standard
+            deviation, in its own unit). A NaN outcome is an invalid measurement. Other keys are ignored.
+
+        Raises
+        ------
+        BadInputError
+            If a key is missing or a value is no number; then none of the results has been taken.
+        """
+        taken = [self._checked(result) for result in results]
+        for result in taken:
+            self._results.append(result)
+            self._forget_pending(result)
+        if taken:
+            self._learn()
+
+    def finalize(self) -> None:
+        """Nothing to close: agents hold no threads, files or connections."""
+
+    # -- ours --------------------------------------------------------------------------------------------------
+
+    @property
+    def results(self) -> tuple[Point, ...]:
+        """Everything that was ingested, in order."""
+        return tuple(dict(result) for result in self._results)
+
+    def decisions(self) -> list[Decision]:
+        """Why the points of the latest ``suggest`` were chosen, in its order."""
+        return list(self._decisions)
+
+    def start_from(self, point: Mapping[str, float]) -> None:
+        """Take where the beamline stands as the default value of each variable that has none.
+
+        Has no effect once the agent has results or proposals, so that a run can be continued. A position outside
+        the domain is left out: the agent may not ask for it.
+        """
+        if self._results or self._pending:
+            return
+        for name in self.space.names:
+            variable = self.vocs.variables[name]
+            i = self.space.names.index(name)
+            if variable.default_value is None and name in point:
+                value = float(point[name])
+                if self.space.low[i] <= value <= self.space.high[i]:
+                    variable.default_value = value
+
+    def best(self) -> Best:
+        """The best feasible measured point; if none is feasible, the best of the valid ones.
+
+        Raises
+        ------
+        AgentError
+            If no valid point has been ingested yet.
+        """
+        valid = [r for r in self._results if not math.isnan(self.space.score(r))]
+        if not valid:
+            raise AgentError(
+                f"no valid measurement of {self.space.objectives[0]!r} among {len(self._results)} results: "
+                "there is no best point yet"
+            )
+        feasible = [r for r in valid if self.space.feasible(r)]
+        candidates = feasible or valid
+        chosen = candidates[self._best_index(candidates)]
+        point = {name: chosen[name] for name in self.space.names}
+        prediction = self.predict([chosen])
+        return Best(
+            point=point,
+            outcome={name: float(chosen[name]) for name in outcome_names(self.vocs)},
+            mean={name: float(mean[0]) for name, (mean, _) in prediction.items()},
+            std={name: float(std[0]) for name, (_, std) in prediction.items()},
+            feasible=bool(feasible),
+        )
+
+    def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
+        """What the agent's model expects at `points`; empty for an agent without a model."""
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        """The agent as JSON: ``{"agent": name, "vocs": {...}, "options": {...}}``."""
+        return {"agent": self.name, "vocs": vocs_dict(self.vocs), "options": self.options.model_dump(mode="json")}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The agent that ``config()`` described, without its results."""
+        agent = make_agent(config)
+        if not isinstance(agent, cls):
+            raise BadInputError(f"the configuration describes a {config.get('agent')!r}, not a {cls.__name__}")
+        return agent
+
+    # -- for subclasses ----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
+        """`count` points of the unit cube, shape (d,), each with its decision."""
+
+    def _learn(self) -> None:
+        """Called after results were added; most agents need nothing here."""
+
+    def _best_index(self, candidates: Sequence[Point]) -> int:
+        """Which of the (all valid, all equally feasible) results is the best."""
+        return int(np.argmax([self.space.score(result) for result in candidates]))
+
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        if len(vocs.objectives) != 1:
+            raise BadInputError(
+                f"{type(self).__name__} takes one objective, the VOCS has {list(vocs.objectives)}: "
+                "keep one and make the others constraints"
+            )
+
+    def _rng(self) -> np.random.Generator:
+        """Random numbers that depend only on the seed, the number of results and the proposals that are out."""
+        return np.random.default_rng([self.options.seed, len(self._results), len(self._pending)])
+
+    @property
+    def _made(self) -> int:
+        """How many proposals have been made or answered so far."""
+        return len(self._results) + len(self._pending)
+
+    def _context(self) -> dict[str, float]:
+        for result in reversed(self._results):
+            values = {name: float(result[name]) for name in self.space.context}
+            if all(math.isfinite(v) for v in values.values()):
+                return values
+        return {name: float(self.vocs.variables[name].default_value or 0.0) for name in self.space.context}
+
+    def _checked(self, result: Mapping[str, Any]) -> Point:
+        needed = [*self.space.names, *self.space.context, *outcome_names(self.vocs)]
+        missing = [name for name in needed if name not in result]
+        if missing:
+            raise BadInputError(f"the result {dict(result)} lacks {missing}: give every variable and outcome")
+        known = {
+            **{name: name for name in needed},
+            **{n + STD: n for n in outcome_names(self.vocs) if n + STD in result},
+        }
+        taken: Point = {}
+        for key in known:
+            try:
+                taken[key] = float(result[key])
+            except (TypeError, ValueError) as error:
+                raise BadInputError(f"the result's {key!r} is {result[key]!r}: it must be a number") from error
+        for name in self.space.names:
+            if not math.isfinite(taken[name]):
+                raise BadInputError(f"the result's variable {name!r} is {taken[name]}: it must be finite")
+        return taken
+
+    def _forget_pending(self, result: Point) -> None:
+        for i, point in enumerate(self._pending):
+            if all(point[name] == result[name] for name in self.space.names):
+                del self._pending[i]
+                return
+
+
+def make_agent(config: Mapping[str, Any]) -> Generator:
+    """An agent from ``{"agent": name, "vocs": {...}, "options": {...}}``.
+
+    Raises
+    ------
+    BadInputError
+        If a key is missing or unknown, or no such agent is registered.
+    """
+    unknown = set(config) - {"agent", "vocs", "options"}
+    if unknown or "agent" not in config or "vocs" not in config:
+        raise BadInputError(
+            f"an agent's configuration has the keys 'agent', 'vocs' and 'options', not {sorted(config)}; "
+            f"agents: {registry.names(registry.AGENTS)}"
+        )
+    make = registry.load(registry.AGENTS, str(config["agent"]))
+    return make(make_vocs(config["vocs"]), **dict(config.get("options") or {}))

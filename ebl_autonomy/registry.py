@@ -1,0 +1,42 @@
+"""Finding agents and derivations by name, ours and those that other packages bring.
+
+A third party adds one by an entry point in its own ``pyproject.toml``::
+
+    [project.entry-points."ebl_autonomy.agents"]
+    my_agent = "my_package:MyAgent"
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from ebl_autonomy.errors import BadInputError
+
+AGENTS: Final = "ebl_autonomy.agents"
+DERIVATIONS: Final = "ebl_autonomy.derivations"
+
+
+def names(group: str) -> list[str]:
+    """All names that are registered in an entry-point group, sorted."""
+    return sorted({entry.name for entry in entry_points(group=group)})
+
+
+def load(group: str, name: str) -> Any:
+    """The object registered under `name`.
+
+    Raises
+    ------
+    BadInputError
+        If no package registers that name: lists those that are, or if importing it fails.
+    """
+    found = [entry for entry in entry_points(group=group) if entry.name == name]
+    if not found:
+        raise BadInputError(
+            f"nothing called {name!r} is registered under {group!r}; there are {names(group)}. "
+            "Install the package that brings it, or correct the name."
+        )
+    try:
+        return found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise BadInputError(f"{name!r} of {group!r} ({found[0].value}) cannot be imported: {error}") from error

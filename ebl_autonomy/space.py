@@ -1,0 +1,297 @@
+"""The space that an agent searches: a VOCS turned into arrays, and the time that moving through it takes.
+
+Agents think in the unit cube, motors in their own units; this module is the only place that converts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from gest_api.vocs import (
+    VOCS,
+    BoundsConstraint,
+    ContextualVariable,
+    ContinuousVariable,
+    DiscreteVariable,
+    ExploreObjective,
+    GreaterThanConstraint,
+    LessThanConstraint,
+    MaximizeObjective,
+)
+from pydantic import ValidationError
+
+from ebl_autonomy.errors import BadInputError
+
+FloatArray = npt.NDArray[np.float64]
+
+__all__ = [
+    "VOCS",
+    "AxisTravel",
+    "FloatArray",
+    "Limit",
+    "Space",
+    "Travel",
+    "make_vocs",
+    "outcome_names",
+    "vocs_dict",
+]
+
+
+def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
+    """A private copy of `vocs`, or the VOCS that a JSON mapping describes.
+
+    gest-api's own constructor takes keys out of the mappings it is given; the caller's are left alone here.
+
+    Raises
+    ------
+    BadInputError
+        If the mapping is no VOCS: names the field and why.
+    """
+    if isinstance(vocs, VOCS):
+        return cast(VOCS, vocs.model_copy(deep=True))
+    try:
+        return VOCS(**{key: deepcopy(value) for key, value in dict(vocs).items()})
+    except (ValidationError, ValueError, TypeError) as error:
+        raise BadInputError(
+            f"not a VOCS: {error}. Give variables as {{name: [low, high]}}, objectives as {{name: 'MINIMIZE'}} "
+            "or 'MAXIMIZE', constraints as {name: ['LESS_THAN', value]}."
+        ) from error
+
+
+def vocs_dict(vocs: VOCS) -> dict[str, Any]:
+    """The VOCS as JSON, such that ``make_vocs(vocs_dict(v))`` equals ``v``."""
+    dump = vocs.model_dump()
+    for spec in dump["variables"].values():
+        if "values" in spec:  # a set is no JSON
+            spec["values"] = sorted(spec["values"])
+    return {key: value for key, value in dump.items() if value}
+
+
+def outcome_names(vocs: VOCS) -> list[str]:
+    """Names of all measured quantities: objectives, then constraints, then observables."""
+    return list(vocs.output_names)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One outcome constraint as an interval ``low <= value <= high``."""
+
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+class Space:
+    """The variables, outcomes and rules of a VOCS as arrays.
+
+    Parameters
+    ----------
+    vocs : VOCS
+
+    Attributes
+    ----------
+    names : list of str, length d
+        The variables that an agent chooses (continuous and discrete), in the VOCS's order.
+    context : list of str
+        The contextual variables: measured, never moved.
+    low, high : FloatArray, shape (d,)
+        Bounds in the variables' own units; for a discrete variable the smallest and largest value.
+    objectives : list of str
+    signs : FloatArray, shape (m,)
+        +1 for an objective to maximise, -1 for one to minimise.
+    limits : dict of str to Limit
+        The outcome constraints.
+
+    Raises
+    ------
+    BadInputError
+        If there is no variable, a bound is not finite, a discrete value is no number, or an objective is to be
+        explored (which no agent here does).
+    """
+
+    def __init__(self, vocs: VOCS) -> None:
+        self.vocs = vocs
+        self.context = [n for n, v in vocs.variables.items() if isinstance(v, ContextualVariable)]
+        self.names = [n for n in vocs.variables if n not in self.context]
+        if not self.names:
+            raise BadInputError("the VOCS has no variable to choose: give at least one as {name: [low, high]}")
+        self.choices: dict[str, FloatArray] = {}
+        low, high = [], []
+        for name in self.names:
+            bounds = self._bounds(name)
+            low.append(bounds[0])
+            high.append(bounds[1])
+        self.low: FloatArray = np.array(low, dtype=float)
+        self.high: FloatArray = np.array(high, dtype=float)
+        self.objectives = list(vocs.objectives)
+        for name, objective in vocs.objectives.items():
+            if isinstance(objective, ExploreObjective):
+                raise BadInputError(f"objective {name!r} is EXPLORE: use MINIMIZE or MAXIMIZE")
+        self.signs: FloatArray = np.array(
+            [1.0 if isinstance(o, MaximizeObjective) else -1.0 for o in vocs.objectives.values()]
+        )
+        self.limits = {name: _limit(name, constraint) for name, constraint in vocs.constraints.items()}
+        self.constants = {name: constant.value for name, constant in vocs.constants.items()}
+
+    @property
+    def dim(self) -> int:
+        """Number of variables that an agent chooses."""
+        return len(self.names)
+
+    def unit(self, points: Iterable[Mapping[str, Any]]) -> FloatArray:
+        """Points to the unit cube, shape (n, d)."""
+        rows = [[float(point[name]) for name in self.names] for point in points]
+        values = np.array(rows, dtype=float).reshape(len(rows), self.dim)
+        unit: FloatArray = (values - self.low) / (self.high - self.low)
+        return unit
+
+    def points(self, unit: FloatArray) -> list[dict[str, float]]:
+        """Rows of the unit cube, shape (n, d), to points: clipped into the domain, discrete values snapped."""
+        values = self.low + np.clip(np.atleast_2d(unit), 0.0, 1.0) * (self.high - self.low)
+        # The sum above may round to one unit in the last place outside the bounds.
+        values = np.clip(values, self.low, self.high)
+        for name, allowed in self.choices.items():
+            i = self.names.index(name)
+            values[:, i] = allowed[np.argmin(np.abs(values[:, i, None] - allowed[None, :]), axis=1)]
+        return [dict(zip(self.names, map(float, row), strict=True)) for row in values]
+
+    def start(self) -> dict[str, float] | None:
+        """The point of the variables' default values, or None if any variable has none."""
+        defaults = {name: self.vocs.variables[name].default_value for name in self.names}
+        if any(value is None for value in defaults.values()):
+            return None
+        return {name: float(value) for name, value in defaults.items()}
+
+    def feasible(self, outcome: Mapping[str, float]) -> bool:
+        """Whether every outcome constraint holds; a NaN outcome holds none."""
+        return all(limit.holds(float(outcome.get(name, math.nan))) for name, limit in self.limits.items())
+
+    def score(self, outcome: Mapping[str, float]) -> float:
+        """The (first) objective such that more is better; NaN where it was not measured."""
+        name = self.objectives[0]
+        return float(self.signs[0] * float(outcome.get(name, math.nan)))
+
+    def _bounds(self, name: str) -> tuple[float, float]:
+        variable = self.vocs.variables[name]
+        if isinstance(variable, DiscreteVariable):
+            try:
+                values = np.array(sorted(float(v) for v in variable.values))
+            except (TypeError, ValueError) as error:
+                raise BadInputError(
+                    f"discrete variable {name!r} has a value that is no number ({error}): motors take numbers"
+                ) from error
+            if len(values) < 2:
+                raise BadInputError(f"discrete variable {name!r} has one value only: make it a constant")
+            self.choices[name] = values
+            return float(values[0]), float(values[-1])
+        assert isinstance(variable, ContinuousVariable)
+        low, high = (float(v) for v in variable.domain)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise BadInputError(f"variable {name!r} has the domain [{low}, {high}]: both bounds must be finite")
+        return low, high
+
+
+@dataclass(frozen=True)
+class AxisTravel:
+    """How one motor moves: the trapezoidal profile that a motor record makes, plus settling.
+
+    Attributes
+    ----------
+    velocity : float
+        In motor units per second; must be positive.
+    acceleration_s : float
+        Seconds to reach the velocity.
+    settle_s : float
+        Seconds of rest after a move.
+    backlash : float
+        Extra distance, in motor units, of a move in negative direction (overshoot and return).
+    """
+
+    velocity: float
+    acceleration_s: float = 0.0
+    settle_s: float = 0.0
+    backlash: float = 0.0
+
+    def seconds(self, distance: float) -> float:
+        """Seconds for a move by the signed `distance` (motor units)."""
+        if distance == 0.0:
+            return 0.0
+        path = abs(distance) + (2 * abs(self.backlash) if distance * (self.backlash or 1.0) < 0 else 0.0)
+        if path >= self.velocity * self.acceleration_s:  # reaches full speed
+            moving = path / self.velocity + self.acceleration_s
+        else:
+            moving = 2.0 * math.sqrt(path * self.acceleration_s / self.velocity)
+        return moving + self.settle_s
+
+
+class Travel:
+    """Seconds that a set of motors takes from point to point; they move at the same time.
+
+    Parameters
+    ----------
+    axes : mapping of str to AxisTravel
+        Motors that are not in it are taken to move in no time.
+    """
+
+    def __init__(self, axes: Mapping[str, AxisTravel]) -> None:
+        self.axes = dict(axes)
+
+    def seconds(self, start: Mapping[str, float], stop: Mapping[str, float]) -> float:
+        """Seconds until the slowest motor has arrived."""
+        times = [axis.seconds(float(stop[name]) - float(start[name])) for name, axis in self.axes.items()]
+        return max(times, default=0.0)
+
+    def order(self, start: Mapping[str, float], points: Sequence[Mapping[str, float]]) -> list[int]:
+        """Order in which to visit `points` from `start`: nearest in seconds first, then improved by 2-opt.
+
+        Returns
+        -------
+        list of int
+            A permutation of ``range(len(points))``.
+        """
+        left = list(range(len(points)))
+        route: list[int] = []
+        here = start
+        while left:
+            nearest = min(left, key=lambda i: self.seconds(here, points[i]))
+            left.remove(nearest)
+            route.append(nearest)
+            here = points[nearest]
+        return self._improved(start, points, route)
+
+    def _improved(
+        self, start: Mapping[str, float], points: Sequence[Mapping[str, float]], route: list[int]
+    ) -> list[int]:
+        def length(candidate: list[int]) -> float:
+            stops = [start, *(points[i] for i in candidate)]
+            return sum(self.seconds(a, b) for a, b in pairwise(stops))
+
+        best, shortest = route, length(route)
+        better = len(route) < 50  # 2-opt costs n^2 lengths a pass: beyond a batch it is not worth the wait
+        while better:
+            better = False
+            for i in range(len(best) - 1):
+                for j in range(i + 2, len(best) + 1):
+                    candidate = best[:i] + best[i:j][::-1] + best[j:]
+                    if (candidate_length := length(candidate)) < shortest - 1e-12:
+                        best, shortest, better = candidate, candidate_length, True
+        return best
+
+
+def _limit(name: str, constraint: object) -> Limit:
+    if isinstance(constraint, LessThanConstraint):
+        return Limit(-math.inf, float(constraint.value))
+    if isinstance(constraint, GreaterThanConstraint):
+        return Limit(float(constraint.value), math.inf)
+    if isinstance(constraint, BoundsConstraint):
+        return Limit(float(constraint.range[0]), float(constraint.range[1]))
+    raise BadInputError(f"constraint {name!r} is a {type(constraint).__name__}: use LESS_THAN, GREATER_THAN or BOUNDS")
