@@ -40,6 +40,14 @@ class AgentError(EblError, RuntimeError):
     """An agent failed to answer, or answered something that no plan can use."""
 
 
+class SpentError(AgentError):
+    """The agent has nothing more to propose: a grid is measured, a design is complete. The run ends well."""
+
+
+class MeasurementError(EblError, RuntimeError):
+    """Too many points in a row could not be measured: something is wrong with the beamline, not with a point."""
+
+
 class DataError(EblError):
     """A run in Tiled cannot be read as an autonomous experiment."""
 

@@ -181,8 +181,25 @@ class Gate:
             and the remedy.
         """
         target = self._numbers(proposal)
+        self.check_target(target, here)
+        return target
+
+    def check_target(self, target: Mapping[str, float], here: Mapping[str, float], domain: bool = True) -> None:
+        """The same rules for a point that the plan itself goes to, such as back to the start.
+
+        Parameters
+        ----------
+        target, here : mapping of str to float
+        domain : bool
+            Whether the VOCS's domain binds; where the motors came from may lie outside it.
+
+        Raises
+        ------
+        RefusedError
+        """
         for name, value in target.items():
-            self._check_domain_of(name, value)
+            if domain:
+                self._check_domain_of(name, value)
             low, high = self.limits[name]
             if not low <= value <= high:
                 raise RefusedError("limits", f"{name} = {value!r} is outside its limits [{low}, {high}]")
@@ -193,7 +210,6 @@ class Gate:
                 )
         for region in self.envelope.forbidden:
             self._check_region(region, target, here)
-        return target
 
     def check_budget(self, seconds: float) -> None:
         """Whether another point may be measured.
@@ -270,7 +286,7 @@ class Gate:
         ):
             raise RefusedError(
                 "forbidden",
-                f"the way to { {n: target[n] for n in region.box} } may cross the forbidden region {region.box}{because}",
+                f"the way to { {n: target[n] for n in region.box} } may cross the region {region.box}{because}",
             )
 
 

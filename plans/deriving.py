@@ -1,0 +1,57 @@
+"""Outcomes that no detector gives: functions of one row's readings, passed as callables or by name."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ebl_autonomy import registry
+from ebl_autonomy.errors import BadInputError
+
+__all__ = ["Derivation", "derived_values", "resolve_derivations"]
+
+Derivation = Callable[[Mapping[str, Any]], float]
+"""From one row's readings (key to value) to one number; NaN says that the row gives none."""
+
+
+def resolve_derivations(derive: Mapping[str, Derivation | str] | Sequence[str] | None) -> dict[str, Derivation]:
+    """Event key to function.
+
+    Parameters
+    ----------
+    derive : mapping of str to callable or str, or sequence of str, or None
+        A string is a name registered under the entry point ``ebl_autonomy.derivations``; in a sequence it is the
+        event key too.
+
+    Raises
+    ------
+    BadInputError
+        If a name is not registered, or something is neither a name nor callable.
+    """
+    if derive is None:
+        return {}
+    if isinstance(derive, str):
+        derive = [derive]
+    wanted = dict(derive) if isinstance(derive, Mapping) else {name: name for name in derive}
+    functions: dict[str, Derivation] = {}
+    for key, source in wanted.items():
+        function = registry.load(registry.DERIVATIONS, source) if isinstance(source, str) else source
+        if not callable(function):
+            raise BadInputError(f"derivation {key!r} is {function!r}: give a function of the readings, or its name")
+        functions[key] = function
+    return functions
+
+
+def derived_values(functions: Mapping[str, Derivation], readings: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """The derived values of one row, and why any of them failed (empty if none did).
+
+    A derivation that raises makes its value NaN: the measured row is kept, and is invalid.
+    """
+    values: dict[str, float] = {}
+    failed = ""
+    for key, function in functions.items():
+        try:
+            values[key] = float(function({**readings, **values}))
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the row must not be lost
+            values[key] = math.nan
+            failed = failed or f"derivation {key} failed: {type(error).__name__}: {error}"
+    return values, failed

@@ -1,0 +1,153 @@
+"""Asking devices what a plan must know before it moves them: positions, limits, units, speeds, keys.
+
+Everything goes through messages or awaitables, because ophyd's devices answer at once and ophyd-async's do not.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any, TypeVar
+
+from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Readable
+from bluesky.utils import Msg, MsgGenerator, maybe_await
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.space import AxisTravel
+
+__all__ = ["ask", "check_devices", "check_value", "describe", "read_limits", "read_position", "read_travel"]
+
+T = TypeVar("T")
+
+
+def ask(question: Callable[[], T | Awaitable[T]]) -> MsgGenerator[T]:
+    """The answer to a call that may or may not have to be awaited, on the RunEngine's loop.
+
+    Raises
+    ------
+    Exception
+        Whatever the call raised.
+    """
+    first = question()
+    if not isinstance(first, Awaitable):
+        return first
+    asked: list[Awaitable[T]] = [first]
+    answer: list[T] = []
+    failure: list[Exception] = []
+
+    async def put() -> None:
+        try:
+            answer.append(await maybe_await(asked.pop() if asked else question()))
+        except Exception as error:  # noqa: BLE001 - carried over to the plan and raised there
+            failure.append(error)
+
+    while not answer and not failure:  # a pause cuts the wait short
+        yield Msg("wait_for", None, [put])
+    if failure:
+        raise failure[0]
+    return answer[0]
+
+
+def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
+    """Refuse what cannot be moved or read.
+
+    Raises
+    ------
+    BadInputError
+        Names the object, what it is and what is needed.
+    """
+    if not motors:
+        raise BadInputError("no motors were given: give the devices that the agent may move")
+    for motor in motors:
+        if not isinstance(motor, Movable) or not isinstance(motor, Readable):
+            raise BadInputError(
+                f"{getattr(motor, 'name', motor)!r} ({type(motor).__name__}) was given as a motor but cannot be moved: "
+                "pass it as a detector, or pass its motor"
+            )
+    for detector in detectors:
+        if not isinstance(detector, Readable):
+            raise BadInputError(f"{detector!r} ({type(detector).__name__}) was given as a detector but cannot be read")
+    names = [device.name for device in (*motors, *detectors)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInputError(f"the device names {twice} appear twice among motors and detectors: each needs its own")
+
+
+def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
+    """The data keys that the devices will give: key to its description (dtype, shape, units)."""
+    keys: dict[str, Any] = {}
+    for device in devices:
+        keys.update((yield from ask(device.describe)))
+    return keys
+
+
+def read_position(motor: NamedMovable[float]) -> MsgGenerator[float]:
+    """Where the motor stands, in its own unit.
+
+    Raises
+    ------
+    BadInputError
+        If it does not say, or says something that is no number.
+    """
+    if isinstance(motor, Locatable):
+        location = yield from ask(motor.locate)
+        value = location["readback"]
+    else:
+        reading = yield from ask(motor.read)  # type: ignore[attr-defined]  # check_devices saw that it is Readable
+        if motor.name not in reading:
+            raise BadInputError(f"motor {motor.name!r} gives no reading called {motor.name!r}, only {sorted(reading)}")
+        value = reading[motor.name]["value"]
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise BadInputError(f"motor {motor.name!r} reads {value!r}: it must stand at a finite number")
+    return float(value)
+
+
+def read_limits(motor: NamedMovable[float]) -> MsgGenerator[tuple[float, float] | None]:
+    """The motor's own soft limits, or None if it has none (EPICS writes that as low == high)."""
+    pair = getattr(motor, "limits", None)
+    if isinstance(pair, (tuple, list)) and len(pair) == 2:
+        low, high = (yield from _number(pair[0])), (yield from _number(pair[1]))
+    else:
+        low = yield from _number(getattr(motor, "low_limit_travel", None))
+        high = yield from _number(getattr(motor, "high_limit_travel", None))
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)) or low >= high:
+        return None
+    return low, high
+
+
+def read_travel(motor: NamedMovable[float]) -> MsgGenerator[AxisTravel | None]:
+    """How the motor moves, from its own velocity, acceleration, settling and backlash; None if it does not say."""
+    velocity = yield from _number(getattr(motor, "velocity", None))
+    if velocity is None or not velocity > 0:
+        return None
+    ramp = yield from _number(getattr(motor, "acceleration_time", getattr(motor, "acceleration", None)))
+    settle = yield from _number(getattr(motor, "settle_time", None))
+    backlash = yield from _number(getattr(motor, "backlash", None))
+    return AxisTravel(velocity, max(ramp or 0.0, 0.0), max(settle or 0.0, 0.0), backlash or 0.0)
+
+
+def check_value(motor: NamedMovable[float], value: float) -> MsgGenerator[None]:
+    """Let the motor itself refuse a position before anything moves (ophyd raises LimitError).
+
+    Raises
+    ------
+    Exception
+        Whatever the motor raises.
+    """
+    if isinstance(motor, Checkable):
+        yield from ask(lambda: motor.check_value(value))
+
+
+def units(descriptions: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """The units of those of `names` that have one."""
+    return {name: str(descriptions[name]["units"]) for name in names if descriptions.get(name, {}).get("units")}
+
+
+def _number(source: Any) -> MsgGenerator[float | None]:
+    """A number, a signal that reads as one, or None."""
+    if isinstance(source, (int, float)):
+        return float(source)
+    if isinstance(source, Readable):
+        reading = yield from ask(source.read)
+        value = reading[source.name]["value"] if source.name in reading else None
+        if isinstance(value, Real):
+            return float(value)
+    return None
