@@ -1,0 +1,104 @@
+"""Where to look next, as a function of what was measured: around the start first, then in a box that breathes.
+
+A trust region as in TuRBO (Eriksson et al. 2019, NeurIPS): it grows while it succeeds and shrinks while it fails, its
+sides in proportion to the length scales; when it has shrunk to nothing the search starts again wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ebl_autonomy.space import FloatArray
+
+__all__ = ["TrustRegion", "improvements", "probe"]
+
+
+@dataclass(frozen=True)
+class TrustRegion:
+    """The size of the box, folded over the scores of the results.
+
+    Attributes
+    ----------
+    side : float
+        Of the box, as a share of the domain.
+    """
+
+    side: float = 0.4
+    successes: int = 0
+    failures: int = 0
+
+    smallest = 0.01
+    largest = 1.0
+
+    def after(self, improved: bool, dim: int) -> TrustRegion:
+        """The region once one more result is known."""
+        successes, failures = (self.successes + 1, 0) if improved else (0, self.failures + 1)
+        side = self.side
+        if successes >= 3:
+            side, successes = min(2.0 * side, self.largest), 0
+        elif failures >= max(4, dim):
+            side, failures = side / 2.0, 0
+        if side < self.smallest:
+            return TrustRegion(side=self.largest)
+        return TrustRegion(side, successes, failures)
+
+    def box(self, centre: FloatArray, length_scales: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The box around `centre`, shape (d,), within the unit cube.
+
+        Sides are in proportion to the length scales, with the geometric mean `side`; none is more than 4 times
+        longer or shorter than it, because early length scales are guesses.
+        """
+        weights = length_scales / np.exp(np.mean(np.log(length_scales)))
+        half = 0.5 * self.side * np.clip(weights, 0.25, 4.0)
+        return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def probe(made: int, before: FloatArray, best: FloatArray, latest: FloatArray, step: float) -> FloatArray | None:
+    """The next point of looking around: two probes along each motor, from the best point so far.
+
+    The second probe of a motor goes on in the direction of the first if that was better, else the other way.
+
+    Parameters
+    ----------
+    made : int
+        Proposals made so far, the start included.
+    before : FloatArray, shape (d,)
+        The best point before the latest proposal.
+    best : FloatArray, shape (d,)
+        The best point now.
+    latest : FloatArray, shape (d,)
+        The latest proposal.
+    step : float
+        Share of the domain.
+
+    Returns
+    -------
+    FloatArray or None
+        Shape (d,); None when every motor has been probed.
+    """
+    axis, second = divmod(made - 1, 2)
+    if axis >= len(best):
+        return None
+    if not second:
+        direction = 1.0 if best[axis] <= 0.5 else -1.0  # towards the middle there is always room
+    else:
+        direction = 1.0 if latest[axis] >= before[axis] else -1.0
+        if not np.array_equal(best, latest):
+            direction = -direction
+    point = best.copy()
+    point[axis] = np.clip(best[axis] + direction * step, 0.0, 1.0)
+    return point
+
+
+def improvements(scores: Sequence[float]) -> list[bool]:
+    """For each score, whether it bettered all before it; NaN never does."""
+    best, flags = -np.inf, []
+    for score in scores:
+        better = bool(score > best + 1e-9 * max(abs(best), 1e-12)) if np.isfinite(best) else bool(score > best)
+        flags.append(better)
+        if better:
+            best = score
+    return flags

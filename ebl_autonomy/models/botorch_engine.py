@@ -1,0 +1,219 @@
+"""The engine over botorch: exact Gaussian processes, one per outcome, and noisy log expected improvement.
+
+Models: Matérn-5/2 with ARD and the dimension-scaled log-normal prior (Hvarfner et al. 2024, ICML, "Vanilla Bayesian
+optimization performs great in high dimensions"). Acquisition: qLogNoisyExpectedImprovement (Ament et al. 2023,
+NeurIPS, "Unexpected improvements to expected improvement") with outcome constraints. Invalid measurements never enter
+an outcome's model: they teach a model of validity, whose probability weighs the acquisition like a constraint.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.objective import GenericMCObjective
+from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.warnings import BotorchWarning
+from botorch.fit import fit_gpytorch_mll
+from botorch.models.gp_regression import SingleTaskGP
+from botorch.models.model_list_gp_regression import ModelListGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from botorch.optim.optimize import optimize_acqf
+from botorch.sampling.normal import SobolQMCNormalSampler
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from linear_operator.utils.warnings import NumericalWarning
+
+from ebl_autonomy.models.engine import Box, Goal, Observations
+from ebl_autonomy.models.transforms import OutcomeTransform
+from ebl_autonomy.space import FloatArray
+
+__all__ = ["BotorchEngine"]
+
+# More than one thread turns milliseconds into hundreds of them on a busy two-core machine.
+torch.set_num_threads(1)
+
+VALIDITY_NOISE = 1e-2
+"""Variance of the labels of the validity model: a valid point once may be invalid the next time."""
+
+
+class BotorchEngine:
+    """Gaussian processes by botorch, one per outcome; see `ebl_autonomy.models.Engine`.
+
+    Parameters
+    ----------
+    dim : int
+        Inputs d.
+    outcomes : int
+        Outcomes m.
+    samples, restarts, raw_samples : int
+        Monte-Carlo samples of the acquisition, starts of its ascent and points that the starts are chosen from.
+    """
+
+    version = "botorch/SingleTaskGP-matern52+qLogNEI"
+
+    def __init__(
+        self, dim: int, outcomes: int, *, samples: int = 64, restarts: int = 4, raw_samples: int = 128
+    ) -> None:
+        self.dim = dim
+        self.outcomes = outcomes
+        self._samples, self._restarts, self._raw_samples = samples, restarts, raw_samples
+        self._hyper: dict[int, dict[str, torch.Tensor]] = {}
+        self._models: list[SingleTaskGP] = []
+        self._transforms: list[OutcomeTransform] = []
+        self._data: Observations | None = None
+
+    def learn(self, data: Observations) -> None:
+        """Infer hyper-parameters by maximum a posteriori, warm-started; see `Engine.learn`."""
+        for column in range(self.outcomes + 1):
+            model, _ = self._model(data, column)
+            if model is None:
+                continue
+            mll = ExactMarginalLogLikelihood(model.likelihood, model)
+            with _quiet():
+                try:
+                    fit_gpytorch_mll(mll, optimizer_kwargs={"options": {"maxiter": 75}}, max_attempts=1)
+                except ModelFittingError:
+                    continue  # keep the hyper-parameters of the previous fit
+            self._hyper[column] = _hyper_parameters(model)
+
+    def condition(self, data: Observations) -> None:
+        """See `Engine.condition`."""
+        self._data = data
+        self._models, self._transforms = [], []
+        for column in range(self.outcomes + 1):
+            model, transform = self._model(data, column)
+            if model is None and column == self.outcomes:
+                break  # everything is valid: no model of validity is needed
+            if model is None:
+                raise ValueError(f"outcome {column} has no valid value: there is nothing to condition on")
+            model.eval()
+            self._models.append(model)
+            self._transforms.append(transform)
+
+    def predict(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Engine.predict`."""
+        means, stds = [], []
+        with torch.no_grad(), _quiet():
+            for column in range(self.outcomes):
+                posterior = self._models[column].posterior(torch.as_tensor(X, dtype=torch.double))
+                mean, std = self._transforms[column].backward(
+                    posterior.mean[:, 0].numpy(), posterior.variance[:, 0].clamp_min(0.0).sqrt().numpy()
+                )
+                means.append(mean)
+                stds.append(std)
+        return np.stack(means, axis=1), np.stack(stds, axis=1)
+
+    def length_scales(self, column: int) -> FloatArray:
+        """See `Engine.length_scales`."""
+        (scales,) = (p for n, p in self._models[column].named_parameters() if n.endswith("raw_lengthscale"))
+        constraint = self._models[column].covar_module.raw_lengthscale_constraint
+        return np.array(constraint.transform(scales.detach()).numpy().reshape(-1))
+
+    def propose(
+        self, goal: Goal, box: Box, count: int, pending: FloatArray, seed: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """See `Engine.propose`."""
+        assert self._data is not None
+        torch.manual_seed(seed)  # optimize_acqf draws its restarts from the global generator
+        known = ~np.isnan(self._data.Y).any(axis=1)
+        acquisition = qLogNoisyExpectedImprovement(
+            model=ModelListGP(*self._models),
+            X_baseline=torch.as_tensor(self._data.X[known], dtype=torch.double),
+            sampler=SobolQMCNormalSampler(sample_shape=torch.Size([self._samples]), seed=seed),
+            objective=_objective(goal),
+            constraints=self._constraints(goal) or None,
+            X_pending=torch.as_tensor(pending, dtype=torch.double) if len(pending) else None,
+            prune_baseline=True,
+        )
+        with _quiet():
+            X, value = optimize_acqf(
+                acquisition,
+                bounds=torch.as_tensor(np.stack([box.low, box.high]), dtype=torch.double),
+                q=count,
+                num_restarts=self._restarts,
+                raw_samples=self._raw_samples,
+                fixed_features=box.fixed or None,
+                options={"maxiter": 60, "seed": seed},
+                sequential=count > 1,
+            )
+        values = np.broadcast_to(value.detach().numpy().reshape(-1), (count,)).copy()
+        return X.detach().numpy().reshape(count, self.dim), values
+
+    def _constraints(self, goal: Goal) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+        """botorch's form: a function of the modelled outcomes that is negative where the constraint holds."""
+        constraints: list[Callable[[torch.Tensor], torch.Tensor]] = []
+        for column, low, high in goal.limits:
+            transform = self._transforms[column]
+            for bound, side in ((low, -1.0), (high, 1.0)):
+                z = float(transform.forward(np.array([bound]))[0])
+                if math.isfinite(z):
+                    constraints.append(_bound(column, side, z))
+        if len(self._models) > self.outcomes:
+            constraints.append(_bound(self.outcomes, -1.0, float(self._transforms[-1].forward(np.array([0.5]))[0])))
+        return constraints
+
+    def _model(self, data: Observations, column: int) -> tuple[SingleTaskGP | None, OutcomeTransform]:
+        """The model of one outcome, or (column m) of validity; None if there is nothing to model."""
+        if column == self.outcomes:
+            y = (~np.isnan(data.Y).any(axis=1)).astype(float)
+            variance = np.full(len(y), np.nan)
+            used = np.full(len(y), not y.all())
+        else:
+            y, variance = data.Y[:, column], data.Yvar[:, column]
+            used = ~np.isnan(y)
+        transform = OutcomeTransform.of(y[used])
+        if not used.any():
+            return None, transform
+        X = torch.as_tensor(data.X[used], dtype=torch.double)
+        Y = torch.as_tensor(transform.forward(y[used]), dtype=torch.double)[:, None]
+        Yvar = transform.variance(y[used], variance[used])
+        if column == self.outcomes:
+            Yvar = np.full(len(Yvar), VALIDITY_NOISE / transform.scale**2)
+        given = (
+            torch.as_tensor(np.maximum(Yvar, 1e-8), dtype=torch.double)[:, None] if np.isfinite(Yvar).all() else None
+        )
+        with _quiet():
+            model = SingleTaskGP(
+                X,
+                Y,
+                train_Yvar=given,
+                outcome_transform=None,
+                covar_module=get_covar_module_with_dim_scaled_prior(ard_num_dims=self.dim, use_rbf_kernel=False),
+            )
+        known = self._hyper.get(column)
+        if known is not None:
+            parameters = dict(model.named_parameters())
+            for name, value in known.items():
+                if name in parameters:
+                    parameters[name].data.copy_(value)
+        return model, transform
+
+
+def _objective(goal: Goal) -> GenericMCObjective:
+    def signed(Y: torch.Tensor, X: torch.Tensor | None = None) -> torch.Tensor:
+        return goal.sign * Y[..., goal.objective]
+
+    return GenericMCObjective(signed)
+
+
+def _bound(column: int, side: float, z: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda Y: side * (Y[..., column] - z)
+
+
+def _hyper_parameters(model: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without botorch's advice about data scaling and line searches: a fit that fails raises."""
+    with warnings.catch_warnings():
+        for category in (BotorchWarning, NumericalWarning, RuntimeWarning):
+            warnings.simplefilter("ignore", category)
+        yield
