@@ -111,9 +111,8 @@ class BotorchEngine:
 
     def length_scales(self, column: int) -> FloatArray:
         """See `Engine.length_scales`."""
-        (scales,) = (p for n, p in self._models[column].named_parameters() if n.endswith("raw_lengthscale"))
-        constraint = self._models[column].covar_module.raw_lengthscale_constraint
-        return np.array(constraint.transform(scales.detach()).numpy().reshape(-1))
+        kernel: Any = self._models[column].covar_module
+        return np.array(kernel.lengthscale.detach().numpy().reshape(-1))
 
     def propose(
         self, goal: Goal, box: Box, count: int, pending: FloatArray, seed: int
