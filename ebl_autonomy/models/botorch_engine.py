@@ -112,7 +112,8 @@ class BotorchEngine:
     def length_scales(self, column: int) -> FloatArray:
         """See `Engine.length_scales`."""
         kernel: Any = self._models[column].covar_module
-        return np.array(kernel.lengthscale.detach().numpy().reshape(-1))
+        scales: torch.Tensor = kernel.lengthscale
+        return np.array(scales.detach().numpy().reshape(-1))
 
     def propose(
         self, goal: Goal, box: Box, count: int, pending: FloatArray, seed: int
@@ -141,6 +142,7 @@ class BotorchEngine:
                 options={"maxiter": 60, "seed": seed},
                 sequential=count > 1,
             )
+        assert value is not None
         values = np.broadcast_to(value.detach().numpy().reshape(-1), (count,)).copy()
         return X.detach().numpy().reshape(count, self.dim), values
 

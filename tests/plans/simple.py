@@ -1,0 +1,121 @@
+"""Small devices and readers that the tests of plans share."""
+
+import math
+import time
+from collections import defaultdict
+from typing import Any
+
+from bluesky import RunEngine
+from ophyd.sim import NullStatus, SynAxis
+from ophyd.status import Status
+
+from ebl_autonomy import VOCS
+from ebl_autonomy.agents import SobolAgent
+
+BOUNDS = {"mx": (-2.0, 2.0), "my": (-2.0, 2.0)}
+ENVELOPE = {"limits": BOUNDS}
+
+
+def vocs(**more: Any) -> VOCS:
+    return VOCS(variables={k: list(v) for k, v in BOUNDS.items()}, objectives={"bowl": "MINIMIZE"}, **more)
+
+
+def sobol(seed: int = 0) -> SobolAgent:
+    return SobolAgent(vocs(), seed=seed)
+
+
+def truth(x: float, y: float) -> float:
+    return (x - 0.5) ** 2 + (y + 0.25) ** 2
+
+
+class SlowAxis(SynAxis):
+    """A motor that takes some wall time, so that a pause can fall into a move."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(name=name)
+        self.seconds = seconds
+
+    def set(self, value: float, **kwargs: Any) -> Status:
+        import threading
+
+        status = Status(self)
+        done = threading.Event()
+        self._abort = done
+
+        def move() -> None:
+            if not done.wait(self.seconds):
+                self.sim_state["setpoint"] = self.sim_state["readback"] = value
+            status.set_finished()
+
+        threading.Thread(target=move, daemon=True).start()
+        return status
+
+    def stop(self, *, success: bool = False) -> None:
+        getattr(self, "_abort", None) and self._abort.set()
+
+
+class Bowl:
+    """A detector that reads the two motors when it is triggered; `fail` makes it misbehave."""
+
+    name = "bowl"
+    parent = None
+
+    def __init__(self, mx: SynAxis, my: SynAxis, seconds: float = 0.0) -> None:
+        self.mx, self.my, self.seconds = mx, my, seconds
+        self.value = math.nan
+        self.triggers = 0
+        self.fail: Any = None
+
+    def trigger(self) -> Any:
+        self.triggers += 1
+        if self.fail is not None and (outcome := self.fail(self.triggers)) is not None:
+            if isinstance(outcome, Exception):
+                raise outcome
+            self.value = outcome
+            return NullStatus()
+        if self.seconds:
+            time.sleep(0)
+            status = Status(self)
+            import threading
+
+            def expose() -> None:
+                self.value = truth(self.mx.position, self.my.position)
+                status.set_finished()
+
+            timer = threading.Timer(self.seconds, expose)
+            timer.daemon = True
+            timer.start()
+            return status
+        self.value = truth(self.mx.position, self.my.position)
+        return NullStatus()
+
+    def read(self) -> dict[str, Any]:
+        return {"bowl": {"value": self.value, "timestamp": time.time()}}
+
+    def describe(self) -> dict[str, Any]:
+        return {"bowl": {"source": "test", "dtype": "number", "shape": []}}
+
+
+class Documents:
+    """Every document of a run, and its events by stream."""
+
+    def __init__(self, RE: RunEngine) -> None:
+        self.all: list[tuple[str, dict[str, Any]]] = []
+        self._streams: dict[str, str] = {}
+        self.events: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        RE.subscribe(self)
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        self.all.append((name, doc))
+        if name == "descriptor":
+            self._streams[doc["uid"]] = doc["name"]
+        if name == "event":
+            self.events[self._streams[doc["descriptor"]]].append(doc["data"])
+
+    @property
+    def start(self) -> dict[str, Any]:
+        return next(doc for name, doc in self.all if name == "start")
+
+    @property
+    def stop(self) -> dict[str, Any]:
+        return next(doc for name, doc in reversed(self.all) if name == "stop")

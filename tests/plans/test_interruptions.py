@@ -1,0 +1,172 @@
+"""Pauses, suspenders and failures: each proposal ends as one row with the right values, or with a reason."""
+
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+from bluesky import RunEngine
+from bluesky.suspenders import SuspendBoolLow
+from bluesky.utils import RunEngineInterrupted
+from ophyd import Signal
+from simple import ENVELOPE, Documents, sobol, truth
+
+from ebl_autonomy.plans import optimize
+
+
+def check_rows(docs: Documents, count: int) -> None:
+    """One row per decided proposal, each holding the values that belong to its point."""
+    rows = docs.events["primary"]
+    ids = [row["proposal_id"] for row in rows]
+    assert len(ids) == len(set(ids)) == count
+    points = {d["proposal_id"]: d for d in docs.events["decisions"]}
+    for row in rows:
+        point = points[row["proposal_id"]]
+        assert (row["mx"], row["my"]) == (point["mx"], point["my"])
+        assert row["bowl"] == truth(point["mx"], point["my"])
+    numbers = [doc["seq_num"] for name, doc in docs.all if name == "event" and "proposal_id" in doc["data"]]
+    assert numbers  # the documents themselves were seen
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_twenty_random_pauses_leave_one_right_row_per_proposal(
+    RE: RunEngine, docs: Documents, slow_bench: Any, seed: int
+) -> None:
+    bowl, motors = slow_bench
+    agent = sobol(seed)
+    rng = random.Random(seed)
+    told = {"pauses": 0}
+
+    def pause_later() -> threading.Timer:
+        timer = threading.Timer(rng.uniform(0.005, 0.06), request)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def request() -> None:
+        if told["pauses"] < 20 and RE.state == "running":
+            told["pauses"] += 1
+            RE.request_pause(defer=rng.random() < 0.3)
+
+    timer = pause_later()
+    try:
+        RE(optimize([bowl], motors, agent, max_points=40, envelope=ENVELOPE))
+    except RunEngineInterrupted:
+        while RE.state == "paused":
+            timer.cancel()
+            timer = pause_later()
+            try:
+                RE.resume()
+            except RunEngineInterrupted:
+                continue
+    timer.cancel()
+    assert told["pauses"] >= 15  # the pauses did fall into the run
+    check_rows(docs, 40)
+    assert docs.stop["exit_status"] == "success"
+    rows = {row["proposal_id"]: row["bowl"] for row in docs.events["primary"]}
+    points = {d["proposal_id"]: d for d in docs.events["decisions"]}
+    known = {(r["mx"], r["my"]): r["bowl"] for r in agent.results}
+    assert {(points[i]["mx"], points[i]["my"]): value for i, value in rows.items()} == known  # the agent knows the data
+
+
+def test_a_suspender_that_trips_in_mid_run_loses_and_repeats_nothing(
+    RE: RunEngine, docs: Documents, slow_bench: Any
+) -> None:
+    bowl, motors = slow_bench
+    beam = Signal(name="beam", value=1)
+    RE.install_suspender(SuspendBoolLow(beam, sleep=0))
+
+    def trip() -> None:
+        for _ in range(4):
+            time.sleep(0.12)
+            beam.put(0)
+            time.sleep(0.05)
+            beam.put(1)
+
+    tripper = threading.Thread(target=trip, daemon=True)
+    tripper.start()
+    RE(optimize([bowl], motors, sobol(), max_points=30, envelope=ENVELOPE))
+    tripper.join(timeout=5)
+    check_rows(docs, 30)
+
+
+@pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])
+def test_ending_a_paused_run_records_the_open_proposal(
+    RE: RunEngine, docs: Documents, slow_bench: Any, how: str, status: str
+) -> None:
+    bowl, motors = slow_bench
+    timer = threading.Timer(0.3, lambda: RE.request_pause())
+    timer.daemon = True
+    timer.start()
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([bowl], motors, sobol(), max_points=1000, envelope=ENVELOPE))
+    getattr(RE, how)()
+    assert docs.stop["exit_status"] == status
+    decided = {d["proposal_id"] for d in docs.events["decisions"]}
+    rows = {r["proposal_id"] for r in docs.events["primary"]}
+    gone = {r["proposal_id"]: r for r in docs.events["abandoned"]}
+    assert decided == rows | set(gone)
+    assert not rows & set(gone)
+    assert all("the run ended" in r["reason"] for r in gone.values())
+
+
+def test_a_detector_that_fails_once_is_retried(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    bowl.fail = lambda n: RuntimeError("readout") if n == 3 else None
+    result = RE(optimize([bowl], motors, sobol(), max_points=6, envelope=ENVELOPE)).plan_result
+    check_rows(docs, 6)
+    assert result.abandoned == 0
+    assert [row["attempt"] for row in docs.events["primary"]] == [1, 1, 2, 1, 1, 1]
+
+
+def test_a_detector_that_keeps_failing_abandons_the_point_with_the_reason(
+    RE: RunEngine, docs: Documents, bench: Any
+) -> None:
+    bowl, motors = bench
+    bowl.fail = lambda n: RuntimeError("readout") if n in (3, 4) else None
+    result = RE(optimize([bowl], motors, sobol(), max_points=6, envelope=ENVELOPE)).plan_result
+    assert (result.accepted, result.abandoned) == (6, 1)
+    (gone,) = docs.events["abandoned"]
+    assert gone["status"] == "abandoned"
+    assert gone["attempts"] == 2
+    assert "readout" in gone["reason"]
+
+
+def test_a_dead_beamline_ends_the_run_as_failed(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    bowl.fail = lambda n: RuntimeError("dead")
+    with pytest.raises(Exception, match="5 proposals in a row could not be measured"):
+        RE(optimize([bowl], motors, sobol(), max_points=60, envelope=ENVELOPE))
+    assert docs.stop["exit_status"] == "fail"
+    assert len(docs.events["abandoned"]) == 5
+
+
+def test_a_motor_that_never_arrives_is_stopped_and_the_point_abandoned(
+    RE: RunEngine, docs: Documents, slow_bench: Any
+) -> None:
+    bowl, motors = slow_bench
+    motors[0].seconds = 60.0
+    stopped = []
+    stop = motors[0].stop
+    motors[0].stop = lambda **kw: (stopped.append(kw), stop(**kw))
+    with pytest.raises(Exception, match="2 proposals in a row"):
+        RE(
+            optimize(
+                [bowl], motors, sobol(), max_points=3, envelope=ENVELOPE, move_timeout_s=0.1, retries=0, max_failures=2
+            )
+        )
+    assert stopped
+    assert all("LatePositionError" in row["reason"] for row in docs.events["abandoned"])
+    assert docs.events["primary"] == []
+
+
+def test_nan_is_an_accepted_but_invalid_row(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    bowl.fail = lambda n: float("nan") if n == 2 else None
+    agent = sobol()
+    result = RE(optimize([bowl], motors, agent, max_points=4, envelope=ENVELOPE)).plan_result
+    assert result.accepted == 4
+    assert [row["valid"] for row in docs.events["primary"]] == [True, False, True, True]
+    assert docs.events["primary"][1]["invalid_reason"] == "bowl is nan"
+    assert [r["bowl"] != r["bowl"] for r in agent.results] == [False, True, False, False]
