@@ -1,0 +1,45 @@
+"""What is moved and read: a simulated beamline, and the same beamline over EPICS."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ebl_autonomy.sim_devices.beamline import SimBeamline, TruthView
+    from ebl_autonomy.sim_devices.camera import SimCamera
+    from ebl_autonomy.sim_devices.clock import Clock
+    from ebl_autonomy.sim_devices.epics import AsyncEpicsBeamline, EpicsBeamline
+    from ebl_autonomy.sim_devices.imperfections import Drift, Fault
+    from ebl_autonomy.sim_devices.motor import SimMotor
+
+# Loaded when asked for: the EPICS devices bring a channel access library, which few sessions want.
+_HOME = {
+    "AsyncEpicsBeamline": "epics",
+    "Clock": "clock",
+    "Drift": "imperfections",
+    "EpicsBeamline": "epics",
+    "Fault": "imperfections",
+    "SimBeamline": "beamline",
+    "SimCamera": "camera",
+    "SimMotor": "motor",
+    "TruthView": "beamline",
+}
+
+__all__ = [
+    "AsyncEpicsBeamline",
+    "Clock",
+    "Drift",
+    "EpicsBeamline",
+    "Fault",
+    "SimBeamline",
+    "SimCamera",
+    "SimMotor",
+    "TruthView",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"ebl_autonomy.sim_devices.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'ebl_autonomy.sim_devices' has no attribute {name!r}")

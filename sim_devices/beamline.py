@@ -1,0 +1,319 @@
+"""A microfocus beamline that is hard to align for the right reasons: source, monochromator, slits, two bent mirrors, camera.
+
+Where the optimum lies is drawn from the seed and hidden; `SimBeamline.truth` tells it to tests and reports.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.sim_devices.camera import FloatArray, SimCamera
+from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.sim_devices.imperfections import Drift, Fault, Wander
+from ebl_autonomy.sim_devices.motor import SimMotor
+from ebl_autonomy.sim_devices.optics import KBH, KBV, MirrorShape, flux_share, mirror_image, profile, top_up
+
+__all__ = ["SimBeamline", "Tier", "TruthView"]
+
+Tier = Literal["A", "B", "C"]
+
+CURVATURE_PER_UM: Final = 5e-4
+"""Relative curvature per µm of mean bender travel."""
+COMA_PER_UM: Final = 1.5e-3
+"""Relative third-order error per µm of difference between the benders."""
+PHOTONS: Final = 3.9e9
+"""Counts per second of the camera from the whole beam in front of the slits and mirrors."""
+ENERGY_EV: Final = 7100.0
+DARWIN_URAD: Final = 39.0
+MONO_TO_SLITS_M: Final = 10.0
+BEAM_AT_SLITS_UM: Final = 130.0
+JITTER_UM: Final = 0.15
+
+_MIRROR_MOTORS: Final = {
+    "pitch": dict(limits=(-120.0, 120.0), egu="urad", velocity=20.0, backlash=0.2, resolution=0.01),
+    "height": dict(limits=(-100.0, 100.0), egu="um", velocity=25.0, backlash=0.2, resolution=0.01),
+    "bend_up": dict(limits=(-100.0, 100.0), egu="um", velocity=10.0, backlash=0.1, resolution=0.01),
+    "bend_down": dict(limits=(-100.0, 100.0), egu="um", velocity=10.0, backlash=0.1, resolution=0.01),
+}
+_OTHER_MOTORS: Final = {
+    "mono_pitch": dict(limits=(-100.0, 100.0), egu="urad", velocity=10.0, backlash=0.1, resolution=0.01),
+    "mono_energy": dict(limits=(5000.0, 9000.0), egu="eV", velocity=5.0, position=ENERGY_EV),
+    "slits_h_gap": dict(limits=(10.0, 200.0), egu="um", velocity=50.0, position=60.0),
+    "slits_v_gap": dict(limits=(10.0, 200.0), egu="um", velocity=50.0, position=100.0),
+    "slits_h_center": dict(limits=(-200.0, 200.0), egu="um", velocity=50.0),
+    "slits_v_center": dict(limits=(-200.0, 200.0), egu="um", velocity=50.0),
+    "camera_z": dict(limits=(-10.0, 10.0), egu="mm", velocity=1.0),
+}
+_MIRROR_TIERS: Final = {
+    "A": ("pitch", "height"),
+    "B": ("pitch", "height", "bend_up", "bend_down"),
+    "C": ("pitch", "height", "bend_up", "bend_down"),
+}
+_TIER_C_MORE: Final = ("mono_pitch", "slits_h_center", "slits_v_center", "camera_z")
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """One focusing mirror: pitch in µrad, height and the two benders in µm."""
+
+    pitch: SimMotor
+    height: SimMotor
+    bend_up: SimMotor
+    bend_down: SimMotor
+
+
+@dataclass(frozen=True)
+class Mono:
+    """The monochromator: energy in eV, pitch of the second crystal in µrad."""
+
+    energy: SimMotor
+    pitch: SimMotor
+
+
+@dataclass(frozen=True)
+class Slits:
+    """The secondary source: gaps and centres in µm."""
+
+    h_gap: SimMotor
+    v_gap: SimMotor
+    h_center: SimMotor
+    v_center: SimMotor
+
+
+class SoftSignal:
+    """A value that can be read, and set if it may be: shutter, ring current, I0."""
+
+    parent = None
+
+    def __init__(self, name: str, read: Any, units: str = "", dtype: str = "number") -> None:
+        self.name = name
+        self._get = read
+        self._units, self._dtype = units, dtype
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        return {self.name: {"value": self._get(), "timestamp": time.time()}}
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        key = {"source": f"sim:{self.name}", "dtype": self._dtype, "shape": []}
+        return {self.name: {**key, **({"units": self._units} if self._units else {})}}
+
+
+class Shutter(SoftSignal):
+    """A photon shutter: 1 open, 0 closed."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.is_open = True
+        self._clock = clock
+        super().__init__(name, lambda: int(self.is_open), dtype="integer")
+
+    def set(self, value: Any) -> Any:
+        from ebl_autonomy.sim_devices.motor import DoneStatus
+
+        if value not in (0, 1, "open", "close", "Open", "Close", True, False):
+            raise ValueError(f"{self.name} was set to {value!r}: use 'open' (1) or 'close' (0)")
+        self.is_open = value in (1, "open", "Open")
+        self._clock.arrive(0.5)
+        return DoneStatus()
+
+
+class SimBeamline:
+    """The simulated beamline.
+
+    Parameters
+    ----------
+    seed : int
+        Draws the hidden misalignment, the noise, the drift.
+    tier : {"A", "B", "C"}
+        How many motors are misaligned: A the pitches and heights of the two mirrors (4), B the benders too (8), C also
+        the monochromator's pitch, the slits' centres and the camera's distance (12). The others stand at their best.
+    speed : float
+        Simulated seconds per wall second; infinite by default: nothing waits.
+    drift : Drift, optional
+    faults : sequence of Fault
+    top_up : bool
+        Whether the ring current has its sawtooth.
+
+    Attributes
+    ----------
+    kbv, kbh : Mirror
+    mono, slits, shutter, ring, i0, camera_z, camera, clock
+    truth : TruthView
+        The hidden truth, never part of a reading.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        tier: Tier = "B",
+        speed: float = math.inf,
+        drift: Drift | None = None,
+        faults: Sequence[Fault] = (),
+        top_up: bool = True,
+    ) -> None:
+        if tier not in get_args(Tier):
+            raise BadInputError(f"tier={tier!r}: there are {list(get_args(Tier))}")
+        self.seed, self.tier = seed, tier
+        self.clock = Clock(speed)
+        self._faults = tuple(faults)
+        self._wander = Wander(drift or Drift(), seed)
+        self._top_up = top_up
+        motors = {f"{m}_{n}": spec for m in ("kbv", "kbh") for n, spec in _MIRROR_MOTORS.items()} | _OTHER_MOTORS
+        rng = np.random.default_rng([seed, 3])
+        self._motors = {name: SimMotor(name, self.clock, **spec) for name, spec in motors.items()}  # type: ignore[arg-type]
+        self._best = {name: float(motor.position) for name, motor in self._motors.items()}
+        everything = {name: rng.uniform(-1.0, 1.0) for name in self._motors}  # the same for all tiers of a seed
+        for motor in self.motors():
+            low, high = motor.limits
+            reach = 0.4 if motor.name.endswith(("pitch", "height")) else 0.5
+            self._best[motor.name] += reach * 0.5 * (high - low) * everything[motor.name]
+        get = self._motors.__getitem__
+        self.kbv = Mirror(get("kbv_pitch"), get("kbv_height"), get("kbv_bend_up"), get("kbv_bend_down"))
+        self.kbh = Mirror(get("kbh_pitch"), get("kbh_height"), get("kbh_bend_up"), get("kbh_bend_down"))
+        self.mono = Mono(get("mono_energy"), get("mono_pitch"))
+        self.slits = Slits(*(get(f"slits_{n}") for n in ("h_gap", "v_gap", "h_center", "v_center")))
+        self.camera_z = get("camera_z")
+        self.shutter = Shutter("shutter", self.clock)
+        self.ring = SoftSignal("ring_current", lambda: 100.0 * self._current(), "mA")
+        noise = np.random.default_rng([seed, 5])
+        self.i0 = SoftSignal("i0", lambda: self._i0() * (1.0 + 1e-3 * noise.standard_normal()), "counts")
+        self.camera = SimCamera("camera", self, self.clock, seed, self._before_exposure)
+        self.truth = TruthView(self)
+
+    @property
+    def baseline(self) -> list[Any]:
+        """What is worth recording at the start and the end of a run."""
+        return [self.camera.frame, self.ring, self.i0, self.mono.energy, self.slits.h_gap, self.slits.v_gap, self.clock]
+
+    def motors(self, tier: Tier | None = None) -> list[SimMotor]:
+        """The motors of a tier, mirrors first; of the beamline's own tier unless told otherwise."""
+        wanted = tier or self.tier
+        names = [f"{m}_{n}" for m in ("kbv", "kbh") for n in _MIRROR_TIERS[wanted]]
+        return [self._motors[name] for name in (*names, *(_TIER_C_MORE if wanted == "C" else ()))]
+
+    def profiles(self, seconds: float) -> tuple[FloatArray, FloatArray, float]:
+        """See `ebl_autonomy.sim_devices.camera.Light`."""
+        actual = {name: motor.actual for name, motor in self._motors.items()}
+        x, y, share = self._beam(actual, seconds)
+        rate = PHOTONS * share * (self._current() if self._top_up else 1.0) * float(self.shutter.is_open)
+        return x, y, rate
+
+    def _beam(self, positions: Mapping[str, float], seconds: float) -> tuple[FloatArray, FloatArray, float]:
+        u = {name: value - self._best[name] for name, value in positions.items()}
+        drift_x, drift_y = self._wander.at(seconds)
+        edges = self.camera.edges
+        wavelength = 12398.42e-10 / positions["mono_energy"]
+        x = self._axis(KBH, "kbh", u, positions["slits_h_gap"], wavelength, edges, drift_x)
+        y = self._axis(KBV, "kbv", u, positions["slits_v_gap"], wavelength, edges, drift_y)
+        # The second crystal turns the beam by twice its pitch, vertically, and detunes from the first.
+        walk = 2.0 * u["mono_pitch"] * MONO_TO_SLITS_M
+        share = math.exp(-0.5 * (u["mono_pitch"] / DARWIN_URAD) ** 2)
+        share *= flux_share(u["slits_h_center"], positions["slits_h_gap"], BEAM_AT_SLITS_UM)
+        share *= flux_share(u["slits_v_center"] - walk, positions["slits_v_gap"], BEAM_AT_SLITS_UM)
+        return x, y, share
+
+    @staticmethod
+    def _axis(
+        shape: MirrorShape,
+        name: str,
+        u: Mapping[str, float],
+        gap_um: float,
+        wavelength: float,
+        edges: FloatArray,
+        drift_um: float,
+    ) -> FloatArray:
+        up, down = u[f"{name}_bend_up"], u[f"{name}_bend_down"]
+        spot = mirror_image(
+            shape,
+            pitch=u[f"{name}_pitch"] * 1e-6,
+            height=u[f"{name}_height"] * 1e-6,
+            curvature=CURVATURE_PER_UM * 0.5 * (up + down),
+            coma=COMA_PER_UM * (up - down),
+            defocus=u["camera_z"] * 1e-3,
+        )
+        sigma = math.hypot(shape.source_image(gap_um * 1e-6), shape.diffraction(wavelength), JITTER_UM * 1e-6)
+        return profile(spot, edges, sigma, shift=drift_um * 1e-6)
+
+    def _current(self) -> float:
+        return top_up(self.clock.now())
+
+    def _i0(self) -> float:
+        share = flux_share(0.0, self.slits.h_gap.actual, BEAM_AT_SLITS_UM)
+        return 1e6 * share * self._current() * float(self.shutter.is_open)
+
+    def _before_exposure(self, number: int) -> str:
+        kind = ""
+        for fault in self._faults:
+            if fault.kind == "stuck motor":
+                # A motor that sticks in the next move: faults are counted by exposures, moves come before them.
+                self._motors[fault.device].stuck = fault.holds(number + 1)
+            elif fault.holds(number):
+                kind = fault.kind
+        return kind
+
+
+class TruthView:
+    """What the beamline hides: for tests and reports, never for an agent.
+
+    Parameters
+    ----------
+    beamline : SimBeamline
+    """
+
+    def __init__(self, beamline: SimBeamline) -> None:
+        self._beamline = beamline
+        self._found: dict[str, float] | None = None
+
+    def outcome(self, point: Mapping[str, float] | None = None) -> dict[str, float]:
+        """The camera's scalars without noise, drift and backlash, at a point (motor name to position).
+
+        Motors that are not named count where they stand.
+        """
+        from ebl_autonomy.sim_devices.camera import beam_statistics
+
+        b = self._beamline
+        positions = {name: float(motor.position) for name, motor in b._motors.items()}
+        if unknown := sorted(set(point or {}) - set(positions)):
+            raise BadInputError(f"{unknown} are no motors of the beamline: there are {sorted(positions)}")
+        positions.update({name: float(value) for name, value in (point or {}).items()})
+        wander, b._wander = b._wander, Wander(Drift(), 0)
+        try:
+            x, y, share = b._beam(positions, 0.0)
+        finally:
+            b._wander = wander
+        image = PHOTONS * share * b.camera.exposure * np.outer(y, x) + b.camera.dark
+        scalars = beam_statistics(image, b.camera.dark, b.camera.pixel_um, math.inf)
+        return {f"camera_{key}": value for key, value in scalars.items() if key != "state"}
+
+    def best_point(self) -> dict[str, float]:
+        """The position of every motor of the tier that gives the smallest spot area."""
+        if self._found is None:
+            motors = self._beamline.motors()
+            hidden = {m.name: self._beamline._best[m.name] for m in motors}
+            span = np.array([m.limits[1] - m.limits[0] for m in motors])
+
+            def area(u: FloatArray) -> float:
+                value = self.outcome({m.name: hidden[m.name] + d for m, d in zip(motors, u * span, strict=True)})
+                return float(value["camera_spot_area"]) if value["camera_valid"] else 1e9
+
+            # The hidden offsets are where every aberration vanishes; aberrations may still balance the blur a little.
+            found = minimize(area, np.zeros(len(motors)), method="Nelder-Mead", options={"maxfev": 400, "xatol": 1e-4})
+            u = found.x if found.fun < area(np.zeros(len(motors))) else np.zeros(len(motors))
+            self._found = {m.name: hidden[m.name] + float(d) for m, d in zip(motors, u * span, strict=True)}
+        return dict(self._found)
+
+    def best_fwhm(self) -> tuple[float, float]:
+        """The widths (x, y) of the smallest spot, µm."""
+        best = self.outcome(self.best_point())
+        return float(best["camera_fwhm_x"]), float(best["camera_fwhm_y"])
+
+    def best_area(self) -> float:
+        """The smallest spot area, µm²."""
+        return float(self.outcome(self.best_point())["camera_spot_area"])

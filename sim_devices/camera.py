@@ -1,0 +1,321 @@
+"""A two-dimensional camera at the sample: noisy frames, and the beam's size and place read off them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from ophyd.status import Status
+
+from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.sim_devices.motor import DoneStatus
+
+__all__ = ["CameraFrame", "Light", "SimCamera", "beam_statistics"]
+
+FloatArray = npt.NDArray[np.float64]
+Frame = npt.NDArray[np.uint16]
+
+SCALARS = {
+    "total": "counts",
+    "peak": "counts",
+    "centroid_x": "um",
+    "centroid_y": "um",
+    "fwhm_x": "um",
+    "fwhm_y": "um",
+    "spot_area": "um^2",
+    "saturated_fraction": "",
+    "valid": "",
+}
+
+
+class Light(Protocol):
+    """What the camera needs to know of the beamline."""
+
+    def profiles(self, seconds: float) -> tuple[FloatArray, FloatArray, float]:
+        """Shares per pixel in x and y, each of shape (pixels,), and the counts per second of the whole beam."""
+
+
+def beam_statistics(
+    image: npt.NDArray[Any], dark: float, pixel_um: float, full_scale: float, hot: npt.NDArray[np.bool_] | None = None
+) -> dict[str, Any]:
+    """Size and place of a beam in an image.
+
+    The width is where the projection on an axis crosses half of its maximum, interpolated between pixels: unlike a
+    second moment it is not pulled by the noise of a mostly dark frame.
+
+    Parameters
+    ----------
+    image : array, shape (rows, columns)
+        Counts; rows are y, columns are x.
+    dark : float
+        Mean counts of a pixel without beam.
+    pixel_um : float
+        Size of a pixel at the sample, µm.
+    full_scale : float
+        Counts at which a pixel saturates.
+    hot : array of bool, optional
+        Pixels to leave out.
+
+    Returns
+    -------
+    dict
+        ``total`` and ``peak`` (counts above dark), ``centroid_x/y`` and ``fwhm_x/y`` (µm, from the centre of the image),
+        ``spot_area`` (µm², the area of the ellipse of the two widths), ``saturated_fraction``, ``valid`` (1 or 0) and
+        ``state`` (``"ok"``, ``"no beam"``, ``"off sensor"``, ``"saturated"``). What cannot be told is NaN.
+    """
+    mask = hot if hot is not None else np.zeros(image.shape, dtype=bool)
+    columns, rows = np.zeros(image.shape[1]), np.zeros(image.shape[0])
+    peak, saturated = _project(image, mask, dark, full_scale, columns, rows)
+    total = float(columns.sum())
+    # A projection sums one pixel per row: its noise without beam is known, and a beam must stand out of it.
+    noise = math.sqrt(max(dark, 1.0) * image.shape[0])
+    found = max(columns.max(), rows.max()) > 6.0 * noise
+    result: dict[str, Any] = {
+        "total": total,
+        "peak": float(peak),
+        **dict.fromkeys(("centroid_x", "centroid_y", "fwhm_x", "fwhm_y", "spot_area"), math.nan),
+        "saturated_fraction": saturated / image.size,
+        "valid": 0,
+        "state": "no beam",
+    }
+    if not found:
+        return result
+    (x, wide), (y, high) = _width(columns), _width(rows)
+    result["centroid_x"], result["centroid_y"] = x * pixel_um, y * pixel_um
+    if math.isnan(wide) or math.isnan(high):
+        result["state"] = "off sensor"
+        return result
+    if saturated:
+        result["state"] = "saturated"
+        return result
+    fwhm_x, fwhm_y = wide * pixel_um, high * pixel_um
+    result.update(fwhm_x=fwhm_x, fwhm_y=fwhm_y, spot_area=math.pi / 4.0 * fwhm_x * fwhm_y, valid=1, state="ok")
+    return result
+
+
+class SimCamera:
+    """A triggerable camera (bluesky Readable, Triggerable, Stageable) on a simulated clock.
+
+    Parameters
+    ----------
+    name : str
+    light : Light
+    clock : Clock
+    seed : int
+    before_exposure : callable
+        Called with the number of the exposure; returns the fault that affects it, or an empty string.
+    exposure : float
+        Seconds.
+    """
+
+    parent = None
+    pixels = 256
+    pixel_um = 0.65
+    dark = 100.0
+    """Mean counts of a pixel without beam."""
+    read_noise = 3.0
+    full_scale = 65535
+    readout_s = 0.05
+
+    def __init__(
+        self,
+        name: str,
+        light: Light,
+        clock: Clock,
+        seed: int,
+        before_exposure: Callable[[int], str] = lambda n: "",
+        exposure: float = 0.1,
+    ) -> None:
+        self.name = name
+        self.exposure = exposure
+        self.record_image = False
+        """Whether the frame goes into the events too."""
+        self.exposures = 0
+        self._light = light
+        self._clock = clock
+        self._before = before_exposure
+        self._rng = np.random.default_rng([seed, 11])
+        self._hot = np.zeros((self.pixels, self.pixels), dtype=bool)
+        self._hot[tuple(self._rng.integers(0, self.pixels, (2, 6)))] = True
+        self._frame: Frame = np.zeros((self.pixels, self.pixels), dtype=np.uint16)
+        self._scalars: dict[str, Any] = {}
+        self._stamp = time.time()
+        self.frame = CameraFrame(self)
+
+    @property
+    def edges(self) -> FloatArray:
+        """Pixel edges at the sample, m, centred on the axis."""
+        return (np.arange(self.pixels + 1) - self.pixels / 2.0) * self.pixel_um * 1e-6
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        return {"fields": [f"{self.name}_spot_area", f"{self.name}_total"]}
+
+    def trigger(self) -> Any:
+        """Take a frame; the status is done when it is read out."""
+        self.exposures += 1
+        number = self.exposures
+        fault = self._before(number)
+        if fault == "timeout":
+            return Status(self)  # a camera that hangs: never done
+        seconds = self.exposure + self.readout_s + (5.0 if fault == "late frame" else 0.0)
+        wait = self._clock.spend(seconds)
+        if wait <= 0.0:
+            self._expose(fault)
+            return DoneStatus()
+        status = Status(self)
+
+        def finish() -> None:
+            self._expose(fault)
+            status.set_finished()
+
+        timer = threading.Timer(wait, finish)
+        timer.daemon = True
+        timer.start()
+        return status
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        if not self._scalars:
+            self._expose("")
+        reading = {
+            f"{self.name}_{key}": {"value": value, "timestamp": self._stamp} for key, value in self._scalars.items()
+        }
+        if self.record_image:
+            reading[f"{self.name}_image"] = {"value": self._frame.copy(), "timestamp": self._stamp}
+        return reading
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        source = f"sim:{self.name}"
+        keys: dict[str, dict[str, Any]] = {}
+        for key, unit in SCALARS.items():
+            keys[f"{self.name}_{key}"] = {
+                "source": source,
+                "dtype": "integer" if key == "valid" else "number",
+                "shape": [],
+                **({"units": unit} if unit else {}),
+            }
+        keys[f"{self.name}_state"] = {"source": source, "dtype": "string", "shape": []}
+        if self.record_image:
+            keys[f"{self.name}_image"] = self.image_key()
+        return keys
+
+    def image_key(self) -> dict[str, Any]:
+        """How an event describes a frame."""
+        shape = [self.pixels, self.pixels]
+        return {"source": f"sim:{self.name}", "dtype": "array", "dtype_numpy": "<u2", "shape": shape, "units": "counts"}
+
+    def read_configuration(self) -> dict[str, dict[str, Any]]:
+        now = time.time()
+        values = {"exposure": self.exposure, "pixel_um": self.pixel_um, "dark": self.dark}
+        return {f"{self.name}_{key}": {"value": value, "timestamp": now} for key, value in values.items()}
+
+    def describe_configuration(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"{self.name}_{key}": {"source": f"sim:{self.name}", "dtype": "number", "shape": [], "units": unit}
+            for key, unit in (("exposure", "s"), ("pixel_um", "um"), ("dark", "counts"))
+        }
+
+    def stage(self) -> list[Any]:
+        return [self]
+
+    def unstage(self) -> list[Any]:
+        return [self]
+
+    def snapshot(self) -> Frame:
+        """A fresh frame, as `trigger` would take it."""
+        self._clock.spend(self.exposure + self.readout_s)
+        self._expose("")
+        return self._frame
+
+    def ideal(self) -> dict[str, Any]:
+        """The scalars of a frame without noise: the hidden truth, for `TruthView` alone."""
+        x, y, rate = self._light.profiles(self._clock.now())
+        return beam_statistics(rate * self.exposure * np.outer(y, x) + self.dark, self.dark, self.pixel_um, math.inf)
+
+    def _expose(self, fault: str) -> None:
+        x, y, rate = self._light.profiles(self._clock.now())
+        if fault in ("beam dump", "shutter closed"):
+            rate = 0.0
+        counts = rate * self.exposure
+        noise = self._rng.standard_normal((self.pixels, self.pixels), dtype=np.float32)
+        self._frame = np.empty((self.pixels, self.pixels), dtype=np.uint16)
+        # With 100 dark counts in every pixel, Poisson's distribution is Gaussian to a part in a thousand.
+        _render(x, y, counts, self.dark, self.read_noise, float(self.full_scale), noise, self._frame)
+        self._frame[self._hot] = self.full_scale
+        self._scalars = beam_statistics(self._frame, self.dark, self.pixel_um, float(self.full_scale), self._hot)
+        if fault == "nan":
+            self._scalars.update(fwhm_x=math.nan, fwhm_y=math.nan, spot_area=math.nan, total=math.nan, valid=0)
+            self._scalars["state"] = "no data"
+        self._stamp = time.time()
+
+
+class CameraFrame:
+    """A frame for the `baseline` stream: read alone, without the scalars (key ``camera_frame``)."""
+
+    parent = None
+
+    def __init__(self, camera: SimCamera) -> None:
+        self._camera = camera
+        self.name = f"{camera.name}_frame"
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        return {self.name: {"value": self._camera.snapshot().copy(), "timestamp": time.time()}}
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        return {self.name: self._camera.image_key()}
+
+
+def _width(projection: FloatArray) -> tuple[float, float]:
+    """Centroid and full width at half maximum of a projection, in pixels from its middle; NaN beyond its ends."""
+    top = int(np.argmax(projection))
+    half = 0.5 * float(projection[top])
+    left, right = _crossing(projection, top, -1, half), _crossing(projection, top, 1, half)
+    if math.isnan(left) or math.isnan(right):
+        return float(top) + 0.5 - projection.size / 2.0, math.nan
+    low, high = max(int(2 * left - right), 0), min(int(2 * right - left) + 2, projection.size)
+    part = np.maximum(projection[low:high], 0.0)
+    centre = float((part * (np.arange(low, high) + 0.5)).sum() / part.sum())
+    return centre - projection.size / 2.0, right - left
+
+
+def _crossing(projection: FloatArray, top: int, step: int, half: float) -> float:
+    i = top
+    while 0 <= i + step < projection.size:
+        if projection[i + step] < half:
+            share = (projection[i] - half) / (projection[i] - projection[i + step])
+            return i + step * float(share)
+        i += step
+    return math.nan
+
+
+@njit(cache=True)
+def _render(x, y, counts, dark, read_noise, full_scale, noise, frame):  # type: ignore[no-untyped-def]
+    for i in range(y.size):
+        row = counts * y[i]
+        for k in range(x.size):
+            mean = row * x[k] + dark
+            value = mean + math.sqrt(mean + read_noise * read_noise) * noise[i, k]
+            frame[i, k] = np.uint16(min(max(value + 0.5, 0.0), full_scale))
+
+
+@njit(cache=True)
+def _project(image, mask, dark, full_scale, columns, rows):  # type: ignore[no-untyped-def]
+    peak, saturated = 0.0, 0
+    for i in range(image.shape[0]):
+        for k in range(image.shape[1]):
+            if mask[i, k]:
+                continue
+            value = float(image[i, k])
+            if value >= full_scale:
+                saturated += 1
+            value -= dark
+            peak = max(peak, value)
+            columns[k] += value
+            rows[i] += value
+    return peak, saturated

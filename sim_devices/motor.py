@@ -1,0 +1,183 @@
+"""A motor that takes simulated time, has backlash and refuses positions outside its limits, as a motor record does."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ophyd.positioner import SoftPositioner
+from ophyd.status import MoveStatus
+
+from ebl_autonomy.sim_devices.clock import Clock
+
+__all__ = ["DoneStatus", "SimMotor"]
+
+
+class DoneStatus:
+    """A status that is done: ophyd's own starts a thread, which costs more than the whole simulated move."""
+
+    done = True
+    success = True
+
+    def add_callback(self, callback: Callable[[Any], None]) -> None:
+        callback(self)
+
+    def exception(self, timeout: float | None = 0.0) -> None:
+        return None
+
+    def wait(self, timeout: float | None = None) -> None:
+        return None
+
+
+class SimMotor(SoftPositioner):
+    """An ophyd positioner on a simulated clock.
+
+    Parameters
+    ----------
+    name : str
+    clock : Clock
+    limits : (float, float)
+        Soft limits, in `egu`.
+    egu : str
+        Unit of the positions.
+    velocity : float
+        egu per second.
+    acceleration : float
+        Seconds to reach the velocity, as EPICS has it.
+    settle_time : float
+        Seconds of rest after a move.
+    backlash : float
+        Lost motion, egu: what the motor drives stays behind the encoder by this when it was approached from above.
+    resolution : float
+        Smallest step, egu.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        limits: tuple[float, float],
+        *,
+        egu: str,
+        velocity: float,
+        acceleration: float = 0.2,
+        settle_time: float = 0.05,
+        backlash: float = 0.0,
+        resolution: float = 0.0,
+        position: float = 0.0,
+        labels: tuple[str, ...] = (),
+    ) -> None:
+        self._clock = clock
+        self.velocity = velocity
+        self.acceleration = acceleration
+        self.backlash = backlash
+        self.resolution = resolution
+        self.stuck = False
+        self.slack = 0.0
+        """What the optic lags behind the encoder, egu; hidden from readings."""
+        self._move: threading.Event | None = None
+        super().__init__(
+            name=name, egu=egu, limits=limits, source=f"sim:{name}", settle_time=settle_time, labels=labels
+        )
+        self._position = float(position)
+
+    @property
+    def actual(self) -> float:
+        """Where the optic really is, egu."""
+        return float(self.position) - self.slack
+
+    def seconds(self, distance: float) -> float:
+        """Simulated seconds of a move: trapezoidal profile and settling."""
+        path = abs(distance)
+        if path == 0.0:
+            return 0.0
+        if path >= self.velocity * self.acceleration:
+            return path / self.velocity + self.acceleration + float(self.settle_time)
+        return 2.0 * math.sqrt(path * self.acceleration / self.velocity) + float(self.settle_time)
+
+    def set(
+        self, new_position: float, *, timeout: float | None = None, moved_cb: Any = None, wait: bool = False
+    ) -> Any:
+        """Move; raises ophyd's LimitError outside the limits, before anything moves."""
+        if self._clock.waits or self.stuck or wait or moved_cb is not None:
+            return self.move(new_position, wait=wait, timeout=timeout, moved_cb=moved_cb)
+        target = self._rounded(new_position)
+        self.check_value(target)
+        self._clock.arrive(self.seconds(target - self.position))
+        self._go(target)
+        return DoneStatus()
+
+    def stop(self, *, success: bool = False) -> None:
+        if self._move is not None:
+            self._move.set()
+        super().stop(success=success)
+
+    def check_value(self, pos: float) -> None:
+        if not math.isfinite(pos):
+            raise ValueError(f"position={pos} of {self.name} is not finite")
+        super().check_value(pos)
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        low, high = self.limits
+        return {
+            self.name: {
+                "source": self.source,
+                "dtype": "number",
+                "shape": [],
+                "units": self.egu,
+                "lower_ctrl_limit": low,
+                "upper_ctrl_limit": high,
+            }
+        }
+
+    def read_configuration(self) -> dict[str, dict[str, Any]]:
+        now = time.time()
+        return {
+            f"{self.name}_{key}": {"value": float(getattr(self, key)), "timestamp": now} for key in self._configuration
+        }
+
+    def describe_configuration(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"{self.name}_{key}": {"source": self.source, "dtype": "number", "shape": []} for key in self._configuration
+        }
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        return {"fields": [self.name]}
+
+    _configuration = ("velocity", "acceleration", "settle_time", "backlash")
+
+    def _setup_move(self, position: float, status: MoveStatus) -> None:
+        target = self._rounded(position)
+        start, began = float(self.position), time.monotonic()
+        seconds = self._clock.arrive(self.seconds(target - start))
+        self._run_subs(sub_type=self.SUB_START, timestamp=time.time())
+        self._started_moving = self._moving = True
+        stopped = self._move = threading.Event()
+        stuck = self.stuck
+
+        def go() -> None:
+            if stuck:
+                stopped.wait()  # never arrives, until it is told to stop
+                return
+            if stopped.wait(seconds):
+                share = min((time.monotonic() - began) / seconds, 1.0) if seconds else 1.0
+                self._go(self._rounded(start + share * (target - start)))
+                return
+            self._go(target)
+            self._done_moving(success=True)
+
+        threading.Thread(target=go, daemon=True, name=f"{self.name}-move").start()
+
+    def _go(self, target: float) -> None:
+        if target != self.position:
+            self.slack = self.backlash if target < self.position else 0.0
+        self._set_position(target)
+
+    def _rounded(self, position: float) -> float:
+        if self.resolution > 0:
+            return round(position / self.resolution) * self.resolution
+        return float(position)
