@@ -1,0 +1,173 @@
+"""`connect`: from a RunEngine to Tiled in one call, embedded or remote."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ebl_autonomy.data.server import EmbeddedServer, default_directory, is_alive
+from ebl_autonomy.errors import BadInputError, TiledUnreachableError
+
+if TYPE_CHECKING:
+    from bluesky import RunEngine
+
+__all__ = ["Connection", "connect"]
+
+logger = logging.getLogger(__name__)
+
+
+class Connection:
+    """A RunEngine's line to Tiled; made by `connect`.
+
+    Attributes
+    ----------
+    uri, api_key : str
+        Of the server.
+    directory : Path
+        Where the embedded server keeps its data, and every connection its spool.
+    """
+
+    def __init__(self, RE: RunEngine | None, uri: str | None, api_key: str | None, directory: Path) -> None:
+        self.directory = directory
+        self._server: EmbeddedServer | None = None
+        self._RE, self._token = RE, None
+        self._client: Any = None
+        if uri is None:
+            self._server = EmbeddedServer(directory)
+            self.uri, self.api_key = self._server.start(), self._server.api_key
+        else:
+            self.uri, self.api_key = uri.rstrip("/"), api_key or ""
+        self._client = self._reach()
+        self._writer: Any = None
+        if RE is not None:
+            from ebl_autonomy.data.writer import LiveWriter
+
+            self._writer = LiveWriter(self._reach, directory / "spool")
+            self._token = RE.subscribe(self._writer)
+        atexit.register(self.close)
+
+    @property
+    def client(self) -> Any:
+        """A Tiled client of the server's root: ``connection.client[uid]`` is a run."""
+        return self._client
+
+    @property
+    def pending(self) -> int:
+        """Runs of which Tiled does not have everything yet; 0 when all is written."""
+        return self._writer.pending if self._writer is not None else 0
+
+    @property
+    def server_pid(self) -> int | None:
+        """Process of the embedded server, if this connection started it."""
+        return self._server.pid if self._server is not None else None
+
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        """Wait until everything the RunEngine emitted is in Tiled; False if that takes longer."""
+        return self._writer.flush(timeout_s) if self._writer is not None else True
+
+    def close(self) -> None:
+        """Write what is left, let go of the RunEngine, and stop the embedded server if it is ours."""
+        atexit.unregister(self.close)
+        if self._RE is not None and self._token is not None:
+            self._RE.unsubscribe(self._token)
+            self._token = None
+        if self._writer is not None:
+            self._writer.close()
+        if self._client is not None:
+            with contextlib.suppress(Exception):  # a client of a server that is gone has nothing left to close
+                self._client.context.http_client.close()
+            self._client = None
+        if self._server is not None:
+            self._server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        kind = "embedded" if self._server is not None else "remote"
+        return f"<{kind} Tiled at {self.uri}, data in {self.directory}, {self.pending} runs to be written>"
+
+    def _reach(self) -> Any:
+        """A client of the server; an embedded server that has died is started again.
+
+        Raises
+        ------
+        TiledUnreachableError
+        """
+        from tiled.client import from_uri
+
+        if not is_alive(self.uri):
+            if self._server is None:
+                raise TiledUnreachableError(
+                    f"no Tiled server answers at {self.uri}: start it, correct the address, or call connect(RE) without "
+                    "one for an embedded server"
+                )
+            logger.warning("the embedded Tiled server is gone; it is started again")
+            self.uri = self._server.start()
+        try:
+            client = from_uri(self.uri, api_key=self.api_key or None)
+        except Exception as error:
+            # What the client raises for a refused key depends on the server's age; the remedy does not.
+            raise TiledUnreachableError(
+                f"the Tiled server at {self.uri} refuses us ({error}): check api_key"
+            ) from error
+        self._client = client
+        return client
+
+
+def connect(
+    RE: RunEngine | None, uri: str | None = None, api_key: str | None = None, directory: str | Path | None = None
+) -> Connection:
+    """Write every run of a RunEngine into Tiled while it happens.
+
+    Parameters
+    ----------
+    RE : RunEngine or None
+        None: to read only.
+    uri : str, optional
+        Of a running server; without it an embedded server is started on loopback, with an API key of its own.
+    api_key : str, optional
+        For the running server.
+    directory : path, optional
+        Of the embedded server's data and of the spool; ``$EBL_AUTONOMY_DATA`` or the user's data folder by default.
+
+    Returns
+    -------
+    Connection
+
+    Raises
+    ------
+    BadInputError
+        If the RunEngine is connected already: each run would be written twice.
+    TiledUnreachableError
+        If no server answers, or it refuses the key.
+    """
+    if api_key is not None and uri is None:
+        raise BadInputError("api_key= goes with uri=: the embedded server makes its own")
+    if RE is not None and _is_connected(RE):
+        raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
+    folder = Path(directory) if directory is not None else default_directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    return Connection(RE, uri, api_key, folder.resolve())
+
+
+def _is_connected(RE: RunEngine) -> bool:
+    from ebl_autonomy.data.writer import LiveWriter
+
+    registry = RE.dispatcher.cb_registry.callbacks
+    return any(isinstance(_target(proxy), LiveWriter) for group in registry.values() for proxy in group.values())
+
+
+def _target(proxy: Any) -> Any:
+    """The object behind bluesky's reference to a callback."""
+    inst = getattr(proxy, "inst", None)
+    return inst() if callable(inst) else proxy

@@ -1,0 +1,218 @@
+"""Runs out of Tiled: what was proposed, what was measured, and what an agent was told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from ebl_autonomy.errors import BadInputError, DataError
+from ebl_autonomy.records import (
+    ABANDONED,
+    BASELINE,
+    DECISION,
+    DECISIONS,
+    GONE,
+    MEAN,
+    METADATA_KEY,
+    PRIMARY,
+    PROPOSAL_ID,
+    ROW,
+    STD,
+    Decision,
+    ProposalRecord,
+    RunMetadata,
+    RunRecord,
+)
+
+__all__ = ["RunSummary", "read_run", "runs"]
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line about a run.
+
+    Attributes
+    ----------
+    uid : str
+    time : float
+        Start, seconds since the epoch.
+    plan : str
+    agent : str
+        Empty for a run that no agent steered.
+    status : str
+        Exit status, or ``"open"`` without a stop document.
+    reason : str
+        Why it ended.
+    """
+
+    uid: str
+    time: float
+    plan: str
+    agent: str
+    status: str
+    reason: str
+
+
+def read_run(run: Any, client: Any = None) -> RunRecord:
+    """One experiment, read back; a run that is still going on too.
+
+    Parameters
+    ----------
+    run : str or tiled run
+        A uid (with `client`), or the run itself.
+    client : tiled container, optional
+
+    Raises
+    ------
+    BadInputError
+        If a uid is given without a client, or there is no such run.
+    DataError
+        If it is no run of an agent: says what is missing.
+    """
+    node = _node(run, client)
+    start = dict(node.metadata.get("start") or {})
+    if METADATA_KEY not in start:
+        raise DataError(
+            f"run {start.get('uid', run)!r} has no {METADATA_KEY!r} in its start document: no agent made it"
+        )
+    try:
+        metadata = RunMetadata.model_validate(start[METADATA_KEY])
+    except ValidationError as error:
+        raise DataError(f"run {start.get('uid')!r} was written by another version of this package: {error}") from error
+    decisions, rows = _columns(node, DECISIONS), _last_rows(_columns(node, PRIMARY))
+    gone = _columns(node, ABANDONED)
+    proposals = _proposals(metadata, decisions, rows, gone)
+    return RunRecord(
+        uid=str(start["uid"]),
+        start=start,
+        stop=dict(node.metadata["stop"]) if node.metadata.get("stop") else None,
+        metadata=metadata,
+        proposals=proposals,
+        results=_results(metadata, proposals, rows),
+        rows=rows,
+        baseline=_columns(node, BASELINE, arrays=True),
+    )
+
+
+def runs(client: Any, limit: int = 20) -> list[RunSummary]:
+    """The latest runs, newest first."""
+    found = []
+    for uid in list(client)[-limit:]:
+        metadata = client[uid].metadata
+        start, stop = metadata.get("start") or {}, metadata.get("stop") or {}
+        ours = start.get(METADATA_KEY) or {}
+        found.append(
+            RunSummary(
+                uid=str(uid),
+                time=float(start.get("time", math.nan)),
+                plan=str(start.get("plan_name", "")),
+                agent=str((ours.get("agent") or {}).get("agent", "")),
+                status=str(stop.get("exit_status", "open")),
+                reason=str(stop.get("reason", "")),
+            )
+        )
+    return sorted(found, key=lambda run: run.time, reverse=True)
+
+
+def _node(run: Any, client: Any) -> Any:
+    if not isinstance(run, str):
+        return run
+    if client is None:
+        raise BadInputError(f"read_run({run!r}): a uid needs a client, for example connect(None).client")
+    try:
+        return client[run]
+    except KeyError as error:
+        raise BadInputError(f"there is no run {run!r} in {client!r}") from error
+
+
+def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:
+    """Columns of a stream without its time stamps; empty if the stream is not there (yet)."""
+    try:
+        parts = node[stream].base
+        children = set(parts)
+    except KeyError:
+        return {}
+    columns: Columns = {}
+    if "internal" in children:
+        table: pd.DataFrame = parts["internal"].read()
+        columns = {str(key): table[key].tolist() for key in table if not str(key).startswith("ts_")}
+    if arrays:
+        for key in children - {"internal"}:
+            columns[key] = list(np.asarray(parts[key].read()))
+    return columns
+
+
+def _last_rows(columns: Columns) -> Columns:
+    """One row per proposal, the last one, in the order of time."""
+    last: dict[str, int] = {proposal: i for i, proposal in enumerate(columns.get(PROPOSAL_ID, []))}
+    keep = sorted(last.values())
+    return {key: [values[i] for i in keep] for key, values in columns.items()}
+
+
+def _proposals(metadata: RunMetadata, decisions: Columns, rows: Columns, gone: Columns) -> tuple[ProposalRecord, ...]:
+    measured = {proposal: i for i, proposal in enumerate(rows.get(PROPOSAL_ID, []))}
+    ended = {proposal: i for i, proposal in enumerate(gone.get(PROPOSAL_ID, []))}
+    found = []
+    for i, proposal in enumerate(decisions.get(PROPOSAL_ID, [])):
+        row = {key: values[i] for key, values in decisions.items()}
+        status: Literal["accepted", "refused", "abandoned", "pending"] = "pending"
+        reason = ""
+        if proposal in measured:
+            status, reason = "accepted", str(rows[ROW.invalid_reason][measured[proposal]])
+        elif proposal in ended:
+            status = "refused" if gone[GONE.status][ended[proposal]] == "refused" else "abandoned"
+            reason = str(gone[GONE.reason][ended[proposal]])
+        found.append(
+            ProposalRecord(
+                proposal_id=str(proposal),
+                point={name: float(row[name]) for name in metadata.agent["vocs"]["variables"]},
+                decision=_decision(metadata, row),
+                status=status,
+                points_known=int(row[DECISION.points_known]),
+                seconds_to_decide=float(row[DECISION.seconds_to_decide]),
+                batch=int(row[DECISION.batch]),
+                reason=reason,
+            )
+        )
+    return tuple(found)
+
+
+def _decision(metadata: RunMetadata, row: Mapping[str, Any]) -> Decision:
+    mean = {name: float(row[name + MEAN]) for name in metadata.outcomes}
+    std = {name: float(row[name + STD]) for name in metadata.outcomes}
+    return Decision(
+        mean={name: value for name, value in mean.items() if math.isfinite(value)},
+        std={name: value for name, value in std.items() if math.isfinite(value)},
+        acquisition=float(row[DECISION.acquisition]),
+        reason=str(row[DECISION.reason]),
+        model_version=str(row[DECISION.model_version]),
+    )
+
+
+def _results(metadata: RunMetadata, proposals: tuple[ProposalRecord, ...], rows: Columns) -> tuple[dict[str, Any], ...]:
+    index = {proposal: i for i, proposal in enumerate(rows.get(PROPOSAL_ID, []))}
+    constants = {n: c["value"] for n, c in (metadata.agent["vocs"].get("constants") or {}).items()}
+    results = []
+    for proposal in proposals:
+        chosen = {name: value for name, value in proposal.point.items() if name not in metadata.context}
+        if proposal.status == "pending" or not all(math.isfinite(v) for v in chosen.values()):
+            continue  # not known yet, or no point at all: an agent was not told of it
+        if proposal.status != "accepted":
+            results.append({**proposal.point, **constants, **dict.fromkeys(metadata.outcomes, math.nan)})
+            continue
+        i = index[proposal.proposal_id]
+        told = [*metadata.context, *metadata.outcomes, *(n + STD for n in metadata.outcomes if n + STD in rows)]
+        results.append({**chosen, **constants, **{name: _number(rows[name][i]) for name in told}})
+    return tuple(results)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

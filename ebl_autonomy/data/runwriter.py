@@ -1,0 +1,131 @@
+"""Writing one run into Tiled so that it can be taken up again where it was left.
+
+Built on the run writer of bluesky-tiled-plugins, with two changes: what is collected is written when the caller says so
+(by time) and not by count; and a run that is partly there is continued: nodes are found instead of made, and rows that
+are stored already are not sent again. So a document may be given any number of times and is stored once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bluesky_tiled_plugins.writing.tiled_writer import MAX_ARRAY_SIZE, RunNormalizer, _RunWriter
+
+__all__ = ["ResumableRun"]
+
+_NEVER = 10**9
+
+
+class ResumableRun:
+    """One run on its way into Tiled.
+
+    Parameters
+    ----------
+    client : tiled container
+        Where runs are kept.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._writer = _Writer(client.include_data_sources())
+        # Documents of older schemas, and external assets, are brought to the present form first.
+        self._normalizer = RunNormalizer()
+        self._normalizer.subscribe(self._writer)
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether rows wait to be written."""
+        return self._writer.holds_rows
+
+    def give(self, name: str, doc: dict[str, Any]) -> None:
+        """Take one document; everything but rows is written at once."""
+        self._normalizer(name, doc)
+
+    def flush(self) -> None:
+        """Write the rows that wait, one append per stream."""
+        self._writer.flush()
+
+
+class _Writer(_RunWriter):  # type: ignore[misc]  # the plugin is untyped
+    def __init__(self, client: Any) -> None:
+        super().__init__(_GetOrCreate(client), batch_size=_NEVER, max_array_size=MAX_ARRAY_SIZE)
+        self._stored_rows: dict[str, int] = {}
+        self._stored_arrays: dict[tuple[str, str], int] = {}
+        self._given: dict[str, int] = {}
+
+    @property
+    def holds_rows(self) -> bool:
+        return any(self._internal_data_cache.values()) or bool(self._external_data_cache)
+
+    def start(self, doc: Any) -> None:
+        super().start(doc)
+        self.root_node = _GetOrCreate(self.root_node)
+
+    def descriptor(self, doc: Any) -> None:
+        name = doc["name"]
+        known = name in self._desc_nodes
+        super().descriptor(doc)
+        if known:
+            return
+        node = self._desc_nodes[name]
+        children = set(node)
+        if "internal" in children:
+            table = node["internal"]
+            self._internal_tables[name] = table
+            self._stored_rows[name] = len(table.read(["seq_num"]))
+        for key in self._int_array_keys[name] & children:
+            array = node[key]
+            self._internal_arrays[f"{name}/{key}"] = array
+            self._stored_arrays[name, key] = int(array.shape[0])
+        self._desc_nodes[doc["uid"]] = self._desc_nodes[name] = _GetOrCreate(node)
+
+    def event(self, doc: Any) -> None:
+        name = self._desc_nodes[doc["descriptor"]].item["id"]
+        count = self._given[name] = self._given.get(name, 0) + 1
+        if count <= self._stored_rows.get(name, 0):
+            return
+        # Arrays are written before the table: a write that was cut short may have stored the one and not the other.
+        stored = {key for key in self._int_array_keys[name] if count <= self._stored_arrays.get((name, key), 0)}
+        if stored:
+            data = {key: value for key, value in doc["data"].items() if key not in stored}
+            doc = {**doc, "data": data}
+        super().event(doc)
+
+    def flush(self) -> None:
+        for name, rows in self._internal_data_cache.items():
+            if rows:
+                self._write_internal_data(rows, desc_node=self._desc_nodes[name])
+                rows.clear()
+        for key, datum in list(self._external_data_cache.items()):
+            self._write_external_data(datum)
+            del self._external_data_cache[key]
+
+    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
+        # Not again by itself: an append whose answer was lost may have been stored. The caller looks first.
+        df_client.append_partition(0, table)
+
+
+class _GetOrCreate:
+    """A container whose children are found if they are there, and made if not."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._node, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._node)
+
+    def create_container(self, key: str, **arguments: Any) -> Any:
+        found = self._find(key)
+        return found if found is not None else self._node.create_container(key=key, **arguments)
+
+    def new(self, key: str, **arguments: Any) -> Any:
+        found = self._find(key)
+        return found if found is not None else self._node.new(key=key, **arguments)
+
+    def _find(self, key: str) -> Any:
+        try:
+            return self._node[key]
+        except KeyError:
+            return None

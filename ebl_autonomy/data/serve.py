@@ -1,0 +1,24 @@
+"""``python -m ebl_autonomy.data.serve``: the embedded Tiled server's process; it ends when its standard input does."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ebl_autonomy.data.server import run_server
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--directory", type=Path, required=True)
+    arguments = parser.parse_args()
+    try:
+        run_server(arguments.directory, stop_at_end_of=sys.stdin.buffer)
+    except BlockingIOError:
+        return 3  # another server has the folder: the parent joins that one
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
