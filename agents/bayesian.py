@@ -229,10 +229,7 @@ class BayesianAgent(Agent):
     # -- inputs ------------------------------------------------------------------------------------------------
 
     def _start(self) -> FloatArray:
-        middle = {n: float(v) for n, v in zip(self.space.names, (self.space.low + self.space.high) / 2.0, strict=True)}
-        defaults = {n: self.vocs.variables[n].default_value for n in self.space.names}
-        point = {n: middle[n] if value is None else float(value) for n, value in defaults.items()}
-        return np.asarray(self.space.unit([point])[0])
+        return self.space.unit([self.space.standing()])[0]
 
     def _blind(self, made: int) -> FloatArray:
         """A quasi-random point in a box around the start that grows until it is the domain."""

@@ -164,12 +164,14 @@ class Space:
             values[:, i] = allowed[np.argmin(np.abs(values[:, i, None] - allowed[None, :]), axis=1)]
         return [dict(zip(self.names, map(float, row), strict=True)) for row in values]
 
-    def start(self) -> dict[str, float] | None:
-        """The point of the variables' default values, or None if any variable has none."""
-        defaults = {name: self.vocs.variables[name].default_value for name in self.names}
-        if any(value is None for value in defaults.values()):
-            return None
-        return {name: float(value) for name, value in defaults.items()}
+    def standing(self) -> dict[str, float]:
+        """Where the beamline stands: the variables' default values, the middle of the domain for those without."""
+        middle = (self.low + self.high) / 2.0
+        defaults = (self.vocs.variables[name].default_value for name in self.names)
+        return {
+            name: float(middle[i] if value is None else value)
+            for i, (name, value) in enumerate(zip(self.names, defaults, strict=True))
+        }
 
     def feasible(self, outcome: Mapping[str, float]) -> bool:
         """Whether every outcome constraint holds; a NaN outcome holds none."""

@@ -9,21 +9,20 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 from scipy.optimize import minimize
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.sim_devices.camera import FloatArray, SimCamera
+from ebl_autonomy.sim_devices.camera import FloatArray, SimCamera, beam_statistics
 from ebl_autonomy.sim_devices.clock import Clock
 from ebl_autonomy.sim_devices.imperfections import Drift, Fault, Wander
-from ebl_autonomy.sim_devices.motor import SimMotor
+from ebl_autonomy.sim_devices.layout import MOTORS, Tier, tier_motors
+from ebl_autonomy.sim_devices.motor import DoneStatus, SimMotor
 from ebl_autonomy.sim_devices.optics import KBH, KBV, MirrorShape, flux_share, mirror_image, profile, top_up
 
 __all__ = ["SimBeamline", "Tier", "TruthView"]
-
-Tier = Literal["A", "B", "C"]
 
 CURVATURE_PER_UM: Final = 5e-4
 """Relative curvature per µm of mean bender travel."""
@@ -31,33 +30,10 @@ COMA_PER_UM: Final = 1.5e-3
 """Relative third-order error per µm of difference between the benders."""
 PHOTONS: Final = 3.9e9
 """Counts per second of the camera from the whole beam in front of the slits and mirrors."""
-ENERGY_EV: Final = 7100.0
 DARWIN_URAD: Final = 39.0
 MONO_TO_SLITS_M: Final = 10.0
 BEAM_AT_SLITS_UM: Final = 130.0
 JITTER_UM: Final = 0.15
-
-_MIRROR_MOTORS: Final = {
-    "pitch": dict(limits=(-120.0, 120.0), egu="urad", velocity=20.0, backlash=0.2, resolution=0.01),
-    "height": dict(limits=(-100.0, 100.0), egu="um", velocity=25.0, backlash=0.2, resolution=0.01),
-    "bend_up": dict(limits=(-100.0, 100.0), egu="um", velocity=10.0, backlash=0.1, resolution=0.01),
-    "bend_down": dict(limits=(-100.0, 100.0), egu="um", velocity=10.0, backlash=0.1, resolution=0.01),
-}
-_OTHER_MOTORS: Final = {
-    "mono_pitch": dict(limits=(-100.0, 100.0), egu="urad", velocity=10.0, backlash=0.1, resolution=0.01),
-    "mono_energy": dict(limits=(5000.0, 9000.0), egu="eV", velocity=5.0, position=ENERGY_EV),
-    "slits_h_gap": dict(limits=(10.0, 200.0), egu="um", velocity=50.0, position=60.0),
-    "slits_v_gap": dict(limits=(10.0, 200.0), egu="um", velocity=50.0, position=100.0),
-    "slits_h_center": dict(limits=(-200.0, 200.0), egu="um", velocity=50.0),
-    "slits_v_center": dict(limits=(-200.0, 200.0), egu="um", velocity=50.0),
-    "camera_z": dict(limits=(-10.0, 10.0), egu="mm", velocity=1.0),
-}
-_MIRROR_TIERS: Final = {
-    "A": ("pitch", "height"),
-    "B": ("pitch", "height", "bend_up", "bend_down"),
-    "C": ("pitch", "height", "bend_up", "bend_down"),
-}
-_TIER_C_MORE: Final = ("mono_pitch", "slits_h_center", "slits_v_center", "camera_z")
 
 
 @dataclass(frozen=True)
@@ -115,8 +91,6 @@ class Shutter(SoftSignal):
         super().__init__(name, lambda: int(self.is_open), dtype="integer")
 
     def set(self, value: Any) -> Any:
-        from ebl_autonomy.sim_devices.motor import DoneStatus
-
         if value not in (0, 1, "open", "close", "Open", "Close", True, False):
             raise ValueError(f"{self.name} was set to {value!r}: use 'open' (1) or 'close' (0)")
         self.is_open = value in (1, "open", "Open")
@@ -158,19 +132,17 @@ class SimBeamline:
         faults: Sequence[Fault] = (),
         top_up: bool = True,
     ) -> None:
-        if tier not in get_args(Tier):
-            raise BadInputError(f"tier={tier!r}: there are {list(get_args(Tier))}")
+        misaligned = tier_motors(tier)
         self.seed, self.tier = seed, tier
         self.clock = Clock(speed)
         self._faults = tuple(faults)
         self._wander = Wander(drift or Drift(), seed)
         self._top_up = top_up
-        motors = {f"{m}_{n}": spec for m in ("kbv", "kbh") for n, spec in _MIRROR_MOTORS.items()} | _OTHER_MOTORS
         rng = np.random.default_rng([seed, 3])
-        self._motors = {name: SimMotor(name, self.clock, **spec) for name, spec in motors.items()}  # type: ignore[arg-type]
+        self._motors = {name: SimMotor(name, self.clock, **spec) for name, spec in MOTORS.items()}
         self._best = {name: float(motor.position) for name, motor in self._motors.items()}
         everything = {name: rng.uniform(-1.0, 1.0) for name in self._motors}  # the same for all tiers of a seed
-        for motor in self.motors():
+        for motor in (self._motors[name] for name in misaligned):
             low, high = motor.limits
             reach = 0.4 if motor.name.endswith(("pitch", "height")) else 0.5
             self._best[motor.name] += reach * 0.5 * (high - low) * everything[motor.name]
@@ -194,9 +166,7 @@ class SimBeamline:
 
     def motors(self, tier: Tier | None = None) -> list[SimMotor]:
         """The motors of a tier, mirrors first; of the beamline's own tier unless told otherwise."""
-        wanted = tier or self.tier
-        names = [f"{m}_{n}" for m in ("kbv", "kbh") for n in _MIRROR_TIERS[wanted]]
-        return [self._motors[name] for name in (*names, *(_TIER_C_MORE if wanted == "C" else ()))]
+        return [self._motors[name] for name in tier_motors(tier or self.tier)]
 
     def profiles(self, seconds: float) -> tuple[FloatArray, FloatArray, float]:
         """See `ebl_autonomy.sim_devices.camera.Light`."""
@@ -276,8 +246,6 @@ class TruthView:
 
         Motors that are not named count where they stand.
         """
-        from ebl_autonomy.sim_devices.camera import beam_statistics
-
         b = self._beamline
         positions = {name: float(motor.position) for name, motor in b._motors.items()}
         if unknown := sorted(set(point or {}) - set(positions)):
