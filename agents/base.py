@@ -112,13 +112,17 @@ class Agent(Generator):
         BadInputError
             If `num_points` is not a positive integer.
         """
-        count = 1 if num_points is None else num_points
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if num_points is not None and (isinstance(num_points, bool) or not isinstance(num_points, (int, np.integer))):
+            raise BadInputError(f"suggest({num_points!r}): the number of points must be a positive integer")
+        count = 1 if num_points is None else int(num_points)
+        if count < 1:
             raise BadInputError(f"suggest({num_points!r}): the number of points must be a positive integer")
         points: list[Point] = []
         self._decisions = []
         context = self._context()
         for unit, decision in self._propose(count):
+            if not np.isfinite(unit).all():
+                raise AgentError(f"{type(self).__name__} proposed {unit}: its model has broken down")
             (values,) = self.space.points(unit)
             points.append({**values, **context, **self.space.constants})
             self._decisions.append(decision)
@@ -134,7 +138,7 @@ class Agent(Generator):
         ----------
         results : sequence of mapping
             Each with every variable and outcome of the VOCS; an outcome may come with ``<name>_std`` (its standard
-            deviation, in its own unit). A NaN outcome is an invalid measurement. Other keys are ignored.
+            deviation, in its own unit). A NaN or infinite outcome is an invalid measurement. Other keys are ignored.
 
         Raises
         ------
@@ -216,9 +220,12 @@ class Agent(Generator):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The agent that ``config()`` described, without its results."""
+        name, vocs, options = _parts(config)
+        if name == getattr(cls, "name", None):  # needs no entry point
+            return cls(vocs, **options)
         agent = make_agent(config)
         if not isinstance(agent, cls):
-            raise BadInputError(f"the configuration describes a {config.get('agent')!r}, not a {cls.__name__}")
+            raise BadInputError(f"the configuration describes a {name!r}, not a {cls.__name__}")
         return agent
 
     # -- for subclasses ----------------------------------------------------------------------------------------
@@ -262,19 +269,20 @@ class Agent(Generator):
         missing = [name for name in needed if name not in result]
         if missing:
             raise BadInputError(f"the result {dict(result)} lacks {missing}: give every variable and outcome")
-        known = {
-            **{name: name for name in needed},
-            **{n + STD: n for n in outcome_names(self.vocs) if n + STD in result},
-        }
+        known = [*needed, *(name + STD for name in outcome_names(self.vocs) if name + STD in result)]
         taken: Point = {}
         for key in known:
+            value = result[key]
             try:
-                taken[key] = float(result[key])
+                if isinstance(value, (str, bytes)):  # float() would take "1.5"
+                    raise TypeError
+                taken[key] = float(value)
             except (TypeError, ValueError) as error:
-                raise BadInputError(f"the result's {key!r} is {result[key]!r}: it must be a number") from error
-        for name in self.space.names:
-            if not math.isfinite(taken[name]):
-                raise BadInputError(f"the result's variable {name!r} is {taken[name]}: it must be finite")
+                raise BadInputError(f"the result's {key!r} is {value!r}: it must be a number") from error
+            if not math.isfinite(taken[key]):
+                if key in self.space.names:
+                    raise BadInputError(f"the result's variable {key!r} is {value!r}: it must be finite")
+                taken[key] = math.nan
         return taken
 
     def _forget_pending(self, result: Point) -> None:
@@ -292,11 +300,25 @@ def make_agent(config: Mapping[str, Any]) -> Generator:
     BadInputError
         If a key is missing or unknown, or no such agent is registered.
     """
-    unknown = set(config) - {"agent", "vocs", "options"}
-    if unknown or "agent" not in config or "vocs" not in config:
+    name, vocs, options = _parts(config)
+    make = registry.load(registry.AGENTS, name)
+    agent: Generator = make(make_vocs(vocs), **options)
+    return agent
+
+
+def _parts(config: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
+    """Name, VOCS and options of an agent's configuration."""
+    if (
+        not isinstance(config, Mapping)
+        or set(config) - {"agent", "vocs", "options"}
+        or not {"agent", "vocs"} <= set(config)
+    ):
+        given = sorted(map(str, config)) if isinstance(config, Mapping) else repr(config)
         raise BadInputError(
-            f"an agent's configuration has the keys 'agent', 'vocs' and 'options', not {sorted(config)}; "
+            f"an agent's configuration has the keys 'agent', 'vocs' and 'options', not {given}; "
             f"agents: {registry.names(registry.AGENTS)}"
         )
-    make = registry.load(registry.AGENTS, str(config["agent"]))
-    return make(make_vocs(config["vocs"]), **dict(config.get("options") or {}))
+    options = dict(config.get("options") or {})
+    if "vocs" in options:
+        raise BadInputError("the agent's options hold a 'vocs': it goes beside 'options', not into them")
+    return str(config["agent"]), config["vocs"], options

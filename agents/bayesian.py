@@ -229,7 +229,7 @@ class BayesianAgent(Agent):
     # -- inputs ------------------------------------------------------------------------------------------------
 
     def _start(self) -> FloatArray:
-        return self.space.unit([self.space.standing()])[0]
+        return np.asarray(self.space.unit([self.space.standing()])[0])
 
     def _blind(self, made: int) -> FloatArray:
         """A quasi-random point in a box around the start that grows until it is the domain."""

@@ -40,8 +40,21 @@ class AgentError(EblError, RuntimeError):
     """An agent failed to answer, or answered something that no plan can use."""
 
 
-class SpentError(AgentError):
-    """The agent has nothing more to propose: a grid is measured, a design is complete. The run ends well."""
+class SpentError(AgentError, ValueError):
+    """The agent has fewer points to propose than it was asked for: a grid is measured, a design is complete.
+
+    A ``ValueError`` too, as gest-api wants it of a ``suggest(n)`` that cannot answer n points.
+
+    Parameters
+    ----------
+    message : str
+    remaining : int
+        How many points it could still propose; none if 0, and the run ends well.
+    """
+
+    def __init__(self, message: str, remaining: int = 0) -> None:
+        super().__init__(message)
+        self.remaining = remaining
 
 
 class MeasurementError(EblError, RuntimeError):

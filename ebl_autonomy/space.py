@@ -58,7 +58,8 @@ def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
         return cast(VOCS, vocs.model_copy(deep=True))
     try:
         return VOCS(**{key: deepcopy(value) for key, value in dict(vocs).items()})
-    except (ValidationError, ValueError, TypeError) as error:
+    except (ValidationError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # gest-api looks into lists and strings before it knows what they are, so a wrong form fails in many ways.
         raise BadInputError(
             f"not a VOCS: {error}. Give variables as {{name: [low, high]}}, objectives as {{name: 'MINIMIZE'}} "
             "or 'MAXIMIZE', constraints as {name: ['LESS_THAN', value]}."
@@ -66,12 +67,13 @@ def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
 
 
 def vocs_dict(vocs: VOCS) -> dict[str, Any]:
-    """The VOCS as JSON, such that ``make_vocs(vocs_dict(v))`` equals ``v``."""
+    """The VOCS as JSON, such that ``make_vocs(vocs_dict(v))`` equals ``v``.
+
+    Strict JSON knows no infinity, and a contextual variable's domain is infinite unless it is given: such a bound is
+    written ``"inf"``, which the VOCS reads back.
+    """
     dump = vocs.model_dump()
-    for spec in dump["variables"].values():
-        if "values" in spec:  # a set is no JSON
-            spec["values"] = sorted(spec["values"])
-    return {key: value for key, value in dump.items() if value}
+    return {key: _plain(value) for key, value in dump.items() if value}
 
 
 def outcome_names(vocs: VOCS) -> list[str]:
@@ -81,12 +83,15 @@ def outcome_names(vocs: VOCS) -> list[str]:
 
 @dataclass(frozen=True)
 class Limit:
-    """One outcome constraint as an interval ``low <= value <= high``."""
+    """One outcome constraint as an interval, without its ends if it is `strict` (as gest-api's one-sided ones are)."""
 
     low: float
     high: float
+    strict: bool = False
 
     def holds(self, value: float) -> bool:
+        if self.strict:
+            return self.low < value < self.high
         return self.low <= value <= self.high
 
 
@@ -194,11 +199,19 @@ class Space:
             if len(values) < 2:
                 raise BadInputError(f"discrete variable {name!r} has one value only: make it a constant")
             self.choices[name] = values
-            return float(values[0]), float(values[-1])
-        assert isinstance(variable, ContinuousVariable)
-        low, high = (float(v) for v in variable.domain)
-        if not (math.isfinite(low) and math.isfinite(high)):
+            low, high = float(values[0]), float(values[-1])
+        else:
+            assert isinstance(variable, ContinuousVariable)
+            low, high = (float(v) for v in variable.domain)
+        # The width must be finite too: the unit cube is what agents think in.
+        if not math.isfinite(high - low):
             raise BadInputError(f"variable {name!r} has the domain [{low}, {high}]: both bounds must be finite")
+        default = variable.default_value
+        if default is not None and not low <= default <= high:
+            raise BadInputError(
+                f"variable {name!r} has the default value {default}, outside [{low}, {high}]: widen the domain or "
+                "give a default inside it"
+            )
         return low, high
 
 
@@ -255,6 +268,8 @@ class Travel:
     def order(self, start: Mapping[str, float], points: Sequence[Mapping[str, float]]) -> list[int]:
         """Order in which to visit `points` from `start`: nearest in seconds first, then improved by 2-opt.
 
+        Never takes longer than the order in which they are given.
+
         Returns
         -------
         list of int
@@ -277,7 +292,9 @@ class Travel:
             stops = [start, *(points[i] for i in candidate)]
             return sum(self.seconds(a, b) for a, b in pairwise(stops))
 
-        best, shortest = route, length(route)
+        given = list(range(len(points)))
+        best = min(route, given, key=length)  # the nearest first can be a detour in the end
+        shortest = length(best)
         better = len(route) < 50  # 2-opt costs n^2 lengths a pass: beyond a batch it is not worth the wait
         while better:
             better = False
@@ -289,11 +306,28 @@ class Travel:
         return best
 
 
+def _plain(value: Any) -> Any:
+    """`value` as strict JSON: no sets, no numpy scalars, no types, no infinities."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item) for item in value), key=lambda item: (isinstance(item, str), item))
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
 def _limit(name: str, constraint: object) -> Limit:
     if isinstance(constraint, LessThanConstraint):
-        return Limit(-math.inf, float(constraint.value))
+        return Limit(-math.inf, float(constraint.value), strict=True)
     if isinstance(constraint, GreaterThanConstraint):
-        return Limit(float(constraint.value), math.inf)
+        return Limit(float(constraint.value), math.inf, strict=True)
     if isinstance(constraint, BoundsConstraint):
         return Limit(float(constraint.range[0]), float(constraint.range[1]))
     raise BadInputError(f"constraint {name!r} is a {type(constraint).__name__}: use LESS_THAN, GREATER_THAN or BOUNDS")

@@ -225,7 +225,12 @@ class _Run:
 
         def work() -> tuple[Any, list[Any]]:
             self._ingest()
-            answer = self.x.agent.suggest(count)
+            try:
+                answer = self.x.agent.suggest(count)
+            except SpentError as error:
+                if not error.remaining:
+                    raise
+                answer = self.x.agent.suggest(error.remaining)
             decisions = getattr(self.x.agent, "decisions", None)
             return answer, list(decisions()) if callable(decisions) else []
 

@@ -1,0 +1,129 @@
+"""The main job, start to end: the simulated beamline is aligned through the RunEngine, and a report is written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+from bluesky import RunEngine
+from bluesky.utils import RequestAbort, RunEngineInterrupted
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from ebl_autonomy.agents import make_agent
+from ebl_autonomy.data import connect, read_run
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.report import ProgressBar, summarise, write_report
+from ebl_autonomy.sim_devices import SimBeamline
+from ebl_autonomy.sim_devices.layout import Tier
+
+__all__ = ["DemoResult", "run_demo"]
+
+
+class DemoResult(BaseModel):
+    """What the demo reached; outcomes are the beamline's truth, without noise. Widths in µm, areas in µm²."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uid: str
+    tier: str
+    seed: int
+    agent: str
+    points: int
+    invalid: int
+    spot_area_before: float
+    spot_area_after: float
+    spot_area_best: float
+    fwhm_x_before: float
+    fwhm_x_after: float
+    fwhm_x_best: float
+    fwhm_y_before: float
+    fwhm_y_after: float
+    fwhm_y_best: float
+    seconds_wall: float
+    seconds_beamline: float
+    stop_reason: str
+    report: str
+
+
+def run_demo(
+    tier: str,
+    seed: int,
+    agent: str,
+    points: int,
+    output: Path,
+    tiled: str | None = None,
+    api_key: str | None = None,
+    directory: Path | None = None,
+    quiet: bool = False,
+) -> DemoResult:
+    """Align the simulated beamline, write ``report.html`` and ``summary.json`` into `output`.
+
+    One Ctrl-C ends the measurement; what was measured is reported.
+    """
+    beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
+    motors = beamline.motors()
+    before = beamline.truth.outcome()
+    config: dict[str, Any] = {
+        "agent": agent,
+        "vocs": {
+            "variables": {motor.name: list(motor.limits) for motor in motors},
+            "objectives": {"camera_spot_area": "MINIMIZE"},
+            "constraints": {"camera_total": ["GREATER_THAN", 1e4]},
+        },
+        "options": {"seed": seed},
+    }
+    plan = optimize(
+        [beamline.camera], motors, make_agent(config), max_points=points, baseline=beamline.baseline, md={"seed": seed}
+    )
+    RE = RunEngine({})
+    began = time.monotonic()
+    uids: list[str] = []
+    RE.subscribe(lambda _, doc: uids.append(doc["uid"]), "start")
+    with connect(RE, tiled, api_key, directory) as connection, ProgressBar(_console(quiet)) as bar:
+        RE.subscribe(bar)
+        try:
+            RE(plan)
+        except RunEngineInterrupted:  # Ctrl-C: the plan closes its run, and what was measured is reported
+            RE.abort("interrupted by the user")
+        except RequestAbort:
+            pass
+        connection.flush()
+        record = read_run(uids[-1], connection.client)
+    summary = summarise(record)
+    after, best = (
+        beamline.truth.outcome(summary.best_point or None),
+        beamline.truth.outcome(beamline.truth.best_point()),
+    )
+    page = write_report(
+        record,
+        output,
+        best_possible=best["camera_spot_area"],
+        pixel_um=beamline.camera.pixel_um,
+        facts={"command": f"ebl-autonomy demo --tier {tier} --seed {seed} --agent {agent} --points {points}"},
+    )
+    widths = {
+        f"{key}_{when}": outcome[f"camera_{key}"]
+        for key in ("spot_area", "fwhm_x", "fwhm_y")
+        for when, outcome in (("before", before), ("after", after), ("best", best))
+    }
+    result = DemoResult(
+        uid=record.uid,
+        tier=tier,
+        seed=seed,
+        agent=agent,
+        points=summary.points,
+        invalid=summary.invalid,
+        seconds_wall=time.monotonic() - began,
+        seconds_beamline=summary.seconds.get("clock", 0.0),
+        stop_reason=summary.stop_reason,
+        report=str(page.resolve()),
+        **widths,
+    )
+    (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n")
+    return result
+
+
+def _console(quiet: bool) -> Console:
+    return Console(stderr=True, quiet=quiet)

@@ -1,0 +1,162 @@
+"""The commands and their options; what they do lies beside, and is loaded when it is wanted."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ebl_autonomy.errors import BadInputError, EblError
+
+app = typer.Typer(
+    help="Autonomous experiments for Bluesky.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+serve = typer.Typer(help="Run a server in the foreground.", no_args_is_help=True)
+app.add_typer(serve, name="serve")
+
+_screen = Console()
+_errors = Console(stderr=True)
+
+Uri = Annotated[str | None, typer.Option("--tiled", help="A running Tiled server; embedded if not given.")]
+Key = Annotated[str | None, typer.Option("--api-key", envvar="TILED_API_KEY", help="Of the running server.")]
+Folder = Annotated[Path | None, typer.Option("--directory", help="Data of the embedded Tiled server.")]
+Seed = Annotated[int, typer.Option(help="Draws the misalignment, the noise and the agent's random numbers.")]
+TierOption = Annotated[str, typer.Option(help="Motors to align: A 4, B 8, C 12.")]
+
+
+@app.command()
+def demo(
+    tier: TierOption = "A",
+    seed: Seed = 0,
+    agent: Annotated[str, typer.Option(help="A registered agent.")] = "bayesian",
+    points: Annotated[int, typer.Option(help="Points to measure at most.")] = 60,
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo_report"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+    tiled: Uri = None,
+    api_key: Key = None,
+    directory: Folder = None,
+) -> None:
+    """Align the simulated beamline and write a report."""
+    with _plain_errors():
+        from ebl_autonomy.cli.demo import run_demo
+
+        result = run_demo(tier, seed, agent, points, output, tiled, api_key, directory, quiet=as_json)
+        if as_json:
+            sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+            return
+        _screen.print(
+            f"spot area {_um2(result.spot_area_before)} → [bold]{_um2(result.spot_area_after)}[/bold] "
+            f"(best possible {_um2(result.spot_area_best)}) after {result.points} points, "
+            f"{result.seconds_wall:.0f} s here and {result.seconds_beamline:.0f} s on the beamline's clock"
+        )
+        _screen.print(f"report: {result.report}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="uid of a run, or 'last'.")] = "last",
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
+    tiled: Uri = None,
+    api_key: Key = None,
+    directory: Folder = None,
+) -> None:
+    """Write the report of a run."""
+    with _plain_errors():
+        from ebl_autonomy.data import connect, read_run
+        from ebl_autonomy.report import write_report
+
+        with connect(None, tiled, api_key, directory) as connection:
+            record = read_run(_uid(connection.client, run), connection.client)
+            _screen.print(f"report: {write_report(record, output)}", soft_wrap=True)
+
+
+@app.command()
+def runs(
+    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    tiled: Uri = None,
+    api_key: Key = None,
+    directory: Folder = None,
+) -> None:
+    """List the latest runs."""
+    with _plain_errors():
+        from datetime import datetime
+
+        from ebl_autonomy.data import connect
+        from ebl_autonomy.data import runs as latest
+
+        table = Table("run", "when", "plan", "agent", "status", "reason")
+        with connect(None, tiled, api_key, directory) as connection:
+            for one in latest(connection.client, limit):
+                when = "" if math.isnan(one.time) else datetime.fromtimestamp(one.time).strftime("%Y-%m-%d %H:%M:%S")
+                table.add_row(one.uid, when, one.plan, one.agent, one.status, one.reason)
+        _screen.print(table)
+
+
+@serve.command("tiled")
+def serve_tiled(
+    directory: Folder = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 for a free one.")] = 0,
+) -> None:
+    """The Tiled server over a data folder."""
+    with _plain_errors():
+        from ebl_autonomy.data.server import api_key_of, default_directory, run_server
+
+        folder = directory or default_directory()
+        key = api_key_of(folder)
+
+        def announce(uri: str) -> None:
+            _screen.print(f"Tiled at {uri}\napi_key {key}\ndata in {folder}", soft_wrap=True, highlight=False)
+
+        try:
+            run_server(folder, host=host, port=port, ready=announce)
+        except BlockingIOError as error:
+            raise EblError(f"another server serves {folder} already: connect to that one") from error
+
+
+@serve.command("ioc")
+def serve_ioc(
+    prefix: Annotated[str, typer.Option(help="Of every PV.")] = "EBL:",
+    tier: TierOption = "B",
+    seed: Seed = 0,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    port: Annotated[int, typer.Option(help="0 for a free one.")] = 0,
+) -> None:
+    """The simulated beamline as an EPICS IOC on loopback."""
+    with _plain_errors():
+        from ebl_autonomy.sim_devices.ioc import main
+
+        main(["--prefix", prefix, "--tier", tier, "--seed", str(seed), "--speed", str(speed), "--port", str(port)])
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Our own errors as one line and exit code 2; they say the value and the remedy, a traceback adds nothing."""
+    try:
+        yield
+    except EblError as error:
+        _errors.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False, markup=True)
+        raise typer.Exit(2) from None
+
+
+def _uid(client: Any, run: str) -> str:
+    if run != "last":
+        return run
+    uids = list(client)
+    if not uids:
+        raise BadInputError("there are no runs yet: make one with 'ebl-autonomy demo'")
+    return str(uids[-1])
+
+
+def _um2(value: float) -> str:
+    return f"{value:.1f} µm²"
