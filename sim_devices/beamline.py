@@ -1,4 +1,4 @@
-"""A microfocus beamline that is hard to align for the right reasons: source, monochromator, slits, two bent mirrors, camera.
+"""A microfocus beamline that is hard to align for the right reasons: source, monochromator, slits, mirrors, camera.
 
 Where the optimum lies is drawn from the seed and hidden; `SimBeamline.truth` tells it to tests and reports.
 """

@@ -65,7 +65,7 @@ def beam_statistics(
     Returns
     -------
     dict
-        ``total`` and ``peak`` (counts above dark), ``centroid_x/y`` and ``fwhm_x/y`` (µm, from the centre of the image),
+        ``total`` and ``peak`` (counts above dark), ``centroid_x/y`` and ``fwhm_x/y`` (µm, from the image's centre),
         ``spot_area`` (µm², the area of the ellipse of the two widths), ``saturated_fraction``, ``valid`` (1 or 0) and
         ``state`` (``"ok"``, ``"no beam"``, ``"off sensor"``, ``"saturated"``). What cannot be told is NaN.
     """
@@ -151,7 +151,8 @@ class SimCamera:
     @property
     def edges(self) -> FloatArray:
         """Pixel edges at the sample, m, centred on the axis."""
-        return (np.arange(self.pixels + 1) - self.pixels / 2.0) * self.pixel_um * 1e-6
+        half = 0.5 * self.pixels * self.pixel_um * 1e-6
+        return np.linspace(-half, half, self.pixels + 1)
 
     @property
     def hints(self) -> dict[str, list[str]]:

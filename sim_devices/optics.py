@@ -1,8 +1,9 @@
 """The beamline's physics, without bluesky: what a camera at the sample would see for given positions of the optics.
 
-Each focusing mirror is treated exactly in its tangential plane: rays from the source meet a body that is an ellipse with
-the source and the focus as foci, bent away from its ideal shape, tilted and shifted; they are reflected at the normal
-and followed to the detector plane. Source image, diffraction and jitter blur the arrivals. Lengths in m, angles in rad.
+Each focusing mirror is treated exactly in its tangential plane: rays from the source meet a body that is an ellipse
+with the source and the focus as foci, bent away from its ideal shape, tilted and shifted; they are reflected at the
+normal and followed to the detector plane. Source image, diffraction and jitter blur the arrivals. Lengths in m, angles
+in rad.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def mirror_image(
     Notes
     -----
     The orders of the figure follow Howells et al. 2000, Opt. Eng. 39, 2748: with grazing angle t,
-    ``a2 = sin(t)/4 (1/p + 1/q)`` and ``a3 = a2 cos(t)/2 (1/q - 1/p)``. Pitch, curvature and distance all act as defocus.
+    ``a2 = sin(t)/4 (1/p + 1/q)`` and ``a3 = a2 cos(t)/2 (1/q - 1/p)``. Pitch, curvature and distance all act as
+    defocus.
     """
     arrivals, weights = np.empty(RAYS), np.empty(RAYS)
     x, z, slope = _ellipse(shape)

@@ -108,8 +108,8 @@ class Connection:
         if not is_alive(self.uri):
             if self._server is None:
                 raise TiledUnreachableError(
-                    f"no Tiled server answers at {self.uri}: start it, correct the address, or call connect(RE) without "
-                    "one for an embedded server"
+                    f"no Tiled server answers at {self.uri}: start it, correct the address, or call connect(RE) "
+                    "without one for an embedded server"
                 )
             logger.warning("the embedded Tiled server is gone; it is started again")
             self.uri = self._server.start()

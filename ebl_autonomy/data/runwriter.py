@@ -45,7 +45,9 @@ class ResumableRun:
         self._writer.flush()
 
 
-class _Writer(_RunWriter):  # type: ignore[misc]  # the plugin is untyped
+class _Writer(_RunWriter):
+    root_node: Any
+
     def __init__(self, client: Any) -> None:
         super().__init__(_GetOrCreate(client), batch_size=_NEVER, max_array_size=MAX_ARRAY_SIZE)
         self._stored_rows: dict[str, int] = {}

@@ -180,7 +180,7 @@ class LiveWriter:
         try:
             work()
             self._failures = 0
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong, the journal has the run and is tried again
+        except Exception as error:  # whatever goes wrong, the journal has the run and is tried again
             self._runs.pop(uid, None)
             if _is_hopeless(error):
                 self._behind.discard(uid)

@@ -21,7 +21,7 @@ __all__ = ["figures"]
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7a7a7a"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -136,8 +136,8 @@ def _objective(record: RunRecord, summary: Summary, best: float | None) -> Figur
     if len(finite) and finite.min() > 0 and finite.max() > 30 * finite.min():
         axes.set_yscale("log")
     if (~valid).any():
-        axes.plot(points[~valid], np.full((~valid).sum(), 0.02), "|", ms=9, color=RED, transform=axes.get_xaxis_transform(),
-                  label="invalid")  # fmt: skip
+        foot = np.full((~valid).sum(), 0.02)
+        axes.plot(points[~valid], foot, "|", ms=9, color=RED, transform=axes.get_xaxis_transform(), label="invalid")
     unit = record.metadata.units.get(summary.objective, "")
     axes.set_xlabel("point")
     axes.set_ylabel(f"{summary.objective} ({unit})" if unit else summary.objective)
@@ -213,7 +213,8 @@ def _time(seconds: Mapping[str, float]) -> Figure:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    FigureCanvasSVG(figure)
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]  # without the XML prologue, which HTML does not allow inside
 

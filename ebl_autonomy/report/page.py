@@ -94,5 +94,5 @@ def _facts(record: RunRecord) -> dict[str, Any]:
 
 def _number(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"  # noqa: RUF001 - an en dash is what a table shows for nothing
+        return "–"  # an en dash is what a table shows for nothing
     return f"{float(value):.4g}"

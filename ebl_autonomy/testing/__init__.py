@@ -1,0 +1,9 @@
+"""Contract suites that anybody can run over their own agent, device or plan: what we hold ours to."""
+
+from __future__ import annotations
+
+from ebl_autonomy.testing.agents import check_agent
+from ebl_autonomy.testing.devices import check_device
+from ebl_autonomy.testing.plans import check_plan
+
+__all__ = ["check_agent", "check_device", "check_plan"]

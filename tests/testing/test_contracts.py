@@ -1,0 +1,148 @@
+"""The contract suites pass over everything that we ship and over what others wrote, and fail over what is broken."""
+
+from typing import Any
+
+import pytest
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky.plans import list_scan
+from ophyd.sim import SynAxis, SynGauss
+
+from ebl_autonomy import VOCS, registry
+from ebl_autonomy.agents import SobolAgent
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import SimBeamline
+from ebl_autonomy.testing import check_agent, check_device, check_plan
+
+AGENTS = registry.names(registry.AGENTS)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_registered_agent_keeps_the_contract(name: str) -> None:
+    check_agent(registry.load(registry.AGENTS, name), points=7 if name == "bayesian" else 12)
+
+
+class OutOfDomain(SobolAgent):
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return [{k: v + 100.0 for k, v in p.items()} for p in super().suggest(num_points)]
+
+
+class Meddling(SobolAgent):
+    def ingest(self, results: Any) -> None:
+        super().ingest(results)
+        results[0].clear()
+
+
+class OneTooMany(SobolAgent):
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return super().suggest((num_points or 1) + 1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [(OutOfDomain, "outside its domain"), (Meddling, "changed the caller's results"), (OneTooMany, "gave 2 points")],
+)
+def test_a_broken_agent_is_found_out(broken: Any, says: str) -> None:
+    with pytest.raises(AssertionError, match=says):
+        check_agent(broken)
+
+
+@pytest.mark.parametrize("name", ["kbv.pitch", "kbh.bend_up", "camera_z"])
+def test_simulated_motors_keep_the_contract(RE: RunEngine, name: str) -> None:
+    device: Any = SimBeamline(seed=1)
+    for part in name.split("."):
+        device = getattr(device, part)
+    check_device(device, RE, positions=[5.0, -3.25, 5.0], tolerance=0.01)
+
+
+@pytest.mark.parametrize("name", ["camera", "ring", "i0", "shutter", "clock"])
+def test_simulated_detectors_keep_the_contract(RE: RunEngine, name: str) -> None:
+    check_device(getattr(SimBeamline(seed=1), name), RE)
+
+
+def test_the_camera_with_its_image_keeps_the_contract(RE: RunEngine) -> None:
+    camera = SimBeamline(seed=1).camera
+    camera.record_image = True
+    check_device(camera, RE)
+    check_device(camera.frame, RE)
+
+
+def test_devices_of_ophyd_keep_the_contract(RE: RunEngine) -> None:
+    motor = SynAxis(name="m")
+    check_device(motor, RE, positions=[1.0, -1.0])
+    check_device(SynGauss("det", motor, "m", center=0, Imax=1), RE)
+
+
+def test_devices_of_ophyd_async_keep_the_contract(RE: RunEngine) -> None:
+    from bluesky.run_engine import call_in_bluesky_event_loop
+    from ophyd_async.sim import SimMotor
+
+    motor = SimMotor("m", instant=True)
+    call_in_bluesky_event_loop(motor.connect())
+    check_device(motor, RE, positions=[1.0, -1.0])
+
+
+def test_a_device_that_lies_is_found_out(RE: RunEngine) -> None:
+    class Liar(SynAxis):
+        def describe(self) -> Any:
+            return {**super().describe(), "ghost": {"source": "", "dtype": "number", "shape": []}}
+
+    with pytest.raises(AssertionError, match="ghost"):
+        check_device(Liar(name="m"), RE)
+
+
+def test_a_motor_that_does_not_arrive_is_found_out(RE: RunEngine) -> None:
+    class Lazy(SynAxis):
+        def set(self, value: float, **kwargs: Any) -> Any:
+            return super().set(0.5 * value)
+
+    with pytest.raises(AssertionError, match="stands at"):
+        check_device(Lazy(name="m"), RE, positions=[1.0])
+
+
+def test_optimize_keeps_the_contract(RE: RunEngine) -> None:
+    motor = SynAxis(name="m")
+    det = SynGauss("det", motor, "m", center=0, Imax=1)
+    vocs = VOCS(variables={"m": [-1, 1]}, objectives={"det": "MAXIMIZE"})
+    check_plan(
+        lambda: optimize([det], [motor], SobolAgent(vocs), max_points=5, envelope={"limits": {"m": [-1, 1]}}),
+        RE,
+        function=optimize,
+    )
+
+
+def test_bluesky_plans_keep_the_contract(RE: RunEngine) -> None:
+    motor = SynAxis(name="m")
+    det = SynGauss("det", motor, "m", center=0, Imax=1)
+    check_plan(lambda: list_scan([det], motor, [0.0, 0.5, 1.0, 1.5]), RE)
+
+
+def test_a_plan_that_leaves_its_run_open_or_cannot_pause_is_found_out(RE: RunEngine) -> None:
+    motor = SynAxis(name="m")
+
+    def unpausable() -> Any:
+        yield from bps.open_run()
+        for x in (0.0, 1.0, 2.0):
+            yield from bps.mv(motor, x)
+            yield from bps.create()
+            yield from bps.read(motor)
+            yield from bps.save()
+        yield from bps.close_run()
+
+    with pytest.raises(AssertionError, match="no checkpoint"):
+        check_plan(unpausable, RE)
+
+    def two_runs() -> Any:
+        yield from unpausable()
+        yield from unpausable()
+
+    with pytest.raises(AssertionError, match="opened 2 runs"):
+        check_plan(two_runs, RE)
+
+
+def test_a_signature_that_no_queue_takes_is_found_out(RE: RunEngine) -> None:
+    def plan(*motors):  # type: ignore[no-untyped-def]
+        yield from ()
+
+    with pytest.raises(AssertionError, match="takes"):
+        check_plan(lambda: list_scan([], SynAxis(name="m"), [0.0]), RE, function=plan)
