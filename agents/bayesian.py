@@ -197,10 +197,10 @@ class BayesianAgent(Agent):
             self._conditioned = n
 
     def _observations(self) -> Observations:
-        results = self._results
-        Y = np.array([[r[name] for name in self._outcomes] for r in results]).reshape(len(results), -1)
-        std = np.array([[r.get(name + STD, math.nan) for name in self._outcomes] for r in results])
-        return Observations(self._scaled(results), Y, std.reshape(len(results), -1) ** 2)
+        results, shape = self._results, (len(self._results), len(self._outcomes))
+        Y = np.array([[r[name] for name in self._outcomes] for r in results]).reshape(shape)
+        std = np.array([[r.get(name + STD, math.nan) for name in self._outcomes] for r in results]).reshape(shape)
+        return Observations(self._scaled(results), Y, std**2)
 
     def _merits(self) -> list[float]:
         """One number per result, more is better: feasible points by score, the others by how little they violate."""
@@ -244,7 +244,7 @@ class BayesianAgent(Agent):
             return unit
         low, span = self._context_scale()
         values = np.array([[float(p[name]) for name in self.space.context] for p in points])
-        return np.hstack([unit, (values.reshape(len(unit), -1) - low) / span])
+        return np.hstack([unit, (values.reshape(len(unit), len(self.space.context)) - low) / span])
 
     def _with_context(self, unit: FloatArray) -> FloatArray:
         if not self.space.context:

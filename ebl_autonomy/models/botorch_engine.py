@@ -122,16 +122,16 @@ class BotorchEngine:
         assert self._data is not None
         torch.manual_seed(seed)  # optimize_acqf draws its restarts from the global generator
         known = ~np.isnan(self._data.Y).any(axis=1)
-        acquisition = qLogNoisyExpectedImprovement(
-            model=ModelListGP(*self._models),
-            X_baseline=torch.as_tensor(self._data.X[known], dtype=torch.double),
-            sampler=SobolQMCNormalSampler(sample_shape=torch.Size([self._samples]), seed=seed),
-            objective=_objective(goal),
-            constraints=self._constraints(goal) or None,
-            X_pending=torch.as_tensor(pending, dtype=torch.double) if len(pending) else None,
-            prune_baseline=True,
-        )
         with _quiet():
+            acquisition = qLogNoisyExpectedImprovement(
+                model=ModelListGP(*self._models),
+                X_baseline=torch.as_tensor(self._data.X[known], dtype=torch.double),
+                sampler=SobolQMCNormalSampler(sample_shape=torch.Size([self._samples]), seed=seed),
+                objective=_objective(goal),
+                constraints=self._constraints(goal) or None,
+                X_pending=torch.as_tensor(pending, dtype=torch.double) if len(pending) else None,
+                prune_baseline=True,
+            )
             X, value = optimize_acqf(
                 acquisition,
                 bounds=torch.as_tensor(np.stack([box.low, box.high]), dtype=torch.double),

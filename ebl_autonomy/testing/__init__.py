@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ebl_autonomy.testing.agents import check_agent
 from ebl_autonomy.testing.devices import check_device
-from ebl_autonomy.testing.plans import check_plan
+from ebl_autonomy.testing.plans import check_plan, check_plan_signature
+from ebl_autonomy.testing.problems import Problem, problems
 
-__all__ = ["check_agent", "check_device", "check_plan"]
+__all__ = ["Problem", "check_agent", "check_device", "check_plan", "check_plan_signature", "problems"]

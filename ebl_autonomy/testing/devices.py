@@ -30,7 +30,8 @@ def check_device(device: Any, RE: RunEngine, *, positions: Sequence[float] = (),
     """Hold a device to what our plans rely on, inside a real RunEngine.
 
     It has a name; its readings have exactly the keys and kinds that it describes, twice in a row; it stages and
-    unstages; a trigger ends. A motor arrives at each of `positions`, and refuses a position outside its limits before it moves.
+    unstages; a trigger ends. A motor arrives at each of `positions`, and refuses a position outside its limits before
+    it moves.
 
     Parameters
     ----------

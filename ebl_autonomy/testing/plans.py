@@ -10,7 +10,7 @@ from bluesky import RunEngine
 from bluesky.utils import Msg, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 
-__all__ = ["check_plan"]
+__all__ = ["check_plan", "check_plan_signature"]
 
 
 def check_plan(make: Callable[[], Any], RE: RunEngine, *, function: Callable[..., Any] | None = None) -> None:
@@ -34,7 +34,7 @@ def check_plan(make: Callable[[], Any], RE: RunEngine, *, function: Callable[...
         Says which rule was broken.
     """
     if function is not None:
-        _check_signature(function)
+        check_plan_signature(function)
     rows = _check_run(make, RE)
     _check_pause(make, RE, rows)
     _check_abort(make, RE)
@@ -126,7 +126,7 @@ def _check_abort(make: Callable[[], Any], RE: RunEngine) -> None:
     assert RE.state == "idle", f"the RunEngine is {RE.state} after an abort"
 
 
-def _check_signature(function: Callable[..., Any]) -> None:
+def check_plan_signature(function: Callable[..., Any]) -> None:
     name = getattr(function, "__name__", repr(function))
     signature = inspect.signature(function)
     for parameter in signature.parameters.values():

@@ -1,0 +1,247 @@
+"""The contract of agents: everything we ship keeps it, and each way of breaking it is found."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from gest_api.generator import Generator
+
+from ebl_autonomy import registry
+from ebl_autonomy.agents import Agent, SobolAgent
+from ebl_autonomy.space import VOCS
+from ebl_autonomy.testing import check_agent, problems
+
+SHIPPED: dict[str, dict[str, bool]] = {
+    "bayesian": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
+    "coordinate_scan": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
+    "grid": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
+    "sobol": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
+}
+"""A new agent is one line here."""
+
+
+def test_every_registered_agent_is_in_the_list() -> None:
+    assert set(registry.names(registry.AGENTS)) >= set(SHIPPED)
+    ours = {
+        name
+        for name in registry.names(registry.AGENTS)
+        if registry.load(registry.AGENTS, name).__module__.startswith("ebl_autonomy.")
+    }
+    assert ours == set(SHIPPED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    # The Bayesian one fits some sixty models on its way through all the problems.
+    [pytest.param(n, marks=pytest.mark.integration if n == "bayesian" else ()) for n in sorted(SHIPPED)],
+)
+def test_shipped_agents_keep_the_contract(name: str) -> None:
+    check_agent(registry.load(registry.AGENTS, name), **SHIPPED[name])
+
+
+def test_problems_cover_every_feature_and_give_every_outcome() -> None:
+    assert {p.feature for p in problems()} == {"", "constraints", "discrete", "contextual", "objectives", "explore"}
+    for problem in problems():
+        vocs = problem.vocs()
+        point = dict.fromkeys(vocs.variables, 1.0) | {n: c.value for n, c in vocs.constants.items()}
+        assert set(problem.measure(point)) >= set(vocs.all_names)
+
+
+class Foreign(Generator):
+    """A minimal gest-api generator that somebody else might write: random, no constraints."""
+
+    def __init__(self, vocs: VOCS) -> None:
+        super().__init__(vocs)
+        self.vocs = vocs
+        self.rng = np.random.default_rng(1)
+
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        if (
+            vocs.constraints
+            or len(vocs.objectives) != 1
+            or any(not hasattr(v, "domain") for v in vocs.variables.values())
+        ):
+            raise ValueError("only continuous variables, one objective and no constraints")
+
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return [
+            {
+                **{n: float(self.rng.uniform(*v.domain)) for n, v in self.vocs.variables.items() if n != "current"},
+                **{n: c.value for n, c in self.vocs.constants.items()},
+            }
+            for _ in range(num_points or 1)
+        ]
+
+
+def test_a_generator_that_we_did_not_write_passes() -> None:
+    check_agent(Foreign, constraints=False)
+
+
+class OneAtATime(Foreign):
+    """Refuses batches, as gest-api allows."""
+
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        if num_points not in (None, 1):
+            raise ValueError(f"one point at a time, not {num_points}")
+        return super().suggest(1)
+
+
+def test_refusing_a_batch_is_allowed() -> None:
+    check_agent(OneAtATime, constraints=False)
+
+
+class OutOfDomain(Foreign):
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return [{**p, "x": 1e9} for p in super().suggest(num_points)]
+
+
+class NotANumber(Foreign):
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return [{**p, "x": math.nan} for p in super().suggest(num_points)]
+
+
+class Text(Foreign):
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return [{**p, "x": str(p["x"])} for p in super().suggest(num_points)]
+
+
+class TooMany(Foreign):
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return super().suggest((num_points or 1) + 1)
+
+
+class Forgets(Foreign):
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return [{n: v for n, v in p.items() if n != "exposure"} for p in super().suggest(num_points)]
+
+
+class ChangesResults(Foreign):
+    def ingest(self, results: list[dict[str, Any]]) -> None:
+        for result in results:
+            result["seen"] = True
+
+
+class ChangesVOCS(Foreign):
+    def __init__(self, vocs: VOCS) -> None:
+        super().__init__(vocs)
+        vocs.variables["x"].default_value = 3.0
+
+
+class BreaksOnNaN(Foreign):
+    def ingest(self, results: list[dict[str, Any]]) -> None:
+        for result in results:
+            assert result.get("f", 0.0) == result.get("f", 0.0), "NaN"
+
+
+class RefusesWithoutWords(Foreign):
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        if vocs.constraints:
+            raise ValueError
+
+
+class Crashes(Foreign):
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        if vocs.constraints:
+            raise KeyError("constraints")
+
+
+class IgnoresConstraints(Foreign):
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        if len(vocs.objectives) != 1:
+            raise ValueError("one objective")
+
+
+class Snapless(SobolAgent):
+    """Forgets that a variable is discrete."""
+
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        return [{n: v + 0.5 if n == "filter" else v for n, v in p.items()} for p in super().suggest(num_points)]
+
+
+class Remembers(SobolAgent):
+    """Depends on how often it was asked, not on results alone."""
+
+    name: ClassVar[str] = "remembers"
+    asked = 0
+
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        self.asked += 1
+        if self.asked % 2:
+            self._pending.clear()
+            self._results = self._results[: self.asked // 3]
+        return super().suggest(num_points)
+
+
+class NotJSON(SobolAgent):
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "options": {"seed": {1, 2}}}
+
+
+class NoReason(SobolAgent):
+    def decisions(self) -> list[Any]:
+        return []
+
+
+class Invents(SobolAgent):
+    def best(self) -> Any:
+        best = super().best()
+        return type(best)({**best.point, "x": 0.123}, best.outcome)
+
+
+class KeepsReferences(Foreign):
+    """Holds on to the caller's dicts."""
+
+    def __init__(self, vocs: VOCS) -> None:
+        super().__init__(vocs)
+        self.known: list[dict[str, Any]] = []
+
+    def ingest(self, results: list[dict[str, Any]]) -> None:
+        self.known.extend(results)
+
+    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+        assert all("f" in result for result in self.known), "a known result has no f"
+        return super().suggest(num_points)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (OutOfDomain, r"must lie in"),
+        (NotANumber, r"must be finite"),
+        (Text, r"must be a number"),
+        (TooMany, r"answered 2 points"),
+        (Forgets, r"keys missing \{'exposure'\}"),
+        (ChangesResults, r"changed the caller's results"),
+        (ChangesVOCS, r"caller's VOCS was changed"),
+        (BreaksOnNaN, r"NaN"),
+        (KeepsReferences, r"has no f"),
+        (RefusesWithoutWords, r"empty message"),
+        (Crashes, r"raised KeyError"),
+        (IgnoresConstraints, r"refuse what is not handled"),
+    ],
+)
+def test_broken_generators_are_found(broken: Callable[[VOCS], Generator], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_agent(broken, constraints=False)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (Snapless, r"must be one of"),
+        (Remembers, r"depend on nothing else|answered|best"),
+        (NotJSON, r"no strict JSON"),
+        (NoReason, r"one per point"),
+        (Invents, r"never measured"),
+    ],
+)
+def test_broken_agents_of_our_own_kind_are_found(broken: type[Agent], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_agent(broken)
+
+
+def test_a_claim_that_does_not_hold_is_found() -> None:
+    with pytest.raises(AssertionError, match="two objectives: the constructor refused what it should handle"):
+        check_agent(SobolAgent, objectives=True)
