@@ -1,0 +1,48 @@
+"""Importing is cheap: what is heavy is loaded where it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+HEAVY = ("torch", "botorch", "gpytorch", "tiled.server", "matplotlib", "caproto", "epics", "ophyd_async", "databroker")
+
+
+def loaded(statement: str) -> set[str]:
+    """Which of the heavy modules a fresh process has after `statement`."""
+    code = f"{statement}\nimport sys\nprint(*[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    return set(done.stdout.split())
+
+
+def test_the_package_loads_nothing_heavy() -> None:
+    assert loaded("import ebl_autonomy") == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from ebl_autonomy import VOCS, Envelope",
+        "import ebl_autonomy.agents",
+        "from ebl_autonomy.agents import SobolAgent, GridAgent, CoordinateScanAgent",
+        "import ebl_autonomy.plans",
+        "from ebl_autonomy.plans import optimize",
+        "import ebl_autonomy.testing",
+    ],
+)
+def test_deciding_and_planning_load_no_torch_server_or_figures(statement: str) -> None:
+    assert loaded(statement) & {"torch", "botorch", "gpytorch", "tiled.server", "matplotlib"} == set()
+
+
+@pytest.mark.parametrize(
+    "statement", ["import ebl_autonomy.sim_devices", "from ebl_autonomy.sim_devices import SimBeamline"]
+)
+def test_the_simulated_beamline_loads_no_torch_server_or_channel_access(statement: str) -> None:
+    # pyepics, where it is installed, is loaded by ophyd itself.
+    assert loaded(statement) & {"torch", "tiled.server", "matplotlib", "caproto", "ophyd_async"} == set()
+
+
+def test_the_check_sees_what_is_loaded() -> None:
+    assert loaded("import ebl_autonomy.agents.bayesian") >= {"torch", "botorch"}

@@ -1,0 +1,120 @@
+"""What is built is what was written: one top-level package with real files, through the sdist and the wheel."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("agents", "plans", "sim_devices")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist, and the wheel that was made from that sdist."""
+    out = tmp_path_factory.mktemp("dist")
+    # Without --sdist or --wheel, build makes the wheel from the sdist.
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def installed(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A clean environment with nothing but the wheel: its Python and its site-packages."""
+    home = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=100, capture_output=True)
+    python = home / "bin" / "python"
+    command = [str(python), "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", str(built[1])]
+    subprocess.run(command, check=True, timeout=100, capture_output=True)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.run([str(python), "-c", where], check=True, timeout=30, capture_output=True, text=True).stdout
+    return python, Path(site.strip())
+
+
+def sources() -> set[str]:
+    """Every module and data file of the tree, by its import path."""
+    return {
+        str(path.relative_to(ROOT))
+        for folder in ("ebl_autonomy", *(f"ebl_autonomy/{name}" for name in FOLDERS))
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix in {".py", ".typed", ".j2"}
+    }
+
+
+def test_the_sources_are_found() -> None:
+    assert {"ebl_autonomy/space.py", "ebl_autonomy/agents/base.py", "ebl_autonomy/py.typed"} <= sources()
+
+
+def test_the_sdist_holds_the_tree_as_real_files(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[0]) as archive:
+        members = {member.name.partition("/")[2]: member for member in archive.getmembers()}
+    assert sources() <= set(members)
+    assert not [name for name, member in members.items() if member.issym() or member.islnk()]
+    assert {"pyproject.toml", "README.md", "Makefile", "constraints.txt"} <= set(members)
+
+
+def test_the_wheel_brings_one_top_level_package(built: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(built[1]) as archive:
+        names = archive.namelist()
+        links = [info.filename for info in archive.infolist() if (info.external_attr >> 16) & 0o170000 == 0o120000]
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"ebl_autonomy"}
+    assert sources() <= set(names)
+    assert not links
+
+
+def test_it_installs_as_real_files(installed: tuple[Path, Path]) -> None:
+    _, site = installed
+    missing = [name for name in sources() if not (site / name).is_file()]
+    assert not missing
+    assert not [path for path in (site / "ebl_autonomy").rglob("*") if path.is_symlink()]
+    assert not [folder for folder in FOLDERS if (site / folder).exists()]
+    ours = {p.name for p in site.iterdir() if p.name.startswith("ebl_autonomy")}
+    assert "ebl_autonomy" in ours
+    assert len(ours) == 2, "the package and its metadata, nothing else"
+
+
+def test_its_entry_points_are_found_by_name_and_exist(installed: tuple[Path, Path]) -> None:
+    python, site = installed
+    code = (
+        "from importlib.metadata import distribution\n"
+        "print(*[f'{e.group}|{e.name}|{e.module}' for e in distribution('ebl-autonomy').entry_points], sep='\\n')"
+    )
+    listed = subprocess.run([str(python), "-c", code], check=True, timeout=30, capture_output=True, text=True).stdout
+    entries = [line.split("|") for line in listed.split()]
+    names = {name for group, name, _ in entries if group == "ebl_autonomy.agents"}
+    assert names == {"bayesian", "coordinate_scan", "grid", "sobol"}
+    for _, name, module in entries:
+        path = site / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), (name, module)
+
+
+def test_what_is_installed_runs(installed: tuple[Path, Path], tmp_path: Path) -> None:
+    """The installed files, with the dependencies of this environment: an agent found by name proposes a point."""
+    _, site = installed
+    code = (
+        "import ebl_autonomy, sys\n"
+        "from ebl_autonomy import registry\n"
+        "for name in ('bayesian', 'coordinate_scan', 'grid', 'sobol'):\n"
+        "    make = registry.load(registry.AGENTS, name)\n"
+        "    make({'variables': {'x': [0, 1]}, 'objectives': {'f': 'MINIMIZE'}}).suggest(1)\n"
+        "print(ebl_autonomy.__file__)"
+    )
+    # First on the path, so before the editable install of the tree.
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(site), "PATH": "", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        check=True,
+        timeout=100,
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == str(site / "ebl_autonomy" / "__init__.py")
