@@ -15,7 +15,12 @@ from bluesky.utils import Msg, MsgGenerator
 
 __all__ = ["EventTag", "EventWatch", "InterruptedReadingError", "save_event"]
 
-_DTYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_DTYPES = {
+    bool: {"dtype": "boolean"},
+    int: {"dtype": "integer", "dtype_numpy": "<i8"},
+    float: {"dtype": "number"},
+    str: {"dtype": "string"},
+}
 
 
 class InterruptedReadingError(Exception):
@@ -63,7 +68,7 @@ class EventTag:
     def describe(self) -> dict[str, dict[str, Any]]:
         if self._described is None:
             self._described = {
-                key: {"source": f"ebl_autonomy:{self.name}", "dtype": _DTYPES[type(value)], "shape": []}
+                key: {"source": f"ebl_autonomy:{self.name}", "shape": [], **_DTYPES[type(value)]}
                 for key, value in self._values.items()
             }
         return self._described

@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.beamline import SimBeamline, TruthView
     from ebl_autonomy.sim_devices.camera import SimCamera
     from ebl_autonomy.sim_devices.clock import Clock
-    from ebl_autonomy.sim_devices.epics import AsyncEpicsBeamline, EpicsBeamline
+    from ebl_autonomy.sim_devices.epics import EpicsBeamline
+    from ebl_autonomy.sim_devices.epics_async import AsyncEpicsBeamline
     from ebl_autonomy.sim_devices.imperfections import Drift, Fault
     from ebl_autonomy.sim_devices.motor import SimMotor
 
 # Loaded when asked for: the EPICS devices bring a channel access library, which few sessions want.
 _HOME = {
-    "AsyncEpicsBeamline": "epics",
+    "AsyncEpicsBeamline": "epics_async",
     "Clock": "clock",
     "Drift": "imperfections",
     "EpicsBeamline": "epics",

@@ -1,174 +1,109 @@
-"""The simulated beamline as seen over EPICS: the same names and keys, with ophyd's devices and with ophyd-async's."""
+"""The simulated beamline as seen over EPICS with ophyd's devices: the same names and keys as `SimBeamline`.
+
+Importing this starts a channel access client, which reads the ``EPICS_CA_…`` environment once.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from types import SimpleNamespace
+import time
 from typing import Any
 
-import numpy as np
+from ophyd import Component, Device, EpicsMotor, EpicsSignal, EpicsSignalRO, Kind
 
-from ebl_autonomy.errors import EblError
-from ebl_autonomy.sim_devices.layout import MIRROR_MOTORS, MIRRORS, MOTORS, Tier, tier_motors
+from ebl_autonomy.sim_devices.epics_common import CAMERA_PVS, HINTED, EpicsTree, as_image, image_key, no_connection
+from ebl_autonomy.sim_devices.layout import MOTORS, Tier
 
-__all__ = ["AsyncEpicsBeamline", "EpicsBeamline"]
+__all__ = ["EpicsBeamline", "EpicsCamera", "EpicsFrame"]
 
-CAMERA = {
-    "total": "Total",
-    "peak": "Peak",
-    "centroid_x": "CentroidX",
-    "centroid_y": "CentroidY",
-    "fwhm_x": "FwhmX",
-    "fwhm_y": "FwhmY",
-    "spot_area": "SpotArea",
-    "saturated_fraction": "SaturatedFraction",
-}
+TRIGGER_TIMEOUT_S = 60.0
 
 
-class _Tree:
-    """Attributes of a beamline over devices by name."""
-
-    def __init__(self, motors: dict[str, Any], tier: Tier) -> None:
-        tier_motors(tier)  # raises if there is no such tier
-        self.tier: Tier = tier
-        self._motors = motors
-        for mirror in MIRRORS:
-            setattr(self, mirror, SimpleNamespace(**{name: motors[f"{mirror}_{name}"] for name in MIRROR_MOTORS}))
-        self.mono = SimpleNamespace(energy=motors["mono_energy"], pitch=motors["mono_pitch"])
-        names = ("h_gap", "v_gap", "h_center", "v_center")
-        self.slits = SimpleNamespace(**{name: motors[f"slits_{name}"] for name in names})
-        self.camera_z = motors["camera_z"]
-
-    kbv: Any
-    kbh: Any
-
-    def motors(self, tier: Tier | None = None) -> list[Any]:
-        """The motors of a tier; of the beamline's own unless told otherwise."""
-        return [self._motors[name] for name in tier_motors(tier or self.tier)]
+def _number(key: str) -> Any:
+    # Not monitored: a monitor may arrive after the answer to the put that a trigger waits for.
+    kind = Kind.hinted if key in HINTED else Kind.normal
+    return Component(EpicsSignalRO, CAMERA_PVS[key], kind=kind, auto_monitor=False)
 
 
-class EpicsBeamline(_Tree):
+class EpicsCamera(Device):
+    """The camera; a trigger is done when the IOC has answered the put, with frame and numbers in place."""
+
+    total = _number("total")
+    peak = _number("peak")
+    centroid_x = _number("centroid_x")
+    centroid_y = _number("centroid_y")
+    fwhm_x = _number("fwhm_x")
+    fwhm_y = _number("fwhm_y")
+    spot_area = _number("spot_area")
+    saturated_fraction = _number("saturated_fraction")
+    valid = Component(EpicsSignalRO, "Valid", kind="normal", auto_monitor=False)
+    state = Component(EpicsSignalRO, "State", kind="normal", auto_monitor=False, string=True)
+    exposure = Component(EpicsSignal, "ExposureTime", kind="config", put_complete=True)
+    acquire = Component(EpicsSignal, "Acquire", kind="omitted", put_complete=True)
+    image = Component(EpicsSignalRO, "ArrayData", kind="omitted", auto_monitor=False)
+
+    def __init__(self, prefix: str, *, name: str, **options: Any) -> None:
+        super().__init__(prefix, name=name, **options)
+        self.frame = EpicsFrame(self)
+
+    def trigger(self) -> Any:
+        return self.acquire.set(1)
+
+
+class EpicsFrame:
+    """A fresh frame, for the `baseline` stream: read alone, without the numbers (key ``camera_frame``)."""
+
+    parent = None
+
+    def __init__(self, camera: EpicsCamera) -> None:
+        self._camera = camera
+        self.name = f"{camera.name}_frame"
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        self._camera.trigger().wait(TRIGGER_TIMEOUT_S)
+        return {self.name: {"value": as_image(self._camera.image.get()), "timestamp": time.time()}}
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        return {self.name: image_key(f"PV:{self._camera.image.pvname}")}
+
+
+class EpicsBeamline(EpicsTree):
     """The beamline over channel access with ophyd devices: in a session, the one line that changes.
 
     Parameters
     ----------
     prefix : str
         Of the PVs.
-    tier : {"A", "B", "C"}
-        Which motors `motors` returns.
+    tier : {"A", "B", "C"}, optional
+        Which motors `motors` returns; by default what the IOC says.
     timeout_s : float
         For all PVs to connect.
 
     Raises
     ------
     EblError
-        If they do not: names those that are missing.
+        If they do not: names one that is missing.
     """
 
-    def __init__(self, prefix: str = "EBL:", tier: Tier = "B", timeout_s: float = 15.0) -> None:
-        # Here, not above: importing these starts a channel access client.
-        from ophyd import Component, Device, EpicsMotor, EpicsSignal, EpicsSignalRO
-        from ophyd.status import DeviceStatus
-
-        fields: dict[str, Any] = {
-            key: Component(EpicsSignalRO, pv, kind="hinted" if key in ("spot_area", "total") else "normal")
-            for key, pv in CAMERA.items()
+    def __init__(self, prefix: str = "EBL:", tier: Tier | None = None, timeout_s: float = 15.0) -> None:
+        devices: dict[str, Any] = {
+            "tier": EpicsSignalRO(prefix + "Tier", name="tier", string=True),  # first: it tells whether an IOC is there
+            **{name: EpicsMotor(prefix + name, name=name) for name in MOTORS},
+            "camera": EpicsCamera(prefix + "camera:", name="camera"),
+            "shutter": EpicsSignal(prefix + "Shutter", name="shutter", put_complete=True),
+            "ring_current": EpicsSignalRO(prefix + "RingCurrent", name="ring_current"),
+            "i0": EpicsSignalRO(prefix + "I0", name="i0"),
+            "clock": EpicsSignalRO(prefix + "Clock", name="clock"),
         }
-        fields["valid"] = Component(EpicsSignalRO, "Valid", kind="normal")
-        fields["state"] = Component(EpicsSignalRO, "State", kind="normal", string=True)
-        fields["exposure"] = Component(EpicsSignal, "ExposureTime", kind="config")
-        fields["acquire"] = Component(EpicsSignal, "Acquire", kind="omitted")
-        fields["image"] = Component(EpicsSignalRO, "ArrayData", kind="omitted")
-
-        def trigger(self: Any) -> Any:
-            """Take a frame; done when the IOC has answered the put."""
-            status = DeviceStatus(self)
-            self.acquire.put(1, use_complete=True, callback=lambda **_: status.set_finished())
-            return status
-
-        camera_class = type("EpicsCamera", (Device,), {**fields, "trigger": trigger})
-        motors = {name: EpicsMotor(prefix + name, name=name) for name in MOTORS}
-        self.camera = camera_class(prefix + "camera:", name="camera")
-        self.shutter = EpicsSignal(prefix + "Shutter", name="shutter")
-        self.ring = EpicsSignalRO(prefix + "RingCurrent", name="ring_current")
-        self.i0 = EpicsSignalRO(prefix + "I0", name="i0")
-        self.clock = EpicsSignalRO(prefix + "Clock", name="clock")
-        super().__init__(motors, tier)
-        everything = [*motors.values(), self.camera, self.shutter, self.ring, self.i0, self.clock]
-        for device in everything:
-            try:
-                device.wait_for_connection(timeout=timeout_s)
-            except TimeoutError as error:
-                raise EblError(
-                    f"{device.name} ({prefix}…) did not connect within {timeout_s} s: {error}. Start the IOC with "
-                    "'ebl-autonomy serve ioc' and set the environment that it prints."
-                ) from error
-
-    @property
-    def baseline(self) -> list[Any]:
-        """What is worth recording at the start and the end of a run."""
-        return [self.ring, self.i0, self.clock]
-
-    def frame(self) -> np.ndarray[Any, np.dtype[np.uint16]]:
-        """The latest image, shape (256, 256)."""
-        return np.asarray(self.camera.image.get(), dtype=np.uint16).reshape(256, 256)
-
-
-class AsyncEpicsBeamline(_Tree):
-    """The beamline over channel access with ophyd-async devices; make the RunEngine first.
-
-    Parameters are those of `EpicsBeamline`.
-    """
-
-    def __init__(self, prefix: str = "EBL:", tier: Tier = "B", timeout_s: float = 15.0) -> None:
-        from bluesky.run_engine import call_in_bluesky_event_loop
-        from ophyd_async.core import AsyncStatus, NotConnectedError, StandardReadable
-        from ophyd_async.core import StandardReadableFormat as Format
-        from ophyd_async.epics.core import epics_signal_r, epics_signal_rw
-        from ophyd_async.epics.motor import Motor
-
-        class AsyncCamera(StandardReadable):
-            """The camera; its put to Acquire completes when the frame is there."""
-
-            def __init__(self, prefix: str) -> None:
-                with self.add_children_as_readables(Format.HINTED_SIGNAL):
-                    for key, pv in CAMERA.items():
-                        setattr(self, key, epics_signal_r(float, f"ca://{prefix}{pv}"))
-                with self.add_children_as_readables():
-                    self.valid = epics_signal_r(int, f"ca://{prefix}Valid")
-                    self.state = epics_signal_r(str, f"ca://{prefix}State")
-                self.acquire = epics_signal_rw(int, f"ca://{prefix}Acquire")
-                super().__init__()
-
-            @AsyncStatus.wrap
-            async def trigger(self) -> None:
-                await self.acquire.set(1)
-
-        motors: dict[str, Any] = {name: Motor(f"ca://{prefix}{name}") for name in MOTORS}
-        devices = {
-            **motors,
-            "camera": AsyncCamera(prefix + "camera:"),
-            "ring_current": epics_signal_r(float, f"ca://{prefix}RingCurrent"),
-            "clock": epics_signal_r(float, f"ca://{prefix}Clock"),
-        }
-        for name, device in devices.items():
-            device.set_name(name, child_name_separator="_")
-
-        async def connect() -> None:
-            await asyncio.gather(*(device.connect(timeout=timeout_s) for device in devices.values()))
-
+        deadline = time.monotonic() + timeout_s
         try:
-            call_in_bluesky_event_loop(connect())
-        except (TimeoutError, NotConnectedError) as error:
-            raise EblError(
-                f"the PVs {prefix}… did not connect within {timeout_s} s: {error}. Start the IOC with "
-                "'ebl-autonomy serve ioc' and set the environment that it prints."
-            ) from error
-        camera, ring_current, clock = (devices[name] for name in ("camera", "ring_current", "clock"))
-        self.camera, self.ring, self.clock = camera, ring_current, clock
-        super().__init__(motors, tier)
+            for device in devices.values():
+                device.wait_for_connection(timeout=max(deadline - time.monotonic(), 0.1))
+        except TimeoutError as error:
+            for device in devices.values():
+                device.destroy()
+            raise no_connection(prefix, timeout_s, str(error)) from error
+        super().__init__(devices, tier or devices["tier"].get())
 
-    @property
-    def baseline(self) -> list[Any]:
-        """What is worth recording at the start and the end of a run."""
-        return [self.ring, self.clock]
+    def _release(self) -> None:
+        for device in self._devices.values():
+            device.destroy()

@@ -1,21 +1,23 @@
-"""The simulated beamline as an EPICS IOC on loopback: motor records with true put completion, camera, shutter, ring.
+"""The simulated beamline as an EPICS IOC on loopback, so that real control-system clients can be tested without one.
 
-``python -m ebl_autonomy.sim_devices.ioc --prefix EBL: --tier A`` serves it; `ioc_process` does so from Python.
+``python -m ebl_autonomy.sim_devices.ioc --tier A`` serves it; `ioc_process` does so from Python.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import asyncio
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 from ebl_autonomy.errors import BadInputError, EblError
 from ebl_autonomy.sim_devices.layout import Tier
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["IocHandle", "ca_environment", "free_port", "ioc_process", "serve"]
 
-START_TIMEOUT_S = 60.0
+LOOPBACK: Final = "127.0.0.1"
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 5.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class IocHandle:
     """A running IOC.
 
@@ -37,13 +41,14 @@ class IocHandle:
     prefix : str
     port : int
         Of its channel access server, on loopback.
-    env : dict of str to str
+    env : mapping of str to str
         What a client's process must have in its environment before it imports a channel access library.
+    process : subprocess.Popen
     """
 
     prefix: str
     port: int
-    env: dict[str, str]
+    env: Mapping[str, str]
     process: subprocess.Popen[bytes]
 
     def kill(self) -> None:
@@ -53,157 +58,212 @@ class IocHandle:
 
 
 def ca_environment(port: int) -> dict[str, str]:
-    """The variables that keep a channel access client (and server) on loopback at `port`."""
+    """What a client needs in its environment to find a server on loopback, and nothing else."""
     return {
-        "EPICS_CA_ADDR_LIST": "127.0.0.1",
+        "EPICS_CA_ADDR_LIST": LOOPBACK,
         "EPICS_CA_AUTO_ADDR_LIST": "NO",
         "EPICS_CA_SERVER_PORT": str(port),
         "EPICS_CA_REPEATER_PORT": str(port + 1),
         "EPICS_CA_MAX_ARRAY_BYTES": "1000000",
-        "EPICS_CAS_SERVER_PORT": str(port),
-        "EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1",
-        "EPICS_CAS_BEACON_ADDR_LIST": "127.0.0.1",
-        "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
     }
 
 
 def free_port() -> int:
-    """A loopback port that is free for TCP and UDP."""
+    """A loopback port that is free for TCP and UDP, and the next one (for beacons) too."""
     while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            with suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                return port
+        with socket.socket() as probe:
+            probe.bind((LOOPBACK, 0))
+            port = int(probe.getsockname()[1])
+        if _is_free(port) and _is_free(port + 1):
+            return port
 
 
 def serve(
     beamline: SimBeamline,
     prefix: str = "EBL:",
-    speed: float = 1.0,
+    port: int = 0,
     ready: Callable[[int], None] | None = None,
+    until_closed: int | None = None,
 ) -> None:
-    """Serve a beamline by channel access in this process until interrupted.
-
-    The address is taken from the environment: see `ca_environment`.
+    """Serve a beamline by channel access on loopback, in this process, until SIGINT or SIGTERM.
 
     Parameters
     ----------
     beamline : SimBeamline
-        With infinite speed of its own: here the IOC keeps the time.
+        Its speed decides how long moves and exposures take; with infinite speed they take no time.
     prefix : str
         Of every PV.
-    speed : float
-        Simulated seconds per wall second that moves and exposures take.
+    port : int
+        For TCP and UDP; 0 for a free one.
     ready : callable, optional
-        Called with the port once the server listens.
+        Called with the port once clients can connect.
+    until_closed : int, optional
+        A file descriptor; the server also ends when its other end is closed.
 
     Raises
     ------
     BadInputError
-        If the beamline waits by itself, or the speed is not positive.
+        If the port is taken.
     """
-    if beamline.clock.waits:
-        raise BadInputError(f"the beamline has speed={beamline.clock.speed}: make it with infinite speed for an IOC")
-    if not speed > 0:
-        raise BadInputError(f"speed={speed}: give a positive number")
-    from caproto.server import run
-
-    from ebl_autonomy.sim_devices.ioc_records import database
-
-    async def announce(async_lib: Any) -> None:
-        if ready is not None:
-            ready(int(os.environ.get("EPICS_CA_SERVER_PORT", "5064")))
-
-    run(database(beamline, prefix, speed), interfaces=["127.0.0.1"], startup_hook=announce, log_pv_names=False)
+    if port and not _is_free(port):
+        raise BadInputError(f"port={port} is taken on {LOOPBACK}: choose another, or 0 for a free one")
+    asyncio.run(_serve(beamline, prefix, port or free_port(), ready, until_closed))
 
 
 @contextmanager
 def ioc_process(
-    seed: int = 0, tier: Tier = "A", speed: float = 100.0, prefix: str = "EBL:", set_environment: bool = True
+    seed: int = 0,
+    tier: Tier = "A",
+    speed: float = 100.0,
+    prefix: str = "EBL:",
+    set_environment: bool = True,
+    port: int = 0,
 ) -> Iterator[IocHandle]:
-    """An IOC in a process of its own, on a free loopback port; ended on exit.
+    """An IOC in a process of its own, on a loopback port; ended on exit, or when this process ends.
 
     Parameters
     ----------
-    seed, tier, speed, prefix
-        Of the beamline and the server.
+    seed, tier, speed
+        Of the beamline.
+    prefix : str
+        Of every PV.
     set_environment : bool
-        Put the addresses into this process's environment, for clients made here.
+        Put the address into this process's environment, for clients made here.
+    port : int
+        0 for a free one.
 
     Raises
     ------
     EblError
-        If a channel access library is loaded already (it would not see the addresses), or the IOC does not start.
+        If a channel access client runs here already with another address, or the IOC does not start.
     """
-    if set_environment and _client_is_up():
-        raise EblError("a channel access client runs already and would not see the IOC's address: start the IOC first")
-    port = free_port()
+    port = port or free_port()
     env = ca_environment(port)
-    command = [sys.executable, "-m", "ebl_autonomy.sim_devices.ioc", "--prefix", prefix, "--seed", str(seed)]
-    command += ["--tier", tier, "--speed", str(speed), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **env})
+    if set_environment and _client_is_up() and any(os.environ.get(key) != value for key, value in env.items()):
+        raise EblError(
+            "a channel access client runs in this process already (importing ophyd or aioca starts one) and would not "
+            "see the IOC's address: start the IOC before importing them, or use set_environment=False and a process "
+            "with its .env"
+        )
+    options = {"--prefix": prefix, "--seed": seed, "--tier": tier, "--speed": speed, "--port": port}
+    command = [sys.executable, "-m", "ebl_autonomy.sim_devices.ioc", "--with-parent"]
+    command += [str(part) for pair in options.items() for part in pair]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         _wait_until_ready(process)
         if set_environment:
             os.environ.update(env)
         yield IocHandle(prefix, port, env, process)
+        if set_environment:
+            _close_clients()
     finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        _end(process)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; prints one line of JSON with the address once it serves."""
+    """The command line; prints one line, with what clients must set, once it serves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prefix", default="EBL:")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tier", choices=get_args(Tier), default="B")
-    parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
+    parser.add_argument("--port", type=int, default=0, help="0 for a free one")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
     options = parser.parse_args(arguments)
-    port = options.port or free_port()
-    os.environ.update(ca_environment(port))
-    # Beacons go to a socket of ours: on loopback nobody else listens for them, and each would be reported as an error.
-    beacons = socket.socket(type=socket.SOCK_DGRAM)
-    beacons.bind(("127.0.0.1", 0))
-    os.environ["EPICS_CAS_BEACON_PORT"] = str(beacons.getsockname()[1])
+    from ebl_autonomy.sim_devices.beamline import SimBeamline  # here: it is slow to import
 
     def announce(port: int) -> None:
-        sys.stdout.write(json.dumps({"prefix": options.prefix, "environment": ca_environment(port)}) + "\n")
+        settings = " ".join(f"{key}={value}" for key, value in ca_environment(port).items())
+        sys.stdout.write(f"{options.prefix} is served; in the client's shell: export {settings}\n")
         sys.stdout.flush()
 
-    from ebl_autonomy.sim_devices.beamline import SimBeamline  # here: it imports ophyd, which reads the environment
-
-    beamline = SimBeamline(seed=options.seed, tier=cast(Tier, options.tier))
-    with suppress(KeyboardInterrupt):
-        serve(beamline, options.prefix, options.speed, announce)
-    beacons.close()
+    beamline = SimBeamline(seed=options.seed, tier=cast(Tier, options.tier), speed=options.speed)
+    serve(beamline, options.prefix, options.port, announce, sys.stdin.fileno() if options.with_parent else None)
     return 0
 
 
+async def _serve(
+    beamline: SimBeamline, prefix: str, port: int, ready: Callable[[int], None] | None, until_closed: int | None
+) -> None:
+    _configure_caproto(port)
+    from ebl_autonomy.sim_devices.ioc_records import Database
+    from ebl_autonomy.sim_devices.ioc_server import LoopbackServer
+
+    database = Database(beamline, prefix)
+    await database.prepare()
+    server = LoopbackServer(database.pvdb, port, ready)
+    loop = asyncio.get_running_loop()
+    serving = loop.create_task(server.serve())
+    refreshing = loop.create_task(database.run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs it there ends it too
+            loop.add_signal_handler(number, serving.cancel)
+    if until_closed is not None:
+        loop.add_reader(until_closed, serving.cancel)
+    try:
+        await serving
+    finally:
+        refreshing.cancel()
+
+
+def _configure_caproto(port: int) -> None:
+    """Caproto takes its addresses, and what it warns of, from the environment when it is imported."""
+    os.environ.update(
+        {
+            **ca_environment(port),
+            "EPICS_CAS_INTF_ADDR_LIST": LOOPBACK,
+            "EPICS_CAS_BEACON_ADDR_LIST": LOOPBACK,
+            "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
+            "CAPROTO_SUBSCRIPTION_BACKLOG_WARN_THRESHOLD_ELEMENTS": "0",
+        }
+    )
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind((LOOPBACK, port))
+            udp.bind((LOOPBACK, port))
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def _client_is_up() -> bool:
-    """Whether a channel access client has read its environment; ophyd imports pyepics, which does so at first use."""
+    """Whether a channel access client has read its environment; ophyd imports pyepics, which does so at once."""
     pyepics = sys.modules.get("epics.ca")
     return "aioca" in sys.modules or getattr(pyepics, "libca", None) is not None
+
+
+def _close_clients() -> None:
+    """Let the clients that were made here go first, lest libca complains of a lost circuit."""
+    clients = sys.modules.get("ebl_autonomy.sim_devices.epics_common")
+    if clients is not None:
+        clients.close_all()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes]) -> None:
     assert process.stdout is not None
     began = time.monotonic()
-    line = process.stdout.readline()
-    if not line:
-        raise EblError(
-            f"the IOC ended with {process.wait()} after {time.monotonic() - began:.1f} s: see its output above"
-        )
+    answered, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+    if not answered:
+        raise EblError(f"the IOC was not up after {START_TIMEOUT_S} s: is the machine overloaded?")
+    if not process.stdout.readline():
+        waited = time.monotonic() - began
+        raise EblError(f"the IOC ended with code {process.wait()} after {waited:.1f} s: its output above says why")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 if __name__ == "__main__":

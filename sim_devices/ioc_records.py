@@ -1,175 +1,171 @@
 """The IOC's records: what each PV of the simulated beamline does when it is written or read."""
 
-# caproto hangs startup, putter and getter onto a property by defining its name again.
-# mypy: disable-error-code="no-redef"
-
 from __future__ import annotations
 
-import time
-from typing import Any
+import asyncio
+import math
+from typing import Any, Final
 
+import numpy as np
 from caproto import ChannelType
 from caproto.server import PVGroup, pvproperty
 
 from ebl_autonomy.sim_devices.beamline import SimBeamline
-from ebl_autonomy.sim_devices.motor import SimMotor
+from ebl_autonomy.sim_devices.camera import SCALARS, SimCamera
+from ebl_autonomy.sim_devices.ioc_motor import MotorRecord
 
-__all__ = ["database"]
+__all__ = ["Database"]
 
-TICK_S = 0.02
-
-
-def database(beamline: SimBeamline, prefix: str, speed: float) -> dict[str, Any]:
-    """All PVs by name: ``<prefix><motor>`` records, ``<prefix>camera:…`` and the beamline's own signals."""
-    pvs: dict[str, Any] = {}
-    for motor in beamline._motors.values():
-        pvs.update(MotorRecord(prefix + motor.name, motor, speed).pvdb)
-    pvs.update(CameraRecords(prefix + "camera:", beamline, speed).pvdb)
-    pvs.update(BeamlineRecords(prefix, beamline).pvdb)
-    return pvs
+MONITOR_PERIOD_S: Final = 0.5
+"""Wall seconds between the updates of ring current, I0 and clock for those who monitor them."""
 
 
-class MotorRecord(PVGroup):
-    """A motor record whose put completes when the motor has arrived, as EPICS's own does."""
+class Database:
+    """All records of a beamline.
 
-    motor = pvproperty(value=0.0, name="", record="motor", precision=4)
+    Parameters
+    ----------
+    beamline : SimBeamline
+    prefix : str
+        Of every PV: ``<prefix><motor>`` are motor records, ``<prefix>camera:…`` is the camera.
 
-    def __init__(self, prefix: str, device: SimMotor, speed: float) -> None:
-        super().__init__(prefix)
-        self._device = device
-        self._speed = speed
-        self._async: Any = None
+    Attributes
+    ----------
+    pvdb : dict
+        PVs by name, as caproto serves them.
+    """
 
-    @motor.startup
-    async def motor(self, instance: Any, async_lib: Any) -> None:
-        self._async = async_lib
-        device, fields = self._device, instance.field_inst
-        low, high = device.limits
-        await instance.write_metadata(
-            units=device.egu, lower_ctrl_limit=low, upper_ctrl_limit=high, lower_disp_limit=low, upper_disp_limit=high
-        )
-        await fields.engineering_units.write(device.egu)
-        await fields.velocity.write(device.velocity)
-        await fields.max_velocity.write(device.velocity)
-        await fields.seconds_to_velocity.write(device.acceleration)
-        await fields.bl_distance.write(device.backlash)
-        await fields.motor_step_size.write(device.resolution or 1e-6)
-        await fields.user_low_limit.write(low)
-        await fields.user_high_limit.write(high)
-        await fields.dial_low_limit.write(low)
-        await fields.dial_high_limit.write(high)
-        await self._show(fields, float(device.position))
-        await fields.done_moving_to_value.write(1)
-        await instance.write(float(device.position), verify_value=False)
+    def __init__(self, beamline: SimBeamline, prefix: str) -> None:
+        self._records: list[Any] = [
+            *(MotorRecord(prefix + name, motor, beamline.clock) for name, motor in beamline._motors.items()),
+            CameraRecords(prefix + "camera:", beamline),
+            BeamlineRecords(prefix, beamline),
+        ]
+        self.pvdb: dict[str, Any] = {}
+        for record in self._records:
+            self.pvdb.update(record.pvdb)
 
-    @motor.putter
-    async def motor(self, instance: Any, value: float) -> float:
-        device, fields = self._device, instance.field_inst
-        try:
-            device.check_value(value)
-        except ValueError:
-            await fields.limit_violation.write(1)
-            raise  # the put fails, and nothing moves
-        await fields.limit_violation.write(0)
-        await fields.stop.write(0)
-        await fields.done_moving_to_value.write(0)
-        await fields.motor_is_moving.write(1)
-        start, began = float(device.position), time.monotonic()
-        seconds = device.seconds(value - start) / self._speed
-        reached = value
-        while (passed := time.monotonic() - began) < seconds:
-            here = start + (value - start) * passed / seconds
-            await fields.user_readback_value.write(here)
-            if fields.stop.value:
-                reached = here
-                break
-            await self._async.library.sleep(min(TICK_S, seconds - passed))
-        device.set(reached)
-        await self._show(fields, float(device.position))
-        await fields.motor_is_moving.write(0)
-        await fields.done_moving_to_value.write(1)
-        return float(device.position)
+    async def prepare(self) -> None:
+        """Give every PV its first value, so that none is seen before it has one."""
+        for record in self._records:
+            await record.prepare()
 
-    async def _show(self, fields: Any, position: float) -> None:
-        await fields.user_readback_value.write(position)
-        await fields.dial_readback_value.write(position)
+    async def run(self) -> None:
+        """Keep the monitored values fresh until cancelled."""
+        while True:
+            await asyncio.sleep(MONITOR_PERIOD_S)
+            await self._records[-1].refresh()
 
 
 class CameraRecords(PVGroup):
-    """The camera: a put of 1 to Acquire completes when frame and scalars are there."""
+    """The camera: a put of 1 to Acquire completes when frame and scalars are there, a put of 0 gives the frame up."""
 
     acquire = pvproperty(value=0, name="Acquire")
-    exposure = pvproperty(value=0.1, name="ExposureTime", units="s")
-    size_x = pvproperty(value=256, name="SizeX", read_only=True)
-    size_y = pvproperty(value=256, name="SizeY", read_only=True)
-    image = pvproperty(value=[0] * 65536, name="ArrayData", dtype=ChannelType.LONG, max_length=65536, read_only=True)
-    total = pvproperty(value=0.0, name="Total", read_only=True)
-    peak = pvproperty(value=0.0, name="Peak", read_only=True)
-    centroid_x = pvproperty(value=0.0, name="CentroidX", read_only=True, units="um")
-    centroid_y = pvproperty(value=0.0, name="CentroidY", read_only=True, units="um")
-    fwhm_x = pvproperty(value=0.0, name="FwhmX", read_only=True, units="um")
-    fwhm_y = pvproperty(value=0.0, name="FwhmY", read_only=True, units="um")
-    spot_area = pvproperty(value=0.0, name="SpotArea", read_only=True, units="um^2")
-    saturated_fraction = pvproperty(value=0.0, name="SaturatedFraction", read_only=True)
+    counter = pvproperty(value=0, name="ArrayCounter", read_only=True)
+    exposure = pvproperty(value=0.1, name="ExposureTime", units="s", precision=3)
+    size_x = pvproperty(value=0, name="SizeX", read_only=True)
+    size_y = pvproperty(value=0, name="SizeY", read_only=True)
+    # LONG, because channel access has no unsigned 16-bit number.
+    image = pvproperty(
+        value=[0] * SimCamera.pixels**2,
+        name="ArrayData",
+        dtype=ChannelType.LONG,
+        max_length=SimCamera.pixels**2,
+        read_only=True,
+        units="counts",
+    )
+    total = pvproperty(value=0.0, name="Total", read_only=True, units="counts")
+    peak = pvproperty(value=0.0, name="Peak", read_only=True, units="counts")
+    centroid_x = pvproperty(value=0.0, name="CentroidX", read_only=True, units="um", precision=3)
+    centroid_y = pvproperty(value=0.0, name="CentroidY", read_only=True, units="um", precision=3)
+    fwhm_x = pvproperty(value=0.0, name="FwhmX", read_only=True, units="um", precision=3)
+    fwhm_y = pvproperty(value=0.0, name="FwhmY", read_only=True, units="um", precision=3)
+    spot_area = pvproperty(value=0.0, name="SpotArea", read_only=True, units="um^2", precision=3)
+    saturated_fraction = pvproperty(value=0.0, name="SaturatedFraction", read_only=True, precision=6)
     valid = pvproperty(value=0, name="Valid", read_only=True)
     state = pvproperty(value="", name="State", dtype=ChannelType.STRING, read_only=True)
 
-    def __init__(self, prefix: str, beamline: SimBeamline, speed: float) -> None:
+    def __init__(self, prefix: str, beamline: SimBeamline) -> None:
         super().__init__(prefix)
         self._camera = beamline.camera
-        self._speed = speed
-        self._async: Any = None
+        self._camera.record_image = True
+        self._given_up = asyncio.Event()
+        self.acquire.putter = self._acquire
+        self.exposure.putter = self._expose_for
 
-    @acquire.startup
-    async def acquire(self, instance: Any, async_lib: Any) -> None:
-        self._async = async_lib
+    async def prepare(self) -> None:
+        """Sizes, exposure time and a first frame."""
+        await self.size_x.write(self._camera.pixels)
+        await self.size_y.write(self._camera.pixels)
+        await self.exposure.write(self._camera.exposure, verify_value=False)
+        self._camera.snapshot()
+        await self._publish()
 
-    @acquire.putter
-    async def acquire(self, instance: Any, value: int) -> int:
-        if value:
-            camera = self._camera
-            camera.exposure = float(self.exposure.value)
-            await self._async.library.sleep((camera.exposure + camera.readout_s) / self._speed)
-            camera.record_image = True
-            status = camera.trigger()
-            while not status.done:
-                await self._async.library.sleep(TICK_S)
-            reading = {key.removeprefix("camera_"): item["value"] for key, item in camera.read().items()}
-            await self.image.write(reading.pop("image").reshape(-1).astype(int))
-            for key, scalar in reading.items():
-                await getattr(self, key).write(scalar)
+    async def _acquire(self, instance: Any, value: int) -> int:
+        if not value:
+            self._given_up.set()
+            return 0
+        await instance.write(1, verify_value=False)
+        self._given_up.clear()
+        done, loop = asyncio.Event(), asyncio.get_running_loop()
+        status = self._camera.trigger()
+        status.add_callback(lambda _: loop.call_soon_threadsafe(done.set))
+        waits = [asyncio.create_task(event.wait()) for event in (done, self._given_up)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not done.is_set():
+            await instance.write(0, verify_value=False)
+            raise TimeoutError("the frame was given up by a put of 0 to Acquire")
+        await self._publish()
         return 0
+
+    async def _publish(self) -> None:
+        reading = {key: item["value"] for key, item in self._camera.read().items()}
+        await self.image.write(reading[f"{self._camera.name}_image"].reshape(-1).astype(np.int32))
+        for name in (*SCALARS, "state"):
+            await getattr(self, name).write(reading[f"{self._camera.name}_{name}"])
+        await self.counter.write(self._camera.exposures)
+
+    async def _expose_for(self, instance: Any, value: float) -> float:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"ExposureTime={value}: give a positive number of seconds")
+        self._camera.exposure = value
+        return value
 
 
 class BeamlineRecords(PVGroup):
-    """Shutter, ring current, I0 and the simulated clock."""
+    """Shutter, ring current, I0, the simulated clock and the tier."""
 
-    shutter = pvproperty(value=1, name="Shutter")
-    ring = pvproperty(value=100.0, name="RingCurrent", read_only=True, units="mA")
+    tier = pvproperty(value="", name="Tier", dtype=ChannelType.STRING, read_only=True)
+    shutter = pvproperty(value="open", name="Shutter", dtype=ChannelType.ENUM, enum_strings=["close", "open"])
+    ring = pvproperty(value=0.0, name="RingCurrent", read_only=True, units="mA", precision=3)
     i0 = pvproperty(value=0.0, name="I0", read_only=True, units="counts")
-    clock = pvproperty(value=0.0, name="Clock", read_only=True, units="s")
+    clock = pvproperty(value=0.0, name="Clock", read_only=True, units="s", precision=3)
 
     def __init__(self, prefix: str, beamline: SimBeamline) -> None:
         super().__init__(prefix)
         self._beamline = beamline
+        self._sources = {self.ring: beamline.ring, self.i0: beamline.i0, self.clock: beamline.clock}
+        self.shutter.putter = self._set_shutter
+        for channel in self._sources:
+            channel.getter = self._get
 
-    @shutter.putter
-    async def shutter(self, instance: Any, value: int) -> int:
-        self._beamline.shutter.set(int(bool(value)))
-        return int(bool(value))
+    async def prepare(self) -> None:
+        """The tier and first values."""
+        await self.tier.write(self._beamline.tier)
+        await self.shutter.write("open" if self._beamline.shutter.is_open else "close", verify_value=False)
+        await self.refresh()
 
-    @ring.getter
-    async def ring(self, instance: Any) -> float:
-        return _value(self._beamline.ring)
+    async def refresh(self) -> None:
+        """Bring those who monitor up to date."""
+        for channel in self._sources:
+            await channel.write(await self._get(channel))
 
-    @i0.getter
-    async def i0(self, instance: Any) -> float:
-        return _value(self._beamline.i0)
+    async def _get(self, instance: Any) -> float:
+        source = self._sources[instance]
+        return float(source.read()[source.name]["value"])
 
-    @clock.getter
-    async def clock(self, instance: Any) -> float:
-        return _value(self._beamline.clock)
-
-
-def _value(device: Any) -> float:
-    return float(device.read()[device.name]["value"])
+    async def _set_shutter(self, instance: Any, value: str) -> str:
+        self._beamline.shutter.set(value)
+        return value

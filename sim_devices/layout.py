@@ -18,7 +18,7 @@ MIRROR_MOTORS: Final[dict[str, dict[str, Any]]] = {
     "bend_down": {"limits": (-100.0, 100.0), "egu": "um", "velocity": 10.0, "backlash": 0.1, "resolution": 0.01},
 }
 _OTHERS: Final[dict[str, dict[str, Any]]] = {
-    "mono_pitch": {"limits": (-100.0, 100.0), "egu": "urad", "velocity": 10.0, "backlash": 0.1, "resolution": 0.01},
+    "mono_pitch": {"limits": (-20.0, 20.0), "egu": "urad", "velocity": 2.0, "backlash": 0.05, "resolution": 0.01},
     "mono_energy": {"limits": (5000.0, 9000.0), "egu": "eV", "velocity": 5.0, "position": 7100.0},
     "slits_h_gap": {"limits": (10.0, 200.0), "egu": "um", "velocity": 50.0, "position": 60.0},
     "slits_v_gap": {"limits": (10.0, 200.0), "egu": "um", "velocity": 50.0, "position": 100.0},

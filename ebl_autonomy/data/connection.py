@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
+import gc
 import logging
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+import httpx
 
 from ebl_autonomy.data.server import EmbeddedServer, default_directory, is_alive
 from ebl_autonomy.errors import BadInputError, TiledUnreachableError
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "connect"]
 
 logger = logging.getLogger(__name__)
+_connected: weakref.WeakSet[Any] = weakref.WeakSet()
+"""RunEngines that a connection writes for."""
 
 
 class Connection:
@@ -41,13 +46,14 @@ class Connection:
             self.uri, self.api_key = self._server.start(), self._server.api_key
         else:
             self.uri, self.api_key = uri.rstrip("/"), api_key or ""
-        self._client = self._reach()
+        self._reach()
         self._writer: Any = None
         if RE is not None:
             from ebl_autonomy.data.writer import LiveWriter
 
             self._writer = LiveWriter(self._reach, directory / "spool")
             self._token = RE.subscribe(self._writer)
+            _connected.add(RE)
         atexit.register(self.close)
 
     @property
@@ -74,13 +80,11 @@ class Connection:
         atexit.unregister(self.close)
         if self._RE is not None and self._token is not None:
             self._RE.unsubscribe(self._token)
+            _connected.discard(self._RE)
             self._token = None
         if self._writer is not None:
             self._writer.close()
-        if self._client is not None:
-            with contextlib.suppress(Exception):  # a client of a server that is gone has nothing left to close
-                self._client.context.http_client.close()
-            self._client = None
+        self._close_client()
         if self._server is not None:
             self._server.close()
 
@@ -103,25 +107,35 @@ class Connection:
         ------
         TiledUnreachableError
         """
-        from tiled.client import from_uri
-
-        if not is_alive(self.uri):
-            if self._server is None:
-                raise TiledUnreachableError(
-                    f"no Tiled server answers at {self.uri}: start it, correct the address, or call connect(RE) "
-                    "without one for an embedded server"
-                )
-            logger.warning("the embedded Tiled server is gone; it is started again")
-            self.uri = self._server.start()
-        try:
-            client = from_uri(self.uri, api_key=self.api_key or None)
-        except Exception as error:
-            # What the client raises for a refused key depends on the server's age; the remedy does not.
+        if is_alive(self.uri):
+            if self._client is None:
+                self._client = self._new_client()
+            return self._client
+        if self._server is None:
             raise TiledUnreachableError(
-                f"the Tiled server at {self.uri} refuses us ({error}): check api_key"
-            ) from error
-        self._client = client
-        return client
+                f"no Tiled server answers at {self.uri}: start it, correct the address, or call connect(RE) "
+                "without one for an embedded server"
+            )
+        logger.warning("the embedded Tiled server is gone; it is started again")
+        self.uri = self._server.start()
+        self._close_client()
+        self._client = self._new_client()
+        return self._client
+
+    def _new_client(self) -> Any:
+        from tiled.client import from_uri
+        from tiled.client.utils import ClientError
+
+        try:
+            return from_uri(self.uri, api_key=self.api_key or None)
+        except (ClientError, httpx.HTTPError, ValueError) as error:
+            gc.collect()  # what the client opened before it was refused hangs on the error's traceback
+            raise TiledUnreachableError(f"the Tiled server at {self.uri} refuses us ({error}): check api_key") from None
+
+    def _close_client(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.context.http_client.close()
 
 
 def connect(
@@ -153,21 +167,8 @@ def connect(
     """
     if api_key is not None and uri is None:
         raise BadInputError("api_key= goes with uri=: the embedded server makes its own")
-    if RE is not None and _is_connected(RE):
+    if RE is not None and RE in _connected:
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
     folder = Path(directory) if directory is not None else default_directory()
     folder.mkdir(parents=True, exist_ok=True)
     return Connection(RE, uri, api_key, folder.resolve())
-
-
-def _is_connected(RE: RunEngine) -> bool:
-    from ebl_autonomy.data.writer import LiveWriter
-
-    registry = RE.dispatcher.cb_registry.callbacks
-    return any(isinstance(_target(proxy), LiveWriter) for group in registry.values() for proxy in group.values())
-
-
-def _target(proxy: Any) -> Any:
-    """The object behind bluesky's reference to a callback."""
-    inst = getattr(proxy, "inst", None)
-    return inst() if callable(inst) else proxy

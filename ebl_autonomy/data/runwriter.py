@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from bluesky_tiled_plugins.writing.tiled_writer import MAX_ARRAY_SIZE, RunNormalizer, _RunWriter
 
 __all__ = ["ResumableRun"]
@@ -38,7 +39,7 @@ class ResumableRun:
 
     def give(self, name: str, doc: dict[str, Any]) -> None:
         """Take one document; everything but rows is written at once."""
-        self._normalizer(name, doc)
+        self._normalizer(name, _with_float_scalars(doc) if name == "descriptor" else doc)
 
     def flush(self) -> None:
         """Write the rows that wait, one append per stream."""
@@ -53,6 +54,7 @@ class _Writer(_RunWriter):
         self._stored_rows: dict[str, int] = {}
         self._stored_arrays: dict[tuple[str, str], int] = {}
         self._given: dict[str, int] = {}
+        self._floats: dict[str, set[str]] = {}
 
     @property
     def holds_rows(self) -> bool:
@@ -66,6 +68,7 @@ class _Writer(_RunWriter):
         name = doc["name"]
         known = name in self._desc_nodes
         super().descriptor(doc)
+        self._floats[name] = {key for key, spec in doc.get("data_keys", {}).items() if _is_float(spec)}
         if known:
             return
         node = self._desc_nodes[name]
@@ -87,10 +90,13 @@ class _Writer(_RunWriter):
             return
         # Arrays are written before the table: a write that was cut short may have stored the one and not the other.
         stored = {key for key in self._int_array_keys[name] if count <= self._stored_arrays.get((name, key), 0)}
-        if stored:
-            data = {key: value for key, value in doc["data"].items() if key not in stored}
-            doc = {**doc, "data": data}
-        super().event(doc)
+        floats = self._floats[name]
+        data = {
+            key: float(value) if key in floats and value is not None and np.ndim(value) == 0 else value
+            for key, value in doc["data"].items()
+            if key not in stored
+        }
+        super().event({**doc, "data": data})
 
     def flush(self) -> None:
         for name, rows in self._internal_data_cache.items():
@@ -104,6 +110,22 @@ class _Writer(_RunWriter):
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
         # Not again by itself: an append whose answer was lost may have been stored. The caller looks first.
         df_client.append_partition(0, table)
+
+
+def _with_float_scalars(descriptor: dict[str, Any]) -> dict[str, Any]:
+    """The descriptor with whole numbers described as floats, unless the device says in numpy's words what they are.
+
+    A column has one type for good, and simulated devices describe a position as an integer while it stands at 0.
+    """
+    keys = {
+        key: {**spec, "dtype": "number"} if spec["dtype"] == "integer" and "dtype_numpy" not in spec else spec
+        for key, spec in descriptor.get("data_keys", {}).items()
+    }
+    return {**descriptor, "data_keys": keys}
+
+
+def _is_float(spec: dict[str, Any]) -> bool:
+    return spec["dtype"] == "number" and np.issubdtype(np.dtype(spec.get("dtype_numpy", "f8")), np.floating)
 
 
 class _GetOrCreate:

@@ -33,13 +33,22 @@ class Journal:
     Parameters
     ----------
     path : Path
+
+    Raises
+    ------
+    BlockingIOError
+        If another process, or another journal of this one, writes it.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file: IO[str] = path.open("a+")
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise
 
     def append(self, name: str, doc: Any) -> None:
         """Write one document through to the operating system, which keeps it if this process is killed."""

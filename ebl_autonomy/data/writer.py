@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 GROUP_S = 0.12
 """How long a row may wait for others."""
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+MAX_REJECTIONS = 6
+"""So often may a server that is there fail over one run before the others are served without it."""
 STOP_WAIT_S = 30.0
 """How long the end of a plan waits for its data to be written."""
 
@@ -62,6 +64,7 @@ class LiveWriter:
         self._taken: dict[str, int] = {}
         self._behind: set[str] = set()
         self._refused: set[str] = set()
+        self._rejections: dict[str, int] = {}
         self._waiting: list[threading.Event] = []
         self._closing = threading.Event()
         for journal in leftovers(spool):
@@ -182,7 +185,9 @@ class LiveWriter:
             self._failures = 0
         except Exception as error:  # whatever goes wrong, the journal has the run and is tried again
             self._runs.pop(uid, None)
-            if _is_hopeless(error):
+            if isinstance(error, httpx.HTTPStatusError):
+                self._rejections[uid] = self._rejections.get(uid, 0) + 1
+            if _is_hopeless(error) or self._rejections.get(uid, 0) >= MAX_REJECTIONS:
                 self._behind.discard(uid)
                 self._refused.add(uid)
                 logger.exception("Tiled refuses run %s; its documents stay in %s", uid, self._spool)

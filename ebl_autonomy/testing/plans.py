@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, get_origin
 
 from bluesky import RunEngine
 from bluesky.utils import Msg, RunEngineInterrupted
@@ -16,15 +18,20 @@ __all__ = ["check_plan", "check_plan_signature"]
 def check_plan(make: Callable[[], Any], RE: RunEngine, *, function: Callable[..., Any] | None = None) -> None:
     """Hold a plan to what users of a beamline rely on, inside a real RunEngine.
 
-    It opens and closes exactly one run, of documents that event-model accepts; it has checkpoints, so that it can be
-    paused and resumed with no row lost or repeated; an abort closes its run as aborted and leaves nothing staged. Its
-    `function`, if given, has a signature that bluesky-queueserver and blueapi take.
+    It opens and closes exactly one run, of documents that event-model accepts and that belong together; it has
+    checkpoints, so that it can be paused and resumed with no row lost or repeated; an abort closes its run as
+    aborted; it unstages itself whatever it staged, every time. Its `function`, if given, has a signature that
+    bluesky-queueserver and blueapi take.
+
+    The RunEngine itself closes runs and unstages devices that a plan forgot, so what the plan does is read off its
+    messages.
 
     Parameters
     ----------
     make : callable
-        Makes a fresh plan.
+        Makes a fresh plan; called three times.
     RE : RunEngine
+        Idle. Its ``msg_hook`` is replaced for the time of the check.
     function : callable, optional
         The plan's function.
 
@@ -33,100 +40,27 @@ def check_plan(make: Callable[[], Any], RE: RunEngine, *, function: Callable[...
     AssertionError
         Says which rule was broken.
     """
+    assert RE.state == "idle", f"the RunEngine is {RE.state}: give an idle one"
     if function is not None:
         check_plan_signature(function)
     rows = _check_run(make, RE)
     _check_pause(make, RE, rows)
     _check_abort(make, RE)
-
-
-class _Documents:
-    def __init__(self) -> None:
-        self.all: list[tuple[str, dict[str, Any]]] = []
-
-    def __call__(self, name: str, doc: dict[str, Any]) -> None:
-        self.all.append((name, doc))
-
-    def named(self, name: str) -> list[dict[str, Any]]:
-        return [doc for kind, doc in self.all if kind == name]
-
-
-def _run(plan: Any, RE: RunEngine) -> _Documents:
-    documents = _Documents()
-    token = RE.subscribe(documents)
-    try:
-        RE(plan)
-    finally:
-        RE.unsubscribe(token)
-    return documents
-
-
-def _check_run(make: Callable[[], Any], RE: RunEngine) -> int:
-    documents = _run(make(), RE)
-    starts, stops = documents.named("start"), documents.named("stop")
-    assert len(starts) == 1, f"the plan opened {len(starts)} runs, not one"
-    assert len(stops) == 1, f"the plan closed {len(stops)} runs, not one"
-    assert stops[0]["exit_status"] == "success", f"the run ended as {stops[0]['exit_status']}: {stops[0].get('reason')}"
-    for name, doc in documents.all:
-        schema_validators[DocumentNames[name]].validate(doc)
-    assert not RE._staged, f"the plan left {RE._staged} staged"
-    return len(documents.named("event"))
-
-
-def _check_pause(make: Callable[[], Any], RE: RunEngine, rows: int) -> None:
-    documents, seen = _Documents(), {"checkpoints": 0}
-    token = RE.subscribe(documents)
-
-    def hook(message: Msg) -> None:
-        if message.command == "checkpoint":
-            seen["checkpoints"] += 1
-            if seen["checkpoints"] == 2:
-                RE.loop.call_soon(lambda: RE.loop.create_task(RE._request_pause_coro(defer=False)))
-
-    setattr(RE, "msg_hook", hook)  # noqa: B010 - bluesky declares it as None
-    try:
-        try:
-            RE(make())
-        except RunEngineInterrupted:
-            assert RE.state == "paused", f"the plan did not pause: the RunEngine is {RE.state}"
-            RE.resume()
-        else:
-            assert seen["checkpoints"] < 2, "a pause was asked for and did not come"
-    finally:
-        RE.msg_hook = None
-        RE.unsubscribe(token)
-    assert seen["checkpoints"], "the plan has no checkpoint: a pause would repeat it from its beginning"
-    assert len(documents.named("stop")) == 1, "the run was not closed after a pause"
-    events = len(documents.named("event"))
-    assert events == rows, f"{events} events after a pause, {rows} without: rows were lost or repeated"
-
-
-def _check_abort(make: Callable[[], Any], RE: RunEngine) -> None:
-    documents, seen = _Documents(), {"saved": 0}
-    token = RE.subscribe(documents)
-
-    def hook(message: Msg) -> None:
-        seen["saved"] += message.command == "save"
-        if message.command == "save" and seen["saved"] == 2:
-            RE.loop.call_soon(lambda: RE.loop.create_task(RE._request_pause_coro(defer=False)))
-
-    setattr(RE, "msg_hook", hook)  # noqa: B010 - bluesky declares it as None
-    try:
-        RE(make())
-    except RunEngineInterrupted:
-        RE.abort()
-    finally:
-        RE.msg_hook = None
-        RE.unsubscribe(token)
-    stops = documents.named("stop")
-    assert len(stops) == 1, "an aborted plan did not close its run"
-    if seen["saved"] >= 2:
-        assert stops[0]["exit_status"] == "abort", f"an aborted run says {stops[0]['exit_status']!r}"
-    assert not RE._staged, f"an aborted plan left {RE._staged} staged"
     assert RE.state == "idle", f"the RunEngine is {RE.state} after an abort"
 
 
 def check_plan_signature(function: Callable[..., Any]) -> None:
+    """Hold a plan's function to the rules of bluesky-queueserver and blueapi.
+
+    Every parameter is annotated, with types and not with text (so no ``from __future__ import annotations`` in its
+    module); none is ``*args`` or ``**kwargs``; no default is a device or another object; it returns a
+    ``MsgGenerator``.
+
+    Raises
+    ------
+    AssertionError
+        Names the parameter and the rule.
+    """
     name = getattr(function, "__name__", repr(function))
     signature = inspect.signature(function)
     for parameter in signature.parameters.values():
@@ -134,10 +68,145 @@ def check_plan_signature(function: Callable[..., Any]) -> None:
         assert parameter.annotation is not parameter.empty, f"{name}: {parameter.name} has no annotation"
         quoted = isinstance(parameter.annotation, str)
         assert not quoted, f"{name}: the annotation of {parameter.name} is text (quoted, or from __future__)"
-        plain = parameter.default is parameter.empty or isinstance(
-            parameter.default, (type(None), str, int, float, tuple)
+        default = parameter.default
+        assert default is parameter.empty or _is_plain(default), (
+            f"{name}: the default of {parameter.name} is a {type(default).__name__}: use None or a plain value"
         )
-        assert plain, f"{name}: the default of {parameter.name} is a {type(parameter.default).__name__}"
-    assert "MsgGenerator" in str(signature.return_annotation) or "Generator" in str(signature.return_annotation), (
-        f"{name} returns {signature.return_annotation}: annotate it as MsgGenerator"
+    returned = signature.return_annotation
+    assert get_origin(returned) is Generator or returned is Generator, (
+        f"{name} returns {returned}: annotate it as MsgGenerator"
     )
+
+
+class _Watch:
+    """The documents and messages of one execution of a plan."""
+
+    def __init__(self, RE: RunEngine, pause_at: str = "", pause_after: int = 0) -> None:
+        self.RE = RE
+        self.documents: list[tuple[str, dict[str, Any]]] = []
+        self.commands: Counter[str] = Counter()
+        self.staged: Counter[Any] = Counter()
+        self._pause_at, self._pause_after = pause_at, pause_after
+
+    def __call__(self, name: str, doc: dict[str, Any]) -> None:
+        self.documents.append((name, doc))
+
+    def hook(self, message: Msg) -> None:
+        self.commands[message.command] += 1
+        if message.command in ("stage", "unstage"):
+            self.staged[getattr(message.obj, "name", message.obj)] += 1 if message.command == "stage" else -1
+        if message.command == self._pause_at and self.commands[self._pause_at] == self._pause_after:
+            loop = self.RE.loop
+            # As a user's Ctrl-C does, while the plan is under way; the coroutine is what RE.request_pause runs.
+            loop.call_soon(lambda: loop.create_task(self.RE._request_pause_coro(defer=False)))
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [doc for kind, doc in self.documents if kind == name]
+
+    def unstaged(self) -> None:
+        left = sorted(str(name) for name, count in self.staged.items() if count > 0)
+        assert not left, f"the plan left {left} staged: use stage_decorator or a finally"
+
+    def stop(self) -> dict[str, Any]:
+        starts, stops = self.named("start"), self.named("stop")
+        assert len(starts) == 1, f"the plan opened {len(starts)} runs, not one"
+        assert len(stops) == 1, f"the run was closed {len(stops)} times, not once"
+        return stops[0]
+
+    def rows(self) -> dict[str, int]:
+        """Number of events of each stream."""
+        streams = {doc["uid"]: doc["name"] for doc in self.named("descriptor")}
+        rows = Counter(streams[doc["descriptor"]] for doc in self.named("event"))
+        for page in self.named("event_page"):
+            rows[streams[page["descriptor"]]] += len(page["seq_num"])
+        return dict(rows)
+
+
+@contextmanager
+def _watching(watch: _Watch) -> Iterator[None]:
+    RE, hook = watch.RE, watch.RE.msg_hook
+    token = RE.subscribe(watch)
+    setattr(RE, "msg_hook", watch.hook)  # noqa: B010 - bluesky declares it as None
+    try:
+        yield
+    finally:
+        RE.msg_hook = hook
+        RE.unsubscribe(token)
+
+
+def _check_run(make: Callable[[], Any], RE: RunEngine) -> dict[str, int]:
+    watch = _Watch(RE)
+    with _watching(watch):
+        RE(make())
+    stop = watch.stop()
+    assert watch.commands["close_run"], "the plan left its run open: use run_decorator, or close_run"
+    assert stop["exit_status"] == "success", f"the run ended as {stop['exit_status']}: {stop.get('reason')}"
+    for name, doc in watch.documents:
+        try:
+            schema_validators[DocumentNames[name]].validate(doc)
+        except Exception as error:
+            raise AssertionError(f"event-model refuses a {name} document: {error}") from error
+    _check_belonging(watch)
+    watch.unstaged()
+    assert watch.commands["checkpoint"], "the plan has no checkpoint: a pause would repeat it from its beginning"
+    return watch.rows()
+
+
+def _check_belonging(watch: _Watch) -> None:
+    (start,) = watch.named("start")
+    assert watch.documents[0][0] == "start", "the first document is not the start"
+    assert watch.documents[-1][0] == "stop", "the last document is not the stop"
+    descriptors = {doc["uid"]: doc for doc in watch.named("descriptor")}
+    for doc in (*descriptors.values(), *watch.named("stop")):
+        assert doc["run_start"] == start["uid"], f"a document belongs to run {doc['run_start']}, not {start['uid']}"
+    seen: Counter[tuple[str, int]] = Counter()
+    for event in watch.named("event"):
+        descriptor = descriptors.get(event["descriptor"])
+        assert descriptor is not None, f"event {event['seq_num']} belongs to no descriptor of the run"
+        assert set(event["data"]) == set(descriptor["data_keys"]), (
+            f"an event of {descriptor['name']!r} has the keys {sorted(event['data'])}, "
+            f"described are {sorted(descriptor['data_keys'])}"
+        )
+        seen[descriptor["name"], event["seq_num"]] += 1
+    twice = [key for key, count in seen.items() if count > 1]
+    assert not twice, f"without a pause, the rows {twice} were written twice"
+
+
+def _check_pause(make: Callable[[], Any], RE: RunEngine, rows: dict[str, int]) -> None:
+    watch = _Watch(RE, "checkpoint", 2)
+    with _watching(watch):
+        _run_into_pause(make, RE)
+        if RE.state == "paused":
+            RE.resume()
+    stop = watch.stop()
+    assert stop["exit_status"] == "success", f"the run ended as {stop['exit_status']} after a pause and resume"
+    watch.unstaged()
+    now = watch.rows()
+    assert now == rows, f"{now} events after a pause, {rows} without: rows were lost or repeated"
+
+
+def _check_abort(make: Callable[[], Any], RE: RunEngine) -> None:
+    watch = _Watch(RE, "save", 1)
+    with _watching(watch):
+        _run_into_pause(make, RE)
+        if RE.state != "paused":
+            return  # over before the pause came
+        RE.abort(reason="check_plan")
+    stop = watch.stop()
+    assert stop["exit_status"] == "abort", f"an aborted run says {stop['exit_status']!r}: let the exception pass"
+    watch.unstaged()
+
+
+def _run_into_pause(make: Callable[[], Any], RE: RunEngine) -> None:
+    try:
+        RE(make())
+    except RunEngineInterrupted:
+        assert RE.state == "paused", f"the plan did not pause: the RunEngine is {RE.state}"
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return value is None or isinstance(value, (str, int, float))

@@ -1,0 +1,106 @@
+"""The simulated beamline as seen over EPICS with ophyd-async's devices: the same names and keys as `SimBeamline`.
+
+Importing this starts a channel access client, which reads the ``EPICS_CA_…`` environment once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from aioca import purge_channel_caches
+from bluesky.run_engine import call_in_bluesky_event_loop
+from ophyd_async.core import AsyncStatus, NotConnectedError, StandardReadable
+from ophyd_async.core import StandardReadableFormat as Format
+from ophyd_async.epics.core import epics_signal_r, epics_signal_rw
+from ophyd_async.epics.motor import Motor
+
+from ebl_autonomy.sim_devices.epics_common import CAMERA_PVS, HINTED, EpicsTree, as_image, image_key, no_connection
+from ebl_autonomy.sim_devices.layout import MOTORS, Tier
+
+__all__ = ["AsyncEpicsBeamline", "AsyncEpicsCamera", "AsyncEpicsFrame"]
+
+TRIGGER_TIMEOUT_S = 60.0
+
+
+class AsyncEpicsCamera(StandardReadable):
+    """The camera; a trigger is done when the IOC has answered the put, with frame and numbers in place."""
+
+    def __init__(self, prefix: str, name: str = "") -> None:
+        # Uncached: a monitor may arrive after the answer to the put that a trigger waits for.
+        for key, pv in CAMERA_PVS.items():
+            with self.add_children_as_readables(
+                Format.HINTED_UNCACHED_SIGNAL if key in HINTED else Format.UNCACHED_SIGNAL
+            ):
+                setattr(self, key, epics_signal_r(float, prefix + pv))
+        with self.add_children_as_readables(Format.UNCACHED_SIGNAL):
+            self.valid = epics_signal_r(int, prefix + "Valid")
+            self.state = epics_signal_r(str, prefix + "State")
+        with self.add_children_as_readables(Format.CONFIG_SIGNAL):
+            self.exposure = epics_signal_rw(float, prefix + "ExposureTime")
+        self.acquire = epics_signal_rw(int, prefix + "Acquire")
+        self.image = epics_signal_r(None, prefix + "ArrayData")
+        self.frame = AsyncEpicsFrame(self)
+        super().__init__(name)
+
+    @AsyncStatus.wrap
+    async def trigger(self) -> None:
+        await self.acquire.set(1, timeout=TRIGGER_TIMEOUT_S)
+
+
+class AsyncEpicsFrame:
+    """A fresh frame, for the `baseline` stream: read alone, without the numbers (key ``camera_frame``)."""
+
+    parent = None
+
+    def __init__(self, camera: AsyncEpicsCamera) -> None:
+        self._camera = camera
+
+    @property
+    def name(self) -> str:
+        return f"{self._camera.name}_frame"
+
+    async def read(self) -> dict[str, dict[str, Any]]:
+        await self._camera.trigger()
+        return {self.name: {"value": as_image(await self._camera.image.get_value()), "timestamp": time.time()}}
+
+    async def describe(self) -> dict[str, dict[str, Any]]:
+        return {self.name: image_key(self._camera.image.source)}
+
+
+class AsyncEpicsBeamline(EpicsTree):
+    """The beamline over channel access with ophyd-async devices; make the RunEngine first.
+
+    Parameters, attributes and errors are those of `EpicsBeamline`.
+    """
+
+    def __init__(self, prefix: str = "EBL:", tier: Tier | None = None, timeout_s: float = 15.0) -> None:
+        address = f"ca://{prefix}"
+        devices: dict[str, Any] = {
+            "tier": epics_signal_r(str, address + "Tier"),
+            **{name: Motor(address + name) for name in MOTORS},
+            "camera": AsyncEpicsCamera(address + "camera:"),
+            "shutter": epics_signal_rw(bool, address + "Shutter"),
+            "ring_current": epics_signal_r(float, address + "RingCurrent"),
+            "i0": epics_signal_r(float, address + "I0"),
+            "clock": epics_signal_r(float, address + "Clock"),
+        }
+        for name, device in devices.items():
+            device.set_name(name, child_name_separator="_")
+
+        async def connect() -> str:
+            await asyncio.gather(*(device.connect(timeout=timeout_s) for device in devices.values()))
+            return str(await devices["tier"].get_value())
+
+        try:
+            found: str = call_in_bluesky_event_loop(connect())
+        except (TimeoutError, NotConnectedError) as error:
+            raise no_connection(prefix, timeout_s, str(error).strip().splitlines()[0]) from error
+        super().__init__(devices, tier or found)
+
+    def _release(self) -> None:
+        async def purge() -> None:
+            purge_channel_caches()  # of this loop; channels of other devices come back when they are used
+
+        call_in_bluesky_event_loop(purge())

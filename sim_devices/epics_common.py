@@ -1,0 +1,106 @@
+"""What the two EPICS beamlines share: names, PVs, and how they are let go."""
+
+from __future__ import annotations
+
+import weakref
+from types import SimpleNamespace
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ebl_autonomy.errors import EblError
+from ebl_autonomy.sim_devices.layout import MIRROR_MOTORS, MIRRORS, Tier, tier_motors
+
+__all__ = ["CAMERA_PVS", "HINTED", "EpicsTree", "as_image", "close_all", "image_key", "no_connection"]
+
+CAMERA_PVS: Final = {
+    "total": "Total",
+    "peak": "Peak",
+    "centroid_x": "CentroidX",
+    "centroid_y": "CentroidY",
+    "fwhm_x": "FwhmX",
+    "fwhm_y": "FwhmY",
+    "spot_area": "SpotArea",
+    "saturated_fraction": "SaturatedFraction",
+}
+"""The camera's numbers: attribute (and ending of the key) to PV."""
+HINTED: Final = ("spot_area", "total")
+_SLITS: Final = ("h_gap", "v_gap", "h_center", "v_center")
+_open: weakref.WeakSet[EpicsTree] = weakref.WeakSet()
+
+
+class EpicsTree:
+    """The attributes of `SimBeamline` over devices by name; also a context manager that closes it.
+
+    Parameters
+    ----------
+    devices : dict
+        Every motor by its name, and ``camera``, ``shutter``, ``ring_current``, ``i0``, ``clock``.
+    tier : str
+        Which motors `motors` returns.
+    """
+
+    kbv: SimpleNamespace
+    kbh: SimpleNamespace
+
+    def __init__(self, devices: dict[str, Any], tier: str) -> None:
+        tier_motors(tier)  # raises if there is no such tier
+        self.tier = tier
+        self._devices = devices
+        for mirror in MIRRORS:
+            setattr(self, mirror, SimpleNamespace(**{name: devices[f"{mirror}_{name}"] for name in MIRROR_MOTORS}))
+        self.mono = SimpleNamespace(energy=devices["mono_energy"], pitch=devices["mono_pitch"])
+        self.slits = SimpleNamespace(**{name: devices[f"slits_{name}"] for name in _SLITS})
+        self.camera_z = devices["camera_z"]
+        self.camera, self.shutter = devices["camera"], devices["shutter"]
+        self.ring, self.i0, self.clock = devices["ring_current"], devices["i0"], devices["clock"]
+        _open.add(self)
+
+    def motors(self, tier: Tier | None = None) -> list[Any]:
+        """The motors of a tier, mirrors first; of the beamline's own tier unless told otherwise."""
+        return [self._devices[name] for name in tier_motors(tier or self.tier)]
+
+    @property
+    def baseline(self) -> list[Any]:
+        """What is worth recording at the start and the end of a run."""
+        return [self.camera.frame, self.ring, self.i0, self.mono.energy, self.slits.h_gap, self.slits.v_gap, self.clock]
+
+    def close(self) -> None:
+        """Let go of all PVs; the devices are of no use afterwards. Closing twice does nothing."""
+        if self in _open:
+            _open.discard(self)
+            self._release()
+
+    def _release(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def close_all() -> None:
+    """Close every EPICS beamline of this process."""
+    for beamline in list(_open):
+        beamline.close()
+
+
+def no_connection(prefix: str, timeout_s: float, missing: str) -> EblError:
+    """The error that says what a user can do."""
+    return EblError(
+        f"the PVs {prefix}… did not connect within {timeout_s:g} s ({missing}): start the IOC with "
+        "'ebl-autonomy serve ioc' and set the environment that it prints before the session starts"
+    )
+
+
+def image_key(source: str) -> dict[str, Any]:
+    """How an event describes a frame."""
+    return {"source": source, "dtype": "array", "dtype_numpy": "<u2", "shape": [256, 256], "units": "counts"}
+
+
+def as_image(flat: Any) -> npt.NDArray[np.uint16]:
+    """A frame of shape (256, 256) from the PV's flat numbers."""
+    return np.asarray(flat).astype(np.uint16).reshape(256, 256)

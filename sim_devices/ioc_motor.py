@@ -1,0 +1,353 @@
+"""A motor record for a simulated motor: it does what clients of EPICS's own count on, put completion first of all."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from caproto import AlarmSeverity, AlarmStatus
+from caproto.server import PVGroup, pvproperty
+
+from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.sim_devices.motor import SimMotor
+
+__all__ = ["MotorRecord"]
+
+TICK_S: Final = 0.02
+"""Wall seconds between two readbacks of a moving motor."""
+PRECISION: Final = 5
+
+_DIRECTION_BIT, _DONE_BIT, _MOVING_BIT = 0x1, 0x2, 0x400  # of MSTA
+
+
+class MotorRecord(PVGroup):
+    """A motor record over one `SimMotor`.
+
+    A put to VAL (or DVAL, RLV, TWF, TWR, HOMF, HOMR) completes when the motor stands: DMOV is 0 before anything
+    moves, the last RBV is posted before DMOV is 1, and only then is the put answered. A put in mid-move sends the motor
+    to the new place, and both puts complete there. STOP ends a move where it is, and VAL follows. A position outside
+    the soft limits moves nothing: LVIO is 1, VAL goes back to what it was and carries a HIGH or LOW alarm until a
+    position is accepted. BDST, when set, makes every move arrive from the same side.
+
+    Parameters
+    ----------
+    prefix : str
+        The record's name.
+    device : SimMotor
+        Positions are its dial coordinates.
+    clock : Clock
+        How fast a move goes by: its simulated seconds over the clock's speed, at once if that is infinite.
+    """
+
+    motor = pvproperty(value=0.0, name="", record="motor", precision=PRECISION)
+
+    def __init__(self, prefix: str, device: SimMotor, clock: Clock) -> None:
+        super().__init__(prefix)
+        self._device, self._clock = device, clock
+        self._target = float(device.position)
+        self._mover: asyncio.Task[None] | None = None
+        self._disturbed = asyncio.Event()
+        self._halted = False
+        self._go_ahead = asyncio.Event()
+        self._go_ahead.set()
+        fields = self.motor.field_inst
+        self.motor.putter = self._put_value
+        handlers: dict[str, Callable[[Any, Any], Coroutine[Any, Any, Any]]] = {
+            "dial_desired_value": self._put_dial,
+            "relative_value": self._put_relative,
+            "tweak_motor_forward": self._put_tweak,
+            "tweak_motor_reverse": self._put_tweak,
+            "home_forward": self._put_home,
+            "home_reverse": self._put_home,
+            "jog_motor_forward": self._put_jog,
+            "jog_motor_reverse": self._put_jog,
+            "stop": self._put_stop,
+            "stop_pause_move_go": self._put_mode,
+            "velocity": self._put_velocity,
+            "seconds_to_velocity": self._put_acceleration,
+            "user_high_limit": self._put_user_limit,
+            "user_low_limit": self._put_user_limit,
+            "dial_high_limit": self._put_dial_limit,
+            "dial_low_limit": self._put_dial_limit,
+            "user_offset": self._put_offset,
+            "user_direction": self._put_direction,
+            "set_use_mode": self._put_use,
+            "set_set_mode": self._put_use,
+        }
+        for attribute, handler in handlers.items():
+            getattr(fields, attribute).putter = handler
+
+    async def prepare(self) -> None:
+        """Fill every field from the motor; to be called before the server answers."""
+        device, fields = self._device, self.motor.field_inst
+        low, high = device.limits
+        step = device.resolution or 10.0**-PRECISION
+        start: dict[str, Any] = {
+            "description": device.name,
+            "engineering_units": device.egu,
+            "device_type": 0,
+            "velocity": device.velocity,
+            "max_velocity": device.velocity,
+            "base_velocity": 0.0,
+            "jog_velocity": device.velocity,
+            "home_velocity": device.velocity,
+            "seconds_to_velocity": device.acceleration,
+            "readback_settle_time": float(device.settle_time),
+            "bl_distance": 0.0,  # lost motion is the user's to take out, as it is with the soft motor
+            "bl_velocity": device.velocity,
+            "motor_step_size": step,
+            "encoder_step_size": step,
+            "readback_step_size": step,
+            "retry_deadband": step,
+            "setpoint_deadband": 0.0,
+            "egu_s_per_revolution": 200.0 * step,
+            "steps_per_revolution": 200,
+            "tweak_step_size": 100.0 * step,
+            "dial_high_limit": high,
+            "dial_low_limit": low,
+            "limit_violation": 0,
+            "done_moving_to_value": 1,
+            "motor_status": _DONE_BIT,
+            "stop_pause_move_go": "Go",
+            "output_specification": f"@sim({device.name})",
+        }
+        for attribute, value in start.items():
+            await getattr(fields, attribute).write(value, verify_value=False)
+        for channel in (self.motor, fields.user_readback_value, fields.dial_readback_value):
+            await channel.write_metadata(units=device.egu, precision=PRECISION)
+        await self._show_user_limits()
+        await self._show_position()
+        await self.motor.write(self._user(self._target), verify_value=False)
+
+    # What a client may put
+
+    async def _put_value(self, instance: Any, value: float) -> float:
+        fields = self.motor.field_inst
+        if not math.isfinite(value):
+            raise ValueError(f"{self._device.name} was sent to {value}: give a finite position")
+        if fields.set_use_switch.value == "Set":
+            if fields.offset_freeze_switch.value == "Variable":
+                offset = value - self._sign() * self._device.position
+                await fields.user_offset.write(offset, verify_value=False)
+            else:
+                self._device.place(self._dial(value))
+            self._target = float(self._device.position)
+            await self._show_user_limits()
+            await self._show_position()
+            return value
+        low, high = float(fields.dial_low_limit.value), float(fields.dial_high_limit.value)
+        way = self._waypoints(self._dial(value))
+        # A motor record takes equal limits as none at all.
+        if low < high and not (low <= min(way) and max(way) <= high):
+            await fields.limit_violation.write(1)
+            status = AlarmStatus.HIGH if value > self._user(self._target) else AlarmStatus.LOW
+            await instance.alarm.write(status=status, severity=AlarmSeverity.MAJOR_ALARM)
+            return self._user(self._target)
+        await fields.limit_violation.write(0)
+        await instance.alarm.write(status=AlarmStatus.NO_ALARM, severity=AlarmSeverity.NO_ALARM)
+        await instance.write(value, verify_value=False)
+        await fields.dial_desired_value.write(self._dial(value), verify_value=False)
+        await self._travel(self._dial(value))
+        return self._user(self._target)
+
+    async def _put_dial(self, instance: Any, value: float) -> float:
+        await self.motor.write(self._user(value))
+        return self._target
+
+    async def _put_relative(self, instance: Any, value: float) -> float:
+        await self.motor.write(self._user(self._target) + value)
+        return 0.0
+
+    async def _put_tweak(self, instance: Any, value: int) -> int:
+        if value:
+            fields = self.motor.field_inst
+            step = float(fields.tweak_step_size.value)
+            await self.motor.write(
+                self._user(self._target) + (step if instance is fields.tweak_motor_forward else -step)
+            )
+        return 0
+
+    async def _put_home(self, instance: Any, value: int) -> int:
+        if value:
+            await self.motor.write(self._user(0.0))  # the home switch stands at dial 0
+        return 0
+
+    async def _put_jog(self, instance: Any, value: int) -> int:
+        fields = self.motor.field_inst
+        if value:
+            forward = instance is fields.jog_motor_forward
+            self._aim(self._dial(float((fields.user_high_limit if forward else fields.user_low_limit).value)))
+        else:
+            await self._halt()
+        return value
+
+    async def _put_stop(self, instance: Any, value: int) -> int:
+        if value:
+            await self._halt()
+        return 0
+
+    async def _put_mode(self, instance: Any, value: Any) -> Any:
+        if value in ("Go", "Move"):
+            self._go_ahead.set()
+        elif value == "Pause":
+            self._go_ahead.clear()
+            self._disturbed.set()
+        else:
+            self._go_ahead.set()
+            await self._halt()
+        return value
+
+    async def _put_velocity(self, instance: Any, value: float) -> float:
+        highest = float(self.motor.field_inst.max_velocity.value)
+        if not value > 0:
+            raise ValueError(f"{self._device.name}.VELO={value}: give a positive velocity")
+        self._device.velocity = min(value, highest) if highest > 0 else value
+        return self._device.velocity
+
+    async def _put_acceleration(self, instance: Any, value: float) -> float:
+        if not value > 0:
+            raise ValueError(f"{self._device.name}.ACCL={value}: give a positive time")
+        self._device.acceleration = value
+        return value
+
+    async def _put_user_limit(self, instance: Any, value: float) -> float:
+        fields = self.motor.field_inst
+        is_high = (instance is fields.user_high_limit) == (self._sign() > 0)
+        dial = fields.dial_high_limit if is_high else fields.dial_low_limit
+        await dial.write(self._dial(value), verify_value=False)
+        await self._show_user_limits()
+        return value
+
+    async def _put_dial_limit(self, instance: Any, value: float) -> float:
+        await instance.write(value, verify_value=False)
+        await self._show_user_limits()
+        return value
+
+    async def _put_offset(self, instance: Any, value: float) -> float:
+        await instance.write(value, verify_value=False)
+        await self._show_coordinates()
+        return value
+
+    async def _put_direction(self, instance: Any, value: Any) -> Any:
+        await instance.write(value, verify_value=False)
+        await self._show_coordinates()
+        return value
+
+    async def _put_use(self, instance: Any, value: int) -> int:
+        if value:
+            fields = self.motor.field_inst
+            await fields.set_use_switch.write("Set" if instance is fields.set_set_mode else "Use")
+        return 0
+
+    # Moving
+
+    async def _travel(self, dial: float) -> None:
+        """Go there; returns when the motor stands, wherever that is."""
+        # Shielded, because a client that goes away takes its put with it but not the motor.
+        await asyncio.shield(self._aim(dial))
+
+    def _aim(self, dial: float) -> asyncio.Task[None]:
+        self._target, self._halted = dial, False
+        self._disturbed.set()
+        if self._mover is None or self._mover.done():
+            self._mover = asyncio.create_task(self._move())
+        return self._mover
+
+    async def _halt(self) -> None:
+        if self._mover is not None and not self._mover.done():
+            self._halted = True
+            self._go_ahead.set()
+            self._disturbed.set()
+            await asyncio.shield(self._mover)
+
+    async def _move(self) -> None:
+        fields = self.motor.field_inst
+        await fields.done_moving_to_value.write(0)
+        await fields.motor_is_moving.write(1)
+        arrived = False
+        while not arrived:
+            await self._go_ahead.wait()  # while SPMG says Pause
+            if self._halted:
+                break
+            self._disturbed.clear()
+            target = self._target
+            for waypoint in self._waypoints(target):
+                if not (arrived := await self._leg(waypoint)):
+                    break
+            arrived = arrived and target == self._target
+        if self._halted:
+            self._target = float(self._device.position)
+            for jog in (fields.jog_motor_forward, fields.jog_motor_reverse):
+                await jog.write(0, verify_value=False)
+        await self._show_position()
+        await self.motor.write(self._user(self._target), verify_value=False)
+        await fields.motor_is_moving.write(0)
+        await fields.motor_status.write(_DONE_BIT)
+        await fields.done_moving_to_value.write(1)
+
+    def _waypoints(self, target: float) -> list[float]:
+        backlash = float(self.motor.field_inst.bl_distance.value)
+        distance = target - float(self._device.position)
+        if backlash and distance and (backlash > 0) != (distance > 0):
+            return [target - backlash, target]
+        return [target]
+
+    async def _leg(self, target: float) -> bool:
+        """Travel straight to a dial position; False if something came up on the way."""
+        device, fields = self._device, self.motor.field_inst
+        start, began = float(device.position), time.monotonic()
+        forward = target >= start
+        await fields.direction_of_travel.write(int(forward))
+        await fields.motor_status.write(_MOVING_BIT | (_DIRECTION_BIT if forward else 0))
+        if device.stuck:
+            await self._disturbed.wait()
+            return False
+        seconds = self._clock.arrive(device.seconds(target - start))
+        while (passed := time.monotonic() - began) < seconds:
+            try:
+                await asyncio.wait_for(self._disturbed.wait(), min(TICK_S, seconds - passed))
+            except TimeoutError:
+                share = min((time.monotonic() - began) / seconds, 1.0)
+                device.place(start + share * (target - start))
+                await self._show_position()
+            else:
+                return False
+        device.place(target)
+        return True
+
+    # What a client reads
+
+    def _sign(self) -> float:
+        return -1.0 if self.motor.field_inst.user_direction.value == "Neg" else 1.0
+
+    def _user(self, dial: float) -> float:
+        return self._sign() * dial + float(self.motor.field_inst.user_offset.value)
+
+    def _dial(self, user: float) -> float:
+        return self._sign() * (user - float(self.motor.field_inst.user_offset.value))
+
+    async def _show_position(self) -> None:
+        fields, dial = self.motor.field_inst, float(self._device.position)
+        steps = round(dial / float(fields.motor_step_size.value))
+        await fields.raw_readback_value.write(steps)
+        await fields.dial_readback_value.write(dial)
+        await fields.difference_dval_drbv.write(self._target - dial)
+        await fields.user_readback_value.write(self._user(dial))
+
+    async def _show_user_limits(self) -> None:
+        fields = self.motor.field_inst
+        ends = [self._user(float(limit.value)) for limit in (fields.dial_low_limit, fields.dial_high_limit)]
+        low, high = min(ends), max(ends)
+        limits = {f"{end}_{kind}_limit": v for end, v in (("lower", low), ("upper", high)) for kind in ("ctrl", "disp")}
+        for channel in (self.motor, fields.user_readback_value):
+            await channel.write_metadata(**limits)
+        await fields.user_low_limit.write(low, verify_value=False)
+        await fields.user_high_limit.write(high, verify_value=False)
+
+    async def _show_coordinates(self) -> None:
+        await self._show_user_limits()
+        await self._show_position()
+        await self.motor.write(self._user(self._target), verify_value=False)

@@ -1,0 +1,221 @@
+"""The simulated beamline as a device: time, limits, faults, drift, and a truth that never shows in a reading."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky.plans import list_scan
+from ophyd.utils import LimitError
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.sim_devices import Drift, Fault, SimBeamline
+from ebl_autonomy.sim_devices.camera import beam_statistics
+from ebl_autonomy.sim_devices.derivations import beam_width
+from ebl_autonomy.sim_devices.imperfections import Wander
+
+
+def shoot(beamline: SimBeamline) -> dict[str, Any]:
+    status = beamline.camera.trigger()
+    assert status.done
+    return {key: item["value"] for key, item in beamline.camera.read().items()}
+
+
+@pytest.mark.parametrize(("tier", "count"), [("A", 4), ("B", 8), ("C", 12)])
+def test_tiers_have_their_motors_and_an_optimum_inside_the_limits(tier: Any, count: int) -> None:
+    beamline = SimBeamline(seed=3, tier=tier)
+    motors, best = beamline.motors(), beamline.truth.best_point()
+    assert len(motors) == len(best) == count
+    for motor in motors:
+        low, high = motor.limits
+        assert low + 0.1 * (high - low) < best[motor.name] < high - 0.1 * (high - low)
+    x, y = beamline.truth.best_fwhm()
+    start = beamline.truth.outcome()
+    assert start["camera_fwhm_x"] * start["camera_fwhm_y"] > 1.3 * x * y
+    assert x > 4 * beamline.camera.pixel_um  # wide enough for the pixels
+
+
+def test_unknown_tiers_and_motors_are_refused_by_name() -> None:
+    with pytest.raises(BadInputError, match="'D'"):
+        SimBeamline(tier="D")  # type: ignore[arg-type]
+    with pytest.raises(BadInputError, match="kbx_pitch"):
+        SimBeamline().truth.outcome({"kbx_pitch": 1.0})
+
+
+def test_the_same_seed_gives_the_same_frames_and_another_seed_others() -> None:
+    first, again, other = SimBeamline(seed=1), SimBeamline(seed=1), SimBeamline(seed=2)
+    a, b, c = (shoot(beamline) for beamline in (first, again, other))
+    assert a == b
+    assert a != c
+
+
+def test_readings_agree_with_the_truth_at_the_best_point() -> None:
+    beamline = SimBeamline(seed=0, tier="A")
+    for name, value in beamline.truth.best_point().items():
+        getattr(getattr(beamline, name[:3]), name[4:]).set(value)
+    seen, true = shoot(beamline), beamline.truth.outcome()
+    assert seen["camera_valid"] == 1
+    for key in ("fwhm_x", "fwhm_y"):
+        assert seen[f"camera_{key}"] == pytest.approx(true[f"camera_{key}"], rel=0.05)
+    assert seen["camera_total"] == pytest.approx(true["camera_total"], rel=0.02)
+
+
+def test_the_truth_never_shows_in_a_reading() -> None:
+    beamline = SimBeamline(seed=0)
+    hidden = beamline.truth.best_point()
+    readings: dict[str, Any] = {}
+    for device in (*beamline._motors.values(), beamline.camera, beamline.ring, beamline.i0, beamline.clock):
+        readings.update(device.read())
+        readings.update(getattr(device, "read_configuration", dict)())
+    text = json.dumps({key: item["value"] for key, item in readings.items()}, default=str)
+    for value in hidden.values():
+        assert f"{value:.4f}"[:-1] not in text
+
+
+def test_parallel_moves_cost_the_longest_of_them() -> None:
+    beamline = SimBeamline()
+    before = beamline.clock.now()
+    beamline.kbv.pitch.set(100.0)  # 5 s at 20 µrad/s
+    beamline.kbv.bend_up.set(20.0)  # 2 s at 10 µm/s
+    beamline.camera.trigger()
+    longest = beamline.kbv.pitch.seconds(100.0)
+    assert longest > beamline.kbv.bend_up.seconds(20.0)
+    exposure = beamline.camera.exposure + beamline.camera.readout_s
+    assert beamline.clock.now() - before == pytest.approx(longest + exposure)
+
+
+@pytest.mark.parametrize("position", [120.5, -1e9, math.nan, math.inf])
+def test_a_motor_refuses_what_lies_outside_its_limits(position: float) -> None:
+    motor = SimBeamline().kbv.pitch
+    with pytest.raises((LimitError, ValueError)):
+        motor.set(position)
+    assert motor.position == 0.0
+
+
+def test_backlash_is_hidden_and_depends_on_the_side() -> None:
+    motor = SimBeamline().kbv.pitch
+    motor.set(10.0)
+    from_below = motor.actual
+    motor.set(20.0)
+    motor.set(10.0)
+    assert motor.position == 10.0
+    assert from_below - motor.actual == pytest.approx(motor.backlash)
+
+
+def test_a_beamline_that_waits_moves_in_wall_time(RE: RunEngine) -> None:
+    beamline = SimBeamline(speed=200.0)
+
+    def plan() -> Any:
+        yield from bps.mv(beamline.kbv.pitch, 40.0, timeout=20)
+        return (yield from bps.rd(beamline.kbv.pitch))
+
+    before = beamline.clock.now()
+    assert RE(plan()).plan_result == 40.0
+    assert beamline.clock.now() - before >= beamline.kbv.pitch.seconds(40.0)
+
+
+def test_no_beam_off_sensor_and_saturated_frames_are_told_apart() -> None:
+    beamline = SimBeamline(seed=0, tier="A")
+    for name, value in beamline.truth.best_point().items():
+        getattr(getattr(beamline, name[:3]), name[4:]).set(value)
+    assert shoot(beamline)["camera_state"] == "ok"
+    beamline.camera.exposure = 1.0
+    saturated = shoot(beamline)
+    assert (saturated["camera_state"], saturated["camera_valid"]) == ("saturated", 0)
+    assert saturated["camera_saturated_fraction"] > 0
+    assert math.isnan(saturated["camera_spot_area"])
+    beamline.camera.exposure = 0.1
+    beamline.shutter.set("close")
+    assert shoot(beamline)["camera_state"] == "no beam"
+    beamline.shutter.set("open")
+    beamline.kbh.pitch.set(110.0)
+    beamline.kbh.height.set(90.0)
+    assert shoot(beamline)["camera_valid"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("beam dump", "no beam"), ("shutter closed", "no beam"), ("nan", "no data")]
+)
+def test_faults_last_as_long_as_they_say(kind: Any, state: str) -> None:
+    beamline = SimBeamline(seed=0, tier="A", faults=[Fault(kind, first=2, last=3)])
+    states = [shoot(beamline)["camera_state"] for _ in range(4)]
+    assert states == ["ok", state, state, "ok"]
+
+
+def test_a_camera_that_hangs_a_late_frame_and_a_stuck_motor() -> None:
+    beamline = SimBeamline(
+        tier="A",
+        faults=[Fault("timeout", 2, 2), Fault("late frame", 3, 3), Fault("stuck motor", 5, 5, device="kbv_pitch")],
+    )
+    shoot(beamline)
+    assert not beamline.camera.trigger().done
+    before = beamline.clock.now()
+    shoot(beamline)
+    assert beamline.clock.now() - before > 5.0
+    shoot(beamline)
+    status = beamline.kbv.pitch.set(5.0)
+    assert not status.done
+    beamline.kbv.pitch.stop()
+    assert beamline.kbv.pitch.position == 0.0
+    beamline.camera.trigger()
+
+
+def test_faults_and_speeds_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match="first before last"):
+        Fault("nan", 3, 2)
+    with pytest.raises(ValueError, match="names its device"):
+        Fault("stuck motor", 1, 2)
+    with pytest.raises(ValueError, match="speed=0"):
+        SimBeamline(speed=0)
+
+
+def test_drift_has_the_statistics_that_it_was_given() -> None:
+    times = np.arange(0.0, 200_000.0, 100.0)
+    wander = Wander(Drift(walk_um=2.0, walk_time_s=300.0), seed=1)
+    path = np.array([wander.at(t) for t in times])
+    assert path.std(axis=0) == pytest.approx([2.0, 2.0], rel=0.2)
+    step = np.mean(path[1:, 0] * path[:-1, 0]) / path[:, 0].var()
+    assert step == pytest.approx(math.exp(-100.0 / 300.0), abs=0.08)
+    steps = Wander(Drift(steps_um=3.0, steps_every_s=1000.0), seed=1)
+    jumps = np.diff([steps.at(t)[0] for t in times]) != 0
+    assert jumps.sum() == pytest.approx(200, rel=0.25)
+    line = Wander(Drift(linear_um_per_hour=3.6), seed=1)
+    assert math.hypot(*line.at(1000.0)) == pytest.approx(1.0)
+    sine = Wander(Drift(sine_um=1.5, sine_period_s=600.0), seed=1)
+    assert max(abs(sine.at(t)[0]) for t in times[:100]) == pytest.approx(1.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("sx", "sy"), [(3.0, 2.0), (8.0, 15.0), (20.0, 4.0)])
+def test_the_width_of_a_known_gaussian_is_found(sx: float, sy: float) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:256, :256]
+    peak = 20_000.0
+    mean = 100.0 + peak * np.exp(-0.5 * ((x - 100.3) / sx) ** 2 - 0.5 * ((y - 140.6) / sy) ** 2)
+    found = beam_statistics(rng.poisson(mean), 100.0, 1.0, 65535)
+    assert found["state"] == "ok"
+    assert found["fwhm_x"] == pytest.approx(2.3548 * sx, rel=0.03)
+    assert found["fwhm_y"] == pytest.approx(2.3548 * sy, rel=0.03)
+    assert found["centroid_x"] == pytest.approx(100.3 + 0.5 - 128, abs=0.1)
+    assert found["centroid_y"] == pytest.approx(140.6 + 0.5 - 128, abs=0.1)
+    assert found["total"] == pytest.approx(2 * math.pi * sx * sy * peak, rel=0.02)
+
+
+def test_the_width_can_be_derived_from_the_image() -> None:
+    beamline = SimBeamline(tier="A")
+    beamline.camera.record_image = True
+    seen = shoot(beamline)
+    expected = math.sqrt(seen["camera_fwhm_x"] * seen["camera_fwhm_y"])
+    assert beam_width(seen) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_plain_bluesky_plan_runs_on_it(RE: RunEngine) -> None:
+    beamline = SimBeamline(tier="A")
+    rows: list[dict[str, Any]] = []
+    RE.subscribe(lambda _, doc: rows.append(doc["data"]), "event")
+    RE(list_scan([beamline.camera], beamline.kbv.pitch, [-10.0, 0.0, 10.0]))
+    assert [row["kbv_pitch"] for row in rows] == [-10.0, 0.0, 10.0]
+    shift = [row["camera_centroid_y"] for row in rows]
+    assert shift[2] - shift[0] == pytest.approx(20 * 0.333, rel=0.1)
