@@ -9,9 +9,10 @@ import asyncio
 import time
 from typing import Any
 
+import numpy as np
 from aioca import purge_channel_caches
 from bluesky.run_engine import call_in_bluesky_event_loop
-from ophyd_async.core import AsyncStatus, NotConnectedError, StandardReadable
+from ophyd_async.core import Array1D, AsyncStatus, NotConnectedError, StandardReadable
 from ophyd_async.core import StandardReadableFormat as Format
 from ophyd_async.epics.core import epics_signal_r, epics_signal_rw
 from ophyd_async.epics.motor import Motor
@@ -40,7 +41,7 @@ class AsyncEpicsCamera(StandardReadable):
         with self.add_children_as_readables(Format.CONFIG_SIGNAL):
             self.exposure = epics_signal_rw(float, prefix + "ExposureTime")
         self.acquire = epics_signal_rw(int, prefix + "Acquire")
-        self.image = epics_signal_r(None, prefix + "ArrayData")
+        self.image = epics_signal_r(Array1D[np.int32], prefix + "ArrayData")
         self.frame = AsyncEpicsFrame(self)
         super().__init__(name)
 

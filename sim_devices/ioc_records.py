@@ -146,7 +146,7 @@ class BeamlineRecords(PVGroup):
     def __init__(self, prefix: str, beamline: SimBeamline) -> None:
         super().__init__(prefix)
         self._beamline = beamline
-        self._sources = {self.ring: beamline.ring, self.i0: beamline.i0, self.clock: beamline.clock}
+        self._sources: dict[Any, Any] = {self.ring: beamline.ring, self.i0: beamline.i0, self.clock: beamline.clock}
         self.shutter.putter = self._set_shutter
         for channel in self._sources:
             channel.getter = self._get

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import logging
 import weakref
 from pathlib import Path
@@ -123,14 +122,16 @@ class Connection:
         return self._client
 
     def _new_client(self) -> Any:
-        from tiled.client import from_uri
+        from tiled.client import from_context
+        from tiled.client.context import Context
         from tiled.client.utils import ClientError
 
+        context, parts = Context.from_any_uri(self.uri, api_key=self.api_key or None)
         try:
-            return from_uri(self.uri, api_key=self.api_key or None)
-        except (ClientError, httpx.HTTPError, ValueError) as error:
-            gc.collect()  # what the client opened before it was refused hangs on the error's traceback
-            raise TiledUnreachableError(f"the Tiled server at {self.uri} refuses us ({error}): check api_key") from None
+            return from_context(context, node_path_parts=parts)
+        except (ClientError, httpx.HTTPError, RuntimeError, ValueError) as error:
+            context.http_client.close()
+            raise TiledUnreachableError(f"the Tiled server at {self.uri} refuses us ({error}): check api_key") from error
 
     def _close_client(self) -> None:
         client, self._client = self._client, None

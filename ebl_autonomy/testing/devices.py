@@ -68,7 +68,8 @@ def check_device(
 
 
 def _readings(device: Any, timeout_s: float) -> MsgGenerator[None]:
-    if isinstance(device, Stageable):
+    stages, triggers = _is(device, Stageable), _is(device, Triggerable)
+    if stages:
         yield from _staging(device, "stage", timeout_s)
         yield from _staging(device, "unstage", timeout_s)
         try:
@@ -77,23 +78,28 @@ def _readings(device: Any, timeout_s: float) -> MsgGenerator[None]:
             raise AssertionError(f"{device.name} cannot be unstaged twice ({error}): clean-up may do that") from error
         yield from _staging(device, "stage", timeout_s)
     for _ in range(2):
-        if isinstance(device, Triggerable):
+        if triggers:
             yield from trigger_detectors([device], timeout_s)
         described = yield from ask(device.describe)
         reading = yield Msg("read", device)
         # What a detector writes to files itself comes in documents of its own.
         inside = {key: spec for key, spec in described.items() if "external" not in spec}
         _check_keys(device.name, inside, reading)
-    if isinstance(device, Configurable):
+    if _is(device, Configurable):
         described = yield from ask(device.describe_configuration)
         reading = yield from ask(device.read_configuration)
         _check_keys(f"the configuration of {device.name}", described, reading)
-    if isinstance(device, HasHints):
+    if _is(device, HasHints):
         described = yield from ask(device.describe)
         unknown = sorted(set(device.hints.get("fields", [])) - set(described))
         assert not unknown, f"{device.name} hints at {unknown}, which it does not describe"
-    if isinstance(device, Stageable):
+    if stages:
         yield from _staging(device, "unstage", timeout_s)
+
+
+def _is(device: Any, protocol: type) -> bool:
+    """Whether it has a protocol's methods; without narrowing it to that protocol alone."""
+    return isinstance(device, protocol)
 
 
 def _staging(device: Any, command: str, timeout_s: float) -> MsgGenerator[None]:

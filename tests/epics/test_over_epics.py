@@ -1,0 +1,189 @@
+"""The alignment over a real control system: the IOC in one process, the RunEngine in another."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebl_autonomy.sim_devices.ioc import IocHandle, ioc_process
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def ioc() -> Iterator[IocHandle]:
+    with ioc_process(seed=0, tier="A", speed=200.0, set_environment=False) as handle:
+        yield handle
+
+
+def client(ioc: IocHandle, script: str, timeout_s: float = 100.0) -> dict[str, Any]:
+    """What a script in a process of its own prints as its last line, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={**os.environ, **ioc.env},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+ALIGNMENT = """
+import json, warnings
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+from bluesky import RunEngine
+from ebl_autonomy import VOCS
+from ebl_autonomy.agents import BayesianAgent
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import KIND
+
+RE = RunEngine({}, call_returns_result=True)
+rows, points, streams = [], {}, {}
+def keep(name, doc):
+    if name == "descriptor":
+        streams[doc["uid"]] = doc["name"]
+    elif name == "event" and streams[doc["descriptor"]] == "primary":
+        rows.append({key: value for key, value in doc["data"].items()})
+    elif name == "event" and streams[doc["descriptor"]] == "decisions":
+        points[doc["data"]["proposal_id"]] = doc["data"]
+RE.subscribe(keep)
+with KIND() as bl:
+    motors = bl.motors()
+    names = [m.name for m in motors]
+    vocs = VOCS(variables={"kbv_pitch": [-100.0, 100.0], "kbv_bend_down": [-100.0, 100.0],
+                           "kbh_pitch": [-100.0, 100.0], "kbh_bend_down": [-100.0, 100.0]},
+                objectives={"camera_spot_area": "MINIMIZE"}, constraints={"camera_total": ["GREATER_THAN", 1e4]})
+    vocs = VOCS(variables={n: vocs.variables[n].domain for n in names},
+                objectives={"camera_spot_area": "MINIMIZE"}, constraints={"camera_total": ["GREATER_THAN", 1e4]})
+    agent = BayesianAgent(vocs, seed=0)
+    result = RE(optimize([bl.camera], motors, agent, max_points=12, baseline=bl.baseline)).plan_result
+    def where():
+        from bluesky import plan_stubs as bps
+        at = {}
+        for motor in motors:
+            at[motor.name] = yield from bps.rd(motor)
+        return at
+    at = RE(where()).plan_result
+valid = [r["camera_spot_area"] for r in rows if r["valid"]]
+print(json.dumps({
+    "accepted": result.accepted, "first": valid[0], "best": min(valid), "at": at,
+    "best_point": agent.best().point,
+    "off": max(abs(r[n] - points[r["proposal_id"]][n]) for r in rows for n in names),
+    "ids": len({r["proposal_id"] for r in rows}),
+}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["EpicsBeamline", "AsyncEpicsBeamline"])
+def test_the_same_alignment_with_ophyd_and_with_ophyd_async(ioc: IocHandle, kind: str) -> None:
+    seen = client(ioc, ALIGNMENT.replace("KIND", kind))
+    assert seen["accepted"] == seen["ids"] == 12
+    assert seen["off"] <= 0.02  # each row was read where its proposal asked for
+    assert seen["best"] < 0.7 * seen["first"]
+    for name, position in seen["best_point"].items():
+        assert seen["at"][name] == pytest.approx(position, abs=0.02)  # it ends at the best point
+
+
+MOTOR = """
+import json, time
+from ophyd import EpicsMotor
+from ophyd.utils import LimitError
+m = EpicsMotor("EBL:kbv_pitch", name="m")
+m.wait_for_connection(timeout=20)
+start = m.position
+seen = {"limits": m.limits, "egu": m.egu}
+m.user_setpoint.put(start)
+status = m.set(start + 20.0)
+seen["moving"] = not status.done
+status.wait(30)
+seen["arrived"] = abs(m.user_readback.get() - start - 20.0)
+seen["dmov"] = m.motor_done_move.get()
+try:
+    m.set(m.high_limit + 1)
+    seen["refused"] = False
+except LimitError:
+    seen["refused"] = True
+before = m.user_readback.get()
+from epics import caput, caget
+caput("EBL:kbv_pitch.VAL", m.high_limit + 5.0, wait=True, timeout=10)  # past ophyd's own check
+seen["lvio"] = caget("EBL:kbv_pitch.LVIO")
+seen["stayed"] = abs(caget("EBL:kbv_pitch.RBV") - before)
+status = m.set(start - 90.0)
+time.sleep(0.1)
+m.stop()
+try:
+    status.wait(10)
+    seen["stopped"] = "done"
+except Exception as error:
+    seen["stopped"] = type(error).__name__
+time.sleep(0.1)
+seen["short of"] = m.user_readback.get() - (start - 90.0)
+m.destroy()
+print(json.dumps(seen))
+"""
+
+
+def test_a_motor_record_does_what_clients_count_on() -> None:
+    with ioc_process(seed=0, tier="A", speed=20.0, set_environment=False) as ioc:
+        seen = client(ioc, MOTOR)
+    assert seen["limits"][0] < seen["limits"][1]
+    assert seen["egu"] == "urad"
+    assert seen["moving"]
+    assert seen["arrived"] < 0.02
+    assert seen["dmov"] == 1
+    assert seen["refused"]
+    assert seen["lvio"] == 1
+    assert seen["stayed"] == 0
+    assert seen["stopped"] == "done" or seen["stopped"] == "FailedStatus"
+    assert seen["short of"] > 5.0
+
+
+KILLED = """
+import json, os, signal, sys, threading
+from bluesky import RunEngine
+from ebl_autonomy import VOCS
+from ebl_autonomy.agents import SobolAgent
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import EpicsBeamline
+
+RE = RunEngine({}, call_returns_result=True)
+docs = []
+RE.subscribe(lambda name, doc: docs.append((name, doc)))
+bl = EpicsBeamline()
+vocs = VOCS(variables={m.name: [-50.0, 50.0] for m in bl.motors()}, objectives={"camera_spot_area": "MINIMIZE"})
+def kill(name, doc):
+    if name == "event" and doc["seq_num"] == 2 and "camera_total" in doc["data"]:
+        threading.Timer(0.15, os.kill, (int(sys.argv[1]), signal.SIGKILL)).start()
+RE.subscribe(kill)
+try:
+    RE(optimize([bl.camera], bl.motors(), SobolAgent(vocs), max_points=50, move_timeout_s=3.0, max_failures=2))
+    error = ""
+except Exception as caught:
+    error = f"{type(caught).__name__}: {caught}"
+stop = docs[-1][1]
+print(json.dumps({"error": error, "status": stop["exit_status"], "last": docs[-1][0],
+                  "rows": sum(n == "event" and "camera_total" in d["data"] for n, d in docs),
+                  "reasons": [d["data"]["reason"] for n, d in docs if n == "event" and d["data"].get("status") == "abandoned"]}),
+      flush=True)
+os._exit(0)  # the client library would wait for a server that is gone
+"""
+
+
+def test_an_ioc_killed_in_mid_move_ends_the_run_with_the_reason() -> None:
+    with ioc_process(seed=0, tier="A", speed=20.0, set_environment=False) as ioc:
+        seen = client(ioc, KILLED.replace("int(sys.argv[1])", str(ioc.process.pid)))
+    assert seen["last"] == "stop"
+    assert seen["status"] == "fail"
+    assert seen["rows"] >= 2  # what was measured before is there
+    assert "2 proposals in a row could not be measured" in seen["error"]
+    assert len(seen["reasons"]) == 2
+    assert all(seen["reasons"])
