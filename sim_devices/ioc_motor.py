@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from caproto import AlarmSeverity, AlarmStatus
@@ -49,12 +50,15 @@ class MotorRecord(PVGroup):
         self._device, self._clock = device, clock
         self._target = float(device.position)
         self._mover: asyncio.Task[None] | None = None
+        self._arrived = False
+        """Whether the mover will look no more at the target, and only tells where it is."""
         self._disturbed = asyncio.Event()
         self._halted = False
         self._go_ahead = asyncio.Event()
         self._go_ahead.set()
         fields = self.motor.field_inst
-        self.motor.putter = self._put_value
+        # Not a putter: caproto checks the limits before one is called, and answers with an error and no LVIO.
+        self.motor.verify_value = partial(self._put_value, self.motor)
         handlers: dict[str, Callable[[Any, Any], Coroutine[Any, Any, Any]]] = {
             "dial_desired_value": self._put_dial,
             "relative_value": self._put_relative,
@@ -252,8 +256,9 @@ class MotorRecord(PVGroup):
     def _aim(self, dial: float) -> asyncio.Task[None]:
         self._target, self._halted = dial, False
         self._disturbed.set()
-        if self._mover is None or self._mover.done():
-            self._mover = asyncio.create_task(self._move())
+        if self._mover is None or self._mover.done() or self._arrived:
+            self._arrived = False
+            self._mover = asyncio.create_task(self._move(self._mover))
         return self._mover
 
     async def _halt(self) -> None:
@@ -263,8 +268,10 @@ class MotorRecord(PVGroup):
             self._disturbed.set()
             await asyncio.shield(self._mover)
 
-    async def _move(self) -> None:
+    async def _move(self, before: asyncio.Task[None] | None) -> None:
         fields = self.motor.field_inst
+        if before is not None:
+            await asyncio.wait([before])
         await fields.done_moving_to_value.write(0)
         await fields.motor_is_moving.write(1)
         arrived = False
@@ -278,6 +285,7 @@ class MotorRecord(PVGroup):
                 if not (arrived := await self._leg(waypoint)):
                     break
             arrived = arrived and target == self._target
+        self._arrived = True
         if self._halted:
             self._target = float(self._device.position)
             for jog in (fields.jog_motor_forward, fields.jog_motor_reverse):

@@ -50,7 +50,7 @@ class Connection:
         if RE is not None:
             from ebl_autonomy.data.writer import LiveWriter
 
-            self._writer = LiveWriter(self._reach, directory / "spool")
+            self._writer = LiveWriter(self._reach, lambda: is_alive(self.uri), directory / "spool")
             self._token = RE.subscribe(self._writer)
             _connected.add(RE)
         atexit.register(self.close)

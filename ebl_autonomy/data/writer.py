@@ -35,7 +35,9 @@ BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 MAX_REJECTIONS = 6
 """So often may a server that is there fail over one run before the others are served without it."""
 STOP_WAIT_S = 30.0
-"""How long the end of a plan waits for its data to be written."""
+"""How long the end of a plan waits for its data to be written, ..."""
+LOOK_S = 1.0
+"""... and how often it looks meanwhile whether the server is still there: the client itself tries on for 45 s."""
 
 
 class LiveWriter:
@@ -45,12 +47,15 @@ class LiveWriter:
     ----------
     reach : callable
         Returns a Tiled client, or raises if the server cannot be reached; called again after every failure.
+    is_there : callable
+        Whether the server answers.
     spool : Path
         Folder of the journals. Those that a dead session left there are written first.
     """
 
-    def __init__(self, reach: Callable[[], Any], spool: Path) -> None:
+    def __init__(self, reach: Callable[[], Any], is_there: Callable[[], bool], spool: Path) -> None:
         self._reach = reach
+        self._is_there = is_there
         self._spool = spool
         self._client: Any = None
         self._failures = 0
@@ -87,7 +92,7 @@ class LiveWriter:
             uid = str(doc.get("run_start") or self._owners.get(doc.get("descriptor", ""), doc.get("uid")))
         index = self._counts[uid] = self._counts.get(uid, 0) + 1
         self._queue.put(_Item(uid, index, name, doc))
-        if name == "stop" and not self.away and not self.flush(STOP_WAIT_S):
+        if name == "stop" and not self._see_written():
             logger.warning("run %s is not yet written to Tiled; its documents are safe in %s", uid, self._spool)
 
     @property
@@ -102,9 +107,22 @@ class LiveWriter:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything received so far is in Tiled; False if that takes longer."""
+        return self._ask_to_flush().wait(timeout_s)
+
+    def _see_written(self) -> bool:
+        """Wait for what was received to be in Tiled, as long as there is hope."""
+        written, deadline = self._ask_to_flush(), time.monotonic() + STOP_WAIT_S
+        while not self.away and time.monotonic() < deadline:
+            if written.wait(LOOK_S):
+                return True
+            if not self._is_there():
+                return False
+        return False
+
+    def _ask_to_flush(self) -> threading.Event:
         written = threading.Event()
         self._queue.put(_Item("", 0, "flush", written))
-        return written.wait(timeout_s)
+        return written
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what can be written, then stop. Journals of unfinished runs stay for the next session."""

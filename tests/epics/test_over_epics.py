@@ -59,10 +59,7 @@ RE.subscribe(keep)
 with KIND() as bl:
     motors = bl.motors()
     names = [m.name for m in motors]
-    vocs = VOCS(variables={"kbv_pitch": [-100.0, 100.0], "kbv_bend_down": [-100.0, 100.0],
-                           "kbh_pitch": [-100.0, 100.0], "kbh_bend_down": [-100.0, 100.0]},
-                objectives={"camera_spot_area": "MINIMIZE"}, constraints={"camera_total": ["GREATER_THAN", 1e4]})
-    vocs = VOCS(variables={n: vocs.variables[n].domain for n in names},
+    vocs = VOCS(variables={n: [-100.0, 100.0] if "height" not in n else [-50.0, 50.0] for n in names},
                 objectives={"camera_spot_area": "MINIMIZE"}, constraints={"camera_total": ["GREATER_THAN", 1e4]})
     agent = BayesianAgent(vocs, seed=0)
     result = RE(optimize([bl.camera], motors, agent, max_points=12, baseline=bl.baseline)).plan_result
@@ -101,7 +98,6 @@ m = EpicsMotor("EBL:kbv_pitch", name="m")
 m.wait_for_connection(timeout=20)
 start = m.position
 seen = {"limits": m.limits, "egu": m.egu}
-m.user_setpoint.put(start)
 status = m.set(start + 20.0)
 seen["moving"] = not status.done
 status.wait(30)
@@ -117,6 +113,11 @@ from epics import caput, caget
 caput("EBL:kbv_pitch.VAL", m.high_limit + 5.0, wait=True, timeout=10)  # past ophyd's own check
 seen["lvio"] = caget("EBL:kbv_pitch.LVIO")
 seen["stayed"] = abs(caget("EBL:kbv_pitch.RBV") - before)
+val = m.user_setpoint._write_pv
+for k in range(50):
+    val.put(before + 0.01 * k)
+val.put(before + 0.5, wait=True, timeout=20)
+seen["last of many"] = abs(m.user_readback.get() - before - 0.5)
 status = m.set(start - 90.0)
 time.sleep(0.1)
 m.stop()
@@ -143,6 +144,7 @@ def test_a_motor_record_does_what_clients_count_on() -> None:
     assert seen["refused"]
     assert seen["lvio"] == 1
     assert seen["stayed"] == 0
+    assert seen["last of many"] < 0.02
     assert seen["stopped"] == "done" or seen["stopped"] == "FailedStatus"
     assert seen["short of"] > 5.0
 
