@@ -20,7 +20,7 @@ _KINDS: dict[str, Any] = {
     "number": (int, float, np.number),
     "integer": (int, np.integer),
     "boolean": (bool, np.bool_, int),
-    "string": str,
+    "string": (str,),
     "array": (list, tuple, np.ndarray),
 }
 
@@ -122,7 +122,9 @@ def _check_value(name: str, key: str, spec: Mapping[str, Any], item: Mapping[str
     assert {"source", "dtype", "shape"} <= set(spec), f"{name}: the description of {key} lacks source, dtype or shape"
     value, dtype, stamp = item["value"], spec["dtype"], item["timestamp"]
     assert dtype in _KINDS, f"{name}: {key} has the dtype {dtype!r}, which is none of {sorted(_KINDS)}"
-    assert isinstance(value, _KINDS[dtype]), f"{name}: {key} is described as {dtype} and reads {type(value).__name__}"
+    # ophyd describes a choice as the integer that it is on the wire, and reads the word.
+    kinds = (*_KINDS[dtype], str) if "enum_strs" in spec else _KINDS[dtype]
+    assert isinstance(value, kinds), f"{name}: {key} is described as {dtype} and reads {type(value).__name__}"
     assert isinstance(stamp, (int, float)), f"{name}: the timestamp of {key} is {stamp!r}"
     assert math.isfinite(stamp), f"{name}: the timestamp of {key} is {stamp!r}"
     shape, found = list(spec["shape"]), list(np.shape(value))

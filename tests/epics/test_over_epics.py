@@ -174,7 +174,7 @@ except Exception as caught:
 stop = docs[-1][1]
 print(json.dumps({"error": error, "status": stop["exit_status"], "last": docs[-1][0],
                   "rows": sum(n == "event" and "camera_total" in d["data"] for n, d in docs),
-                  "reasons": [d["data"]["reason"] for n, d in docs if n == "event" and d["data"].get("status") == "abandoned"]}),
+                  "reasons": [d["data"]["reason"] for n, d in docs if n == "event" and "rule" in d["data"]]}),
       flush=True)
 os._exit(0)  # the client library would wait for a server that is gone
 """

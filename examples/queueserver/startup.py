@@ -1,0 +1,22 @@
+"""Start-up of a bluesky-queueserver environment: the simulated beamline, connected to Tiled, and the plan to queue.
+
+    start-re-manager --startup-script examples/queueserver/startup.py \
+        --user-group-permissions examples/queueserver/user_group_permissions.yaml \
+        --existing-plans-devices existing_plans_and_devices.yaml --update-existing-plans-devices ENVIRONMENT_OPEN
+"""
+
+from bluesky import RunEngine
+
+from ebl_autonomy import connect
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import SimBeamline
+
+__all__ = ["RE", "camera", "clock", "optimize", "tiled"]
+
+RE = RunEngine({})
+tiled = connect(RE)  # embedded; or connect(RE, "http://…", api_key=…)
+
+bl = SimBeamline(seed=0, tier="A")
+camera, clock = bl.camera, bl.clock
+# A queue knows devices by the names of the variables that hold them.
+globals().update({motor.name: motor for motor in bl.motors()})
