@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ebl_autonomy.errors import BadInputError, EblError
@@ -142,10 +144,11 @@ def serve_ioc(
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """Our own errors as one line and exit code 2; they say the value and the remedy, a traceback adds nothing."""
+    logging.getLogger("bluesky").setLevel(logging.CRITICAL)  # the RunEngine logs every failure with its traceback
     try:
         yield
     except EblError as error:
-        _errors.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False, markup=True)
+        _errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(2) from None
 
 

@@ -131,7 +131,9 @@ class Connection:
             return from_context(context, node_path_parts=parts)
         except (ClientError, httpx.HTTPError, RuntimeError, ValueError) as error:
             context.http_client.close()
-            raise TiledUnreachableError(f"the Tiled server at {self.uri} refuses us ({error}): check api_key") from error
+            raise TiledUnreachableError(
+                f"the Tiled server at {self.uri} refuses us ({error}): check api_key"
+            ) from error
 
     def _close_client(self) -> None:
         client, self._client = self._client, None

@@ -55,6 +55,7 @@ class BotorchEngine:
         Monte-Carlo samples of the acquisition, starts of its ascent and points that the starts are chosen from.
     """
 
+    _warm = False
     version = "botorch/SingleTaskGP-matern52+qLogNEI"
 
     def __init__(
@@ -67,6 +68,9 @@ class BotorchEngine:
         self._models: list[SingleTaskGP] = []
         self._transforms: list[OutcomeTransform] = []
         self._data: Observations | None = None
+        if not BotorchEngine._warm:
+            BotorchEngine._warm = True
+            _warm_up()
 
     def learn(self, data: Observations) -> None:
         """Infer hyper-parameters by maximum a posteriori, warm-started; see `Engine.learn`."""
@@ -120,9 +124,10 @@ class BotorchEngine:
     ) -> tuple[FloatArray, FloatArray]:
         """See `Engine.propose`."""
         assert self._data is not None
-        torch.manual_seed(seed)  # optimize_acqf draws its restarts from the global generator
         known = ~np.isnan(self._data.Y).any(axis=1)
-        with _quiet():
+        # optimize_acqf draws its restarts from the global generator, which is the user's.
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             acquisition = qLogNoisyExpectedImprovement(
                 model=ModelListGP(*self._models),
                 X_baseline=torch.as_tensor(self._data.X[known], dtype=torch.double),
@@ -194,6 +199,18 @@ class BotorchEngine:
                 if name in parameters:
                     parameters[name].data.copy_(value)
         return model, transform
+
+
+def _warm_up() -> None:
+    """Decide once about nothing: torch imports hundreds of modules at its first optimisation.
+
+    An import holds the interpreter's lock, so in the middle of a run it would hold up the RunEngine's loop.
+    """
+    engine = BotorchEngine(1, 1, samples=2, restarts=1, raw_samples=2)
+    data = Observations(np.array([[0.0], [0.5], [1.0]]), np.array([[0.0], [1.0], [0.5]]), np.full((3, 1), np.nan))
+    engine.learn(data)
+    engine.condition(data)
+    engine.propose(Goal(0, 1.0), Box(np.zeros(1), np.ones(1)), 1, np.empty((0, 1)), 0)
 
 
 def _objective(goal: Goal) -> GenericMCObjective:

@@ -20,5 +20,7 @@ agent = {
 
 if __name__ == "__main__":
     RM = REManagerAPI()
-    RM.item_add(BPlan("optimize", ["camera", "clock"], MOTORS, agent, max_points=40, until={"seconds": 3600, "clock": "clock"}))
+    RM.item_add(
+        BPlan("optimize", ["camera", "clock"], MOTORS, agent, max_points=40, until={"seconds": 3600, "clock": "clock"})
+    )
     RM.queue_start()

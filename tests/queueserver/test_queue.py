@@ -94,7 +94,7 @@ def queue(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Any]
         yield api
     finally:
         api.close()
-        api._client._ctx.term()  # which close() leaves open
+        api._client._ctx.destroy(linger=0)  # close() leaves it open
         stop(manager)
         stop(redis)
         log.close()
@@ -108,7 +108,9 @@ def run_item(queue: Any, item: Any) -> Any:
 
 
 def test_an_alignment_is_a_queue_item(queue: Any, data: Path) -> None:
-    item = BPlan("optimize", ["camera", "clock"], MOTORS, agent, max_points=12, until={"seconds": 3600, "clock": "clock"})
+    item = BPlan(
+        "optimize", ["camera", "clock"], MOTORS, agent, max_points=12, until={"seconds": 3600, "clock": "clock"}
+    )
     result = run_item(queue, item)
     assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
     (uid,) = result["run_uids"]

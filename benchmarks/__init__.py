@@ -1,0 +1,1 @@
+"""What is measured, and printed as ratios within one run: `make bench`."""

@@ -1,0 +1,47 @@
+"""How close to the best possible beam an agent comes on the simulated beamline, through the RunEngine."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+from bluesky import RunEngine
+
+from ebl_autonomy.agents import make_agent
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import SimBeamline
+from ebl_autonomy.sim_devices.layout import Tier
+
+
+def report(tier: str, points: int, seeds: Sequence[int], agent: str) -> None:
+    """Print, for each seed, the true widths where the motors end over the best possible ones."""
+    print(f"tier {tier}, {points} points, {agent}: true width at the end over the best possible")
+    worst: list[float] = []
+    for seed in seeds:
+        x, y, seconds = align(tier, points, seed, agent)
+        worst.append(max(x, y))
+        print(
+            f"  seed {seed}: horizontal {x:6.2f}   vertical {y:6.2f}   ({seconds / points:.2f} s a point)", flush=True
+        )
+    print(f"  the wider of the two: median {statistics.median(worst):.2f}, worst {max(worst):.2f}")
+
+
+def align(tier: str, points: int, seed: int, agent: str) -> tuple[float, float, float]:
+    """Width ratios (horizontal, vertical) and wall seconds of one alignment."""
+    beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
+    motors = beamline.motors()
+    config: dict[str, Any] = {
+        "agent": agent,
+        "vocs": {
+            "variables": {motor.name: list(motor.limits) for motor in motors},
+            "objectives": {"camera_spot_area": "MINIMIZE"},
+            "constraints": {"camera_total": ["GREATER_THAN", 1e4]},
+        },
+        "options": {"seed": seed},
+    }
+    began = time.perf_counter()
+    RunEngine({})(optimize([beamline.camera], motors, make_agent(config), max_points=points))
+    seconds = time.perf_counter() - began
+    reached, best = beamline.truth.outcome(), beamline.truth.outcome(beamline.truth.best_point())
+    x, y = (reached[f"camera_fwhm_{axis}"] / best[f"camera_fwhm_{axis}"] for axis in "xy")
+    return x, y, seconds

@@ -1,0 +1,62 @@
+"""The command line as a user meets it: in a process of its own, with its exit codes and what it prints."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+COMMAND = str(Path(sys.executable).parent / "ebl-autonomy")
+
+
+def call(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "EBL_AUTONOMY_DATA": str(folder / "data"), "COLUMNS": "160", "NO_COLOR": "1"},
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
+    done = call("demo", "--json", "--points", "15", "--seed", "1", "--output", "out", folder=tmp_path)
+    result = json.loads(done.stdout)  # JSON and nothing else
+    assert result["spot_area_best"] <= result["spot_area_after"] < result["spot_area_before"]
+    assert result["points"] == 15
+    assert result["stop_reason"].startswith("max_points")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == result
+    assert Path(result["report"]).read_text().count("<svg") >= 4
+    listed = call("runs", folder=tmp_path).stdout
+    assert result["uid"] in listed
+    assert "bayesian" in listed
+    call("report", "last", "--output", "again", folder=tmp_path)
+    assert result["uid"] in (tmp_path / "again" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["demo", "--tier", "Z"], "tier='Z'"),
+        (["demo", "--agent", "oracle"], "oracle"),
+        (["demo", "--points", "0"], "max_points=0"),
+        (["demo", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
+        (["serve", "ioc", "--tier", "Z"], "Z"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+    done = call(*arguments, folder=tmp_path, code=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_report_of_no_run_says_how_to_make_one(tmp_path: Path) -> None:
+    assert "ebl-autonomy demo" in call("report", folder=tmp_path, code=2).stderr
