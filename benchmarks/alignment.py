@@ -1,5 +1,6 @@
 """How close to the best possible beam an agent comes on the simulated beamline, through the RunEngine."""
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def report(tier: str, points: int, seeds: Sequence[int], agent: str) -> None:
 
 
 def align(tier: str, points: int, seed: int, agent: str) -> tuple[float, float, float]:
-    """Width ratios (horizontal, vertical) and wall seconds of one alignment."""
+    """Width ratios (horizontal, vertical; infinite if it ends without a beam) and wall seconds of one alignment."""
     beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
     motors = beamline.motors()
     config: dict[str, Any] = {
@@ -44,4 +45,4 @@ def align(tier: str, points: int, seed: int, agent: str) -> tuple[float, float, 
     seconds = time.perf_counter() - began
     reached, best = beamline.truth.outcome(), beamline.truth.outcome(beamline.truth.best_point())
     x, y = (reached[f"camera_fwhm_{axis}"] / best[f"camera_fwhm_{axis}"] for axis in "xy")
-    return x, y, seconds
+    return (math.inf, math.inf, seconds) if math.isnan(x * y) else (x, y, seconds)
