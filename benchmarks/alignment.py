@@ -4,11 +4,12 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from bluesky import RunEngine
 
 from ebl_autonomy.agents import make_agent
+from ebl_autonomy.cli.demo import alignment
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
@@ -30,18 +31,9 @@ def report(tier: str, points: int, seeds: Sequence[int], agent: str) -> None:
 def align(tier: str, points: int, seed: int, agent: str) -> tuple[float, float, float]:
     """Width ratios (horizontal, vertical; infinite if it ends without a beam) and wall seconds of one alignment."""
     beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
-    motors = beamline.motors()
-    config: dict[str, Any] = {
-        "agent": agent,
-        "vocs": {
-            "variables": {motor.name: list(motor.limits) for motor in motors},
-            "objectives": {"camera_spot_area": "MINIMIZE"},
-            "constraints": {"camera_total": ["GREATER_THAN", 1e4]},
-        },
-        "options": {"seed": seed},
-    }
+    chosen = make_agent(alignment(beamline, agent, seed))
     began = time.perf_counter()
-    RunEngine({})(optimize([beamline.camera], motors, make_agent(config), max_points=points))
+    RunEngine({})(optimize([beamline.camera], beamline.motors(), chosen, max_points=points))
     seconds = time.perf_counter() - began
     reached, best = beamline.truth.outcome(), beamline.truth.outcome(beamline.truth.best_point())
     x, y = (reached[f"camera_fwhm_{axis}"] / best[f"camera_fwhm_{axis}"] for axis in "xy")

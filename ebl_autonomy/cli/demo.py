@@ -18,7 +18,7 @@ from ebl_autonomy.report import ProgressBar, summarise, write_report
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
 
-__all__ = ["DemoResult", "run_demo"]
+__all__ = ["DemoResult", "alignment", "run_demo"]
 
 
 class DemoResult(BaseModel):
@@ -47,6 +47,19 @@ class DemoResult(BaseModel):
     report: str
 
 
+def alignment(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
+    """The agent's configuration for the main job: the smallest beam that still has its flux."""
+    return {
+        "agent": agent,
+        "vocs": {
+            "variables": {motor.name: list(motor.limits) for motor in beamline.motors()},
+            "objectives": {"camera_spot_area": "MINIMIZE"},
+            "constraints": {"camera_total": ["GREATER_THAN", 1e4]},
+        },
+        "options": {"seed": seed},
+    }
+
+
 def run_demo(
     tier: str,
     seed: int,
@@ -65,18 +78,8 @@ def run_demo(
     beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
     motors = beamline.motors()
     before = beamline.truth.outcome()
-    config: dict[str, Any] = {
-        "agent": agent,
-        "vocs": {
-            "variables": {motor.name: list(motor.limits) for motor in motors},
-            "objectives": {"camera_spot_area": "MINIMIZE"},
-            "constraints": {"camera_total": ["GREATER_THAN", 1e4]},
-        },
-        "options": {"seed": seed},
-    }
-    plan = optimize(
-        [beamline.camera], motors, make_agent(config), max_points=points, baseline=beamline.baseline, md={"seed": seed}
-    )
+    chosen = make_agent(alignment(beamline, agent, seed))
+    plan = optimize([beamline.camera], motors, chosen, max_points=points, baseline=beamline.baseline, md={"seed": seed})
     RE = RunEngine({})
     began = time.monotonic()
     uids: list[str] = []

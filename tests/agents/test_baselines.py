@@ -51,7 +51,7 @@ print(json.dumps([[v.hex() if isinstance(v, float) else v for v in p.values()] f
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ["coordinate_scan", "grid", "sobol"])
+@pytest.mark.parametrize("name", ["bayesian", "coordinate_scan", "grid", "sobol"])
 def test_the_same_results_give_the_same_proposals_bit_for_bit_in_a_new_process(name: str) -> None:
     agent = registry.load(registry.AGENTS, name)(MIXED, seed=11)
     results = [measured(p) for p in answers(agent, 14)]

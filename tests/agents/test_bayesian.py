@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -33,35 +31,6 @@ def run(agent: BayesianAgent, n: int, measure: Any = measured) -> list[dict[str,
         results.append(measure(point))
         agent.ingest(results[-1:])
     return results
-
-
-REPLAY = """
-import json, sys
-from ebl_autonomy.agents import BayesianAgent
-config, results = json.load(sys.stdin)
-agent = BayesianAgent.from_config(config)
-agent.ingest(results)
-print(json.dumps([[v.hex() for v in p.values()] for p in agent.suggest(2)]))
-"""
-
-
-@pytest.mark.integration
-def test_the_same_results_give_the_same_proposal_bit_for_bit_in_a_new_process() -> None:
-    agent = BayesianAgent(FEASIBLE, seed=3)
-    results = run(agent, 13)
-    results[7]["f"] = math.nan
-    agent = BayesianAgent.from_config(agent.config())
-    agent.ingest(results)
-    expected = [[v.hex() for v in p.values()] for p in agent.suggest(2)]
-    done = subprocess.run(
-        [sys.executable, "-c", REPLAY],
-        input=json.dumps([agent.config(), results]),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=100,
-    )
-    assert json.loads(done.stdout) == expected
 
 
 def test_how_the_results_came_in_makes_no_difference() -> None:
