@@ -16,7 +16,6 @@ from pydantic import Field
 
 from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
 from ebl_autonomy.agents.trust_region import TrustRegion, improvements, probe
-from ebl_autonomy.models.botorch_engine import BotorchEngine
 from ebl_autonomy.models.engine import Box, Engine, Goal, Observations
 from ebl_autonomy.records import STD, Decision
 from ebl_autonomy.space import VOCS, FloatArray
@@ -39,11 +38,14 @@ class BayesianOptions(AgentOptions):
         Step of the probes around the start, as a share of the domain; 0 leaves them out and takes Sobol points.
     trust_region : bool
         Search in a box around the best point; otherwise in the whole domain.
+    engine : {"numba", "botorch"}
+        What computes the model and its acquisition: compiled by numba, in milliseconds; or by botorch.
     """
 
     start: str = Field(default="here", pattern="^(here|random)$")
     look_around: float = Field(default=0.12, ge=0.0, le=0.5)
     trust_region: bool = True
+    engine: str = Field(default="numba", pattern="^(numba|botorch)$")
 
 
 class BayesianAgent(Agent):
@@ -75,7 +77,7 @@ class BayesianAgent(Agent):
             ),
         )
         self._inputs = self.space.dim + len(self.space.context)
-        self._engine: Engine = BotorchEngine(self._inputs, len(self._outcomes))
+        self._engine = _make_engine(self._bayesian.engine, self._inputs, len(self._outcomes))
         self._learned = 0
         self._conditioned = -1
 
@@ -259,3 +261,14 @@ class BayesianAgent(Agent):
         seen = np.array([[r[name] for name in self.space.context] for r in self._results])
         low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
         return low, np.where(high > low, high - low, 1.0)
+
+
+def _make_engine(name: str, dim: int, outcomes: int) -> Engine:
+    """The engine of that name; loaded when it is wanted, because torch takes seconds."""
+    if name == "botorch":
+        from ebl_autonomy.models.botorch_engine import BotorchEngine
+
+        return BotorchEngine(dim, outcomes)
+    from ebl_autonomy.models.numba_engine import NumbaEngine
+
+    return NumbaEngine(dim, outcomes)

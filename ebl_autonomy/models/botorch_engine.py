@@ -236,8 +236,16 @@ def _hyper_parameters(model: Any) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without botorch's advice about data scaling and line searches: a fit that fails raises."""
-    with warnings.catch_warnings():
-        for category in (BotorchWarning, NumericalWarning, RuntimeWarning):
-            warnings.simplefilter("ignore", category)
-        yield
+    """Without botorch's advice about data scaling and line searches: a fit that fails raises.
+
+    And in double precision whatever the default is: other packages change it when they are imported.
+    """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.double)
+    try:
+        with warnings.catch_warnings():
+            for category in (BotorchWarning, NumericalWarning, RuntimeWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        torch.set_default_dtype(default)

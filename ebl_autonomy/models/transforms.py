@@ -3,54 +3,85 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["OutcomeTransform"]
+__all__ = ["POWERS", "OutcomeTransform"]
 
-SPAN = 10.0
-"""A positive outcome that spans more than this factor is modelled in its logarithm: a spot that is 100 x too large
-must not flatten what happens near the focus."""
+POWERS: Final = (1.0, 0.5, 0.0)
+"""Which powers there are: the identity, the square root and the logarithm."""
+SPAN: Final = 10.0
+"""Where nothing else decides, a positive outcome that spans more than this factor is modelled in its logarithm: a spot
+that is 100 x too large must not flatten what happens near the focus."""
 
 
 @dataclass(frozen=True)
 class OutcomeTransform:
-    """``z = (f(y) - shift) / scale`` with f the logarithm or the identity; z has mean 0 and standard deviation 1."""
+    """``z = (f(y) - shift) / scale``, f the transform of Box and Cox 1964 (J. R. Stat. Soc. B 26, 211).
 
-    log: bool
+    ``f(y) = (y^power - 1) / power``, which is the logarithm at power 0 and y itself, up to 1, at power 1. Of the values
+    it was made for, z has mean 0 and standard deviation 1.
+    """
+
+    power: float
     shift: float
     scale: float
 
     @classmethod
-    def of(cls, y: FloatArray) -> OutcomeTransform:
-        """Chosen from measured values, shape (n,), none of them NaN."""
-        log = bool(len(y)) and bool(y.min() > 0) and bool(y.max() > SPAN * y.min())
-        values = np.log(y) if log else y
+    def of(cls, y: FloatArray, power: float | None = None) -> OutcomeTransform:
+        """For measured values, shape (n,), none of them NaN.
+
+        Parameters
+        ----------
+        power : float, optional
+            One of `POWERS`; by default the logarithm for positive values that span more than a decade.
+        """
+        if power is None:
+            power = 0.0 if cls.fits(y) and bool(y.max() > SPAN * y.min()) else 1.0
+        values = cls(power, 0.0, 1.0).forward(y)
         shift = float(values.mean()) if len(y) else 0.0
         scale = float(values.std()) if len(y) > 1 else 1.0
-        return cls(log, shift, scale if np.isfinite(scale) and scale > 1e-12 * max(abs(shift), 1e-300) else 1.0)
+        return cls(power, shift, scale if np.isfinite(scale) and scale > 1e-12 * max(abs(shift), 1e-300) else 1.0)
+
+    @staticmethod
+    def fits(y: FloatArray) -> bool:
+        """Whether powers other than 1 can be taken of the values."""
+        return bool(len(y)) and bool(y.min() > 0)
 
     def forward(self, y: FloatArray) -> FloatArray:
-        """Values to z; a value that has no logarithm becomes a very small z, so that bounds keep their meaning."""
+        """Values to z; a value of which f cannot be taken becomes the least z, so that bounds keep their meaning."""
         y = np.asarray(y, dtype=float)
-        if self.log:
+        if self.power == 1.0:
+            y = y - 1.0
+        elif self.power == 0.0:
             with np.errstate(divide="ignore", invalid="ignore"):
                 y = np.where(y > 0, np.log(np.where(y > 0, y, 1.0)), -np.inf)
+        else:
+            y = (np.maximum(y, 0.0) ** self.power - 1.0) / self.power
         z: FloatArray = (y - self.shift) / self.scale
         return z
 
+    def log_slopes(self, y: FloatArray) -> float:
+        """The sum of log dz/dy: what compares likelihoods under different transforms."""
+        total = -len(y) * np.log(self.scale)
+        return float(total + (self.power - 1.0) * np.log(y).sum() if self.power != 1.0 else total)
+
     def variance(self, y: FloatArray, variance: FloatArray) -> FloatArray:
         """Variances of y to variances of z (delta method)."""
-        slope = (1.0 / np.maximum(np.abs(y), 1e-300) if self.log else 1.0) / self.scale
+        slope = np.maximum(np.abs(y), 1e-300) ** (self.power - 1.0) / self.scale
         return np.asarray(variance * slope**2, dtype=float)
 
     def backward(self, mean: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of z to those of y (log-normal where the logarithm was taken)."""
+        """Mean and standard deviation of z to those of y: the moments of y if z is normal."""
         m, s = mean * self.scale + self.shift, std * self.scale
-        if not self.log:
-            return m, s
-        s2 = np.minimum(s**2, 50.0)  # beyond this the moments of a log-normal overflow and say nothing
-        expected = np.exp(np.minimum(m + s2 / 2.0, 700.0))
-        return expected, expected * np.sqrt(np.expm1(s2))
+        if self.power == 1.0:
+            return m + 1.0, s
+        if self.power == 0.0:
+            s2 = np.minimum(s**2, 50.0)  # beyond this the moments of a log-normal overflow and say nothing
+            expected = np.exp(np.minimum(m + s2 / 2.0, 700.0))
+            return expected, expected * np.sqrt(np.expm1(s2))
+        root = np.maximum(1.0 + 0.5 * m, 0.0)
+        return root**2 + s**2 / 4.0, np.sqrt((root * s) ** 2 + s**4 / 8.0)

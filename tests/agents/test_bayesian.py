@@ -184,4 +184,10 @@ def test_a_configuration_goes_round() -> None:
     agent = BayesianAgent(FEASIBLE, seed=5, look_around=0.2, trust_region=False)
     config = json.loads(json.dumps(agent.config()))
     assert BayesianAgent.from_config(config).config() == agent.config()
-    assert config["options"] == {"seed": 5, "start": "here", "look_around": 0.2, "trust_region": False}
+    assert config["options"] == {
+        "seed": 5,
+        "start": "here",
+        "look_around": 0.2,
+        "trust_region": False,
+        "engine": "numba",
+    }
