@@ -1,8 +1,8 @@
 """Bayesian optimisation that begins where the beamline stands.
 
-Three phases, each a pure function of the results: the start; a look around it, two probes along each motor; then a
-Gaussian process and noisy log expected improvement in a trust region. The numerics lie behind
-`ebl_autonomy.models.Engine`.
+Three phases, each a pure function of the results: the start; a look around it, a few probes along each motor; then a
+Gaussian process and log expected improvement in a trust region. As long as nothing is to be seen, a search for the beam
+in a growing box takes over. The numerics lie behind `ebl_autonomy.models.Engine`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import numpy as np
 from pydantic import Field
 
 from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
-from ebl_autonomy.agents.trust_region import TrustRegion, improvements, probe
+from ebl_autonomy.agents.looking import LookAround, first_light
+from ebl_autonomy.agents.table import ResultTable
+from ebl_autonomy.agents.trust_region import TrustRegion, improvements
 from ebl_autonomy.models.engine import Box, Engine, Goal, Observations
-from ebl_autonomy.records import STD, Decision
+from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray
 
 __all__ = ["BayesianAgent", "BayesianOptions"]
@@ -77,6 +79,8 @@ class BayesianAgent(Agent):
             ),
         )
         self._inputs = self.space.dim + len(self.space.context)
+        self._table = ResultTable(self.space, self._outcomes)
+        self._looked: int | None = None
         self._engine = _make_engine(self._bayesian.engine, self._inputs, len(self._outcomes))
         self._learned = 0
         self._conditioned = -1
@@ -111,20 +115,14 @@ class BayesianAgent(Agent):
             if options.start == "random":
                 return self._rng().random(self.space.dim), Decision(reason="random start", model_version="none")
             return self._start(), Decision(reason="start", model_version="none")
-        if made > 2 * self.space.dim:
-            return (
-                None if self._ready() else (self._blind(made), Decision(reason="find the beam", model_version="none"))
-            )
-        if options.look_around == 0.0:
+        if options.look_around == 0.0 and made <= 2 * self.space.dim:
             return self._blind(made), Decision(reason="sobol", model_version="none")
-        tried = [*self.space.unit([*self._results, *self._pending]), *out]
-        best = self._centre(len(self._results))
-        # Only a result can be the best: while the latest proposal is out, it counts as no better.
-        before = self._centre(len(self._results) - 1) if len(self._results) == made else best
-        point = probe(made, before, best, tried[-1], options.look_around)
-        if point is None:
+        point = self._looking().next(made, self._start()) if options.look_around else None
+        if point is not None:
+            return point, Decision(reason="look around", model_version="none")
+        if self._ready() and self._first_light() <= len(self._results):
             return None
-        return point, Decision(reason="look around", model_version="none")
+        return self._blind(made), Decision(reason="find the beam", model_version="none")
 
     def _informed(self, count: int, out: Sequence[FloatArray]) -> list[tuple[FloatArray, Decision]]:
         """Points that the model chooses."""
@@ -162,7 +160,7 @@ class BayesianAgent(Agent):
         if not self._bayesian.trust_region:
             return Box(low, high, fixed), "log-EI"
         region = TrustRegion()
-        for improved in improvements(self._merits())[2 * d + 1 :]:
+        for improved in improvements(self._merits())[self._informed_from() :]:
             region = region.after(improved, d)
         scales = self._engine.length_scales(0)[:d]
         low[:d], high[:d] = region.box(self._centre(len(self._results)), scales)
@@ -177,10 +175,26 @@ class BayesianAgent(Agent):
 
     def _ready(self) -> bool:
         """Whether every outcome has two valid values, which is the least that a model can be made of."""
-        valid = ~np.isnan(self._observations().Y)
+        valid = ~np.isnan(self._table.Y)
         return bool(len(valid)) and bool((valid.sum(axis=0) >= 2).all())
 
+    def _first_light(self) -> int:
+        """How many results it took to see any outcome respond; see `first_light`."""
+        return min(first_light(y, std) for y, std in zip(self._table.Y.T, self._table.std.T, strict=True))
+
+    def _looking(self) -> LookAround:
+        return LookAround(self._table.unit, self._merits(), self._first_light(), self._bayesian.look_around)
+
+    def _informed_from(self) -> int:
+        """The first result that the model asked for."""
+        if self._looked is None:  # both phases depend on the first results alone: once over, they are over
+            n = len(self._results)
+            looked = self._looking().over(n, self._start()) if self._bayesian.look_around else 2 * self.space.dim + 1
+            self._looked = max(looked, min(self._first_light(), n))
+        return self._looked
+
     def _learn(self) -> None:
+        self._table.extend(self._results[len(self._table) :])
         self._conditioned = -1
 
     def _learn_and_condition(self) -> None:
@@ -199,26 +213,23 @@ class BayesianAgent(Agent):
             self._conditioned = n
 
     def _observations(self) -> Observations:
-        results, shape = self._results, (len(self._results), len(self._outcomes))
-        Y = np.array([[r[name] for name in self._outcomes] for r in results]).reshape(shape)
-        std = np.array([[r.get(name + STD, math.nan) for name in self._outcomes] for r in results]).reshape(shape)
-        return Observations(self._scaled(results), Y, std**2)
+        return self._table.observations(self._with_scaled(self._table.unit, self._table.context))
 
-    def _merits(self) -> list[float]:
+    def _merits(self) -> FloatArray:
         """One number per result, more is better: feasible points by score, the others by how little they violate."""
-        scores = np.array([self.space.score(r) for r in self._results])
-        violation = self._goal.violation(self._observations().Y)
+        scores = self._goal.sign * self._table.Y[:, self._goal.objective]
+        violation = self._goal.violation(self._table.Y)
         worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
         spread = np.nanmax(scores) - worst if np.isfinite(scores).any() else 0.0
         merits = np.where(violation > 0.0, worst - spread - 1.0 - violation, scores)
-        return [float(m) if math.isfinite(m) else math.nan for m in merits]
+        return np.where(np.isfinite(merits), merits, math.nan)
 
     def _centre(self, count: int) -> FloatArray:
         """The best of the first `count` results, in the unit cube; the start if none is valid."""
         merits = self._merits()[: max(count, 0)]
-        if not merits or np.isnan(merits).all():
+        if np.isnan(merits).all():
             return self._start()
-        return np.asarray(self.space.unit([self._results[int(np.nanargmax(merits))]])[0])
+        return np.array(self._table.unit[int(np.nanargmax(merits))])
 
     def _best_index(self, candidates: Sequence[Point]) -> int:
         # The luckiest of many noisy readings is not the best point: the model's mean says which is.
@@ -241,12 +252,14 @@ class BayesianAgent(Agent):
 
     def _scaled(self, points: Sequence[Mapping[str, Any]]) -> FloatArray:
         """Model inputs, shape (n, inputs): variables in the unit cube, context scaled by what was seen of it."""
-        unit = self.space.unit(points)
+        values = np.array([[float(p[name]) for name in self.space.context] for p in points])
+        return self._with_scaled(self.space.unit(points), values.reshape(len(points), len(self.space.context)))
+
+    def _with_scaled(self, unit: FloatArray, context: FloatArray) -> FloatArray:
         if not self.space.context:
             return unit
         low, span = self._context_scale()
-        values = np.array([[float(p[name]) for name in self.space.context] for p in points])
-        return np.hstack([unit, (values.reshape(len(unit), len(self.space.context)) - low) / span])
+        return np.hstack([unit, (context - low) / span])
 
     def _with_context(self, unit: FloatArray) -> FloatArray:
         if not self.space.context:
@@ -258,7 +271,7 @@ class BayesianAgent(Agent):
     def _context_scale(self) -> tuple[FloatArray, FloatArray]:
         if not self._results:
             return np.zeros(len(self.space.context)), np.ones(len(self.space.context))
-        seen = np.array([[r[name] for name in self.space.context] for r in self._results])
+        seen = self._table.context
         low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
         return low, np.where(high > low, high - low, 1.0)
 

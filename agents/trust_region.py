@@ -1,4 +1,4 @@
-"""Where to look next, as a function of what was measured: around the start first, then in a box that breathes.
+"""Where to look next, as a function of what was measured: in a box that breathes.
 
 A trust region as in TuRBO (Eriksson et al. 2019, NeurIPS): it grows while it succeeds and shrinks while it fails, its
 sides in proportion to the length scales; when it has shrunk to nothing the search starts again wide.
@@ -13,7 +13,7 @@ import numpy as np
 
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["TrustRegion", "improvements", "probe"]
+__all__ = ["TrustRegion", "improvements"]
 
 
 @dataclass(frozen=True)
@@ -56,44 +56,7 @@ class TrustRegion:
         return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 
-def probe(made: int, before: FloatArray, best: FloatArray, latest: FloatArray, step: float) -> FloatArray | None:
-    """The next point of looking around: two probes along each motor, from the best point so far.
-
-    The second probe of a motor goes on in the direction of the first if that was better, else the other way.
-
-    Parameters
-    ----------
-    made : int
-        Proposals made so far, the start included.
-    before : FloatArray, shape (d,)
-        The best point before the latest proposal.
-    best : FloatArray, shape (d,)
-        The best point now.
-    latest : FloatArray, shape (d,)
-        The latest proposal.
-    step : float
-        Share of the domain.
-
-    Returns
-    -------
-    FloatArray or None
-        Shape (d,); None when every motor has been probed.
-    """
-    axis, second = divmod(made - 1, 2)
-    if axis >= len(best):
-        return None
-    if not second:
-        direction = 1.0 if best[axis] <= 0.5 else -1.0  # towards the middle there is always room
-    else:
-        direction = 1.0 if latest[axis] >= before[axis] else -1.0
-        if not np.array_equal(best, latest):
-            direction = -direction
-    point = best.copy()
-    point[axis] = np.clip(best[axis] + direction * step, 0.0, 1.0)
-    return point
-
-
-def improvements(scores: Sequence[float]) -> list[bool]:
+def improvements(scores: Sequence[float] | FloatArray) -> list[bool]:
     """For each score, whether it bettered all before it; NaN never does."""
     best, flags = -np.inf, []
     for score in scores:

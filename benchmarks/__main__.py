@@ -1,17 +1,18 @@
-"""``python -m benchmarks``: how fast the plan is, and how free it leaves the RunEngine's loop.
+"""``python -m benchmarks``: how fast the plan is, how free it leaves the RunEngine's loop, and what a decision costs.
 
 ``python -m benchmarks alignment --tier B --points 120`` tells how well the simulated beamline is aligned.
 """
 
 import argparse
 
-from benchmarks import alignment, speed
+from benchmarks import alignment, deciding, speed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("speed", help="points per second, and stalls of the RunEngine's loop (the default)")
+    commands.add_parser("speed", help="points per second, and stalls of the RunEngine's loop")
+    commands.add_parser("deciding", help="what a decision costs, against botorch")
     align = commands.add_parser("alignment", help="beam widths reached, by seed")
     align.add_argument("--tier", default="A", choices=["A", "B", "C"])
     align.add_argument("--points", type=int, default=60)
@@ -20,8 +21,14 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "alignment":
         alignment.report(options.tier, options.points, options.seeds, options.agent)
+    elif options.command == "deciding":
+        deciding.report()
+    elif options.command == "speed":
+        speed.report()
     else:
         speed.report()
+        print()
+        deciding.report()
 
 
 main()

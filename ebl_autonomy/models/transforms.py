@@ -13,6 +13,8 @@ __all__ = ["POWERS", "OutcomeTransform"]
 
 POWERS: Final = (1.0, 0.5, 0.0)
 """Which powers there are: the identity, the square root and the logarithm."""
+LEAST: Final = 0.01
+"""Values smaller than this share of the median are hardly told apart."""
 SPAN: Final = 10.0
 """Where nothing else decides, a positive outcome that spans more than this factor is modelled in its logarithm: a spot
 that is 100 x too large must not flatten what happens near the focus."""
@@ -22,13 +24,15 @@ that is 100 x too large must not flatten what happens near the focus."""
 class OutcomeTransform:
     """``z = (f(y) - shift) / scale``, f the transform of Box and Cox 1964 (J. R. Stat. Soc. B 26, 211).
 
-    ``f(y) = (y^power - 1) / power``, which is the logarithm at power 0 and y itself, up to 1, at power 1. Of the values
-    it was made for, z has mean 0 and standard deviation 1.
+    ``f(y) = ((y + offset)^power - 1) / power``, which is the logarithm at power 0 and y itself, up to 1, at power 1. Of
+    the values it was made for, z has mean 0 and standard deviation 1. The offset keeps values near zero from deciding
+    all: to a logarithm, a millionth and a billionth are as far apart as a thousand and one.
     """
 
     power: float
     shift: float
     scale: float
+    offset: float = 0.0
 
     @classmethod
     def of(cls, y: FloatArray, power: float | None = None) -> OutcomeTransform:
@@ -41,10 +45,12 @@ class OutcomeTransform:
         """
         if power is None:
             power = 0.0 if cls.fits(y) and bool(y.max() > SPAN * y.min()) else 1.0
-        values = cls(power, 0.0, 1.0).forward(y)
+        offset = LEAST * float(np.median(y)) if power != 1.0 and len(y) else 0.0
+        values = cls(power, 0.0, 1.0, offset).forward(y)
         shift = float(values.mean()) if len(y) else 0.0
         scale = float(values.std()) if len(y) > 1 else 1.0
-        return cls(power, shift, scale if np.isfinite(scale) and scale > 1e-12 * max(abs(shift), 1e-300) else 1.0)
+        flat = not (np.isfinite(scale) and scale > 1e-12 * max(abs(shift), 1e-300))
+        return cls(power, shift, 1.0 if flat else scale, offset)
 
     @staticmethod
     def fits(y: FloatArray) -> bool:
@@ -53,7 +59,7 @@ class OutcomeTransform:
 
     def forward(self, y: FloatArray) -> FloatArray:
         """Values to z; a value of which f cannot be taken becomes the least z, so that bounds keep their meaning."""
-        y = np.asarray(y, dtype=float)
+        y = np.asarray(y, dtype=float) + self.offset
         if self.power == 1.0:
             y = y - 1.0
         elif self.power == 0.0:
@@ -67,11 +73,11 @@ class OutcomeTransform:
     def log_slopes(self, y: FloatArray) -> float:
         """The sum of log dz/dy: what compares likelihoods under different transforms."""
         total = -len(y) * np.log(self.scale)
-        return float(total + (self.power - 1.0) * np.log(y).sum() if self.power != 1.0 else total)
+        return float(total + (self.power - 1.0) * np.log(y + self.offset).sum() if self.power != 1.0 else total)
 
     def variance(self, y: FloatArray, variance: FloatArray) -> FloatArray:
         """Variances of y to variances of z (delta method)."""
-        slope = np.maximum(np.abs(y), 1e-300) ** (self.power - 1.0) / self.scale
+        slope = np.maximum(np.abs(y + self.offset), 1e-300) ** (self.power - 1.0) / self.scale
         return np.asarray(variance * slope**2, dtype=float)
 
     def backward(self, mean: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -82,6 +88,6 @@ class OutcomeTransform:
         if self.power == 0.0:
             s2 = np.minimum(s**2, 50.0)  # beyond this the moments of a log-normal overflow and say nothing
             expected = np.exp(np.minimum(m + s2 / 2.0, 700.0))
-            return expected, expected * np.sqrt(np.expm1(s2))
+            return expected - self.offset, expected * np.sqrt(np.expm1(s2))
         root = np.maximum(1.0 + 0.5 * m, 0.0)
-        return root**2 + s**2 / 4.0, np.sqrt((root * s) ** 2 + s**4 / 8.0)
+        return root**2 + s**2 / 4.0 - self.offset, np.sqrt((root * s) ** 2 + s**4 / 8.0)
