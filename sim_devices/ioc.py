@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, cast, get_args
 
 from ebl_autonomy.errors import BadInputError, EblError
@@ -104,7 +105,11 @@ def serve(
     ------
     BadInputError
         If the port is taken.
+    EblError
+        If caproto, which serves it, is not installed.
     """
+    if find_spec("caproto") is None:
+        raise EblError("an IOC needs caproto, which is not installed: pip install 'ebl-autonomy[epics]'")
     if port and not _is_free(port):
         raise BadInputError(f"port={port} is taken on {LOOPBACK}: choose another, or 0 for a free one")
     asyncio.run(_serve(beamline, prefix, port or free_port(), ready, until_closed))

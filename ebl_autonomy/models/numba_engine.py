@@ -83,21 +83,27 @@ class NumbaEngine:
         self._data: Observations | None = None
         self._used = outcomes
         """How many models count: the last, of validity, only if something was invalid."""
-        self._allocate(32)
+        columns = outcomes + 1
+        self._X = np.zeros((columns, 0, dim))
+        self._y, self._noise, self._alpha = np.zeros((3, columns, 0))
+        self._W = np.zeros((columns, 0, 0))
+        self._inverse_scales = np.ones((columns, dim))
+        self._reserve(32)
         if not NumbaEngine._warm:
             NumbaEngine._warm = True
             _warm_up()
 
-    def _allocate(self, capacity: int) -> None:
-        columns = self.outcomes + 1
-        self._X = np.zeros((columns, capacity, self.dim))
-        self._y = np.zeros((columns, capacity))
-        self._noise = np.zeros((columns, capacity))
-        self._alpha = np.zeros((columns, capacity))
-        self._W = np.zeros((columns, capacity, capacity))
-        self._inverse_scales = np.ones((columns, self.dim))
-        for model in self._models:
-            model.factored = 0
+    def _reserve(self, rows: int) -> None:
+        """Make room for so many observations; what is there stays."""
+        columns, there = self._y.shape
+        if rows <= there:
+            return
+        rows = max(rows, int(1.5 * there))
+        for name, shape in (("X", (self.dim,)), ("y", ()), ("noise", ()), ("alpha", ()), ("W", (rows,))):
+            grown = np.zeros((columns, rows, *shape))
+            old = getattr(self, f"_{name}")
+            grown[(slice(None), slice(there), *(slice(n) for n in old.shape[2:]))] = old
+            setattr(self, f"_{name}", grown)
 
     # -- learning ----------------------------------------------------------------------------------------------
 
@@ -153,9 +159,7 @@ class NumbaEngine:
     def condition(self, data: Observations) -> None:
         """See `Engine.condition`."""
         self._data = data
-        n = len(data.X)
-        if n + 8 > self._X.shape[1]:
-            self._allocate(int(1.5 * n) + 16)
+        self._reserve(len(data.X))
         self._used = self.outcomes
         for column, model in enumerate(self._models):
             rows, y, variance = self._of_column(data, column)
@@ -240,6 +244,8 @@ class NumbaEngine:
         self, goal: Goal, box: Box, count: int, pending: FloatArray, seed: int
     ) -> tuple[FloatArray, FloatArray]:
         """See `Engine.propose`; of several points, and of pending ones, each takes the others' expected outcomes."""
+        assert self._data is not None
+        self._reserve(len(self._data.X) + len(pending) + count)
         search = _Search(self, goal, box, seed)
         before = [model.n for model in self._models]
         try:
@@ -347,8 +353,6 @@ class NumbaEngine:
             n = model.n
             mean, _ = self._latent(column, point[None])
             expected[column] = mean[0]
-            if n + 1 >= self._X.shape[1]:
-                continue  # no more room for beliefs: this many points under way cannot be told apart anyway
             self._X[column, n], self._y[column, n] = point, mean[0]
             self._noise[column, n] = self._noise[column, :n].mean()
             determinant = model.log_determinant

@@ -47,8 +47,9 @@ class OutcomeTransform:
             power = 0.0 if cls.fits(y) and bool(y.max() > SPAN * y.min()) else 1.0
         offset = LEAST * float(np.median(y)) if power != 1.0 and len(y) else 0.0
         values = cls(power, 0.0, 1.0, offset).forward(y)
-        shift = float(values.mean()) if len(y) else 0.0
-        scale = float(values.std()) if len(y) > 1 else 1.0
+        peak = float(np.abs(values).max(initial=0.0)) or 1.0  # squares of the largest numbers would overflow
+        shift = peak * float((values / peak).mean()) if len(y) else 0.0
+        scale = peak * float((values / peak).std()) if len(y) > 1 else 1.0
         flat = not (np.isfinite(scale) and scale > 1e-12 * max(abs(shift), 1e-300))
         return cls(power, shift, 1.0 if flat else scale, offset)
 
