@@ -4,6 +4,7 @@
 """
 
 import argparse
+from pathlib import Path
 
 from benchmarks import alignment, deciding, speed
 
@@ -12,7 +13,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("speed", help="points per second, and stalls of the RunEngine's loop")
-    commands.add_parser("deciding", help="what a decision costs, against botorch")
+    deciding_ = commands.add_parser("deciding", help="what a decision costs, against botorch")
+    deciding_.add_argument("--plot", type=Path, help="where to draw it")
     align = commands.add_parser("alignment", help="beam widths reached, by seed")
     align.add_argument("--tier", default="A", choices=["A", "B", "C"])
     align.add_argument("--points", type=int, default=60)
@@ -22,7 +24,7 @@ def main() -> None:
     if options.command == "alignment":
         alignment.report(options.tier, options.points, options.seeds, options.agent)
     elif options.command == "deciding":
-        deciding.report()
+        deciding.report(options.plot)
     elif options.command == "speed":
         speed.report()
     else:

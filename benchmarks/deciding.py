@@ -1,6 +1,7 @@
 """What a decision costs: suggest and ingest with n points known, against the botorch recipe on the same data."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ DIM = 6
 STEPS = 21
 
 
-def report() -> None:
-    """Print CPU milliseconds of one suggest + ingest, refits included, and the ratio to botorch."""
+def report(plot: Path | None = None) -> None:
+    """Print CPU milliseconds of one suggest + ingest, refits included, and the ratio to botorch; draw them too."""
+    rows: list[tuple[int, float, float, float | None]] = []
     print(f"CPU time of one suggest + ingest, {DIM} variables, one thread, refits included ({STEPS} steps each):")
     print(f"  {'points':>7} {'median':>10} {'mean':>10} {'p99':>10}   {'botorch, mean':>14} {'ratio':>8}")
     for n, recipe_steps in ((10, 3), (50, 3), (100, 3), (200, 3), (500, 1), (1000, 1), (2000, 0), (3000, 0)):
@@ -21,7 +23,34 @@ def report() -> None:
         if recipe_steps:
             theirs = float(np.mean([recipe(n) for _ in range(recipe_steps)]))
             line += f"   {theirs:11.0f} ms {theirs / float(np.mean(ours)):6.0f} x"
+        rows.append((n, float(np.median(ours)), float(np.percentile(ours, 99)), theirs if recipe_steps else None))
         print(line, flush=True)
+    if plot is not None:
+        draw(rows, plot)
+
+
+def draw(rows: list[tuple[int, float, float, float | None]], path: Path) -> None:
+    """CPU time against points, as a picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    n = [row[0] for row in rows]
+    axes.plot(n, [row[1] for row in rows], "o-", color="#0072B2", label="BayesianAgent, median")
+    axes.plot(n, [row[2] for row in rows], "o:", color="#0072B2", label="BayesianAgent, 99th percentile")
+    axes.plot(
+        [row[0] for row in rows if row[3]],
+        [row[3] for row in rows if row[3]],
+        "s-",
+        color="#D55E00",
+        label="botorch's recipe: SingleTaskGP + qLogNoisyEI",
+    )
+    axes.axhline(10.0, color="0.6", linewidth=1)
+    axes.text(n[0], 11.0, "10 ms", color="0.4")
+    axes.set(xscale="log", yscale="log", xlabel="points known", ylabel="CPU time of suggest + ingest (ms)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
 
 
 def recipe(n: int) -> float:

@@ -22,7 +22,7 @@ from ebl_autonomy.plans import optimize
 POINTS = 500
 ROUNDS = 3
 KNOWN = 100
-DECISIONS = 20
+DECISIONS = 100
 BEAT_S = 0.001
 
 

@@ -29,7 +29,7 @@ LEAST_VARIANCE: Final = 1e-12
 FAR: Final = 1e100
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fraction(t: float, first: int) -> float:
     """The continued fraction t + first / (t + (first + 1) / (t + ...)).
 
@@ -42,24 +42,24 @@ def _fraction(t: float, first: int) -> float:
     return tail
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _phi(u: float) -> float:
     return math.exp(-0.5 * u * u) / SQRT2PI
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cdf(u: float) -> float:
     return 0.5 * math.erfc(-u / SQRT2)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _log_cdf(u: float) -> float:
     if u > TAIL:
         return math.log(_cdf(u))
     return -0.5 * u * u - math.log(SQRT2PI) - math.log(_fraction(-u, 1))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def log_ei(mean: float, std: float, best: float) -> tuple[float, float, float]:
     """log E[max(f - best, 0)] for f ~ N(mean, std²), with its derivatives in mean and std."""
     u = (mean - best) / std
@@ -75,7 +75,7 @@ def log_ei(mean: float, std: float, best: float) -> tuple[float, float, float]:
     return value, 1.0 / ((t + c) * share * std), 1.0 / (share * std)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def log_mass(mean: float, std: float, low: float, high: float) -> tuple[float, float, float]:
     """log P(low <= g <= high) for g ~ N(mean, std²), with its derivatives in mean and std; ends may be infinite."""
     a = (low - mean) / std if low > -FAR else -math.inf
@@ -86,7 +86,7 @@ def log_mass(mean: float, std: float, low: float, high: float) -> tuple[float, f
     return _log_mass_lower(a, b, std)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _log_mass_lower(a: float, b: float, std: float) -> tuple[float, float, float]:
     """`log_mass` between the scaled ends a < b, where a <= 0."""
     if b == math.inf and a == -math.inf:
@@ -110,7 +110,7 @@ def _log_mass_lower(a: float, b: float, std: float) -> tuple[float, float, float
     return value, by_mean, by_std
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def posterior(
     points: np.ndarray,
     X: np.ndarray,
@@ -143,7 +143,7 @@ def posterior(
         variances[p] = max(variances[p], LEAST_VARIANCE)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _score(
     column: int, mean: float, std: float, sign: float, best: float, low: float, high: float
 ) -> tuple[float, float, float]:
@@ -157,7 +157,7 @@ def _score(
     return value, by_mean, by_std
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def values(
     points: np.ndarray,
     X: np.ndarray,
@@ -216,7 +216,7 @@ def values(
                     gradient[p, j] += pull * (points[p, j] - X[c, i, j]) * inverse_scales[c, j] * inverse_scales[c, j]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def screen(
     points: np.ndarray,
     X: np.ndarray,
@@ -251,7 +251,7 @@ def screen(
         value[p] = total
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def climb(
     points: np.ndarray,
     box_low: np.ndarray,

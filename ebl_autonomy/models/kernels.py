@@ -49,7 +49,7 @@ PIVOT: Final = 1e-10
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def correlation(r2: float, kind: int) -> float:
     """k(r) from the squared scaled distance; k(0) = 1."""
     if kind == RBF:
@@ -58,7 +58,7 @@ def correlation(r2: float, kind: int) -> float:
     return (1.0 + r + r * r / 3.0) * math.exp(-r)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def slope_factor(r2: float, kind: int) -> float:
     """-2 dk/d(r²): what dk/dx_j = -slope_factor * (x_j - x'_j) / l_j² needs, without a division by r."""
     if kind == RBF:
@@ -67,7 +67,7 @@ def slope_factor(r2: float, kind: int) -> float:
     return 5.0 / 3.0 * (1.0 + r) * math.exp(-r)
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, kind: int, out: np.ndarray) -> None:
     """k(x, X[i]) for i < n."""
     d = x.shape[0]
@@ -79,7 +79,7 @@ def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarra
         out[i] = correlation(r2, kind)
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def dot(a: np.ndarray, b: np.ndarray, n: int) -> float:
     """Of the first n elements."""
     total = 0.0
@@ -88,14 +88,14 @@ def dot(a: np.ndarray, b: np.ndarray, n: int) -> float:
     return total
 
 
-@njit(cache=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def add(out: np.ndarray, factor: float, a: np.ndarray, n: int) -> None:
     """out += factor a, for the first n elements."""
     for i in range(n):
         out[i] += factor * a[i]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def extend(
     X: np.ndarray, noise: np.ndarray, inverse_scales: np.ndarray, kind: int, start: int, stop: int, W: np.ndarray
 ) -> float:
@@ -131,7 +131,7 @@ def extend(
     return log_determinant
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def solve(W: np.ndarray, n: int, y: np.ndarray, out: np.ndarray) -> None:
     """out = K⁻¹ y."""
     for i in range(n):
@@ -140,7 +140,7 @@ def solve(W: np.ndarray, n: int, y: np.ndarray, out: np.ndarray) -> None:
         add(out, dot(W[j], y, j + 1), W[j], j + 1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def constant_mean(W: np.ndarray, n: int, y: np.ndarray) -> float:
     """The constant mean that makes y most likely: generalised least squares."""
     above, below = 0.0, 0.0
@@ -154,7 +154,7 @@ def constant_mean(W: np.ndarray, n: int, y: np.ndarray) -> float:
     return above / max(below, 1e-300)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def negative_log_posterior(
     theta: np.ndarray,
     X: np.ndarray,
@@ -228,7 +228,7 @@ def negative_log_posterior(
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def fit(
     theta: np.ndarray,
     X: np.ndarray,
