@@ -18,9 +18,10 @@ from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
 from ebl_autonomy.agents.looking import LookAround, first_light
 from ebl_autonomy.agents.table import ResultTable
 from ebl_autonomy.agents.trust_region import TrustRegion, improvements
+from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.models.engine import Box, Engine, Goal, Observations
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import VOCS, FloatArray
+from ebl_autonomy.space import VOCS, FloatArray, outcome_names
 
 __all__ = ["BayesianAgent", "BayesianOptions"]
 
@@ -40,6 +41,9 @@ class BayesianOptions(AgentOptions):
         Step of the probes around the start, as a share of the domain; 0 leaves them out and takes Sobol points.
     trust_region : bool
         Search in a box around the best point; otherwise in the whole domain.
+    composite : dict of str to float
+        Positive observables and the powers the product of which is the objective, up to a constant: for a beam's area,
+        ``{"width_x": 1, "width_y": 1}``. Each is modelled alone, and fewer motors matter to each than to the product.
     engine : {"numba", "botorch"}
         What computes the model and its acquisition: compiled by numba, in milliseconds; or by botorch.
     """
@@ -47,6 +51,7 @@ class BayesianOptions(AgentOptions):
     start: str = Field(default="here", pattern="^(here|random)$")
     look_around: float = Field(default=0.12, ge=0.0, le=0.5)
     trust_region: bool = True
+    composite: dict[str, float] = {}
     engine: str = Field(default="numba", pattern="^(numba|botorch)$")
 
 
@@ -70,18 +75,26 @@ class BayesianAgent(Agent):
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)
-        self._outcomes = list(dict.fromkeys([*self.space.objectives, *self.space.limits]))
+        composite = self._bayesian.composite
+        self._outcomes = list(dict.fromkeys([*self.space.objectives, *self.space.limits, *composite]))
+        if unknown := sorted(set(composite) - set(outcome_names(self.vocs))):
+            raise BadInputError(
+                f"composite names {unknown}, which are no outcomes of the VOCS: add them to its observables, "
+                f"beside {outcome_names(self.vocs)}"
+            )
         self._goal = Goal(
             objective=0,
             sign=float(self.space.signs[0]),
             limits=tuple(
                 (self._outcomes.index(name), limit.low, limit.high) for name, limit in self.space.limits.items()
             ),
+            factors=tuple((self._outcomes.index(name), float(power)) for name, power in composite.items()),
         )
         self._inputs = self.space.dim + len(self.space.context)
         self._table = ResultTable(self.space, self._outcomes)
         self._looked: int | None = None
-        self._engine = _make_engine(self._bayesian.engine, self._inputs, len(self._outcomes))
+        factors = [column for column, _ in self._goal.factors]
+        self._engine = _make_engine(self._bayesian.engine, self._inputs, len(self._outcomes), factors)
         self._learned = 0
         self._conditioned = -1
 
@@ -162,7 +175,8 @@ class BayesianAgent(Agent):
         region = TrustRegion()
         for improved in improvements(self._merits())[self._informed_from() :]:
             region = region.after(improved, d)
-        scales = self._engine.length_scales(0)[:d]
+        taken = [column for column, _ in self._goal.factors] or [self._goal.objective]
+        scales = np.min([self._engine.length_scales(column)[:d] for column in taken], axis=0)
         low[:d], high[:d] = region.box(self._centre(len(self._results)), scales)
         return Box(low, high, fixed), f"log-EI within {region.side:.3g} of the domain"
 
@@ -276,12 +290,14 @@ class BayesianAgent(Agent):
         return low, np.where(high > low, high - low, 1.0)
 
 
-def _make_engine(name: str, dim: int, outcomes: int) -> Engine:
+def _make_engine(name: str, dim: int, outcomes: int, factors: Sequence[int]) -> Engine:
     """The engine of that name; loaded when it is wanted, because torch takes seconds."""
     if name == "botorch":
         from ebl_autonomy.models.botorch_engine import BotorchEngine
 
+        if factors:
+            raise BadInputError("composite= needs engine='numba': botorch's models the objective as a whole")
         return BotorchEngine(dim, outcomes)
     from ebl_autonomy.models.numba_engine import NumbaEngine
 
-    return NumbaEngine(dim, outcomes)
+    return NumbaEngine(dim, outcomes, logarithms=factors)

@@ -5,8 +5,11 @@ measurement is valid (Gardner et al. 2014, ICML, "Bayesian optimization with ine
 computed without cancellation (Ament et al. 2023, NeurIPS, "Unexpected improvements to expected improvement", section
 4.1). As long as no point is feasible, the probabilities alone lead.
 
-Models are stacked: column c has `counts[c]` observations in X[c], W[c] and alpha[c] (see `kernels`), and the limits
-`low[c]`, `high[c]` on its latent value, infinite where there is none; column 0 is the objective.
+Models are stacked: column c has `counts[c]` observations in X[c], W[c] and alpha[c] (see `kernels`), a share in the
+objective, `weights[c]`, and the limits `low[c]`, `high[c]` on its latent value, infinite where there is none. The
+objective is the weighted sum of the latent values: of one column alone, or of several, such as the logarithms of widths
+whose product is wanted (a composite objective: Astudillo and Frazier 2019, ICML; of a sum all stays Gaussian and exact).
+`active` are the columns that have a share or a limit.
 """
 
 from __future__ import annotations
@@ -144,28 +147,16 @@ def posterior(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _score(
-    column: int, mean: float, std: float, sign: float, best: float, low: float, high: float
-) -> tuple[float, float, float]:
-    """One column's part of the acquisition, with its derivatives in mean and std."""
-    value, by_mean, by_std = log_mass(mean, std, low, high)
-    if column == 0 and best > -FAR:
-        gain, gain_by_mean, gain_by_std = log_ei(sign * mean, std, best)
-        value += gain
-        by_mean += sign * gain_by_mean
-        by_std += gain_by_std
-    return value, by_mean, by_std
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def values(
     points: np.ndarray,
+    active: np.ndarray,
     X: np.ndarray,
     W: np.ndarray,
     alpha: np.ndarray,
     counts: np.ndarray,
     inverse_scales: np.ndarray,
     means: np.ndarray,
+    weights: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
     sign: float,
@@ -180,50 +171,82 @@ def values(
     """The acquisition at `points`, shape (s, d), into `value`, shape (s,), and its gradient into `gradient`, (s, d).
 
     `best` is the incumbent, in the sense in which more is better (times `sign`), or -inf if nothing is feasible yet. k
-    and v are work space of shape (s, >= n).
+    and v are work space of shape (columns, s, >= n).
     """
     s, d = points.shape
-    m, s2 = np.empty(s), np.empty(s)
-    value[:] = 0.0
+    columns = counts.shape[0]
+    m, s2 = np.zeros((columns, s)), np.zeros((columns, s))
+    by_mean, by_variance = np.zeros((columns, s)), np.zeros((columns, s))
     gradient[:] = 0.0
-    weights = np.empty((s, 2))
-    for c in range(counts.shape[0]):
+    for c in active:
+        posterior(points, X[c], W[c], alpha[c], counts[c], inverse_scales[c], means[c], kind, k[c], v[c], m[c], s2[c])
+    for p in range(s):
+        value[p] = _combine(active, m[:, p], s2[:, p], weights, low, high, sign, best, by_mean[:, p], by_variance[:, p])
+    if not with_gradient:
+        return
+    for c in active:
         n = counts[c]
-        posterior(points, X[c], W[c], alpha[c], n, inverse_scales[c], means[c], kind, k, v, m, s2)
-        for p in range(s):
-            std = math.sqrt(s2[p])
-            gain, by_mean, by_std = _score(c, m[p], std, sign, best, low[c], high[c])
-            value[p] += gain
-            weights[p, 0] = by_mean
-            weights[p, 1] = by_std / std  # d std = d variance / (2 std), and d variance = -2 (Wᵀv)·dk
-        if not with_gradient:
-            continue
-        # What k is weighed by in the gradient: alpha by_mean - (Wᵀ v) by_std / std; it takes the place of k.
+        # What k is weighed by in the gradient: alpha dv/dmean - 2 (Wᵀ v) dv/dvariance; it takes the place of k.
         for p in range(s):
             for i in range(n):
-                k[p, i] = weights[p, 0] * alpha[c, i]
+                k[c, p, i] = by_mean[c, p] * alpha[c, i]
         for j in range(n):
             for p in range(s):
-                add(k[p], -weights[p, 1] * v[p, j], W[c, j], j + 1)
+                add(k[c, p], -2.0 * by_variance[c, p] * v[c, p, j], W[c, j], j + 1)
         for p in range(s):
             for i in range(n):
                 r2 = 0.0
                 for j in range(d):
                     z = (points[p, j] - X[c, i, j]) * inverse_scales[c, j]
                     r2 += z * z
-                pull = -k[p, i] * slope_factor(r2, kind)
+                pull = -k[c, p, i] * slope_factor(r2, kind)
                 for j in range(d):
                     gradient[p, j] += pull * (points[p, j] - X[c, i, j]) * inverse_scales[c, j] * inverse_scales[c, j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _combine(
+    active: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    weights: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    sign: float,
+    best: float,
+    by_mean: np.ndarray,
+    by_variance: np.ndarray,
+) -> float:
+    """The acquisition from the columns' latent means and variances, with its derivatives in them."""
+    total, objective, spread = 0.0, 0.0, 0.0
+    for c in active:
+        std = math.sqrt(variance[c])
+        gain, in_mean, in_std = log_mass(mean[c], std, low[c], high[c])
+        total += gain
+        by_mean[c] = in_mean
+        by_variance[c] = in_std / (2.0 * std)
+        objective += weights[c] * mean[c]
+        spread += weights[c] * weights[c] * variance[c]
+    if best > -FAR:
+        std = math.sqrt(max(spread, LEAST_VARIANCE))
+        gain, in_mean, in_std = log_ei(sign * objective, std, best)
+        total += gain
+        for c in active:
+            by_mean[c] += sign * weights[c] * in_mean
+            by_variance[c] += weights[c] * weights[c] * in_std / (2.0 * std)
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def screen(
     points: np.ndarray,
+    active: np.ndarray,
     X: np.ndarray,
     alpha: np.ndarray,
     counts: np.ndarray,
     inverse_scales: np.ndarray,
     means: np.ndarray,
+    weights: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
     noise: np.ndarray,
@@ -236,19 +259,20 @@ def screen(
 
     Means are exact; the variance is the one that the nearest observation alone would leave, which is an upper bound.
     """
+    columns = counts.shape[0]
     k = np.empty(X.shape[1])
+    mean, variance = np.zeros(columns), np.zeros(columns)
+    by_mean, by_variance = np.zeros(columns), np.zeros(columns)
     for p in range(points.shape[0]):
-        total = 0.0
-        for c in range(counts.shape[0]):
+        for c in active:
             n = counts[c]
             correlations(points[p], X[c], n, inverse_scales[c], kind, k)
             nearest = 0.0
             for i in range(n):
                 nearest = max(nearest, k[i] * k[i] / (1.0 + noise[c, i]))
-            mean = means[c] + dot(k, alpha[c], n)
-            gain, _a, _b = _score(c, mean, math.sqrt(max(1.0 - nearest, 1e-8)), sign, best, low[c], high[c])
-            total += gain
-        value[p] = total
+            mean[c] = means[c] + dot(k, alpha[c], n)
+            variance[c] = max(1.0 - nearest, 1e-8)
+        value[p] = _combine(active, mean, variance, weights, low, high, sign, best, by_mean, by_variance)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -257,12 +281,14 @@ def climb(
     box_low: np.ndarray,
     box_high: np.ndarray,
     iterations: int,
+    active: np.ndarray,
     X: np.ndarray,
     W: np.ndarray,
     alpha: np.ndarray,
     counts: np.ndarray,
     inverse_scales: np.ndarray,
     means: np.ndarray,
+    weights: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
     sign: float,
@@ -277,13 +303,33 @@ def climb(
     """
     s, d = points.shape
     n = X.shape[1]
-    k, v = np.empty((s, n)), np.empty((s, n))
+    k, v = np.empty((counts.shape[0], s, n)), np.empty((counts.shape[0], s, n))
     gradient, trial_gradient = np.empty((s, d)), np.empty((s, d))
     trial, trial_value = np.empty((s, d)), np.empty(s)
     side2, step = np.empty(d), np.empty(s)
     for j in range(d):
         side2[j] = (box_high[j] - box_low[j]) ** 2
-    values(points, X, W, alpha, counts, inverse_scales, means, low, high, sign, best, kind, True, k, v, value, gradient)
+    values(
+        points,
+        active,
+        X,
+        W,
+        alpha,
+        counts,
+        inverse_scales,
+        means,
+        weights,
+        low,
+        high,
+        sign,
+        best,
+        kind,
+        True,
+        k,
+        v,
+        value,
+        gradient,
+    )
     for p in range(s):
         longest = 1e-300
         for j in range(d):
@@ -301,12 +347,14 @@ def climb(
             break
         values(
             trial,
+            active,
             X,
             W,
             alpha,
             counts,
             inverse_scales,
             means,
+            weights,
             low,
             high,
             sign,

@@ -52,11 +52,15 @@ class Goal:
         +1 to maximise, -1 to minimise.
     limits : tuple of (column, low, high)
         Outcome constraints; an end may be infinite.
+    factors : tuple of (column, power)
+        Positive outcomes the product of whose powers is the objective, up to a constant; each is modelled alone. An
+        engine may leave this out of account and model the objective itself.
     """
 
     objective: int
     sign: float
     limits: tuple[tuple[int, float, float], ...] = ()
+    factors: tuple[tuple[int, float], ...] = ()
 
     def violation(self, Y: FloatArray) -> FloatArray:
         """How far rows of outcomes, shape (n, m), break the constraints: 0 if they hold, NaN counts as infinite.

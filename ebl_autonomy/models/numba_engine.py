@@ -9,8 +9,9 @@ hyper-parameters start from the ones before; and nothing between the observation
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from scipy.stats import qmc
@@ -67,12 +68,15 @@ class NumbaEngine:
     outcomes : int
         Outcomes m.
     kernel : {"matern52", "rbf"}
+    logarithms : sequence of int
+        Outcomes that are modelled by their logarithms as long as all values are positive.
     """
 
     version = "numba/matern52+logEI"
     _warm = False
 
-    def __init__(self, dim: int, outcomes: int, *, kernel: str = "matern52") -> None:
+    def __init__(self, dim: int, outcomes: int, *, kernel: str = "matern52", logarithms: Sequence[int] = ()) -> None:
+        self._logarithms = frozenset(logarithms)
         self.dim = dim
         self.outcomes = outcomes
         self._kind = {"matern52": kernels.MATERN52, "rbf": kernels.RBF}[kernel]
@@ -117,6 +121,7 @@ class NumbaEngine:
             powers: tuple[float, ...] = (model.learned.power if model.learned is not None and fits else 1.0,)
             if len(y) >= CHOOSE_GROWTH * model.chosen_at:
                 powers = POWERS if column < self.outcomes and fits else (1.0,)
+                powers = (0.0,) if column in self._logarithms and fits else powers
                 model.chosen_at = len(y)
             # The transform belongs to the hyper-parameters: both hold until the next fit.
             least = math.inf
@@ -271,17 +276,33 @@ class NumbaEngine:
         """
         assert self._data is not None
         expected = np.full((len(self._data.X), self.outcomes), math.nan)
+        weights = self.weights(goal)
         for column in range(self.outcomes):
             model = self._models[column]
             own = slice(0, len(model.rows))
             # K alpha = y - mean, so that the fit at the observations is y - noise alpha.
             expected[model.rows, column] = self._y[column, own] - self._noise[column, own] * self._alpha[column, own]
-        feasible = ~np.isnan(expected[:, goal.objective])
+        taken = np.flatnonzero(weights[: self.outcomes])
+        objective = expected[:, taken] @ weights[taken]
+        feasible = ~np.isnan(objective)
         for column, low, high in self.limits(goal):
             if column < self.outcomes:
                 with np.errstate(invalid="ignore"):
                     feasible &= (expected[:, column] >= low) & (expected[:, column] <= high)
-        return float(np.max(goal.sign * expected[feasible, goal.objective], initial=-math.inf))
+        return float(np.max(goal.sign * objective[feasible], initial=-math.inf))
+
+    def weights(self, goal: Goal) -> FloatArray:
+        """The share of each model's latent value in the objective, shape (m + 1,).
+
+        Of a product, logarithms add up; its factors are modelled by their logarithms unless one was not positive.
+        """
+        weights = np.zeros(self.outcomes + 1)
+        if goal.factors and all(self._models[column].transform.power == 0.0 for column, _ in goal.factors):
+            for column, power in goal.factors:
+                weights[column] = power * self._models[column].transform.scale
+        else:
+            weights[goal.objective] = 1.0
+        return weights
 
     def limits(self, goal: Goal) -> list[tuple[int, float, float]]:
         """The goal's limits, and that of validity, on the outcomes as they were transformed."""
@@ -368,14 +389,15 @@ class _Search:
 
     def __init__(self, engine: NumbaEngine, goal: Goal, box: Box, seed: int) -> None:
         self._engine = engine
-        self._order = [goal.objective, *(c for c in range(engine._used) if c != goal.objective)]
         self._sign = goal.sign
         self._best = engine.incumbent(goal)
-        self._low = np.full(engine._used, -math.inf)
-        self._high = np.full(engine._used, math.inf)
+        self._weights = engine.weights(goal)
+        self._low, self._high = np.full((2, engine.outcomes + 1), math.inf)
+        self._low *= -1.0
         for column, low, high in engine.limits(goal):
-            place = self._order.index(column)
-            self._low[place], self._high[place] = max(self._low[place], low), min(self._high[place], high)
+            self._low[column], self._high[column] = max(self._low[column], low), min(self._high[column], high)
+        bounded = np.isfinite(self._low) | np.isfinite(self._high)
+        self._active = np.flatnonzero(bounded | (self._weights != 0.0))
         self._box_low, self._box_high = box.low.copy(), box.high.copy()
         for i, value in box.fixed.items():
             self._box_low[i] = self._box_high[i] = value
@@ -383,62 +405,32 @@ class _Search:
 
     def expect(self, outcomes: FloatArray) -> None:
         """A point is under way of which these outcomes are expected."""
-        ordered = outcomes[self._order]
-        if ((ordered >= self._low) & (ordered <= self._high)).all():
-            self._best = max(self._best, self._sign * float(ordered[0]))
+        used = slice(len(outcomes))
+        if ((outcomes >= self._low[used]) & (outcomes <= self._high[used])).all():
+            self._best = max(self._best, self._sign * float(outcomes @ self._weights[used]))
 
     def best(self) -> tuple[FloatArray, float]:
         """The point, shape (d,), and its acquisition."""
         e = self._engine
-        order = self._order
-        # The objective's model comes first; one outcome alone needs no copies.
-        pick: Any = slice(0, len(order)) if order == list(range(len(order))) else np.array(order)
-        counts = np.array([e._models[c].n for c in order])
-        means = np.array([e._models[c].mean for c in order])
-        X, W, alpha = e._X[pick], e._W[pick], e._alpha[pick]
-        scales, noise = e._inverse_scales[pick], e._noise[pick]
-        common = (scales, means, self._low, self._high)
+        counts = np.array([model.n for model in e._models])
+        means = np.array([model.mean for model in e._models])
+        stack = (self._active, e._X, e._W, e._alpha, counts, e._inverse_scales, means)
+        goal = (self._weights, self._low, self._high)
+        end = (self._sign, self._best, e._kind)
         points: FloatArray = self._candidates()
         guess = np.empty(len(points))
-        acquisition.screen(points, X, alpha, counts, *common, noise, self._sign, self._best, e._kind, guess)
+        acquisition.screen(
+            points, self._active, e._X, e._alpha, counts, e._inverse_scales, means, *goal, e._noise, *end, guess
+        )
         kept = np.ascontiguousarray(points[np.argsort(-guess, kind="stable")[:KEPT]])
         value = np.empty(len(kept))
-        n = int(counts.max())
-        work = np.empty((2, len(kept), n))
-        acquisition.values(
-            kept,
-            X,
-            W,
-            alpha,
-            counts,
-            *common,
-            self._sign,
-            self._best,
-            e._kind,
-            False,
-            work[0],
-            work[1],
-            value,
-            np.empty_like(kept),
-        )
+        n = int(counts[self._active].max())
+        k, v = np.empty((2, len(counts), len(kept), n))
+        acquisition.values(kept, *stack, *goal, *end, False, k, v, value, np.empty_like(kept))
         climbers = np.ascontiguousarray(kept[np.argsort(-value, kind="stable")[:CLIMBERS]])
         reached = np.empty(len(climbers))
-        iterations = min(max(CLIMB_WORK // (CLIMBERS * len(order) * n * n), 8), 30)
-        acquisition.climb(
-            climbers,
-            self._box_low,
-            self._box_high,
-            iterations,
-            X,
-            W,
-            alpha,
-            counts,
-            *common,
-            self._sign,
-            self._best,
-            e._kind,
-            reached,
-        )
+        iterations = min(max(CLIMB_WORK // (CLIMBERS * len(self._active) * n * n), 8), 30)
+        acquisition.climb(climbers, self._box_low, self._box_high, iterations, *stack, *goal, *end, reached)
         first = int(np.argmax(reached))
         return climbers[first].copy(), float(reached[first])
 
