@@ -8,7 +8,7 @@ computed without cancellation (Ament et al. 2023, NeurIPS, "Unexpected improveme
 Models are stacked: column c has `counts[c]` observations in X[c], W[c] and alpha[c] (see `kernels`), a share in the
 objective, `weights[c]`, and the limits `low[c]`, `high[c]` on its latent value, infinite where there is none. The
 objective is the weighted sum of the latent values: of one column alone, or of several, such as the logarithms of widths
-whose product is wanted (a composite objective: Astudillo and Frazier 2019, ICML; of a sum all stays Gaussian and exact).
+whose product is wanted (a composite objective: Astudillo and Frazier 2019, ICML; a sum stays Gaussian, and exact).
 `active` are the columns that have a share or a limit.
 """
 

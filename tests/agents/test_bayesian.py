@@ -189,5 +189,6 @@ def test_a_configuration_goes_round() -> None:
         "start": "here",
         "look_around": 0.2,
         "trust_region": False,
+        "composite": {},
         "engine": "numba",
     }
