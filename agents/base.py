@@ -228,6 +228,44 @@ class Agent(Generator):
             raise BadInputError(f"the configuration describes a {name!r}, not a {cls.__name__}")
         return agent
 
+    def ingest_prior(self, results: Sequence[Mapping[str, Any]], label: str = "prior") -> None:
+        """Take results of a past experiment, which may or may not hold for the present one.
+
+        Parameters
+        ----------
+        results : sequence of mapping
+            As for `ingest`; all of one past.
+        label : str
+            What to call it, for example the uid of the run.
+
+        Raises
+        ------
+        BadInputError
+            If this agent cannot learn from the past, or a key is missing.
+        """
+        raise BadInputError(
+            f"{type(self).__name__} learns nothing from past results ({label!r}): use 'bayesian', or leave prior= out"
+        )
+
+    def ingest_run(self, run: Any, client: Any = None) -> None:
+        """Take a past run as a prior, out of Tiled or of an archive that databroker serves.
+
+        Parameters
+        ----------
+        run : str or tiled run
+            A uid (with `client`), or the run itself; steered by an agent or not.
+        client : tiled container, optional
+
+        Raises
+        ------
+        BadInputError, DataError
+            See `ingest_prior` and `ebl_autonomy.data.past_results`.
+        """
+        from ebl_autonomy.data import past_results  # an agent knows no Tiled unless it is asked to read from it
+
+        uid, results = past_results(run, self.vocs, client)
+        self.ingest_prior(results, uid)
+
     # -- for subclasses ----------------------------------------------------------------------------------------
 
     @abstractmethod
