@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, StartsHere, make_agent
+from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, MindsTravel, StartsHere, make_agent
 
 if TYPE_CHECKING:
     from ebl_autonomy.agents.bayesian import BayesianAgent
@@ -28,6 +28,7 @@ __all__ = [
     "CoordinateScanAgent",
     "Explains",
     "GridAgent",
+    "MindsTravel",
     "SobolAgent",
     "StartsHere",
     "make_agent",

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from gest_api.generator import Generator
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ebl_autonomy import registry
 from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.records import STD, Best, Decision
-from ebl_autonomy.space import VOCS, FloatArray, Space, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
 
 Point = dict[str, Any]
 Prediction = dict[str, tuple[FloatArray, FloatArray]]
@@ -36,7 +36,7 @@ class AgentOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 @runtime_checkable
@@ -45,6 +45,14 @@ class Explains(Protocol):
 
     def decisions(self) -> list[Decision]:
         """One `Decision` per point of the latest ``suggest``, in its order."""
+
+
+@runtime_checkable
+class MindsTravel(Protocol):
+    """A generator that weighs what a point may gain by the time that it takes."""
+
+    def mind_travel(self, travel: Travel, measure_s: float) -> None:
+        """Take how motors move, and how many seconds a measurement takes once they have arrived."""
 
 
 @runtime_checkable
@@ -190,24 +198,16 @@ class Agent(Generator):
         AgentError
             If no valid point has been ingested yet.
         """
-        valid = [r for r in self._results if not math.isnan(self.space.score(r))]
+        valid = [i for i, r in enumerate(self._results) if not math.isnan(self.space.score(r))]
         if not valid:
             raise AgentError(
                 f"no valid measurement of {self.space.objectives[0]!r} among {len(self._results)} results: "
                 "there is no best point yet"
             )
-        feasible = [r for r in valid if self.space.feasible(r)]
-        candidates = feasible or valid
+        feasible = [i for i in valid if self.space.feasible(self._results[i])]
+        candidates = [self._results[i] for i in self._trusted(feasible) or feasible or valid]
         chosen = candidates[self._best_index(candidates)]
-        point = {name: chosen[name] for name in self.space.names}
-        prediction = self.predict([chosen])
-        return Best(
-            point=point,
-            outcome={name: float(chosen[name]) for name in outcome_names(self.vocs)},
-            mean={name: float(mean[0]) for name, (mean, _) in prediction.items()},
-            std={name: float(std[0]) for name, (_, std) in prediction.items()},
-            feasible=bool(feasible),
-        )
+        return self._as_best(chosen, bool(feasible))
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
         """What the agent's model expects at `points`; empty for an agent without a model."""
@@ -278,6 +278,21 @@ class Agent(Generator):
     def _best_index(self, candidates: Sequence[Point]) -> int:
         """Which of the (all valid, all equally feasible) results is the best."""
         return int(np.argmax([self.space.score(result) for result in candidates]))
+
+    def _trusted(self, feasible: Sequence[int]) -> Sequence[int]:
+        """Which of the feasible results, by number, are likely to be feasible again."""
+        return feasible
+
+    def _as_best(self, result: Point, feasible: bool) -> Best:
+        """A result with what the model says of it."""
+        prediction = self.predict([result])
+        return Best(
+            point={name: result[name] for name in self.space.names},
+            outcome={name: float(result[name]) for name in outcome_names(self.vocs)},
+            mean={name: float(mean[0]) for name, (mean, _) in prediction.items()},
+            std={name: float(std[0]) for name, (_, std) in prediction.items()},
+            feasible=feasible,
+        )
 
     def _validate_vocs(self, vocs: VOCS) -> None:
         if len(vocs.objectives) != 1:

@@ -9,58 +9,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from scipy.stats import qmc
 
+from ebl_autonomy.agents import prior_mean
 from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
+from ebl_autonomy.agents.bayesian_options import BayesianOptions
+from ebl_autonomy.agents.coordinates import Coordinates
+from ebl_autonomy.agents.experience import Experience
+from ebl_autonomy.agents.explanation import Drift, Explanation, explain
+from ebl_autonomy.agents.hard_limits import HardLimits
 from ebl_autonomy.agents.looking import LookAround, first_light
-from ebl_autonomy.agents.table import ResultTable
 from ebl_autonomy.agents.trust_region import TrustRegion, improvements
-from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.models.engine import Box, Engine, Goal, Observations
-from ebl_autonomy.records import Decision
-from ebl_autonomy.space import VOCS, FloatArray, outcome_names
+from ebl_autonomy.errors import AgentError, BadInputError
+from ebl_autonomy.models import hypervolume
+from ebl_autonomy.models.acquisition import UNSAFE
+from ebl_autonomy.models.engine import Box, Engine, Goal, Inputs
+from ebl_autonomy.records import Best, Decision
+from ebl_autonomy.space import VOCS, AxisTravel, FloatArray, Travel, outcome_names
 
 __all__ = ["BayesianAgent", "BayesianOptions"]
 
 REFIT_GROWTH = 1.1
 """Hyper-parameters are inferred again when the number of results has grown by this factor."""
-
-
-class BayesianOptions(AgentOptions):
-    """Options of `BayesianAgent`.
-
-    Attributes
-    ----------
-    start : {"here", "random"}
-        Begin where the beamline stands (the variables' default values; mid-domain for those that have none), or at
-        a random point.
-    look_around : float
-        Step of the probes around the start, as a share of the domain; 0 leaves them out and takes Sobol points.
-    trust_region : bool
-        Search in a box around the best point; otherwise in the whole domain.
-    composite : dict of str to float
-        Positive observables and the powers the product of which is the objective, up to a constant: for a beam's area,
-        ``{"width_x": 1, "width_y": 1}``. Each is modelled alone, and fewer motors matter to each than to the product.
-    engine : {"numba", "botorch"}
-        What computes the model and its acquisition: compiled by numba, in milliseconds; or by botorch.
-    """
-
-    start: str = Field(default="here", pattern="^(here|random)$")
-    look_around: float = Field(default=0.12, ge=0.0, le=0.5)
-    trust_region: bool = True
-    composite: dict[str, float] = {}
-    engine: str = Field(default="numba", pattern="^(numba|botorch)$")
+FOLLOWING = TrustRegion(side=0.4)
+"""Where something drifts, an improvement says nothing about the size of the box."""
+SPREAD = 2
+"""So many points are spread over the domain before the model of several objectives chooses."""
+NEAR_FRONT = 16
+"""Around so many points of a front, or safe points, the search is closest."""
 
 
 class BayesianAgent(Agent):
-    """Gaussian-process optimisation of one objective under outcome constraints.
+    """Gaussian-process optimisation of one or more objectives under outcome constraints.
 
     Handles continuous and discrete variables (searched as continuous, snapped to their values), contextual variables
-    (modelled, held at their latest value), outcome constraints, invalid measurements, measured standard deviations and
-    batches. Two objectives are refused.
+    (modelled, held at their latest value), outcome constraints, hard limits, invalid measurements, measured standard
+    deviations, drift, past experiments, travel times, and batches.
 
     Parameters
     ----------
@@ -75,110 +63,230 @@ class BayesianAgent(Agent):
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)
-        composite = self._bayesian.composite
-        self._outcomes = list(dict.fromkeys([*self.space.objectives, *self.space.limits, *composite]))
-        if unknown := sorted(set(composite) - set(outcome_names(self.vocs))):
-            raise BadInputError(
-                f"composite names {unknown}, which are no outcomes of the VOCS: add them to its observables, "
-                f"beside {outcome_names(self.vocs)}"
-            )
-        self._goal = Goal(
-            objective=0,
-            sign=float(self.space.signs[0]),
-            limits=tuple(
-                (self._outcomes.index(name), limit.low, limit.high) for name, limit in self.space.limits.items()
-            ),
-            factors=tuple((self._outcomes.index(name), float(power)) for name, power in composite.items()),
-        )
-        self._inputs = self.space.dim + len(self.space.context)
-        self._table = ResultTable(self.space, self._outcomes)
+        o = self._bayesian
+        self._hard = HardLimits(o.hard)
+        named = [*self.space.objectives, *self.space.limits, *o.composite, *self._hard.names]
+        self._outcomes = list(dict.fromkeys(named))
+        self._check_names("composite", o.composite)
+        self._check_names("hard", self._hard.names)
+        self._check_names("clock", [o.clock] if o.clock else [])
+        if unknown := sorted(set(o.reference) ^ set(self.space.objectives if o.reference else [])):
+            raise BadInputError(f"reference must name every objective, {self.space.objectives}: {unknown} differ")
+        self._several = len(self.space.objectives) > 1
+        if self._several and o.composite:
+            raise BadInputError(f"composite stands for one objective, the VOCS has {self.space.objectives}")
+        self._backend = _backend(o, self.space.objectives)
+        self._goal = self._goal_of(o)
+        self.coordinates = Coordinates(self.space, o.coordinates)
+        timed = o.drift == "on" or (o.drift == "auto" and self._backend == "numba")
+        self._experience = Experience(self.space, self._outcomes, self.coordinates, timed, o.clock)
         self._looked: int | None = None
-        factors = [column for column, _ in self._goal.factors]
-        self._engine = _make_engine(self._bayesian.engine, self._inputs, len(self._outcomes), factors)
+        self._engine = self._make_engine()
         self._learned = 0
         self._conditioned = -1
+        if o.prior_mean is not None:
+            function = prior_mean.load(o.prior_mean)
+            self._remember("prior mean", prior_mean.sample(function, self.space, self._outcomes, seed))
+
+    # -- what is known -----------------------------------------------------------------------------------------
+
+    def ingest_prior(self, results: Sequence[Mapping[str, Any]], label: str = "prior") -> None:
+        """See `Agent.ingest_prior`.
+
+        The past enters the model as an experiment of its own, correlated with the present as far as the measurements
+        of both say: a past that predicts badly is discounted. How far it is trusted is in `explain`.
+        """
+        taken = [self._checked(result) for result in results]
+        if not taken:
+            raise BadInputError(f"the past experiment {label!r} has no results")
+        self._remember(label, taken)
+
+    def _remember(self, label: str, results: Sequence[Point]) -> None:
+        self._experience.remember(label, results, np.array([self.space.score(result) for result in results]))
+        self._engine = self._make_engine()
+        self._learned, self._conditioned = 0, -1
+
+    def mind_travel(self, travel: Travel, measure_s: float) -> None:
+        """Know how long moves and measurements take, unless the options say so or the agent has begun."""
+        if self._results or self._pending or self._bayesian.travel:
+            return
+        axes = {name: asdict(axis) for name, axis in travel.axes.items() if name in self.space.names}
+        self.options = self._bayesian.model_copy(update={"travel": axes, "measure_s": measure_s})
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
         """See `Agent.predict`; empty until there is something to model."""
         if not points or not self._ready():
             return {}
         self._learn_and_condition()
-        mean, std = self._engine.predict(self._scaled(points))
+        unit = self.space.unit(points)
+        context = np.array([[float(p.get(n, now)) for n, now in self._context().items()] for p in points])
+        X = self._experience.now(self.coordinates.search(unit), context.reshape(len(points), len(self.space.context)))
+        mean, std = self._engine.predict(X)
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._outcomes)}
+
+    def front(self) -> list[Best]:
+        """The feasible measured points that no other one betters in all objectives, by rising first objective."""
+        feasible = [r for r in self._results if self.space.feasible(r) and self._scored(r)]
+        if not feasible:
+            return []
+        scores = np.array([[self.space.signs[i] * r[n] for i, n in enumerate(self.space.objectives)] for r in feasible])
+        on = np.flatnonzero(hypervolume.undominated(scores))
+        return [self._as_best(feasible[i], True) for i in on[np.argsort(scores[on, 0], kind="stable")]]
+
+    def violations(self) -> int:
+        """How many results broke a hard limit."""
+        return self._hard.broken(self._results)
+
+    def explain(self) -> Explanation:
+        """How good the model is, what it believes, and why the latest points were chosen.
+
+        Raises
+        ------
+        AgentError
+            If there is no model yet.
+        """
+        if not self._ready():
+            raise AgentError(f"with {len(self._results)} results there is no model yet to explain")
+        self._learn_and_condition()
+        return explain(
+            engine=self._engine,
+            space=self.space,
+            coordinates=self.coordinates,
+            experience=self._experience,
+            outcomes=self._outcomes,
+            drift=self.drift(),
+            violations=self.violations() if self._hard else None,
+            decisions=self._decisions,
+        )
+
+    def drift(self) -> Drift:
+        """Whether something drifts, and whether measuring again where it was best would pay."""
+        if not self._ready() or not self._drifts():
+            return Drift(False)
+        self._learn_and_condition()
+        best = self.best()
+        name = self.space.objectives[0]
+        lost = float(self.space.signs[0] * (best.outcome[name] - best.mean[name]))
+        clock = self._engine.length_scales(self._goal.objective)[self._inputs.clock_at]
+        return Drift(True, float(50.0 * clock), lost, best.std[name])
 
     # -- proposing ---------------------------------------------------------------------------------------------
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
         proposals: list[tuple[FloatArray, Decision]] = []
         while len(proposals) < count:
-            out = [point for point, _ in proposals]
-            initial = self._initial(out)
+            initial = self._initial(self._made + len(proposals))
             if initial is None:
                 break
-            proposals.append(initial)
+            point, reason = initial
+            unit = self.coordinates.unit(point[None], self._centre())[0]
+            proposals.append((unit, Decision(reason=reason, model_version="none")))
         if len(proposals) < count:
-            proposals.extend(self._informed(count - len(proposals), [point for point, _ in proposals]))
+            proposals.extend(self._informed(count - len(proposals), [unit for unit, _ in proposals]))
         return proposals
 
-    def _initial(self, out: Sequence[FloatArray]) -> tuple[FloatArray, Decision] | None:
-        """A point of the first two phases; `out` are proposals made in the same breath. None once they are over."""
-        made = self._made + len(out)
-        options = self._bayesian
+    def _initial(self, made: int) -> tuple[FloatArray, str] | None:
+        """The point, shape (d,), of proposal number `made`, if it belongs to the first phases, and why."""
+        o, d = self._bayesian, self.space.dim
         if made == 0:
-            if options.start == "random":
-                return self._rng().random(self.space.dim), Decision(reason="random start", model_version="none")
-            return self._start(), Decision(reason="start", model_version="none")
-        if options.look_around == 0.0 and made <= 2 * self.space.dim:
-            return self._blind(made), Decision(reason="sobol", model_version="none")
-        point = self._looking().next(made, self._start()) if options.look_around else None
+            if o.start == "random" and not self._hard:
+                return self._rng().random(d), "random start"
+            return self._start(), "start"
+        if self._hard and self._results and not self._kept()[0]:
+            raise AgentError(
+                f"the first point broke a hard limit or told nothing ({self._results[0]}): start where {o.hard} hold"
+            )
+        if self._experience.pasts and not self._hard:
+            # The past has looked around already; its best point tells soonest whether it still holds.
+            past = self._past_best() if made == 1 else None
+            if past is not None or self._ready():
+                return None if past is None else (past, "best of the past")
+        if self._several and not self._hard:
+            # Trade-offs run through the whole domain; around the start there is no best direction to follow.
+            return (self._spread(made), "spread") if made <= SPREAD or not self._ready() else None
+        if o.look_around == 0.0 and made <= 2 * d and not self._hard:
+            return self._blind(made), "sobol"
+        point = self._looking().next(made, self._start()) if o.look_around or self._hard else None
         if point is not None:
-            return point, Decision(reason="look around", model_version="none")
-        if self._ready() and self._first_light() <= len(self._results):
+            return point, "look around"
+        if self._ready() and (self._hard or self._first_light() <= len(self._results)):
             return None
-        return self._blind(made), Decision(reason="find the beam", model_version="none")
+        if self._hard:
+            raise AgentError("nothing valid was measured under hard limits: there is no safe point to go to")
+        return self._blind(made), "find the beam"
 
     def _informed(self, count: int, out: Sequence[FloatArray]) -> list[tuple[FloatArray, Decision]]:
-        """Points that the model chooses."""
+        """Points that the model chooses, in the unit cube of motors; `out` were proposed in the same breath."""
         self._learn_and_condition()
         box, reason = self._box()
-        pending = [*self._scaled(self._pending), *(self._with_context(point) for point in out)]
+        under_way = np.vstack([self.space.unit(self._pending), *(unit[None] for unit in out)])
+        pending = self._now(self.coordinates.search(under_way))
         seed = int(self._rng().integers(2**31))
-        X, acquisition = self._engine.propose(
-            self._goal, box, count, np.array(pending).reshape(len(pending), self._inputs), seed
-        )
-        points = X[:, : self.space.dim]
+        X, acquisition = self._engine.propose(self._goal, box, count, pending, seed)
+        units = self.coordinates.unit(X[:, : self.space.dim], self._centre())
+        if self._hard:
+            safest = self._hard.safest(self._experience.table, self._outcomes)
+            for i in np.flatnonzero(acquisition < 0.5 * UNSAFE):
+                units[i] = safest  # nothing else is known to be safe: know it better
         # Predictions are of the point that will be measured, discrete values snapped.
-        snapped = self.space.unit(self.space.points(points))
-        mean, std = self._engine.predict(np.array([self._with_context(point) for point in snapped]))
+        snapped = self.space.unit(self.space.points(units))
+        mean, std = self._engine.predict(self._now(self.coordinates.search(snapped)))
         return [
             (
-                point,
+                unit,
                 Decision(
                     mean=dict(zip(self._outcomes, map(float, mean[i]), strict=True)),
                     std=dict(zip(self._outcomes, map(float, std[i]), strict=True)),
-                    acquisition=float(acquisition[i]),
-                    reason=reason,
+                    acquisition=float(acquisition[i]) if acquisition[i] > 0.5 * UNSAFE else math.nan,
+                    reason=reason if acquisition[i] > 0.5 * UNSAFE else "the safest known point once more",
                     model_version=self._engine.version,
                 ),
             )
-            for i, point in enumerate(snapped)
+            for i, unit in enumerate(snapped)
         ]
 
     def _box(self) -> tuple[Box, str]:
         d = self.space.dim
-        fixed = {d + i: value for i, value in enumerate(self._with_context(np.zeros(d))[d:])}
-        low, high = np.zeros(self._inputs), np.ones(self._inputs)
-        for i, value in fixed.items():
-            low[i], high[i] = min(value, 0.0), max(value, 1.0)
+        fixed = self._experience.fixed(np.array(list(self._context().values())))
+        low, high = np.zeros(self._inputs.dim), np.ones(self._inputs.dim)
+        seconds = self._seconds if self._bayesian.per_second and self._bayesian.travel else None
+        name = "log-EHVI" if self._several else "log-EI"
+        if self._several or self._hard:
+            return Box(low, high, fixed, self._worthy(), seconds), name
+        near = self._now(self._centre()[None])
         if not self._bayesian.trust_region:
-            return Box(low, high, fixed), "log-EI"
-        region = TrustRegion()
-        for improved in improvements(self._merits())[self._informed_from() :]:
-            region = region.after(improved, d)
+            return Box(low, high, fixed, near, seconds), name
+        region = FOLLOWING
+        if not self._drifts():
+            region = TrustRegion()
+            for improved in improvements(self._merits())[self._informed_from() :]:
+                region = region.after(improved, d)
         taken = [column for column, _ in self._goal.factors] or [self._goal.objective]
         scales = np.min([self._engine.length_scales(column)[:d] for column in taken], axis=0)
-        low[:d], high[:d] = region.box(self._centre(len(self._results)), scales)
-        return Box(low, high, fixed), f"log-EI within {region.side:.3g} of the domain"
+        low[:d], high[:d] = region.box(near[0, :d], scales)
+        return Box(low, high, fixed, near, seconds), f"{name} within {region.side:.3g} of the domain"
+
+    def _worthy(self) -> FloatArray:
+        """Model inputs of the points to search around: the front, or those that are best and safe."""
+        expected = self._expected()
+        known = np.flatnonzero(np.isfinite(expected).all(axis=1) & self._kept())
+        if not len(known):
+            return self._now(self._start()[None])
+        if self._several and expected.shape[1] == 2:
+            known = known[hypervolume.front(expected[known])]
+        else:
+            known = known[np.argsort(-expected[known].sum(axis=1), kind="stable")]
+        return self._now(self._experience.searched[known[:NEAR_FRONT]])
+
+    def _seconds(self, X: FloatArray) -> FloatArray:
+        """Seconds to measure points next, shape (k,), from model inputs of shape (k, inputs)."""
+        o = self._bayesian
+        units = self.coordinates.unit(X[:, : self.space.dim], self._centre())
+        values = self.space.low + units * (self.space.high - self.space.low)
+        here = self._results[-1] if self._results else self.space.standing()
+        travel = Travel({name: AxisTravel(**axis) for name, axis in o.travel.items()})
+        stops = {name: values[:, i] for i, name in enumerate(self.space.names)}
+        return o.measure_s + travel.seconds_each(here, stops)
 
     # -- what the results say ----------------------------------------------------------------------------------
 
@@ -187,76 +295,145 @@ class BayesianAgent(Agent):
         assert isinstance(self.options, BayesianOptions)
         return self.options
 
+    @property
+    def _inputs(self) -> Inputs:
+        return self._experience.inputs
+
     def _ready(self) -> bool:
         """Whether every outcome has two valid values, which is the least that a model can be made of."""
-        valid = ~np.isnan(self._table.Y)
-        return bool(len(valid)) and bool((valid.sum(axis=0) >= 2).all())
+        told = [self._experience.table.Y, *(past.Y for past in self._experience.pasts.values())]
+        return bool(((~np.isnan(np.vstack(told))).sum(axis=0) >= 2).all())
 
     def _first_light(self) -> int:
         """How many results it took to see any outcome respond; see `first_light`."""
-        return min(first_light(y, std) for y, std in zip(self._table.Y.T, self._table.std.T, strict=True))
+        table = self._experience.table
+        return min(first_light(y, std) for y, std in zip(table.Y.T, table.std.T, strict=True))
 
     def _looking(self) -> LookAround:
-        return LookAround(self._table.unit, self._merits(), self._first_light(), self._bayesian.look_around)
+        searched, merits = self._experience.searched, self._merits()
+        if self._hard:  # a probe without a view would be a leap
+            return LookAround(searched, merits, 0, self._bayesian.safe_step)
+        return LookAround(searched, merits, self._first_light(), self._bayesian.look_around)
 
     def _informed_from(self) -> int:
         """The first result that the model asked for."""
         if self._looked is None:  # both phases depend on the first results alone: once over, they are over
             n = len(self._results)
-            looked = self._looking().over(n, self._start()) if self._bayesian.look_around else 2 * self.space.dim + 1
-            self._looked = max(looked, min(self._first_light(), n))
+            if self._experience.pasts:
+                looked = min(2, n)
+            elif self._bayesian.look_around:
+                looked = max(self._looking().over(n, self._start()), min(self._first_light(), n))
+            else:
+                looked = max(2 * self.space.dim + 1, min(self._first_light(), n))
+            self._looked = looked
         return self._looked
 
     def _learn(self) -> None:
-        self._table.extend(self._results[len(self._table) :])
+        table = self._experience.table
+        table.extend(self._results[len(table) :])
         self._conditioned = -1
 
     def _learn_and_condition(self) -> None:
         """Bring the engine to the results, through the same refits whatever the batches were."""
-        data, n = self._observations(), len(self._results)
+        n = len(self._results)
+        if self._conditioned == n:
+            return
+        data = self._experience.observations()
+        least = 1 if data.past else 2 * self.space.dim + 1
         while True:
-            size = max(2 * self.space.dim + 1, math.ceil(self._learned * REFIT_GROWTH), self._learned + 1)
-            if size > n:
+            size = max(least, math.ceil(self._learned * REFIT_GROWTH), self._learned + 1)
+            if size > n and (self._learned or not data.past):
                 break
-            part = data.first(size)
+            part = data.first(min(size, n))
             if ((~np.isnan(part.Y)).sum(axis=0) >= 2).all():
                 self._engine.learn(part)
             self._learned = size
-        if self._conditioned != n:
-            self._engine.condition(data)
-            self._conditioned = n
-
-    def _observations(self) -> Observations:
-        return self._table.observations(self._with_scaled(self._table.unit, self._table.context))
+        self._engine.condition(data)
+        self._conditioned = n
 
     def _merits(self) -> FloatArray:
         """One number per result, more is better: feasible points by score, the others by how little they violate."""
-        scores = self._goal.sign * self._table.Y[:, self._goal.objective]
-        violation = self._goal.violation(self._table.Y)
+        Y = self._experience.table.Y
+        scores = self._goal.sign * Y[:, self._goal.objective]
+        violation = self._goal.violation(Y)
         worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
         spread = np.nanmax(scores) - worst if np.isfinite(scores).any() else 0.0
         merits = np.where(violation > 0.0, worst - spread - 1.0 - violation, scores)
-        return np.where(np.isfinite(merits), merits, math.nan)
+        return np.where(np.isfinite(merits) & self._kept(), merits, math.nan)
 
-    def _centre(self, count: int) -> FloatArray:
-        """The best of the first `count` results, in the unit cube; the start if none is valid."""
-        merits = self._merits()[: max(count, 0)]
+    def _expected(self) -> FloatArray:
+        """What is expected now where the results were measured; see `Engine.expected`."""
+        fixed = self._experience.fixed(np.array(list(self._context().values())))
+        return self._engine.expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
+
+    def _drifts(self) -> bool:
+        """Whether the model believes that measurements of the objective grow old."""
+        clock = self._inputs.clock_at
+        if clock is None or self._conditioned != len(self._results):
+            return False
+        return bool(np.isfinite(self._engine.length_scales(self._goal.objective)[clock]))
+
+    def _centre(self) -> FloatArray:
+        """The point that is expected to be the best of those measured, in searched coordinates; at first the start."""
+        searched = self._experience.searched
+        if self._conditioned == len(self._results):
+            # The luckiest of many noisy readings is not the best point, nor the best point of an hour ago.
+            expected = self._expected()[:, 0]
+            if not np.isnan(expected).all():
+                return np.array(searched[int(np.nanargmax(expected))])
+        merits = self._merits()
         if np.isnan(merits).all():
             return self._start()
-        return np.array(self._table.unit[int(np.nanargmax(merits))])
+        return np.array(searched[int(np.nanargmax(merits))])
+
+    def _past_best(self) -> FloatArray | None:
+        """The best point of the past experiments, in searched coordinates; None if nothing in them was valid."""
+        best, found = -math.inf, None
+        for past in self._experience.pasts.values():
+            scores = np.where(self._goal.violation(past.Y) > 0.0, math.nan, past.Y[:, self._goal.objective])
+            scores = self._goal.sign * scores
+            if np.isfinite(scores).any() and np.nanmax(scores) > best:
+                best, found = float(np.nanmax(scores)), past.X[int(np.nanargmax(scores)), : self.space.dim]
+        return found
+
+    def _kept(self) -> np.ndarray:
+        """Whether each result kept the hard limits, shape (n,)."""
+        return self._hard.kept(self._experience.table, self._outcomes)
+
+    def _trusted(self, feasible: Sequence[int]) -> Sequence[int]:
+        # At the edge of what can be seen, one lucky measurement does not make a place to end.
+        if not self._ready():
+            return feasible
+        self._learn_and_condition()
+        likely = np.flatnonzero(np.isfinite(self._expected()).all(axis=1))
+        return sorted(set(feasible) & set(likely.tolist()))
 
     def _best_index(self, candidates: Sequence[Point]) -> int:
         # The luckiest of many noisy readings is not the best point: the model's mean says which is.
         prediction = self.predict(candidates)
         if not prediction:
             return super()._best_index(candidates)
-        mean, _ = prediction[self.space.objectives[0]]
-        return int(np.argmax(self.space.signs[0] * mean))
+        gains = np.array(
+            [sign * prediction[name][0] for name, sign in zip(self.space.objectives, self.space.signs, strict=True)]
+        )
+        if not self._several:
+            return int(np.argmax(gains[0]))
+        # Of several objectives, what lies nearest to the best of each.
+        span = np.ptp(gains, axis=1, keepdims=True)
+        short = (gains.max(axis=1, keepdims=True) - gains) / np.where(span > 0.0, span, 1.0)
+        return int(np.argmin(np.sum(short**2, axis=0)))
+
+    def _scored(self, result: Point) -> bool:
+        return all(math.isfinite(result[name]) for name in self.space.objectives)
 
     # -- inputs ------------------------------------------------------------------------------------------------
 
     def _start(self) -> FloatArray:
-        return np.asarray(self.space.unit([self.space.standing()])[0])
+        return np.asarray(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
+
+    def _now(self, searched: FloatArray) -> FloatArray:
+        """Model inputs of searched coordinates, shape (n, d), under the present conditions."""
+        return self._experience.now(searched, np.array(list(self._context().values())))
 
     def _blind(self, made: int) -> FloatArray:
         """A quasi-random point in a box around the start that grows until it is the domain."""
@@ -264,40 +441,64 @@ class BayesianAgent(Agent):
         half = min(1.0, 0.1 * (1.0 + made / (2.0 * self.space.dim)))
         return np.clip(self._start() + half * (2.0 * u - 1.0), 0.0, 1.0)
 
-    def _scaled(self, points: Sequence[Mapping[str, Any]]) -> FloatArray:
-        """Model inputs, shape (n, inputs): variables in the unit cube, context scaled by what was seen of it."""
-        values = np.array([[float(p[name]) for name in self.space.context] for p in points])
-        return self._with_scaled(self.space.unit(points), values.reshape(len(points), len(self.space.context)))
+    def _spread(self, made: int) -> FloatArray:
+        """A quasi-random point of the domain."""
+        points = qmc.Sobol(self.space.dim, seed=self.options.seed).random_base2(math.ceil(math.log2(made + 1)))
+        return np.asarray(points[made - 1])
 
-    def _with_scaled(self, unit: FloatArray, context: FloatArray) -> FloatArray:
-        if not self.space.context:
-            return unit
-        low, span = self._context_scale()
-        return np.hstack([unit, (context - low) / span])
+    # -- construction ------------------------------------------------------------------------------------------
 
-    def _with_context(self, unit: FloatArray) -> FloatArray:
-        if not self.space.context:
-            return unit
-        low, span = self._context_scale()
-        now = np.array([self._context()[name] for name in self.space.context])
-        return np.concatenate([unit, (now - low) / span])
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        if not vocs.objectives:
+            raise BadInputError("the VOCS has no objective: name at least one as {name: 'MINIMIZE'} or 'MAXIMIZE'")
 
-    def _context_scale(self) -> tuple[FloatArray, FloatArray]:
-        if not self._results:
-            return np.zeros(len(self.space.context)), np.ones(len(self.space.context))
-        seen = self._table.context
-        low, high = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
-        return low, np.where(high > low, high - low, 1.0)
+    def _check_names(self, option: str, names: Any) -> None:
+        if unknown := sorted(set(names) - set(outcome_names(self.vocs))):
+            raise BadInputError(
+                f"{option} names {unknown}, which are no outcomes of the VOCS: add them to its observables, "
+                f"beside {outcome_names(self.vocs)}"
+            )
+
+    def _goal_of(self, o: BayesianOptions) -> Goal:
+        index = self._outcomes.index
+        return Goal(
+            objective=0,
+            sign=float(self.space.signs[0]),
+            limits=tuple((index(name), limit.low, limit.high) for name, limit in self.space.limits.items()),
+            factors=tuple((index(name), float(power)) for name, power in o.composite.items()),
+            others=tuple(
+                (index(name), float(sign))
+                for name, sign in zip(self.space.objectives[1:], self.space.signs[1:], strict=True)
+            ),
+            reference=tuple(o.reference[name] for name in self.space.objectives if o.reference),
+        )
+
+    def _make_engine(self) -> Engine:
+        """The engine; loaded when it is wanted, because torch takes seconds."""
+        o, inputs, m = self._bayesian, self._experience.inputs, len(self._outcomes)
+        if self._backend == "botorch":
+            from ebl_autonomy.models.botorch_engine import BotorchEngine
+
+            return BotorchEngine(inputs.dim, m)
+        from ebl_autonomy.models.numba_engine import NumbaEngine
+
+        return NumbaEngine(
+            inputs,
+            m,
+            logarithms=[column for column, _ in self._goal.factors],
+            plain=[column for column, _ in self._goal.objectives] if self._several else [],
+            drift="on" if o.drift == "on" else "auto",
+            hard=self._hard.for_engine(self._outcomes, o.sigmas, o.reach),
+        )
 
 
-def _make_engine(name: str, dim: int, outcomes: int, factors: Sequence[int]) -> Engine:
-    """The engine of that name; loaded when it is wanted, because torch takes seconds."""
-    if name == "botorch":
-        from ebl_autonomy.models.botorch_engine import BotorchEngine
-
-        if factors:
-            raise BadInputError("composite= needs engine='numba': botorch's models the objective as a whole")
-        return BotorchEngine(dim, outcomes)
-    from ebl_autonomy.models.numba_engine import NumbaEngine
-
-    return NumbaEngine(dim, outcomes, logarithms=factors)
+def _backend(o: BayesianOptions, objectives: Sequence[str]) -> str:
+    """Which engine: numba's for what it can do, if there is a choice."""
+    needs = [name for name in ("composite", "hard") if getattr(o, name)]
+    if o.engine == "botorch" and needs:
+        raise BadInputError(f"{' and '.join(needs)} need engine='numba' (or 'auto')")
+    if len(objectives) > 2:
+        if o.engine == "numba" or needs:
+            raise BadInputError(f"{len(objectives)} objectives need engine='botorch', without {needs or 'more'}")
+        return "botorch"
+    return "botorch" if o.engine == "botorch" else "numba"

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ebl_autonomy.models.engine import Observations
 from ebl_autonomy.records import STD
 from ebl_autonomy.space import FloatArray, Space
 
@@ -23,6 +22,8 @@ class ResultTable:
     space : Space
     outcomes : sequence of str
         The columns of Y.
+    extra : sequence of str
+        Other outcomes that are kept.
 
     Attributes
     ----------
@@ -32,13 +33,15 @@ class ResultTable:
         Contextual variables, in their own units.
     Y, std : FloatArray, shape (n, m)
         Outcomes and their standard deviations, in their own units; NaN where invalid or unknown.
+    extra : FloatArray, shape (n, e)
     """
 
-    def __init__(self, space: Space, outcomes: Sequence[str]) -> None:
+    def __init__(self, space: Space, outcomes: Sequence[str], extra: Sequence[str] = ()) -> None:
         self._space = space
         self._outcomes = list(outcomes)
+        self._extra = list(extra)
         self._count = 0
-        self._rows = np.empty((64, space.dim + len(space.context) + 2 * len(self._outcomes)))
+        self._rows = np.empty((64, space.dim + len(space.context) + 2 * len(self._outcomes) + len(self._extra)))
 
     def __len__(self) -> int:
         return self._count
@@ -56,6 +59,7 @@ class ResultTable:
                 *(float(r[name]) for name in self._space.context),
                 *(float(r[name]) for name in self._outcomes),
                 *(float(r.get(name + STD, math.nan)) for name in self._outcomes),
+                *(float(r[name]) for name in self._extra),
             ]
             for r in results
         ]
@@ -77,11 +81,11 @@ class ResultTable:
     @property
     def std(self) -> FloatArray:
         m = len(self._outcomes)
-        return self._columns(self._rows.shape[1] - m, m)
+        return self._columns(self._space.dim + len(self._space.context) + m, m)
 
-    def observations(self, X: FloatArray) -> Observations:
-        """What a model is told, at inputs X of shape (n, inputs)."""
-        return Observations(X, self.Y, self.std**2)
+    @property
+    def extra(self) -> FloatArray:
+        return self._columns(self._rows.shape[1] - len(self._extra), len(self._extra))
 
     def _columns(self, first: int, count: int) -> FloatArray:
         return self._rows[: self._count, first : first + count]

@@ -26,7 +26,7 @@ class TrustRegion:
         Of the box, as a share of the domain.
     """
 
-    side: float = 0.4
+    side: float = 0.25
     successes: int = 0
     failures: int = 0
 

@@ -1,4 +1,4 @@
-"""Finding agents and derivations by name, ours and those that other packages bring.
+"""Finding agents, derivations and prior means by name, ours and those that other packages bring.
 
 A third party adds one by an entry point in its own ``pyproject.toml``::
 
@@ -15,6 +15,7 @@ from ebl_autonomy.errors import BadInputError
 
 AGENTS: Final = "ebl_autonomy.agents"
 DERIVATIONS: Final = "ebl_autonomy.derivations"
+PRIOR_MEANS: Final = "ebl_autonomy.prior_means"
 
 
 def names(group: str) -> list[str]:

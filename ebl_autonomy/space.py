@@ -38,6 +38,8 @@ __all__ = [
     "Limit",
     "Space",
     "Travel",
+    "hard_limits",
+    "limit_of",
     "make_vocs",
     "outcome_names",
     "vocs_dict",
@@ -144,7 +146,7 @@ class Space:
         self.signs: FloatArray = np.array(
             [1.0 if isinstance(o, MaximizeObjective) else -1.0 for o in vocs.objectives.values()]
         )
-        self.limits = {name: _limit(name, constraint) for name, constraint in vocs.constraints.items()}
+        self.limits = {name: limit_of(name, constraint) for name, constraint in vocs.constraints.items()}
         self.constants = {name: constant.value for name, constant in vocs.constants.items()}
 
     @property
@@ -236,16 +238,16 @@ class AxisTravel:
     settle_s: float = 0.0
     backlash: float = 0.0
 
-    def seconds(self, distance: float) -> float:
-        """Seconds for a move by the signed `distance` (motor units)."""
-        if distance == 0.0:
-            return 0.0
-        path = abs(distance) + (2 * abs(self.backlash) if distance * (self.backlash or 1.0) < 0 else 0.0)
-        if path >= self.velocity * self.acceleration_s:  # reaches full speed
-            moving = path / self.velocity + self.acceleration_s
-        else:
-            moving = 2.0 * math.sqrt(path * self.acceleration_s / self.velocity)
-        return moving + self.settle_s
+    def seconds(self, distance: FloatArray | float) -> FloatArray:
+        """Seconds for moves by the signed `distance` (motor units), of the same shape."""
+        distance = np.asarray(distance, dtype=float)
+        path = np.abs(distance) + np.where(distance * (self.backlash or 1.0) < 0.0, 2.0 * abs(self.backlash), 0.0)
+        moving = np.where(
+            path >= self.velocity * self.acceleration_s,  # reaches full speed
+            path / self.velocity + self.acceleration_s,
+            2.0 * np.sqrt(path * self.acceleration_s / self.velocity),
+        )
+        return np.where(distance == 0.0, 0.0, moving + self.settle_s)
 
 
 class Travel:
@@ -262,8 +264,14 @@ class Travel:
 
     def seconds(self, start: Mapping[str, float], stop: Mapping[str, float]) -> float:
         """Seconds until the slowest motor has arrived."""
-        times = [axis.seconds(float(stop[name]) - float(start[name])) for name, axis in self.axes.items()]
-        return max(times, default=0.0)
+        times = (axis.seconds(float(stop[name]) - float(start[name])) for name, axis in self.axes.items())
+        return float(max(times, default=0.0))
+
+    def seconds_each(self, start: Mapping[str, float], stops: Mapping[str, FloatArray]) -> FloatArray:
+        """Seconds from one place to each of many: `stops` are arrays of shape (n,) by motor."""
+        times = [axis.seconds(stops[name] - float(start[name])) for name, axis in self.axes.items()]
+        count = len(next(iter(stops.values())))
+        return np.max(np.stack(times), axis=0) if times else np.zeros(count)
 
     def order(self, start: Mapping[str, float], points: Sequence[Mapping[str, float]]) -> list[int]:
         """Order in which to visit `points` from `start`: nearest in seconds first, then improved by 2-opt.
@@ -323,7 +331,28 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _limit(name: str, constraint: object) -> Limit:
+def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:
+    """Limits in the form of a VOCS's constraints, such as ``{"flux": ["GREATER_THAN", 1e4]}``.
+
+    Raises
+    ------
+    BadInputError
+        If one is no constraint.
+    """
+    if not constraints:
+        return {}
+    vocs = make_vocs({"variables": {"x": [0.0, 1.0]}, "objectives": {}, "constraints": dict(constraints)})
+    return {name: limit_of(name, constraint) for name, constraint in vocs.constraints.items()}
+
+
+def limit_of(name: str, constraint: object) -> Limit:
+    """A constraint of a VOCS as an interval.
+
+    Raises
+    ------
+    BadInputError
+        If it is of another kind.
+    """
     if isinstance(constraint, LessThanConstraint):
         return Limit(-math.inf, float(constraint.value), strict=True)
     if isinstance(constraint, GreaterThanConstraint):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ebl_autonomy.models.engine import Box, Engine, Goal, Observations
+from ebl_autonomy.models.engine import Box, Diagnosis, Engine, Goal, Hard, Inputs, Observations
 
-__all__ = ["Box", "Engine", "Goal", "Observations"]
+__all__ = ["Box", "Diagnosis", "Engine", "Goal", "Hard", "Inputs", "Observations"]

@@ -2,7 +2,8 @@
 
 Models: Matérn-5/2 with ARD and the dimension-scaled log-normal prior (Hvarfner et al. 2024, ICML, "Vanilla Bayesian
 optimization performs great in high dimensions"). Acquisition: qLogNoisyExpectedImprovement (Ament et al. 2023,
-NeurIPS, "Unexpected improvements to expected improvement") with outcome constraints. Invalid measurements never enter
+NeurIPS, "Unexpected improvements to expected improvement") with outcome constraints, or
+qLogNoisyExpectedHypervolumeImprovement of several objectives. Invalid measurements never enter
 an outcome's model: they teach a model of validity, whose probability weighs the acquisition like a constraint.
 """
 
@@ -23,6 +24,8 @@ os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
 
 import torch
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.acquisition.multi_objective.objective import GenericMCMultiOutputObjective
 from botorch.acquisition.objective import GenericMCObjective
 from botorch.exceptions.errors import ModelFittingError
 from botorch.exceptions.warnings import BotorchWarning
@@ -35,7 +38,9 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.warnings import NumericalWarning
 
-from ebl_autonomy.models.engine import Box, Goal, Observations
+from ebl_autonomy.models import hypervolume
+from ebl_autonomy.models.aims import Aims
+from ebl_autonomy.models.engine import Box, Diagnosis, Goal, Hard, Observations
 from ebl_autonomy.models.transforms import OutcomeTransform
 from ebl_autonomy.space import FloatArray
 
@@ -125,6 +130,37 @@ class BotorchEngine:
         scales: torch.Tensor = kernel.lengthscale
         return np.array(scales.detach().numpy().reshape(-1))
 
+    def diagnose(self, column: int) -> Diagnosis:
+        """See `Engine.diagnose`."""
+        assert self._data is not None
+        model, transform = self._models[column], self._transforms[column]
+        rows = np.flatnonzero(~np.isnan(self._data.Y[:, column]))
+        with torch.no_grad(), _quiet():
+            X = model.train_inputs[0]
+            noise = np.broadcast_to(model.likelihood.noise.numpy(), (len(rows),))
+            K = model.covar_module(X).to_dense().numpy() + np.diag(noise)
+            y = model.train_targets.numpy() - float(model.mean_module.constant)
+        inverse = np.linalg.inv(K)
+        left_out = model.train_targets.numpy() - (inverse @ y) / np.diag(inverse)
+        mean, std = transform.backward(left_out, 1.0 / np.sqrt(np.diag(inverse)))
+        middle, spread = float(np.median(model.train_targets.numpy())), math.sqrt(float(np.median(noise)))
+        ends, _ = transform.backward(np.array([middle - spread, middle + spread]), np.zeros(2))
+        return Diagnosis(
+            transform.in_words, float(ends[1] - ends[0]) / 2.0, self.length_scales(column), rows, mean, std
+        )
+
+    def expected(self, goal: Goal, box: Box) -> FloatArray:
+        """See `Engine.expected`."""
+        assert self._data is not None
+        X = self._data.X.copy()
+        for i, value in box.fixed.items():
+            X[:, i] = value
+        with torch.no_grad(), _quiet():
+            at = torch.as_tensor(X, dtype=torch.double)
+            latent = np.stack([model.posterior(at).mean[:, 0].numpy() for model in self._models], axis=1)
+        gains = Aims(goal, Hard(), self._transforms, self.outcomes).gains(latent)
+        return np.where(np.isfinite(self._data.Y).all(axis=1, keepdims=True), gains, math.nan)
+
     def propose(
         self, goal: Goal, box: Box, count: int, pending: FloatArray, seed: int
     ) -> tuple[FloatArray, FloatArray]:
@@ -134,15 +170,21 @@ class BotorchEngine:
         # optimize_acqf draws its restarts from the global generator, which is the user's.
         with _quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            acquisition = qLogNoisyExpectedImprovement(
-                model=ModelListGP(*self._models),
-                X_baseline=torch.as_tensor(self._data.X[known], dtype=torch.double),
-                sampler=SobolQMCNormalSampler(sample_shape=torch.Size([self._samples]), seed=seed),
-                objective=_objective(goal),
-                constraints=self._constraints(goal) or None,
-                X_pending=torch.as_tensor(pending, dtype=torch.double) if len(pending) else None,
-                prune_baseline=True,
-            )
+            shared: dict[str, Any] = {
+                "model": ModelListGP(*self._models),
+                "X_baseline": torch.as_tensor(self._data.X[known], dtype=torch.double),
+                "sampler": SobolQMCNormalSampler(sample_shape=torch.Size([self._samples]), seed=seed),
+                "constraints": self._constraints(goal) or None,
+                "X_pending": torch.as_tensor(pending, dtype=torch.double) if len(pending) else None,
+                "prune_baseline": True,
+            }
+            if goal.others:
+                corner = self._corner(goal, box)
+                acquisition: Any = qLogNoisyExpectedHypervolumeImprovement(
+                    ref_point=corner, objective=_objectives(goal), **shared
+                )
+            else:
+                acquisition = qLogNoisyExpectedImprovement(objective=_objective(goal), **shared)
             X, value = optimize_acqf(
                 acquisition,
                 bounds=torch.as_tensor(np.stack([box.low, box.high]), dtype=torch.double),
@@ -156,6 +198,15 @@ class BotorchEngine:
         assert value is not None
         values = np.broadcast_to(value.detach().numpy().reshape(-1), (count,)).copy()
         return X.detach().numpy().reshape(count, self.dim), values
+
+    def _corner(self, goal: Goal, box: Box) -> list[float]:
+        """The reference point of several objectives: the user's, or a little below the worst of all."""
+        if goal.reference:
+            named = zip(goal.objectives, goal.reference, strict=True)
+            return [sign * float(self._transforms[c].forward(np.array([value]))[0]) for (c, sign), value in named]
+        known = self.expected(goal, box)
+        known = known[~np.isnan(known).any(axis=1)]
+        return [float(v) for v in hypervolume.reference(known)] if len(known) else [-3.0] * len(goal.objectives)
 
     def _constraints(self, goal: Goal) -> list[Callable[[torch.Tensor], torch.Tensor]]:
         """botorch's form: a function of the modelled outcomes that is negative where the constraint holds."""
@@ -224,6 +275,13 @@ def _objective(goal: Goal) -> GenericMCObjective:
         return goal.sign * Y[..., goal.objective]
 
     return GenericMCObjective(signed)
+
+
+def _objectives(goal: Goal) -> GenericMCMultiOutputObjective:
+    def signed(Y: torch.Tensor, X: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.stack([sign * Y[..., column] for column, sign in goal.objectives], dim=-1)
+
+    return GenericMCMultiOutputObjective(signed)
 
 
 def _bound(column: int, side: float, z: float) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -7,6 +7,7 @@ within the box that it is given. Engines are exchanged behind `Engine` without t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["Box", "Engine", "Goal", "Observations"]
+__all__ = ["Box", "Diagnosis", "Engine", "Goal", "Hard", "Inputs", "Observations"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,75 @@ class Observations:
         Outcomes in their own units; NaN where the measurement was invalid.
     Yvar : FloatArray, shape (n, m)
         Variances of the measured values; NaN where unknown.
+    past : int
+        So many of them, the first, are of past experiments.
     """
 
     X: FloatArray
     Y: FloatArray
     Yvar: FloatArray
+    past: int = 0
 
     def first(self, count: int) -> Observations:
-        """The first `count` of them."""
-        return Observations(self.X[:count], self.Y[:count], self.Yvar[:count])
+        """The past, and the first `count` of the present."""
+        stop = self.past + count
+        return Observations(self.X[:stop], self.Y[:stop], self.Yvar[:stop], self.past)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the columns of X are.
+
+    Attributes
+    ----------
+    searched : int
+        The first ones: coordinates that are chosen, within about the unit cube.
+    context : int
+        Then so many that are measured, scaled likewise.
+    clock : bool
+        Then when a point was measured, in units of 50 measurements: what lies far back may no longer hold.
+    pasts : int
+        Last, for each past experiment, 1 for its points and 0 for all others.
+    """
+
+    searched: int
+    context: int = 0
+    clock: bool = False
+    pasts: int = 0
+
+    @property
+    def dim(self) -> int:
+        """Columns of X."""
+        return self.searched + self.context + self.clock + self.pasts
+
+    @property
+    def clock_at(self) -> int | None:
+        """Which column the clock is, if there is one."""
+        return self.searched + self.context if self.clock else None
+
+    @property
+    def past_at(self) -> int:
+        """The first column of past experiments."""
+        return self.searched + self.context + self.clock
+
+
+@dataclass(frozen=True)
+class Hard:
+    """Limits that may not be risked.
+
+    Attributes
+    ----------
+    limits : tuple of (column, low, high)
+        In the outcomes' units; an end may be infinite.
+    sigmas : float
+        So many standard deviations must lie between what is expected and the limit.
+    reach : float
+        The longest length scale that such an outcome may have: how far a measurement vouches for its neighbourhood.
+    """
+
+    limits: tuple[tuple[int, float, float], ...] = ()
+    sigmas: float = 2.0
+    reach: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,12 +116,23 @@ class Goal:
     factors : tuple of (column, power)
         Positive outcomes the product of whose powers is the objective, up to a constant; each is modelled alone. An
         engine may leave this out of account and model the objective itself.
+    others : tuple of (column, sign)
+        More objectives.
+    reference : tuple of float
+        Of several objectives, in their units: what is worse is worth nothing. Empty: taken from what was measured.
     """
 
     objective: int
     sign: float
     limits: tuple[tuple[int, float, float], ...] = ()
     factors: tuple[tuple[int, float], ...] = ()
+    others: tuple[tuple[int, float], ...] = ()
+    reference: tuple[float, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[tuple[int, float], ...]:
+        """All objectives as (column, sign)."""
+        return ((self.objective, self.sign), *self.others)
 
     def violation(self, Y: FloatArray) -> FloatArray:
         """How far rows of outcomes, shape (n, m), break the constraints: 0 if they hold, NaN counts as infinite.
@@ -83,12 +155,48 @@ class Box:
     ----------
     low, high : FloatArray, shape (d,)
     fixed : dict of int to float
-        Inputs that are not chosen (contextual variables) and their values.
+        Inputs that are not chosen (contextual variables, the time, which experiment it is) and their values.
+    near : FloatArray, shape (k, d), optional
+        Points around which to look most closely; the middle of the box if not given.
+    seconds : callable, optional
+        What it costs to measure points of shape (k, d) next: seconds, shape (k,). The acquisition is then per second
+        (Snoek et al. 2012, NeurIPS, "Practical Bayesian optimization of machine learning algorithms", section 3.2).
     """
 
     low: FloatArray
     high: FloatArray
     fixed: dict[int, float] = field(default_factory=dict)
+    near: FloatArray | None = None
+    seconds: Callable[[FloatArray], FloatArray] | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How well one outcome is modelled.
+
+    Attributes
+    ----------
+    modelled_as : str
+        ``"as it is"``, ``"by its square root"`` or ``"by its logarithm"``.
+    noise : float
+        Standard deviation of measurements about the model, in the outcome's unit.
+    length_scales : FloatArray, shape (d,)
+    rows : ndarray, shape (k,)
+        Which observations of the present are valid.
+    mean, std : FloatArray, shape (k,)
+        What the model says of each without having seen it, in the outcome's unit (Rasmussen and Williams 2006,
+        "Gaussian Processes for Machine Learning", section 5.4.2).
+    pasts : tuple of float
+        How far each past experiment correlates with the present.
+    """
+
+    modelled_as: str
+    noise: float
+    length_scales: FloatArray
+    rows: np.ndarray
+    mean: FloatArray
+    std: FloatArray
+    pasts: tuple[float, ...] = ()
 
 
 class Engine(Protocol):
@@ -111,7 +219,17 @@ class Engine(Protocol):
         """Means and standard deviations, shape (k, m) each, in the outcomes' units, at points of shape (k, d)."""
 
     def length_scales(self, column: int) -> FloatArray:
-        """Length scales of one outcome's model, shape (d,), in units of the inputs."""
+        """Length scales of one outcome's model, shape (d,), in units of the inputs; infinite if an input has no say."""
+
+    def diagnose(self, column: int) -> Diagnosis:
+        """How well one outcome is modelled."""
+
+    def expected(self, goal: Goal, box: Box) -> FloatArray:
+        """What is expected of the observed points of the present under the box's fixed inputs, shape (n, objectives).
+
+        Such that more is better, on the scale that the model sees; NaN where a limit is not expected to hold, or the
+        measurement was invalid.
+        """
 
     def propose(
         self, goal: Goal, box: Box, count: int, pending: FloatArray, seed: int

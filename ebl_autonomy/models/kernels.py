@@ -161,7 +161,7 @@ def negative_log_posterior(
     y: np.ndarray,
     known_noise: np.ndarray,
     kind: int,
-    scale_prior: tuple[float, float],
+    scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
     gradient: np.ndarray,
     work: np.ndarray,
@@ -178,7 +178,9 @@ def negative_log_posterior(
     known_noise : ndarray, shape (n,)
         Variances, or NaN in the first place: the noise is inferred.
     kind : int
-    scale_prior, noise_prior : (mean, standard deviation)
+    scale_prior : ndarray, shape (d, 2)
+        Mean and standard deviation of the logarithm of each length scale; a deviation of 0 is no prior at all.
+    noise_prior : (mean, standard deviation)
         Of the logarithm.
     gradient : ndarray, shape (d + 1,)
         Written in place.
@@ -218,9 +220,10 @@ def negative_log_posterior(
         if inferred:
             gradient[d] += 0.5 * (inverse[i, i] - alpha[i] * alpha[i]) * noise[i]
     for j in range(d):
-        z = (theta[j] - scale_prior[0]) / scale_prior[1]
-        value += 0.5 * z * z + theta[j]
-        gradient[j] += z / scale_prior[1] + 1.0
+        if scale_prior[j, 1] > 0.0:
+            z = (theta[j] - scale_prior[j, 0]) / scale_prior[j, 1]
+            value += 0.5 * z * z + theta[j]
+            gradient[j] += z / scale_prior[j, 1] + 1.0
     if inferred:
         z = (theta[d] - noise_prior[0]) / noise_prior[1]
         value += 0.5 * z * z + theta[d]
@@ -235,7 +238,7 @@ def fit(
     y: np.ndarray,
     known_noise: np.ndarray,
     kind: int,
-    scale_prior: tuple[float, float],
+    scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
     low: np.ndarray,
     high: np.ndarray,

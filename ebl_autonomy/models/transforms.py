@@ -53,6 +53,11 @@ class OutcomeTransform:
         flat = not (np.isfinite(scale) and scale > 1e-12 * max(abs(shift), 1e-300))
         return cls(power, shift, 1.0 if flat else scale, offset)
 
+    @property
+    def in_words(self) -> str:
+        """How an outcome is modelled."""
+        return {1.0: "as it is", 0.5: "by its square root", 0.0: "by its logarithm"}[self.power]
+
     @staticmethod
     def fits(y: FloatArray) -> bool:
         """Whether powers other than 1 can be taken of the values."""

@@ -1,4 +1,4 @@
-"""The compiled engine agrees with gpytorch and botorch: posterior, likelihood, log EI, and every gradient."""
+"""The compiled engine agrees with gpytorch and botorch: posterior, likelihood, log EI and EHVI, and every gradient."""
 
 import math
 from typing import Any
@@ -13,9 +13,10 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebl_autonomy.models import acquisition, kernels
+from ebl_autonomy.models import acquisition, hypervolume, improvement, kernels
 from ebl_autonomy.models.engine import Box, Goal, Observations
-from ebl_autonomy.models.numba_engine import NOISE_PRIOR, NumbaEngine
+from ebl_autonomy.models.fitting import NOISE_PRIOR
+from ebl_autonomy.models.numba_engine import NumbaEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # botorch's advice on scaling
 
@@ -47,8 +48,9 @@ def theirs(engine: NumbaEngine, X: np.ndarray, y: np.ndarray, kernel: str, varia
         outcome_transform=None,
         covar_module=get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf"),
     )
-    theta = engine._models[0].theta
-    assert theta is not None
+    fitted = engine._models[0].fitted
+    assert fitted is not None
+    theta = fitted.theta
     model.covar_module.lengthscale = torch.as_tensor(np.exp(theta[:d]))
     model.mean_module.constant.data.fill_(engine._models[0].mean)
     if variance is None:
@@ -85,8 +87,10 @@ def test_the_gradient_of_the_posterior_of_the_hyper_parameters(kernel: str, vari
     known = np.full(25, math.nan if variance is None else variance)
     work, gradient = np.zeros((2, 25, 25)), np.empty(5)
 
+    prior = np.array([(2.0, 1.7)] * 3 + [(0.0, 0.0)])  # the last input without one
+
     def value(theta: np.ndarray, into: np.ndarray) -> float:
-        return float(kernels.negative_log_posterior(theta, X, y, known, kind, (2.0, 1.7), NOISE_PRIOR, into, work))
+        return float(kernels.negative_log_posterior(theta, X, y, known, kind, prior, NOISE_PRIOR, into, work))
 
     theta = np.array([-1.0, -0.5, 0.3, 1.0, -4.0])
     value(theta, gradient)
@@ -122,7 +126,7 @@ def test_log_ei_and_its_gradient_are_botorchs(sign: float) -> None:
     engine = ours(X, y, "matern52")
     model = theirs(engine, X, y, "matern52")
     model.eval()
-    best = engine.incumbent(Goal(0, sign))
+    best = float(np.nanmax(engine.expected(Goal(0, sign), Box(np.zeros(3), np.ones(3)))))
     reference = LogExpectedImprovement(model, best_f=sign * best, maximize=sign > 0)
     at = np.random.default_rng(2).random((40, 3))
     tensor = torch.as_tensor(at)[:, None, :].requires_grad_()
@@ -133,31 +137,54 @@ def test_log_ei_and_its_gradient_are_botorchs(sign: float) -> None:
     assert gradient == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-4)
 
 
-def acquired(engine: NumbaEngine, at: np.ndarray, sign: float, best: float) -> tuple[np.ndarray, np.ndarray]:
-    model = engine._models[0]
-    value, gradient = np.empty(len(at)), np.empty_like(at)
-    acquisition.values(
-        at,
-        np.array([0]),
-        engine._X[:1],
-        engine._W[:1],
-        engine._alpha[:1],
-        np.array([model.n]),
-        engine._inverse_scales[:1],
-        np.array([model.mean]),
-        np.array([1.0]),
-        np.array([-math.inf]),
-        np.array([math.inf]),
-        sign,
-        best,
-        engine._kind,
-        True,
-        np.empty((1, len(at), model.n)),
-        np.empty((1, len(at), model.n)),
-        value,
-        gradient,
+def acquired(
+    engine: NumbaEngine, at: np.ndarray, sign: float, best: float, strips: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    columns, n = engine.outcomes + 1, len(engine._models[0].rows)
+    shares = np.zeros((1 if strips is None else 2, columns))
+    np.fill_diagonal(shares, sign)
+    none = np.full(columns, math.inf)
+    wanted = acquisition.Wanted(
+        shares, -none, none, -none, none, 2.0, best, np.empty((0, 3)) if strips is None else strips
     )
+    work = np.empty((2, columns, len(at), n))
+    value, gradient = np.empty(len(at)), np.empty_like(at)
+    acquisition.values(at, engine.stack(wanted), wanted, True, work[0], work[1], value, gradient)
     return value, gradient
+
+
+@pytest.mark.parametrize("n", [1, 6, 40])
+def test_log_ehvi_and_its_gradient_are_botorchs(n: int) -> None:
+    """The exact expected hypervolume improvement of two objectives, the front being that of n observed points."""
+    from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
+    from botorch.models import ModelListGP
+    from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+
+    X, y = problem(40, 3)
+    _, z = problem(40, 3, seed=1)
+    Y = np.stack([y, z - 0.5 * y], axis=1)
+    engine = NumbaEngine(3, 2, plain=(0, 1))
+    data = Observations(X, Y, np.full(Y.shape, math.nan))
+    engine.learn(data)
+    engine.condition(data)
+    known = engine.expected(Goal(0, 1.0, others=((1, 1.0),)), Box(np.zeros(3), np.ones(3)))[:n]
+    corner = hypervolume.reference(known)
+    models = []
+    for column in (0, 1):
+        single = ours(X, Y[:, column], "matern52")
+        model = theirs(single, X, single._y[0, :40], "matern52")
+        model.eval()
+        models.append(model)
+    partitioning = FastNondominatedPartitioning(torch.as_tensor(corner), torch.as_tensor(known))
+    reference = ExpectedHypervolumeImprovement(ModelListGP(*models), torch.as_tensor(corner), partitioning)
+    at = np.random.default_rng(2).random((40, 3))
+    tensor = torch.as_tensor(at)[:, None, :].requires_grad_()
+    expected = reference(tensor)
+    expected.sum().backward()
+    value, gradient = acquired(engine, at, 1.0, -math.inf, hypervolume.strips(known, corner))
+    told = expected.detach().numpy()
+    assert np.exp(value) == pytest.approx(told, rel=1e-5, abs=1e-9)
+    assert gradient * told[:, None] == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=300)
@@ -165,7 +192,7 @@ def acquired(engine: NumbaEngine, at: np.ndarray, sign: float, best: float) -> t
 def test_log_ei_holds_far_into_the_tail(u: float, std: float) -> None:
     from botorch.acquisition.analytic import _log_ei_helper
 
-    value, by_mean, by_std = acquisition.log_ei(u * std, std, 0.0)
+    value, by_mean, by_std = improvement.log_ei(u * std, std, 0.0)
     expected = float(_log_ei_helper(torch.tensor(u, dtype=torch.double))) + math.log(std)
     assert value == pytest.approx(expected, rel=1e-8, abs=1e-8)
     assert by_mean > 0
@@ -189,15 +216,15 @@ def test_the_mass_between_two_limits(low: float, width: float, mean: float, std:
     if low == math.inf:
         low = 0.0
     high = low + width if bounded and math.isfinite(low) else math.inf
-    value, by_mean, by_std = acquisition.log_mass(mean, std, low, high)
+    value, by_mean, by_std = improvement.log_mass(mean, std, low, high)
     assert math.isfinite(value)
     assert value <= 1e-12
     exact = norm.cdf(high, mean, std) - norm.cdf(low, mean, std)
     if exact > 1e-8:
         assert value == pytest.approx(math.log(exact), rel=1e-5, abs=1e-6)
         for slope, shift in ((by_mean, (1e-5 * std, 0.0)), (by_std, (0.0, 1e-5 * std))):
-            up = acquisition.log_mass(mean + shift[0], std + shift[1], low, high)[0]
-            down = acquisition.log_mass(mean - shift[0], std - shift[1], low, high)[0]
+            up = improvement.log_mass(mean + shift[0], std + shift[1], low, high)[0]
+            down = improvement.log_mass(mean - shift[0], std - shift[1], low, high)[0]
             assert slope == pytest.approx((up - down) / (2e-5 * std), rel=1e-3, abs=1e-3 / std)
 
 
@@ -209,7 +236,7 @@ def test_it_finds_what_botorch_finds() -> None:
     engine = ours(X, y, "matern52")
     model = theirs(engine, X, y, "matern52")
     model.eval()
-    best = engine.incumbent(Goal(0, 1.0))
+    best = float(np.nanmax(engine.expected(Goal(0, 1.0), Box(np.zeros(4), np.ones(4)))))
     bounds = torch.stack([torch.zeros(4), torch.ones(4)]).double()
     torch.manual_seed(0)
     _, reference = optimize_acqf(

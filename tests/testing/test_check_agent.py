@@ -14,7 +14,7 @@ from ebl_autonomy.space import VOCS
 from ebl_autonomy.testing import check_agent, problems
 
 SHIPPED: dict[str, dict[str, bool]] = {
-    "bayesian": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
+    "bayesian": {"discrete": True, "contextual": True, "objectives": True, "explore": False},
     "coordinate_scan": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
     "grid": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
     "sobol": {"discrete": True, "contextual": True, "objectives": False, "explore": False},

@@ -1,0 +1,77 @@
+"""Searching along directions that mean something: the coordinates of a linear transform instead of the motors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.space import FloatArray, Space
+
+__all__ = ["Coordinates"]
+
+
+class Coordinates:
+    """A linear transform of the motors, such as up- and downstream jacks to height and pitch.
+
+    Searched coordinates are scaled so that what the domain holds of each spans 0 to 1. A corner of their cube may lie
+    outside the domain; `unit` brings it back.
+
+    Parameters
+    ----------
+    space : Space
+    given : mapping of str to mapping of str to float
+        Coordinates by name, each the sum of motors times these weights (motors in their own units), for example
+        ``{"height": {"up": 0.5, "down": 0.5}, "pitch": {"up": 1.0, "down": -1.0}}``. Motors that none of them names are
+        coordinates of their own.
+
+    Raises
+    ------
+    BadInputError
+        If a motor is unknown or discrete, or the motors do not follow from the coordinates.
+    """
+
+    def __init__(self, space: Space, given: Mapping[str, Mapping[str, float]]) -> None:
+        self.plain = not given
+        """Whether the coordinates are the motors themselves."""
+        used = {motor for weights in given.values() for motor in weights}
+        if unknown := sorted(used - set(space.names)):
+            raise BadInputError(f"coordinates name {unknown}, which are no variables: there are {space.names}")
+        if fixed := sorted(used & set(space.choices)):
+            raise BadInputError(f"coordinates name {fixed}, which take a few values only: leave them out")
+        rows = {**{str(name): dict(weights) for name, weights in given.items()}}
+        rows.update({name: {name: 1.0} for name in space.names if name not in used})
+        self.names = list(rows)
+        span = space.high - space.low
+        matrix = np.array([[float(w.get(name, 0.0)) for name in space.names] for w in rows.values()]) * span
+        if matrix.shape[0] != matrix.shape[1] or np.linalg.matrix_rank(matrix) < len(matrix):
+            raise BadInputError(
+                f"the coordinates {sorted(given)} of the motors {sorted(used)} cannot be turned back into motor "
+                "positions: give as many independent ones as motors"
+            )
+        self._forward = matrix / np.abs(matrix).sum(axis=1, keepdims=True)
+        self._backward = np.linalg.inv(self._forward)
+
+    def search(self, unit: FloatArray) -> FloatArray:
+        """Points of the unit cube of motors, shape (n, d), to searched coordinates."""
+        if self.plain:
+            return unit
+        points: FloatArray = 0.5 + (unit - 0.5) @ self._forward.T
+        return points
+
+    def unit(self, points: FloatArray, centre: FloatArray) -> FloatArray:
+        """Searched coordinates, shape (n, d), to the unit cube of motors.
+
+        A point outside it is drawn towards `centre`, shape (d,), a point inside: along a straight line, so that one
+        motor at its limit does not turn the direction of the others.
+        """
+        if self.plain:
+            return np.clip(points, 0.0, 1.0)
+        inside = np.clip(0.5 + (centre - 0.5) @ self._backward.T, 0.0, 1.0)
+        step = 0.5 + (points - 0.5) @ self._backward.T - inside
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(step > 0.0, (1.0 - inside) / step, np.where(step < 0.0, -inside / step, np.inf))
+        share = np.minimum(room.min(axis=1), 1.0)
+        units: FloatArray = np.clip(inside + share[:, None] * step, 0.0, 1.0)
+        return units

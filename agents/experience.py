@@ -1,0 +1,147 @@
+"""What an agent knows, in the form that a model takes: the present, the past, and the conditions now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from ebl_autonomy.agents.coordinates import Coordinates
+from ebl_autonomy.agents.table import ResultTable
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.models.engine import Inputs, Observations
+from ebl_autonomy.space import FloatArray, Space
+
+__all__ = ["Experience"]
+
+CLOCK_UNIT: Final = 50.0
+"""The clock's unit, in measurements."""
+MOST_PASTS: Final = 6
+PAST_POINTS: Final = 150
+"""So many points of a past experiment are taken: the best half, and others evenly from the rest."""
+
+
+class Experience:
+    """Results by columns, with what a model must know beside the motors.
+
+    Parameters
+    ----------
+    space : Space
+    outcomes : sequence of str
+        Which outcomes are modelled, in the order of the columns of Y.
+    coordinates : Coordinates
+    timed : bool
+        Whether when a point was measured is one of the inputs.
+    clock : str, optional
+        The outcome that tells the time, in any unit; without it measurements are counted.
+    """
+
+    def __init__(
+        self, space: Space, outcomes: Sequence[str], coordinates: Coordinates, timed: bool, clock: str | None
+    ) -> None:
+        self._space, self._coordinates, self._timed = space, coordinates, timed
+        self._outcomes = list(outcomes)
+        self._extra = [clock] if timed and clock else []
+        self.table = ResultTable(space, self._outcomes, self._extra)
+        """The present."""
+        self.pasts: dict[str, Observations] = {}
+        """Past experiments by label, their X holding searched coordinates and context in its own units."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the columns of X are."""
+        return Inputs(self._space.dim, len(self._space.context), self._timed, len(self.pasts))
+
+    @property
+    def searched(self) -> FloatArray:
+        """Where the present results were measured, in searched coordinates, shape (n, d)."""
+        return self._coordinates.search(self.table.unit)
+
+    def remember(self, label: str, results: Sequence[Mapping[str, Any]], merits: FloatArray) -> None:
+        """Take a past experiment; `merits`, shape (n,), say which of its points are worth most.
+
+        Raises
+        ------
+        BadInputError
+            If there are too many already.
+        """
+        if len(self.pasts) >= MOST_PASTS and label not in self.pasts:
+            raise BadInputError(
+                f"{label!r} would be past experiment number {len(self.pasts) + 1}: give the {MOST_PASTS} that are most "
+                "like the present one"
+            )
+        table = ResultTable(self._space, self._outcomes, self._extra)
+        table.extend(results)
+        rows = _worth_keeping(merits)
+        known = np.hstack([self._coordinates.search(table.unit), table.context])
+        self.pasts[label] = Observations(known[rows], table.Y[rows], table.std[rows] ** 2)
+
+    def observations(self) -> Observations:
+        """Everything, past experiments first."""
+        pasts, table, d = list(self.pasts.values()), self.table, self._space.dim
+        blocks = [self._rows(p.X[:, :d], p.X[:, d:], np.zeros(len(p.X)), i) for i, p in enumerate(pasts)]
+        return Observations(
+            np.vstack([*blocks, self._rows(self.searched, table.context, self._times(), None)]),
+            np.vstack([*(past.Y for past in pasts), table.Y]),
+            np.vstack([*(past.Yvar for past in pasts), table.std**2]),
+            sum(len(past.X) for past in pasts),
+        )
+
+    def now(self, searched: FloatArray, context: FloatArray) -> FloatArray:
+        """Model inputs of points to measure now, from searched coordinates, (n, d), and context, (c,) or (n, c)."""
+        n = len(searched)
+        context = np.broadcast_to(context, (n, len(self._space.context)))
+        return self._rows(searched, context, np.full(n, self._time()), None)
+
+    def fixed(self, context: FloatArray) -> dict[int, float]:
+        """The inputs that are given for a measurement now, by column."""
+        row = self.now(np.zeros((1, self._space.dim)), context)[0]
+        return {i: float(row[i]) for i in range(self._space.dim, len(row))}
+
+    def _rows(self, searched: FloatArray, context: FloatArray, times: FloatArray, past: int | None) -> FloatArray:
+        low, span = self._context_scale()
+        tasks = np.zeros((len(searched), len(self.pasts)))
+        if past is not None:
+            tasks[:, past] = 1.0
+        return np.hstack([searched, (context - low) / span, *([times[:, None]] if self._timed else []), tasks])
+
+    def _context_scale(self) -> tuple[FloatArray, FloatArray]:
+        d, count = self._space.dim, len(self._space.context)
+        seen = np.vstack([*(past.X[:, d:] for past in self.pasts.values()), self.table.context])
+        seen = seen[np.isfinite(seen).all(axis=1)]
+        if not len(seen):
+            return np.zeros(count), np.ones(count)
+        low, high = seen.min(axis=0), seen.max(axis=0)
+        return low, np.where(high > low, high - low, 1.0)
+
+    def _times(self) -> FloatArray:
+        """When the present results were measured, shape (n,), in `CLOCK_UNIT`."""
+        n = len(self.table)
+        if not self._extra or n < 2:
+            return np.arange(n) / CLOCK_UNIT
+        told = self.table.extra[:, 0].copy()
+        known = np.isfinite(told)
+        if known.sum() < 2:
+            return np.arange(n) / CLOCK_UNIT
+        told = np.interp(np.arange(n), np.flatnonzero(known), told[known])
+        pace = float(np.median(np.diff(told)))
+        times: FloatArray = (told - told[0]) / ((pace if pace > 0.0 else 1.0) * CLOCK_UNIT)
+        return times
+
+    def _time(self) -> float:
+        """The time of the next measurement."""
+        times = self._times()
+        return float(times[-1]) + 1.0 / CLOCK_UNIT if len(times) else 0.0
+
+
+def _worth_keeping(merits: FloatArray) -> np.ndarray:
+    """Which rows of a past experiment to take, in their order."""
+    n = len(merits)
+    if n <= PAST_POINTS:
+        return np.arange(n)
+    order = np.argsort(-np.nan_to_num(merits, nan=-np.inf), kind="stable")
+    half = PAST_POINTS // 2
+    rest = np.sort(order[half:])
+    evenly = rest[np.linspace(0, len(rest) - 1, PAST_POINTS - half).round().astype(int)]
+    return np.sort(np.concatenate([order[:half], evenly]))

@@ -1,0 +1,87 @@
+"""A goal on the scale on which models see the outcomes, as the compiled acquisition takes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ebl_autonomy.models import hypervolume
+from ebl_autonomy.models.acquisition import Wanted
+from ebl_autonomy.models.engine import Goal, Hard
+from ebl_autonomy.models.transforms import OutcomeTransform
+from ebl_autonomy.space import FloatArray
+
+__all__ = ["Aims"]
+
+
+class Aims:
+    """One goal under the transforms of one moment.
+
+    Parameters
+    ----------
+    goal : Goal
+    hard : Hard
+    transforms : sequence of OutcomeTransform
+        Of the outcomes, and last of validity if that is modelled.
+    outcomes : int
+
+    Attributes
+    ----------
+    shares : FloatArray, shape (objectives, outcomes + 1)
+        The share of each model's latent value in each objective, signed so that more is better. Of a product,
+        logarithms add up; its factors are modelled by their logarithms unless one was not positive.
+    limits : list of (column, low, high)
+        On latent values, that of validity included.
+    """
+
+    def __init__(self, goal: Goal, hard: Hard, transforms: Sequence[OutcomeTransform], outcomes: int) -> None:
+        self._goal, self._hard, self._transforms, self._outcomes = goal, hard, transforms, outcomes
+        self.shares = np.zeros((len(goal.objectives), outcomes + 1))
+        for i, (column, sign) in enumerate(goal.objectives):
+            self.shares[i, column] = sign
+        if goal.factors and all(transforms[column].power == 0.0 for column, _ in goal.factors):
+            self.shares[0] = 0.0
+            for column, power in goal.factors:
+                self.shares[0, column] = goal.sign * power * transforms[column].scale
+        self.limits = [(column, self._z(column, low), self._z(column, high)) for column, low, high in goal.limits]
+        if len(transforms) > outcomes:
+            self.limits.append((outcomes, self._z(outcomes, 0.5), math.inf))
+
+    def gains(self, latent: FloatArray) -> FloatArray:
+        """Objectives such that more is better, shape (n, objectives), from latent values, shape (n, models).
+
+        NaN where a limit does not hold.
+        """
+        holds = np.ones(len(latent), dtype=bool)
+        for column, low, high in self.limits:
+            with np.errstate(invalid="ignore"):
+                holds &= (latent[:, column] >= low) & (latent[:, column] <= high)
+        shares = self.shares[:, : latent.shape[1]]
+        taken = np.flatnonzero(shares.any(axis=0))  # others may be NaN
+        return np.where(holds[:, None], latent[:, taken] @ shares[:, taken].T, math.nan)
+
+    def wanted(self, known: FloatArray) -> Wanted:
+        """What is wanted of the next point if `known`, shape (k, objectives), is there already; none of it NaN."""
+        low, hard_low = np.full((2, self._outcomes + 1), -math.inf)
+        high, hard_high = np.full((2, self._outcomes + 1), math.inf)
+        for column, least, most in self.limits:
+            low[column], high[column] = max(low[column], least), min(high[column], most)
+        for column, least, most in self._hard.limits:
+            hard_low[column], hard_high[column] = self._z(column, least), self._z(column, most)
+        best, strips = -math.inf, np.empty((0, 3))
+        if not self._goal.others:
+            best = float(np.max(known, initial=-math.inf))
+        elif len(known):
+            corner = self._corner() if self._goal.reference else hypervolume.reference(known)
+            strips = hypervolume.strips(known, corner)
+        return Wanted(self.shares, low, high, hard_low, hard_high, self._hard.sigmas, best, strips)
+
+    def _corner(self) -> FloatArray:
+        """The user's reference point."""
+        named = zip(self._goal.objectives, self._goal.reference, strict=True)
+        return np.array([sign * self._z(column, value) for (column, sign), value in named])
+
+    def _z(self, column: int, value: float) -> float:
+        return float(self._transforms[column].forward(np.array([value]))[0])

@@ -1,0 +1,55 @@
+"""Fronts of objectives that are all to be maximised: which points are on them, and the area that two dominate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ebl_autonomy.space import FloatArray
+
+__all__ = ["front", "reference", "strips", "undominated", "volume"]
+
+
+def front(values: FloatArray) -> np.ndarray:
+    """Indices of the rows that no other row dominates, by rising first objective; of equal rows the first.
+
+    Parameters
+    ----------
+    values : FloatArray, shape (n, 2)
+        None of them NaN.
+    """
+    order = np.lexsort((-values[:, 1], -values[:, 0]))  # by falling first objective, ties by falling second
+    kept, top = [], -np.inf
+    for i in order:
+        if values[i, 1] > top:
+            kept.append(int(i))
+            top = values[i, 1]
+    return np.array(kept[::-1], dtype=int)
+
+
+def undominated(values: FloatArray) -> np.ndarray:
+    """Which rows, of shape (n, objectives), no other row betters in one objective and matches in all others."""
+    no_worse = (values[:, None, :] >= values[None, :, :]).all(axis=2)
+    better = (values[:, None, :] > values[None, :, :]).any(axis=2)
+    return np.asarray(~(no_worse & better).any(axis=0))
+
+
+def reference(values: FloatArray) -> FloatArray:
+    """The point that areas are measured from where the user names none, shape (2,): a little below the worst of all."""
+    low, span = values.min(axis=0), np.ptp(values, axis=0)
+    corner: FloatArray = low - 0.1 * np.where(span > 0.0, span, 1.0)
+    return corner
+
+
+def strips(values: FloatArray, corner: FloatArray) -> FloatArray:
+    """The area above `corner` cut at the front's points: rows (from, to, height of the front), shape (k + 1, 3)."""
+    above = values[(values > corner).all(axis=1)] if len(values) else values.reshape(0, 2)
+    best = above[front(above)]
+    ends = np.array([corner[0], *best[:, 0], np.inf])
+    heights = np.array([*best[:, 1], corner[1]])
+    return np.ascontiguousarray(np.stack([ends[:-1], ends[1:], heights], axis=1))
+
+
+def volume(values: FloatArray, corner: FloatArray) -> float:
+    """The area between `corner` and the front of `values`, shape (n, 2)."""
+    cut = strips(values, corner)[:-1]
+    return float(np.sum((cut[:, 1] - cut[:, 0]) * (cut[:, 2] - corner[1])))

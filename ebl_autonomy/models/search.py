@@ -1,0 +1,76 @@
+"""Where the acquisition is largest: many points guessed cheaply, some computed exactly, a few taken uphill."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from scipy.stats import qmc
+
+from ebl_autonomy.models import acquisition
+from ebl_autonomy.models.acquisition import Stack, Wanted
+from ebl_autonomy.models.engine import Box
+from ebl_autonomy.space import FloatArray
+
+__all__ = ["Search"]
+
+SCREENED: Final = 512
+KEPT: Final = 32
+CLIMBERS: Final = 4
+CLIMB_WORK: Final = 4_000_000
+"""Climbing takes so many multiplications at most, within 8 to 30 iterations."""
+
+
+class Search:
+    """One decision's search of a box.
+
+    Parameters
+    ----------
+    box : Box
+    seed : int
+    """
+
+    def __init__(self, box: Box, seed: int) -> None:
+        self._low, self._high = box.low.copy(), box.high.copy()
+        for i, value in box.fixed.items():
+            self._low[i] = self._high[i] = value
+        self._near = 0.5 * (self._low + self._high)[None] if box.near is None else box.near
+        self._seconds = box.seconds
+        self._rng = np.random.default_rng(seed)
+
+    def best(self, stack: Stack, wanted: Wanted) -> tuple[FloatArray, float]:
+        """The point of the largest acquisition, shape (d,), and its value."""
+        points = self._candidates()
+        guess = np.empty(len(points))
+        acquisition.screen(points, stack, wanted, guess)
+        kept = np.ascontiguousarray(points[_largest(guess - self._price(points), KEPT)])
+        value = np.empty(len(kept))
+        columns, n = len(stack.counts), int(stack.counts[stack.active].max())
+        k, v = np.empty((2, columns, len(kept), n))
+        acquisition.values(kept, stack, wanted, False, k, v, value, np.empty_like(kept))
+        climbers = np.ascontiguousarray(kept[_largest(value - self._price(kept), CLIMBERS)])
+        reached = np.empty(len(climbers))
+        iterations = min(max(CLIMB_WORK // (CLIMBERS * len(stack.active) * n * n), 8), 30)
+        acquisition.climb(climbers, self._low, self._high, iterations, stack, wanted, reached)
+        first = int(np.argmax(reached - self._price(climbers)))
+        return climbers[first].copy(), float(reached[first])
+
+    def _price(self, points: FloatArray) -> FloatArray | float:
+        """The logarithm of the seconds; a gain per second is a difference of logarithms."""
+        return 0.0 if self._seconds is None else np.log(self._seconds(points))
+
+    def _candidates(self) -> FloatArray:
+        """Half of them spread over the box, half near the points that are worth it, in some inputs only."""
+        d, span = len(self._low), self._high - self._low
+        half = SCREENED // 2
+        spread = self._low + span * qmc.Sobol(d, seed=self._rng).random(half)
+        middle = self._near[np.arange(half) % len(self._near)]
+        width = np.exp(self._rng.uniform(math.log(0.01), math.log(0.5), (half, 1)))
+        chosen = self._rng.random((half, d)) < max(min(3.0 / d, 1.0), 0.3)
+        near = middle + chosen * width * self._rng.standard_normal((half, d)) * span
+        return np.ascontiguousarray(np.vstack([spread, np.clip(near, self._low, self._high)]))
+
+
+def _largest(values: FloatArray, count: int) -> np.ndarray:
+    return np.argsort(-values, kind="stable")[:count]
