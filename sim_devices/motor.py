@@ -117,9 +117,15 @@ class SimMotor(SoftPositioner):
         return DoneStatus()
 
     def stop(self, *, success: bool = False) -> None:
-        if self._move is not None:
-            self._move.set()
+        move, self._move = self._move, None
+        if move is None:
+            return  # it stands; ophyd's failing status stops its motor once more
+        move.set()
         super().stop(success=success)
+
+    def _done_moving(self, *args: Any, **kwargs: Any) -> None:
+        self._moving = False
+        super()._done_moving(*args, **kwargs)
 
     def place(self, position: float) -> None:
         """Stand at a position at once: for the IOC, whose motor records keep the time and the limits themselves."""
@@ -178,6 +184,7 @@ class SimMotor(SoftPositioner):
                 self._go(self._rounded(start + share * (target - start)))
                 return
             self._go(target)
+            self._move = None
             self._done_moving(success=True)
 
         threading.Thread(target=go, daemon=True, name=f"{self.name}-move").start()

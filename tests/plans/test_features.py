@@ -82,6 +82,14 @@ def test_what_a_stub_returns_is_checked(RE: RunEngine, bench: Any) -> None:
         RE(optimize([bowl], motors, sobol(), max_points=4, measure=forgetful, envelope=ENVELOPE))
 
 
+def test_a_measurement_that_is_no_plan_says_what_it_should_be(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    with pytest.raises(BadInputError, match="must be a plan stub"):
+        RE(optimize([bowl], motors, sobol(), max_points=4, measure=lambda d, p: {"bowl": 1.0}, envelope=ENVELOPE))  # type: ignore[arg-type, return-value]
+    assert docs.stop["exit_status"] == "fail"
+    assert len(docs.events["abandoned"]) == 1
+
+
 def test_derived_outcomes_stand_in_the_same_event_and_feed_the_agent(
     RE: RunEngine, docs: Documents, bench: Any
 ) -> None:

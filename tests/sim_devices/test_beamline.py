@@ -14,6 +14,7 @@ from bluesky.plans import list_scan
 from ophyd.utils import LimitError
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.stubs import LatePositionError, move_motors
 from ebl_autonomy.sim_devices import Clock, Drift, Fault, SimBeamline, SimMotor
 from ebl_autonomy.sim_devices.camera import beam_statistics
 from ebl_autonomy.sim_devices.derivations import beam_width
@@ -179,6 +180,24 @@ def test_a_camera_that_hangs_a_late_frame_and_a_stuck_motor() -> None:
     beamline.kbv.pitch.stop()
     assert beamline.kbv.pitch.position == 0.0
     beamline.camera.trigger()
+
+
+def test_a_stuck_motor_is_stopped_and_moves_again_without_noise(
+    RE: RunEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    beamline = SimBeamline(tier="A", faults=[Fault("stuck motor", 1, 1, device="kbv_pitch")])
+    motor = beamline.kbv.pitch
+
+    def late() -> Any:
+        yield from move_motors({"kbv_pitch": motor}, {"kbv_pitch": 5.0}, 0.1)
+
+    with pytest.raises(LatePositionError):
+        RE(late())
+    assert not motor.moving
+    assert [r.getMessage() for r in caplog.records if "stopped" in r.getMessage() or "callback" in r.getMessage()] == []
+    beamline.camera.trigger()
+    motor.move(5.0, wait=True, timeout=5)
+    assert (motor.position, motor.moving) == (5.0, False)
 
 
 def test_a_motor_may_stick_from_the_beginning_and_more_than_once() -> None:
