@@ -123,7 +123,7 @@ def run_demo(
         report=str(page.resolve()),
         **widths,
     )
-    (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n")
+    (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return result
 
 
