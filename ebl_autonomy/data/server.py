@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import platformdirs
@@ -65,10 +66,13 @@ def api_key_of(directory: Path) -> str:
 
 
 def is_alive(uri: str, timeout_s: float = 2.0) -> bool:
-    """Whether a Tiled server answers at `uri`."""
+    """Whether a Tiled server answers at `uri`, which may lead on to a node of its tree."""
+    # A facility's runs are seldom at the root: https://host/api/v1/metadata/beamline/raw
     try:
-        return httpx.get(f"{uri.rstrip('/')}/healthz", timeout=timeout_s, trust_env=False).status_code == 200
-    except httpx.HTTPError:
+        parts = urlsplit(uri)
+        root = parts._replace(path=parts.path.split("/api/v1")[0].rstrip("/") + "/healthz", query="", fragment="")
+        return httpx.get(root.geturl(), timeout=timeout_s, trust_env=False).status_code == 200
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # what is no address has no server
         return False
 
 
