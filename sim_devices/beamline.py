@@ -291,9 +291,12 @@ class TruthView:
                 value = self.outcome({m.name: hidden[m.name] + d for m, d in zip(motors, u * span, strict=True)})
                 return float(value["camera_spot_area"]) if value["camera_valid"] else 1e9
 
-            # The hidden offsets are where every aberration vanishes; aberrations may still balance the blur a little.
-            found = minimize(area, np.zeros(len(motors)), method="Nelder-Mead", options={"maxfev": 400, "xatol": 1e-4})
-            u = found.x if found.fun < area(np.zeros(len(motors))) else np.zeros(len(motors))
+            # The hidden offsets are where every aberration vanishes. The camera sees a beam a little smaller elsewhere,
+            # by where it lies on the pixels: scipy's own first steps from zero are too small to find that.
+            nothing = np.zeros(len(motors))
+            simplex = np.vstack([nothing, 0.003 * np.eye(len(motors))])
+            options = {"initial_simplex": simplex, "xatol": 1e-6, "fatol": 1e-5, "maxfev": 2000}
+            u = minimize(area, nothing, method="Nelder-Mead", options=options).x  # no worse than where it begins
             self._found = {m.name: hidden[m.name] + float(d) for m, d in zip(motors, u * span, strict=True)}
         return dict(self._found)
 

@@ -41,6 +41,19 @@ def test_tiers_have_their_motors_and_an_optimum_inside_the_limits(tier: Any, cou
     assert x > 4 * beamline.camera.pixel_um  # wide enough for the pixels
 
 
+@pytest.mark.parametrize("tier", ["A", "B", "C"])
+def test_nothing_near_the_best_point_is_better(tier: Any) -> None:
+    """What a run reached is told as a share of the best possible: no run may beat it."""
+    beamline = SimBeamline(seed=0, tier=tier)
+    best, motors = beamline.truth.best_point(), beamline.motors()
+    rng = np.random.default_rng(0)
+    for reach in (1e-4, 1e-3, 3e-3):
+        for _ in range(200):
+            point = {m.name: best[m.name] + reach * (m.limits[1] - m.limits[0]) * rng.uniform(-1, 1) for m in motors}
+            area = beamline.truth.outcome(point)["camera_spot_area"]
+            assert area >= beamline.truth.best_area() * (1.0 - 1e-4)
+
+
 def test_unknown_tiers_and_motors_are_refused_by_name() -> None:
     with pytest.raises(BadInputError, match="'D'"):
         SimBeamline(tier="D")  # type: ignore[arg-type]
