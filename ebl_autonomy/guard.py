@@ -96,10 +96,12 @@ class Envelope(BaseModel):
         Raises
         ------
         BadInputError
-            If the mapping has an unknown key or a wrong value: names it.
+            If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
         """
         if isinstance(envelope, Envelope):
             return envelope
+        if not isinstance(envelope, Mapping | None):
+            raise BadInputError(f"envelope={_short(envelope)}: give an Envelope, or a mapping of its fields")
         try:
             made = cls.model_validate(dict(envelope or {}))
         except ValidationError as error:
@@ -152,6 +154,7 @@ class Gate:
             self.limits[name] = (low, high)
         self.points = 0
         self.dose = 0.0
+        self._unknown = ""
 
     def check_domain(self) -> None:
         """Refuse a VOCS whose domain no allowed point lies in, before anything moves."""
@@ -230,7 +233,7 @@ class Gate:
         if envelope.max_seconds is not None and seconds >= envelope.max_seconds:
             raise BudgetSpentError("seconds", f"{seconds:.1f} s have passed, {envelope.max_seconds} s are allowed")
         if envelope.max_dose is not None and self.dose >= envelope.max_dose:
-            raise BudgetSpentError("dose", f"the dose is {self.dose}, {envelope.max_dose} is allowed")
+            raise BudgetSpentError("dose", f"the dose is {self.dose}{self._unknown}, {envelope.max_dose} is allowed")
 
     def spend(self, readings: Mapping[str, Any]) -> None:
         """Count one accepted point and its dose."""
@@ -238,8 +241,11 @@ class Gate:
         key = self.envelope.dose_key
         if key is not None:
             dose = float(readings.get(key, math.nan))
-            # An unknown dose must not pass for none: it uses the budget up.
-            self.dose += dose if math.isfinite(dose) and dose >= 0 else math.inf
+            if not (math.isfinite(dose) and dose >= 0):
+                # An unknown dose must not pass for none: it uses the budget up.
+                self._unknown = f" ({key} read {dose}, which is no dose)"
+                dose = math.inf
+            self.dose += dose
 
     def _numbers(self, proposal: Any) -> dict[str, float]:
         if not isinstance(proposal, Mapping):

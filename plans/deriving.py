@@ -31,6 +31,10 @@ def resolve_derivations(derive: Mapping[str, Derivation | str] | Sequence[str] |
         return {}
     if isinstance(derive, str):
         derive = [derive]
+    if not isinstance(derive, Mapping) and not (
+        isinstance(derive, Sequence) and all(isinstance(name, str) for name in derive)
+    ):
+        raise BadInputError(f"derive={derive!r}: give a mapping of event keys to functions, or a list of names")
     wanted = dict(derive) if isinstance(derive, Mapping) else {name: name for name in derive}
     functions: dict[str, Derivation] = {}
     for key, source in wanted.items():

@@ -55,6 +55,8 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
     BadInputError
         Names the object, what it is and what is needed.
     """
+    if not isinstance(motors, Sequence):
+        raise BadInputError(f"motors={motors!r}: give a list of motors")
     if not motors:
         raise BadInputError("no motors were given: give the devices that the agent may move")
     for motor in motors:

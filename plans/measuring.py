@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bluesky.protocols import Readable
@@ -37,6 +37,11 @@ class Measurer:
         Takes the place of triggering and reading the detectors.
     retries, max_failures : int
     move_timeout_s, trigger_timeout_s : float
+
+    Raises
+    ------
+    BadInputError
+        If `measure` is no function, or a number is out of range.
     """
 
     def __init__(
@@ -49,6 +54,13 @@ class Measurer:
         move_timeout_s: float | None,
         trigger_timeout_s: float,
     ) -> None:
+        if measure is not None and not callable(measure):
+            raise BadInputError(f"measure={measure!r}: give a plan stub measure(detectors, point), or leave it out")
+        _check_at_least("retries", retries, 0)
+        _check_at_least("max_failures", max_failures, 1)
+        for name, seconds in (("move_timeout_s", move_timeout_s), ("trigger_timeout_s", trigger_timeout_s)):
+            if seconds is not None and not seconds > 0:
+                raise BadInputError(f"{name}={seconds!r}: give a positive number of seconds")
         self.x = experiment
         self.journal = journal
         self.here = dict(experiment.start)
@@ -163,7 +175,7 @@ class Measurer:
         if self._measure is None:
             yield from trigger_detectors(detectors, self._trigger_timeout_s)
         else:
-            outcome = yield from self._measure(detectors, dict(proposal.target))
+            outcome = yield from _steps(self._measure(detectors, dict(proposal.target)))
             given = _outcomes(outcome, self.x.outcomes, self.x.functions)
             detectors = []
         self._stay_or_raise(mark)
@@ -240,6 +252,27 @@ class Measurer:
             if not math.isfinite(plain(values.get(name))):
                 return f"{name} is {values.get(name)}"
         return ""
+
+
+def _check_at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadInputError(f"{name}={value!r}: give an integer of at least {least}")
+
+
+def _steps(measuring: Any) -> Any:
+    """What the user's stub yields; a function that yields nothing has measured already, and held the RunEngine up.
+
+    Raises
+    ------
+    BadInputError
+        If it cannot be run.
+    """
+    if isinstance(measuring, Mapping) or not isinstance(measuring, Iterable):
+        raise BadInputError(
+            f"measure= answered {measuring!r} at once: it must be a plan stub, with 'yield from' for each step, such "
+            "as bps.trigger_and_read(detectors)"
+        )
+    return measuring
 
 
 def _outcomes(outcome: Any, needed: Sequence[str], functions: Mapping[str, Any]) -> dict[str, float]:

@@ -44,10 +44,12 @@ class Until(BaseModel):
         Raises
         ------
         BadInputError
-            If the mapping has an unknown key or a wrong value: names it.
+            If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
         """
         if isinstance(until, Until):
             return until
+        if not isinstance(until, Mapping | None):
+            raise BadInputError(f"until={until!r}: give a mapping with the keys {sorted(cls.model_fields)}")
         try:
             return cls.model_validate(dict(until or {}))
         except ValidationError as error:

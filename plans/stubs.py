@@ -126,6 +126,8 @@ def _stop(motors: Sequence[NamedMovable[float]], group: str) -> MsgGenerator[Non
                 yield Msg("stop", motor)
             except RunEngineControlException:
                 raise
+            except FailedStatus:  # of the move that has just been stopped
+                continue
             except Exception:  # a motor that cannot even be stopped must not keep the others from it
                 logger.exception("%s could not be stopped", motor.name)
     with contextlib.suppress(FailedStatus, TimeoutError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,10 +85,11 @@ class SoftSignal:
 class Shutter(SoftSignal):
     """A photon shutter: 1 open, 0 closed."""
 
-    def __init__(self, name: str, clock: Clock) -> None:
+    def __init__(self, name: str, clock: Clock, lets_through: Callable[[], bool]) -> None:
         self.is_open = True
+        """As it was set; a fault may close it all the same, which only its reading tells."""
         self._clock = clock
-        super().__init__(name, lambda: int(self.is_open), dtype="integer")
+        super().__init__(name, lambda: int(lets_through()), dtype="integer")
 
     def set(self, value: Any) -> Any:
         if value not in (0, 1, "open", "close", "Open", "Close", True, False):
@@ -112,6 +113,7 @@ class SimBeamline:
         Simulated seconds per wall second; infinite by default: nothing waits.
     drift : Drift, optional
     faults : sequence of Fault
+        A beam dump and a closed shutter show in the ring current, the shutter and I0 too, until the next exposure.
     top_up : bool
         Whether the ring current has its sawtooth.
 
@@ -121,6 +123,11 @@ class SimBeamline:
     mono, slits, shutter, ring, i0, camera_z, camera, clock
     truth : TruthView
         The hidden truth, never part of a reading.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such tier, the speed is not positive, or a fault names a motor that is not there.
     """
 
     def __init__(
@@ -136,6 +143,8 @@ class SimBeamline:
         self.seed, self.tier = seed, tier
         self.clock = Clock(speed)
         self._faults = tuple(faults)
+        self._fault = ""
+        """What is wrong since the latest exposure."""
         self._wander = Wander(drift or Drift(), seed)
         self._top_up = top_up
         rng = np.random.default_rng([seed, 3])
@@ -152,12 +161,15 @@ class SimBeamline:
         self.mono = Mono(get("mono_energy"), get("mono_pitch"))
         self.slits = Slits(*(get(f"slits_{n}") for n in ("h_gap", "v_gap", "h_center", "v_center")))
         self.camera_z = get("camera_z")
-        self.shutter = Shutter("shutter", self.clock)
+        self.shutter = Shutter("shutter", self.clock, self._is_lit)
         self.ring = SoftSignal("ring_current", lambda: 100.0 * self._current(), "mA")
         noise = np.random.default_rng([seed, 5])
         self.i0 = SoftSignal("i0", lambda: self._i0() * (1.0 + 1e-3 * noise.standard_normal()), "counts")
         self.camera = SimCamera("camera", self, self.clock, seed, self._before_exposure)
         self.truth = TruthView(self)
+        if unknown := sorted({fault.device for fault in self._faults if fault.device} - set(self._motors)):
+            raise BadInputError(f"faults name {unknown}, which are no motors: there are {sorted(self._motors)}")
+        self._stick(1)
 
     @property
     def baseline(self) -> list[Any]:
@@ -172,7 +184,7 @@ class SimBeamline:
         """See `ebl_autonomy.sim_devices.camera.Light`."""
         actual = {name: motor.actual for name, motor in self._motors.items()}
         x, y, share = self._beam(actual, seconds)
-        rate = PHOTONS * share * (self._current() if self._top_up else 1.0) * float(self.shutter.is_open)
+        rate = PHOTONS * share * self._current() * float(self._is_lit())
         return x, y, rate
 
     def _beam(self, positions: Mapping[str, float], seconds: float) -> tuple[FloatArray, FloatArray, float]:
@@ -212,21 +224,29 @@ class SimBeamline:
         return profile(spot, edges, sigma, shift=drift_um * 1e-6)
 
     def _current(self) -> float:
-        return top_up(self.clock.now())
+        """Relative ring current."""
+        if self._fault == "beam dump":
+            return 0.0
+        return top_up(self.clock.now()) if self._top_up else 1.0
+
+    def _is_lit(self) -> bool:
+        return self.shutter.is_open and self._fault != "shutter closed"
 
     def _i0(self) -> float:
         share = flux_share(0.0, self.slits.h_gap.actual, BEAM_AT_SLITS_UM)
-        return 1e6 * share * self._current() * float(self.shutter.is_open)
+        return 1e6 * share * self._current() * float(self._is_lit())
 
     def _before_exposure(self, number: int) -> str:
-        kind = ""
-        for fault in self._faults:
-            if fault.kind == "stuck motor":
-                # A motor that sticks in the next move: faults are counted by exposures, moves come before them.
-                self._motors[fault.device].stuck = fault.holds(number + 1)
-            elif fault.holds(number):
-                kind = fault.kind
-        return kind
+        holding = [fault for fault in self._faults if fault.kind != "stuck motor" and fault.holds(number)]
+        self._fault = holding[-1].kind if holding else ""
+        self._stick(number + 1)
+        return self._fault
+
+    def _stick(self, number: int) -> None:
+        """Let motors stick, or free them, on the way to exposure `number`."""
+        stuck = {fault.device for fault in self._faults if fault.kind == "stuck motor" and fault.holds(number)}
+        for name, motor in self._motors.items():
+            motor.stuck = name in stuck
 
 
 class TruthView:
@@ -271,9 +291,12 @@ class TruthView:
                 value = self.outcome({m.name: hidden[m.name] + d for m, d in zip(motors, u * span, strict=True)})
                 return float(value["camera_spot_area"]) if value["camera_valid"] else 1e9
 
-            # The hidden offsets are where every aberration vanishes; aberrations may still balance the blur a little.
-            found = minimize(area, np.zeros(len(motors)), method="Nelder-Mead", options={"maxfev": 400, "xatol": 1e-4})
-            u = found.x if found.fun < area(np.zeros(len(motors))) else np.zeros(len(motors))
+            # The hidden offsets are where every aberration vanishes. The camera sees a beam a little smaller elsewhere,
+            # by where it lies on the pixels: scipy's own first steps from zero are too small to find that.
+            nothing = np.zeros(len(motors))
+            simplex = np.vstack([nothing, 0.003 * np.eye(len(motors))])
+            options = {"initial_simplex": simplex, "xatol": 1e-6, "fatol": 1e-5, "maxfev": 2000}
+            u = minimize(area, nothing, method="Nelder-Mead", options=options).x  # no worse than where it begins
             self._found = {m.name: hidden[m.name] + float(d) for m, d in zip(motors, u * span, strict=True)}
         return dict(self._found)
 

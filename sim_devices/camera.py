@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numba import njit
 from ophyd.status import Status
 
+from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.sim_devices.clock import Clock
 from ebl_autonomy.sim_devices.motor import DoneStatus
 
@@ -111,7 +112,12 @@ class SimCamera:
     before_exposure : callable
         Called with the number of the exposure; returns the fault that affects it, or an empty string.
     exposure : float
-        Seconds.
+        Seconds; may be changed at any time.
+
+    Raises
+    ------
+    BadInputError
+        If the exposure is not a positive number of seconds.
     """
 
     parent = None
@@ -147,6 +153,17 @@ class SimCamera:
         self._scalars: dict[str, Any] = {}
         self._stamp = time.time()
         self.frame = CameraFrame(self)
+
+    @property
+    def exposure(self) -> float:
+        """Seconds."""
+        return self._exposure
+
+    @exposure.setter
+    def exposure(self, seconds: float) -> None:
+        if not 0.0 < seconds < math.inf:
+            raise BadInputError(f"{self.name}.exposure={seconds!r}: give a positive number of seconds")
+        self._exposure = float(seconds)
 
     @property
     def edges(self) -> FloatArray:
@@ -234,15 +251,8 @@ class SimCamera:
         self._expose("")
         return self._frame
 
-    def ideal(self) -> dict[str, Any]:
-        """The scalars of a frame without noise: the hidden truth, for `TruthView` alone."""
-        x, y, rate = self._light.profiles(self._clock.now())
-        return beam_statistics(rate * self.exposure * np.outer(y, x) + self.dark, self.dark, self.pixel_um, math.inf)
-
     def _expose(self, fault: str) -> None:
         x, y, rate = self._light.profiles(self._clock.now())
-        if fault in ("beam dump", "shutter closed"):
-            rate = 0.0
         counts = rate * self.exposure
         noise = self._rng.standard_normal((self.pixels, self.pixels), dtype=np.float32)
         self._frame = np.empty((self.pixels, self.pixels), dtype=np.uint16)

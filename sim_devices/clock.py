@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Any
 
+from ebl_autonomy.errors import BadInputError
+
 __all__ = ["Clock"]
 
 
@@ -19,6 +21,11 @@ class Clock:
         Simulated seconds per wall second; infinite: nothing waits, and time passes only by what is done. Moves that
         run at the same time then cost the longest of them, because each only says when it will have arrived, and the
         next exposure begins when all have.
+
+    Raises
+    ------
+    BadInputError
+        If the speed is not positive.
     """
 
     name = "clock"
@@ -26,7 +33,7 @@ class Clock:
 
     def __init__(self, speed: float = math.inf) -> None:
         if not speed > 0:
-            raise ValueError(f"speed={speed}: give a positive number, or math.inf to wait for nothing")
+            raise BadInputError(f"speed={speed}: give a positive number, or math.inf to wait for nothing")
         self.speed = speed
         self._began = time.monotonic()
         self._now = 0.0

@@ -20,7 +20,7 @@ from ophyd_async.epics.motor import Motor
 from ebl_autonomy.sim_devices.epics_common import CAMERA_PVS, HINTED, EpicsTree, as_image, image_key, no_connection
 from ebl_autonomy.sim_devices.layout import MOTORS, Tier
 
-__all__ = ["AsyncEpicsBeamline", "AsyncEpicsCamera", "AsyncEpicsFrame"]
+__all__ = ["AsyncEpicsBeamline", "AsyncEpicsCamera", "AsyncEpicsFrame", "AsyncEpicsMotor"]
 
 TRIGGER_TIMEOUT_S = 60.0
 
@@ -70,6 +70,34 @@ class AsyncEpicsFrame:
         return {self.name: image_key(self._camera.image.source)}
 
 
+class AsyncEpicsMotor(Motor):
+    """A motor record whose limits can be asked for like those of ophyd's motors, without awaiting them."""
+
+    limits: tuple[float, float] = (0.0, 0.0)
+    """As its record last said; (0, 0) before it is connected, which is EPICS's way to say none."""
+
+    async def watch_limits(self) -> None:
+        """Read the limits, and follow them from now on."""
+        self.limits = (await self.low_limit_travel.get_value(), await self.high_limit_travel.get_value())
+        for signal in self._ends():
+            signal.subscribe_reading(self._take)
+
+    def leave_limits(self) -> None:
+        """Follow them no more."""
+        for signal in self._ends():
+            signal.clear_sub(self._take)
+
+    def _ends(self) -> tuple[Any, Any]:
+        return self.low_limit_travel, self.high_limit_travel
+
+    def _take(self, readings: dict[str, Any]) -> None:
+        low, high = (
+            float(readings[signal.name]["value"]) if signal.name in readings else known
+            for signal, known in zip(self._ends(), self.limits, strict=True)
+        )
+        self.limits = (low, high)
+
+
 class AsyncEpicsBeamline(EpicsTree):
     """The beamline over channel access with ophyd-async devices; make the RunEngine first.
 
@@ -80,7 +108,7 @@ class AsyncEpicsBeamline(EpicsTree):
         address = f"ca://{prefix}"
         devices: dict[str, Any] = {
             "tier": epics_signal_r(str, address + "Tier"),
-            **{name: Motor(address + name) for name in MOTORS},
+            **{name: AsyncEpicsMotor(address + name) for name in MOTORS},
             "camera": AsyncEpicsCamera(address + "camera:"),
             "shutter": epics_signal_rw(bool, address + "Shutter"),
             "ring_current": epics_signal_r(float, address + "RingCurrent"),
@@ -92,6 +120,7 @@ class AsyncEpicsBeamline(EpicsTree):
 
         async def connect() -> str:
             await asyncio.gather(*(device.connect(timeout=timeout_s) for device in devices.values()))
+            await asyncio.gather(*(devices[name].watch_limits() for name in MOTORS))
             return str(await devices["tier"].get_value())
 
         try:
@@ -102,6 +131,8 @@ class AsyncEpicsBeamline(EpicsTree):
 
     def _release(self) -> None:
         async def purge() -> None:
+            for name in MOTORS:
+                self._devices[name].leave_limits()
             purge_channel_caches()  # of this loop; channels of other devices come back when they are used
 
         call_in_bluesky_event_loop(purge())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
+
+from ebl_autonomy.errors import BadInputError
 
 __all__ = ["Drift", "Fault", "FaultKind", "Wander"]
 
@@ -26,6 +28,11 @@ class Drift:
     steps_um, steps_every_s : float
         Rare jumps of this standard deviation, at a mean interval.
     linear_um_per_hour : float
+
+    Raises
+    ------
+    BadInputError
+        If a time is not positive, or a size is negative.
     """
 
     sine_um: float = 0.0
@@ -35,6 +42,14 @@ class Drift:
     steps_um: float = 0.0
     steps_every_s: float = 1800.0
     linear_um_per_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("sine_period_s", "walk_time_s", "steps_every_s"):
+            if not getattr(self, name) > 0.0:
+                raise BadInputError(f"{name}={getattr(self, name)!r}: give a positive number of seconds")
+        for name in ("sine_um", "walk_um", "steps_um"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise BadInputError(f"{name}={getattr(self, name)!r}: give a size in µm, 0 for none")
 
 
 class Wander:
@@ -83,7 +98,12 @@ class Fault:
     first, last : int
         Numbers of the first and last exposure (counted from 1) that it affects.
     device : str
-        Name of the motor, for ``"stuck motor"``.
+        Name of the motor, for ``"stuck motor"``: it sticks in the moves before these exposures.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such kind, the numbers are in the wrong order, or a device is named without need or missing.
     """
 
     kind: FaultKind
@@ -92,10 +112,12 @@ class Fault:
     device: str = ""
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(FaultKind):
+            raise BadInputError(f"there is no fault {self.kind!r}: there are {list(get_args(FaultKind))}")
         if not 1 <= self.first <= self.last:
-            raise ValueError(f"a fault from exposure {self.first} to {self.last}: count from 1, first before last")
+            raise BadInputError(f"a fault from exposure {self.first} to {self.last}: count from 1, first before last")
         if (self.kind == "stuck motor") != bool(self.device):
-            raise ValueError(f"{self.kind!r} with device={self.device!r}: only a stuck motor names its device")
+            raise BadInputError(f"{self.kind!r} with device={self.device!r}: only a stuck motor names its device")
 
     def holds(self, exposure: int) -> bool:
         """Whether it affects this exposure."""

@@ -26,7 +26,7 @@ from ebl_autonomy.sim_devices.layout import Tier
 if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.beamline import SimBeamline
 
-__all__ = ["IocHandle", "ca_environment", "free_port", "ioc_process", "serve"]
+__all__ = ["IocHandle", "ca_environment", "free_port", "ioc_process", "serve", "serve_beamline"]
 
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 60.0
@@ -166,7 +166,7 @@ def ioc_process(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; prints one line, with what clients must set, once it serves."""
+    """The command line; see `serve_beamline`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prefix", default="EBL:")
     parser.add_argument("--seed", type=int, default=0)
@@ -175,16 +175,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
     options = parser.parse_args(arguments)
+    until_closed = sys.stdin.fileno() if options.with_parent else None
+    serve_beamline(options.seed, options.tier, options.speed, options.prefix, options.port, until_closed)
+    return 0
+
+
+def serve_beamline(
+    seed: int, tier: str, speed: float, prefix: str, port: int = 0, until_closed: int | None = None
+) -> None:
+    """Make a beamline and `serve` it; prints one line, with what clients must set, once it serves."""
     from ebl_autonomy.sim_devices.beamline import SimBeamline  # here: it is slow to import
 
     def announce(port: int) -> None:
         settings = " ".join(f"{key}={value}" for key, value in ca_environment(port).items())
-        sys.stdout.write(f"{options.prefix} is served; in the client's shell: export {settings}\n")
+        sys.stdout.write(f"{prefix} is served; in the client's shell: export {settings}\n")
         sys.stdout.flush()
 
-    beamline = SimBeamline(seed=options.seed, tier=cast(Tier, options.tier), speed=options.speed)
-    serve(beamline, options.prefix, options.port, announce, sys.stdin.fileno() if options.with_parent else None)
-    return 0
+    serve(SimBeamline(seed=seed, tier=cast(Tier, tier), speed=speed), prefix, port, announce, until_closed)
 
 
 async def _serve(

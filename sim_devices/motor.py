@@ -48,9 +48,10 @@ class SimMotor(SoftPositioner):
     acceleration : float
         Seconds to reach the velocity, as EPICS has it.
     settle_time : float
-        Seconds of rest after a move.
+        Simulated seconds of rest after a move.
     backlash : float
-        Lost motion, egu: what the motor drives stays behind the encoder by this when it was approached from above.
+        Lost motion, egu: when the motor turns round, what it drives stands still until the play is taken up. Approached
+        from below it is where the encoder says, approached from above by this much higher.
     resolution : float
         Smallest step, egu.
     """
@@ -77,17 +78,22 @@ class SimMotor(SoftPositioner):
         self.resolution = resolution
         self.stuck = False
         self.slack = 0.0
-        """What the optic lags behind the encoder, egu; hidden from readings."""
+        """What the optic lags behind the encoder, egu, from 0 to the backlash; hidden from readings."""
+        self._rest = settle_time
         self._move: threading.Event | None = None
-        super().__init__(
-            name=name, egu=egu, limits=limits, source=f"sim:{name}", settle_time=settle_time, labels=labels
-        )
+        # ophyd would add its settling in wall seconds; here it is part of the move, on the simulated clock.
+        super().__init__(name=name, egu=egu, limits=limits, source=f"sim:{name}", settle_time=0.0, labels=labels)
         self._position = float(position)
+
+    @property
+    def settle_time(self) -> float:
+        """Simulated seconds of rest after a move."""
+        return self._rest
 
     @property
     def actual(self) -> float:
         """Where the optic really is, egu."""
-        return float(self.position) - self.slack
+        return float(self.position) + self.slack
 
     def seconds(self, distance: float) -> float:
         """Simulated seconds of a move: trapezoidal profile and settling."""
@@ -95,8 +101,8 @@ class SimMotor(SoftPositioner):
         if path == 0.0:
             return 0.0
         if path >= self.velocity * self.acceleration:
-            return path / self.velocity + self.acceleration + float(self.settle_time)
-        return 2.0 * math.sqrt(path * self.acceleration / self.velocity) + float(self.settle_time)
+            return path / self.velocity + self.acceleration + self.settle_time
+        return 2.0 * math.sqrt(path * self.acceleration / self.velocity) + self.settle_time
 
     def set(
         self, new_position: float, *, timeout: float | None = None, moved_cb: Any = None, wait: bool = False
@@ -111,9 +117,15 @@ class SimMotor(SoftPositioner):
         return DoneStatus()
 
     def stop(self, *, success: bool = False) -> None:
-        if self._move is not None:
-            self._move.set()
+        move, self._move = self._move, None
+        if move is None:
+            return  # it stands; ophyd's failing status stops its motor once more
+        move.set()
         super().stop(success=success)
+
+    def _done_moving(self, *args: Any, **kwargs: Any) -> None:
+        self._moving = False
+        super()._done_moving(*args, **kwargs)
 
     def place(self, position: float) -> None:
         """Stand at a position at once: for the IOC, whose motor records keep the time and the limits themselves."""
@@ -172,13 +184,13 @@ class SimMotor(SoftPositioner):
                 self._go(self._rounded(start + share * (target - start)))
                 return
             self._go(target)
+            self._move = None
             self._done_moving(success=True)
 
         threading.Thread(target=go, daemon=True, name=f"{self.name}-move").start()
 
     def _go(self, target: float) -> None:
-        if target != self.position:
-            self.slack = self.backlash if target < self.position else 0.0
+        self.slack = min(max(self.slack - (target - float(self.position)), 0.0), self.backlash)
         self._set_position(target)
 
     def _rounded(self, position: float) -> float:

@@ -43,9 +43,11 @@ def test_the_session_runs_as_it_stands(tmp_path: Path) -> None:
     assert runs == "1"
 
 
-def test_the_session_runs_over_epics_with_one_line_changed(tmp_path: Path) -> None:
-    code = session(8).replace("bl = SimBeamline(seed=0)\n", blocks()[1])
-    assert "EpicsBeamline" in code
+@pytest.mark.parametrize("kind", ["EpicsBeamline", "AsyncEpicsBeamline"])
+def test_the_session_runs_over_epics_with_one_line_changed(kind: str, tmp_path: Path) -> None:
+    line = blocks()[1]
+    assert kind in line  # the README names both
+    code = session(8).replace("bl = SimBeamline(seed=0)\n", re.sub(r"\bEpicsBeamline", kind, line))
     with ioc_process(seed=0, tier="B", speed=200.0, set_environment=False) as ioc:
         out = run(["-c", code + "bl.close(); tiled.close()\n"], tmp_path, **ioc.env)
     assert out.strip().splitlines()[-2].startswith("Best(point={'kbv_pitch'")

@@ -76,6 +76,7 @@ def run_demo(
     One Ctrl-C ends the measurement; what was measured is reported.
     """
     beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
+    output.mkdir(parents=True, exist_ok=True)  # that it cannot be made is told before anything is measured
     motors = beamline.motors()
     before = beamline.truth.outcome()
     chosen = make_agent(alignment(beamline, agent, seed))
@@ -122,7 +123,7 @@ def run_demo(
         report=str(page.resolve()),
         **widths,
     )
-    (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n")
+    (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return result
 
 

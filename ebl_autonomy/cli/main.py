@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ebl_autonomy.errors import BadInputError, EblError
 
@@ -32,7 +32,8 @@ _errors = Console(stderr=True)
 Uri = Annotated[str | None, typer.Option("--tiled", help="A running Tiled server; embedded if not given.")]
 Key = Annotated[str | None, typer.Option("--api-key", envvar="TILED_API_KEY", help="Of the running server.")]
 Folder = Annotated[Path | None, typer.Option("--directory", help="Data of the embedded Tiled server.")]
-Seed = Annotated[int, typer.Option(help="Draws the misalignment, the noise and the agent's random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, help="Draws the misalignment, the noise and the agent's random numbers.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for a free one.")]
 TierOption = Annotated[str, typer.Option(help="Motors to align: A 4, B 8, C 12.")]
 
 
@@ -84,7 +85,7 @@ def report(
 
 @app.command()
 def runs(
-    limit: Annotated[int, typer.Option(help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     tiled: Uri = None,
     api_key: Key = None,
     directory: Folder = None,
@@ -96,7 +97,8 @@ def runs(
         from ebl_autonomy.data import connect
         from ebl_autonomy.data import runs as latest
 
-        table = Table("run", "when", "plan", "agent", "status", "reason")
+        # The uid is whole in the narrowest window, because it is what 'report' takes.
+        table = Table(Column("run", no_wrap=True, min_width=36), "when", "plan", "agent", "status", "reason")
         with connect(None, tiled, api_key, directory) as connection:
             for one in latest(connection.client, limit):
                 when = "" if math.isnan(one.time) else datetime.fromtimestamp(one.time).strftime("%Y-%m-%d %H:%M:%S")
@@ -108,7 +110,7 @@ def runs(
 def serve_tiled(
     directory: Folder = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 for a free one.")] = 0,
+    port: Port = 0,
 ) -> None:
     """The Tiled server over a data folder."""
     with _plain_errors():
@@ -132,22 +134,22 @@ def serve_ioc(
     tier: TierOption = "B",
     seed: Seed = 0,
     speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
-    port: Annotated[int, typer.Option(help="0 for a free one.")] = 0,
+    port: Port = 0,
 ) -> None:
     """The simulated beamline as an EPICS IOC on loopback."""
     with _plain_errors():
-        from ebl_autonomy.sim_devices.ioc import main
+        from ebl_autonomy.sim_devices.ioc import serve_beamline
 
-        main(["--prefix", prefix, "--tier", tier, "--seed", str(seed), "--speed", str(speed), "--port", str(port)])
+        serve_beamline(seed, tier, speed, prefix, port)
 
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Our own errors as one line and exit code 2; they say the value and the remedy, a traceback adds nothing."""
+    """Our own errors, and the system's, as one line and exit code 2: a traceback adds nothing to what they say."""
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)  # the RunEngine logs every failure with its traceback
     try:
         yield
-    except EblError as error:
+    except (EblError, OSError) as error:  # a folder that cannot be written, a disk that is full
         _errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(2) from None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from ebl_autonomy.data.server import EmbeddedServer, default_directory, is_alive
+from ebl_autonomy.data.server import EmbeddedServer, default_directory, is_alive, make_directory
 from ebl_autonomy.errors import BadInputError, TiledUnreachableError
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def connect(
     Raises
     ------
     BadInputError
-        If the RunEngine is connected already: each run would be written twice.
+        If the RunEngine is connected already: each run would be written twice. If the folder cannot be made.
     TiledUnreachableError
         If no server answers, or it refuses the key.
     """
@@ -173,5 +173,4 @@ def connect(
     if RE is not None and RE in _connected:
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
     folder = Path(directory) if directory is not None else default_directory()
-    folder.mkdir(parents=True, exist_ok=True)
-    return Connection(RE, uri, api_key, folder.resolve())
+    return Connection(RE, uri, api_key, make_directory(folder))

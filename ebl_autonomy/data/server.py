@@ -10,19 +10,21 @@ import fcntl
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import platformdirs
 
-from ebl_autonomy.errors import TiledUnreachableError
+from ebl_autonomy.errors import BadInputError, TiledUnreachableError
 
-__all__ = ["EmbeddedServer", "api_key_of", "default_directory", "is_alive", "run_server"]
+__all__ = ["EmbeddedServer", "api_key_of", "default_directory", "is_alive", "make_directory", "run_server"]
 
 START_TIMEOUT_S = 60.0
 _INFO, _KEY, _LOCK = "server.json", "api_key", "server.lock"
@@ -34,9 +36,27 @@ def default_directory() -> Path:
     return Path(named) if named else Path(platformdirs.user_data_dir("ebl_autonomy"))
 
 
+def make_directory(directory: Path) -> Path:
+    """The folder, made if it is not there; absolute.
+
+    Raises
+    ------
+    BadInputError
+        If it cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(
+            f"the data folder {str(directory)!r} cannot be made ({error.strerror}): give another directory, "
+            "or name one in $EBL_AUTONOMY_DATA"
+        ) from error
+    return directory.resolve()
+
+
 def api_key_of(directory: Path) -> str:
     """The API key of the folder's server; made at first use, readable by the user alone."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     path = directory / _KEY
     with suppress(FileExistsError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -46,10 +66,13 @@ def api_key_of(directory: Path) -> str:
 
 
 def is_alive(uri: str, timeout_s: float = 2.0) -> bool:
-    """Whether a Tiled server answers at `uri`."""
+    """Whether a Tiled server answers at `uri`, which may lead on to a node of its tree."""
+    # A facility's runs are seldom at the root: https://host/api/v1/metadata/beamline/raw
     try:
-        return httpx.get(f"{uri.rstrip('/')}/healthz", timeout=timeout_s, trust_env=False).status_code == 200
-    except httpx.HTTPError:
+        parts = urlsplit(uri)
+        root = parts._replace(path=parts.path.split("/api/v1")[0].rstrip("/") + "/healthz", query="", fragment="")
+        return httpx.get(root.geturl(), timeout=timeout_s, trust_env=False).status_code == 200
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # what is no address has no server
         return False
 
 
@@ -150,6 +173,8 @@ def run_server(
     ------
     BlockingIOError
         If another server serves the folder.
+    BadInputError
+        If nothing can listen on that address, or the folder cannot be made.
     """
     # Here, not above: these imports take seconds, and only the server's process needs them.
     import asyncio
@@ -164,10 +189,11 @@ def run_server(
     from tiled.config import Authentication, StreamingCacheConfig
     from tiled.server.app import build_app
 
-    directory = directory.resolve()
+    directory = make_directory(directory)
     (directory / "data").mkdir(parents=True, exist_ok=True)
     lock = (directory / _LOCK).open("w")
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    listening = _listen(host, port)  # ours, because uvicorn's own would leave this process by sys.exit
     catalogue = directory / "catalog.db"
     if not catalogue.exists():
 
@@ -211,7 +237,16 @@ def run_server(
     if stop_at_end_of is not None:
         threading.Thread(target=watch, daemon=True).start()
     try:
-        server.run()
+        server.run(sockets=[listening])
     finally:
         (directory / _INFO).unlink(missing_ok=True)
+        listening.close()
         lock.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BadInputError(f"cannot listen on {host}, port {port} ({why}): choose another, or port 0") from error

@@ -58,7 +58,8 @@ def figures(
         for key, values in images:
             drawn[f"Beam before and after ({key})"] = _svg(_beam(values, pixel_um))
         if summary.points:
-            drawn["Objective against points"] = _svg(_objective(record, summary, best))
+            if summary.objective:
+                drawn["Objective against points"] = _svg(_objective(record, summary, best))
             drawn["Where each motor went"] = _svg(_motors(record))
         if any(p.decision.mean for p in record.proposals):
             drawn["Model against measurement"] = _svg(_model(record))

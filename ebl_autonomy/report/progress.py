@@ -43,7 +43,7 @@ class ProgressBar:
         if name == "start" and METADATA_KEY in doc:
             metadata = RunMetadata.model_validate(doc[METADATA_KEY])
             self._space = Space(make_vocs(metadata.agent["vocs"]))
-            self._unit = metadata.units.get(self._space.objectives[0], "")
+            self._unit = metadata.units.get(next(iter(self._space.objectives), ""), "")
             self.best = math.nan
             self._progress.start()
             self._task = self._progress.add_task(str(metadata.agent["agent"]), total=metadata.max_points, best="")
@@ -64,6 +64,9 @@ class ProgressBar:
         self._progress.stop()
 
     def _point(self, space: Space, data: dict[str, Any]) -> None:
+        if not space.objectives:  # somebody else's generator may only explore
+            self._progress.update(self._task, advance=1)
+            return
         name = space.objectives[0]
         value, sign = float(data.get(name, math.nan)), float(space.signs[0])
         better = math.isnan(self.best) or sign * value > sign * self.best

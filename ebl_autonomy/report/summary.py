@@ -21,7 +21,7 @@ class Summary(BaseModel):
     Attributes
     ----------
     objective, goal : str
-        Name of the (first) objective, and MINIMIZE or MAXIMIZE.
+        Name of the (first) objective, and MINIMIZE or MAXIMIZE; empty for a run that only explored.
     points, invalid, refused, abandoned, pending : int
         How the proposals ended.
     reasons : dict of str to int
@@ -61,8 +61,8 @@ def space_of(record: RunRecord) -> Space:
 
 
 def objective_values(record: RunRecord, space: Space) -> FloatArray:
-    """The objective of each accepted row, NaN where it is invalid, shape (n,)."""
-    values = record.rows.get(space.objectives[0], [])
+    """The objective of each accepted row, NaN where it is invalid or there is no objective, shape (n,)."""
+    values = record.rows.get(next(iter(space.objectives), ""), [None] * len(record.rows.get(ROW.proposal_id, [])))
     return np.array([math.nan if v is None else float(v) for v in values], dtype=float)
 
 
@@ -94,12 +94,12 @@ def summarise(record: RunRecord) -> Summary:
     return Summary(
         uid=record.uid,
         agent=str(record.metadata.agent.get("agent", "")),
-        objective=space.objectives[0],
-        goal="MAXIMIZE" if space.signs[0] > 0 else "MINIMIZE",
+        objective=next(iter(space.objectives), ""),
+        goal=("MAXIMIZE" if space.signs[0] > 0 else "MINIMIZE") if space.objectives else "",
         status=str((record.stop or {}).get("exit_status", "open")),
         stop_reason=str((record.stop or {}).get("reason", "")),
         points=len(values),
-        invalid=int((~np.isfinite(values)).sum()),
+        invalid=int((~np.isfinite(values)).sum()) if space.objectives else 0,
         refused=status["refused"],
         abandoned=status["abandoned"],
         pending=status["pending"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.integration
 COMMAND = str(Path(sys.executable).parent / "ebl-autonomy")
 
 
-def call(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+def call(*arguments: str, folder: Path, code: int = 0, columns: int = 160) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [COMMAND, *arguments],
         capture_output=True,
@@ -21,7 +22,7 @@ def call(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedPr
         timeout=110,
         check=False,
         cwd=folder,
-        env={**os.environ, "EBL_AUTONOMY_DATA": str(folder / "data"), "COLUMNS": "160", "NO_COLOR": "1"},
+        env={**os.environ, "EBL_AUTONOMY_DATA": str(folder / "data"), "COLUMNS": str(columns), "NO_COLOR": "1"},
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done
@@ -49,13 +50,38 @@ def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
         (["demo", "--agent", "oracle"], "oracle"),
         (["demo", "--points", "0"], "max_points=0"),
         (["demo", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
-        (["serve", "ioc", "--tier", "Z"], "Z"),
+        (["demo", "--seed", "-1"], "--seed"),
+        (["demo", "--output", "taken/out"], "taken"),
+        (["report", "nosuchrun"], "nosuchrun"),
+        (["runs", "--directory", "taken"], "taken"),
+        (["runs", "--limit", "0"], "--limit"),
+        (["serve", "tiled", "--directory", "taken"], "taken"),
+        (["serve", "tiled", "--port", "70000"], "--port"),
+        (["serve", "ioc", "--tier", "Z"], "tier='Z'"),
+        (["serve", "ioc", "--speed", "-1"], "speed=-1"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, no folder")
     done = call(*arguments, folder=tmp_path, code=2)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("what", ["tiled", "ioc"])
+def test_a_taken_port_is_told_with_the_remedy(what: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = call("serve", what, "--port", str(port), folder=tmp_path, code=2)
+    assert str(port) in done.stderr
+    assert "choose another" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_uid_is_whole_in_a_narrow_window(tmp_path: Path) -> None:
+    result = json.loads(call("demo", "--json", "--points", "2", "--agent", "sobol", folder=tmp_path).stdout)
+    assert result["uid"] in call("runs", folder=tmp_path, columns=60).stdout
 
 
 def test_a_report_of_no_run_says_how_to_make_one(tmp_path: Path) -> None:

@@ -211,6 +211,28 @@ def test_a_server_that_is_not_there_is_named_at_once(RE: RunEngine, tmp_path: Pa
         connect(RE, "http://127.0.0.1:1", "key", tmp_path)
 
 
+def test_runs_go_where_in_the_tree_the_address_leads(
+    RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """A facility keeps a beamline's runs in a node of its own, and its address in the browser is that node's."""
+    with connect(None, tiled_server.uri, tiled_server.api_key, tmp_path) as root:
+        key = f"beamline-{time.time_ns()}"
+        root.client.create_container(key=key)
+        address = f"{tiled_server.uri}/api/v1/metadata/{key}/"
+        det, motors = bowl()
+        with connect(RE, address, tiled_server.api_key, tmp_path) as tiled:
+            result = RE(optimize([det], motors, agent(), max_points=5, envelope=LIMITS)).plan_result
+            assert len(read_run(result.uid, tiled.client).results) == 5
+            assert list(tiled.client) == [result.uid]
+        assert result.uid not in list(root.client)
+
+
+@pytest.mark.parametrize("address", ["localhost:8000", "http://[", "nonsense"])
+def test_what_is_no_address_is_named(address: str, tmp_path: Path) -> None:
+    with pytest.raises(TiledUnreachableError, match="no Tiled server answers at"):
+        connect(None, address, directory=tmp_path)
+
+
 def test_a_wrong_key_is_refused(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> None:
     with pytest.raises(TiledUnreachableError, match="api_key"):
         connect(RE, tiled_server.uri, "wrong", tmp_path)

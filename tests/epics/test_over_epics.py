@@ -149,6 +149,32 @@ def test_a_motor_record_does_what_clients_count_on() -> None:
     assert seen["short of"] > 5.0
 
 
+LIMITS = """
+import asyncio, json
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from ebl_autonomy.plans.devices import read_limits
+from ebl_autonomy.sim_devices import AsyncEpicsBeamline
+
+RE = RunEngine({}, call_returns_result=True)
+with AsyncEpicsBeamline() as bl:
+    motor = bl.kbv.pitch
+    seen = {"at first": motor.limits}
+    def plan():
+        yield from bps.abs_set(motor.high_limit_travel, 50.0, wait=True)
+        yield from bps.sleep(0.5)
+        return (yield from read_limits(motor))
+    seen["to a plan"] = RE(plan()).plan_result
+    seen["later"] = motor.limits
+print(json.dumps(seen))
+"""
+
+
+def test_an_async_motor_tells_its_limits_and_follows_them(ioc: IocHandle) -> None:
+    seen = client(ioc, LIMITS)
+    assert seen == {"at first": [-120.0, 120.0], "to a plan": [-120.0, 50.0], "later": [-120.0, 50.0]}
+
+
 KILLED = """
 import json, os, signal, sys, threading
 from bluesky import RunEngine

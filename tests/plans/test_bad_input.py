@@ -67,6 +67,15 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("no agent", {"agent": lambda: 42}, "42"),
     ("derivation", {"derive": ["no_such_function"]}, "no_such_function"),
+    ("derivation kind", {"derive": 5}, "derive=5"),
+    ("until kind", {"until": "soon"}, "until='soon'"),
+    ("envelope kind", {"envelope": "tight"}, "envelope='tight'"),
+    ("measure kind", {"measure": "knife_edge"}, "measure='knife_edge'"),
+    ("retries", {"retries": -1}, "retries=-1"),
+    ("max_failures", {"max_failures": 0}, "max_failures=0"),
+    ("move time-out", {"move_timeout_s": 0.0}, "move_timeout_s=0.0"),
+    ("trigger time-out", {"trigger_timeout_s": -1.0}, "trigger_timeout_s=-1.0"),
+    ("one motor", {"motors": "alone"}, "give a list of motors"),
     ("derivation clash", {"derive": {"bowl": lambda readings: 1.0}}, "bowl"),
 ]
 
@@ -80,7 +89,8 @@ def test_bad_input_names_the_value_before_anything_moves(
     for motor in motors:
         motor.subscribe(lambda value, **kw: moved.append(value), run=False)
     arguments: dict[str, Any] = {"max_points": 3, "envelope": ENVELOPE, **change}
-    given = {"detector": [bowl, motors[0]], "none": []}.get(str(arguments.pop("motors", "")), motors)
+    cases: dict[str, Any] = {"detector": [bowl, motors[0]], "none": [], "alone": motors[0]}
+    given = cases.get(str(arguments.pop("motors", "")), motors)
     with pytest.raises(BadInputError, match=says):
         RE(optimize([bowl], given, arguments.pop("agent", sobol)(), **arguments))
     assert moved == []

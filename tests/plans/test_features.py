@@ -82,6 +82,14 @@ def test_what_a_stub_returns_is_checked(RE: RunEngine, bench: Any) -> None:
         RE(optimize([bowl], motors, sobol(), max_points=4, measure=forgetful, envelope=ENVELOPE))
 
 
+def test_a_measurement_that_is_no_plan_says_what_it_should_be(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    with pytest.raises(BadInputError, match="must be a plan stub"):
+        RE(optimize([bowl], motors, sobol(), max_points=4, measure=lambda d, p: {"bowl": 1.0}, envelope=ENVELOPE))  # type: ignore[arg-type, return-value]
+    assert docs.stop["exit_status"] == "fail"
+    assert len(docs.events["abandoned"]) == 1
+
+
 def test_derived_outcomes_stand_in_the_same_event_and_feed_the_agent(
     RE: RunEngine, docs: Documents, bench: Any
 ) -> None:
@@ -342,3 +350,28 @@ def test_a_step_limit_holds_on_the_way_to_the_best_point_too(RE: RunEngine, benc
     assert motors[0].position == pytest.approx(0.4)
     assert max(map(abs, moves)) <= 0.41
     assert min(moves) < 0  # it did come back
+
+
+def test_blueskys_own_live_callbacks_show_the_run(RE: RunEngine, bench: Any) -> None:
+    """Live plots and tables as IPython users have them; a callback that raises would end the run."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from bluesky.callbacks import LivePlot, LiveTable
+    from bluesky.callbacks.best_effort import BestEffortCallback
+
+    bowl, motors = bench
+    lines: list[str] = []
+    RE.subscribe(BestEffortCallback())
+    plt.close("all")
+    plot = LivePlot("width")
+    derive = {"width": lambda readings: readings["bowl"] ** 0.5}
+    live = [plot, LiveTable(["width", "mx", "proposal_id"], out=lines.append)]
+    agent = Scripted([at(0.1), at(0.2), at(0.3)], vocs(observables=["width"]))
+    RE(optimize([bowl], motors, agent, max_points=3, derive=derive, envelope=ENVELOPE), live)
+    axes = [axes for number in plt.get_fignums() for axes in plt.figure(number).axes]
+    drawn = {axes.get_ylabel(): len(line.get_xdata()) for axes in axes for line in axes.lines}
+    assert drawn == {"mx": 3, "my": 3, "bowl": 3, "width": 3}
+    assert len(plot.y_data) == 3
+    assert sum("0000" in line for line in lines) == 3
+    plt.close("all")

@@ -1,6 +1,8 @@
 """Pauses, suspenders and failures: each proposal ends as one row with the right values, or with a reason."""
 
+import os
 import random
+import signal
 import threading
 import time
 from pathlib import Path
@@ -99,6 +101,39 @@ def test_a_suspender_that_trips_in_mid_run_loses_and_repeats_nothing(
     RE(optimize([bowl], motors, sobol(), max_points=30, envelope=ENVELOPE))
     tripper.join(timeout=5)
     check_rows(docs, 30)
+
+
+def wait_for_signal_threads() -> None:
+    """bluesky's watcher of signals outlives its `with` by a moment, and would take a resume within it for its own."""
+    deadline = time.monotonic() + 5.0
+    while any("_watch_request" in thread.name for thread in threading.enumerate()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_control_c_pauses_and_loses_nothing(RE: RunEngine, docs: Documents, slow_bench: Any, presses: int) -> None:
+    """A real signal, as the terminal sends it: once for the end of the point, twice for at once."""
+    bowl, motors = slow_bench
+
+    def press() -> None:
+        while len(docs.events["primary"]) < 3:
+            time.sleep(0.01)
+        for _ in range(presses):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)  # the RunEngine takes quicker ones for one, and pauses by itself after 0.5 s
+
+    pressing = threading.Thread(target=press, daemon=True)
+    pressing.start()
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([bowl], motors, sobol(), max_points=40, envelope=ENVELOPE))
+    pressing.join(timeout=5)
+    assert RE.state == "paused"
+    assert 0 < len(docs.events["primary"]) < 40
+    wait_for_signal_threads()
+    RE.resume()
+    wait_for_signal_threads()
+    check_rows(docs, 40)
+    assert docs.stop["exit_status"] == "success"
 
 
 @pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])

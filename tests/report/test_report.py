@@ -1,5 +1,6 @@
 """The report and the progress bar: of whole runs, of runs with next to nothing in them, and of hostile strings."""
 
+import dataclasses
 import io
 import math
 from html.parser import HTMLParser
@@ -134,6 +135,22 @@ def test_the_progress_bar_shows_points_and_the_best_feasible_value() -> None:
         assert bar.best == 3.0
         bar("stop", {})
     assert "sobol" in out.getvalue()
+
+
+def test_a_run_that_only_explores_has_its_report_and_its_progress_bar(tmp_path: Path) -> None:
+    """Somebody else's generator may have observables alone; a callback that raises would end the run."""
+    run = record([3.0, 2.0])
+    vocs = {"variables": VOCS_JSON["variables"], "observables": ["f"]}
+    metadata = run.metadata.model_copy(update={"agent": {"agent": "explorer", "vocs": vocs, "options": {}}})
+    run = dataclasses.replace(run, metadata=metadata)
+    summary = summarise(run)
+    assert (summary.points, summary.invalid, summary.objective, summary.best) == (2, 0, "", None)
+    assert "Explore" in write_report(run, tmp_path).read_text()
+    with ProgressBar(Console(file=io.StringIO())) as bar:
+        bar("start", {"uid": "1", "ebl_autonomy": metadata.model_dump(mode="json")})
+        bar("descriptor", {"uid": "d", "name": "primary"})
+        bar("event", {"descriptor": "d", "data": {"f": 1.0}})
+        bar("stop", {})
 
 
 def test_the_progress_bar_minds_no_foreign_runs() -> None:

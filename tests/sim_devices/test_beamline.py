@@ -2,6 +2,8 @@
 
 import json
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from bluesky.plans import list_scan
 from ophyd.utils import LimitError
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.sim_devices import Drift, Fault, SimBeamline
+from ebl_autonomy.plans.stubs import LatePositionError, move_motors
+from ebl_autonomy.sim_devices import Clock, Drift, Fault, SimBeamline, SimMotor
 from ebl_autonomy.sim_devices.camera import beam_statistics
 from ebl_autonomy.sim_devices.derivations import beam_width
 from ebl_autonomy.sim_devices.imperfections import Wander
@@ -36,6 +39,19 @@ def test_tiers_have_their_motors_and_an_optimum_inside_the_limits(tier: Any, cou
     start = beamline.truth.outcome()
     assert start["camera_fwhm_x"] * start["camera_fwhm_y"] > 1.3 * x * y
     assert x > 4 * beamline.camera.pixel_um  # wide enough for the pixels
+
+
+@pytest.mark.parametrize("tier", ["A", "B", "C"])
+def test_nothing_near_the_best_point_is_better(tier: Any) -> None:
+    """What a run reached is told as a share of the best possible: no run may beat it."""
+    beamline = SimBeamline(seed=0, tier=tier)
+    best, motors = beamline.truth.best_point(), beamline.motors()
+    rng = np.random.default_rng(0)
+    for reach in (1e-4, 1e-3, 3e-3):
+        for _ in range(200):
+            point = {m.name: best[m.name] + reach * (m.limits[1] - m.limits[0]) * rng.uniform(-1, 1) for m in motors}
+            area = beamline.truth.outcome(point)["camera_spot_area"]
+            assert area >= beamline.truth.best_area() * (1.0 - 1e-4)
 
 
 def test_unknown_tiers_and_motors_are_refused_by_name() -> None:
@@ -95,14 +111,19 @@ def test_a_motor_refuses_what_lies_outside_its_limits(position: float) -> None:
     assert motor.position == 0.0
 
 
-def test_backlash_is_hidden_and_depends_on_the_side() -> None:
+def test_backlash_is_hidden_and_is_play_that_must_be_taken_up() -> None:
     motor = SimBeamline().kbv.pitch
     motor.set(10.0)
-    from_below = motor.actual
+    assert motor.actual == motor.position == 10.0
+    motor.set(10.0 - 0.25 * motor.backlash)  # turned round: the optic stands still until the play is taken up
+    assert motor.actual == pytest.approx(10.0)
+    motor.set(5.0)
+    assert motor.position == pytest.approx(5.0)
+    assert motor.actual == pytest.approx(5.0 + motor.backlash)  # it lags, on the side that it comes from
+    motor.set(5.0 + 0.5 * motor.backlash)
+    assert motor.actual == pytest.approx(5.0 + motor.backlash)
     motor.set(20.0)
-    motor.set(10.0)
-    assert motor.position == 10.0
-    assert from_below - motor.actual == pytest.approx(motor.backlash)
+    assert motor.actual == pytest.approx(20.0)
 
 
 def test_a_beamline_that_waits_moves_in_wall_time(RE: RunEngine) -> None:
@@ -115,6 +136,17 @@ def test_a_beamline_that_waits_moves_in_wall_time(RE: RunEngine) -> None:
     before = beamline.clock.now()
     assert RE(plan()).plan_result == 40.0
     assert beamline.clock.now() - before >= beamline.kbv.pitch.seconds(40.0)
+
+
+@pytest.mark.parametrize("speed", [20.0, math.inf])
+def test_a_motor_settles_on_the_beamlines_clock(speed: float) -> None:
+    """Rest is part of the simulated move, not waited for once more in wall seconds."""
+    motor = SimMotor("m", Clock(speed), (-1.0, 1.0), egu="mm", velocity=100.0, settle_time=5.0)
+    began = time.monotonic()
+    motor.move(1.0, wait=True, timeout=10)
+    wall = motor.seconds(1.0) / speed
+    assert wall <= time.monotonic() - began < wall + 2.0
+    assert motor.settle_time == motor.read_configuration()["m_settle_time"]["value"] == 5.0
 
 
 def test_no_beam_off_sensor_and_saturated_frames_are_told_apart() -> None:
@@ -163,13 +195,65 @@ def test_a_camera_that_hangs_a_late_frame_and_a_stuck_motor() -> None:
     beamline.camera.trigger()
 
 
-def test_faults_and_speeds_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(ValueError, match="first before last"):
-        Fault("nan", 3, 2)
-    with pytest.raises(ValueError, match="names its device"):
-        Fault("stuck motor", 1, 2)
-    with pytest.raises(ValueError, match="speed=0"):
-        SimBeamline(speed=0)
+def test_a_stuck_motor_is_stopped_and_moves_again_without_noise(
+    RE: RunEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    beamline = SimBeamline(tier="A", faults=[Fault("stuck motor", 1, 1, device="kbv_pitch")])
+    motor = beamline.kbv.pitch
+
+    def late() -> Any:
+        yield from move_motors({"kbv_pitch": motor}, {"kbv_pitch": 5.0}, 0.1)
+
+    with pytest.raises(LatePositionError):
+        RE(late())
+    assert not motor.moving
+    assert [r.getMessage() for r in caplog.records if "stopped" in r.getMessage() or "callback" in r.getMessage()] == []
+    beamline.camera.trigger()
+    motor.move(5.0, wait=True, timeout=5)
+    assert (motor.position, motor.moving) == (5.0, False)
+
+
+def test_a_motor_may_stick_from_the_beginning_and_more_than_once() -> None:
+    spells = [Fault("stuck motor", first, first, device="kbv_pitch") for first in (1, 3)]
+    beamline = SimBeamline(tier="A", faults=spells)
+    stuck = []
+    for _ in range(4):
+        stuck.append(beamline.kbv.pitch.stuck)
+        beamline.camera.trigger()
+    assert stuck == [True, False, True, False]
+
+
+def test_a_beam_dump_and_a_closed_shutter_show_where_they_would() -> None:
+    beamline = SimBeamline(tier="A", faults=[Fault("beam dump", 1, 1), Fault("shutter closed", 2, 2)])
+
+    def seen() -> tuple[bool, bool, bool]:
+        beamline.camera.trigger()
+        current, light, shutter = (
+            device.read()[device.name]["value"] for device in (beamline.ring, beamline.i0, beamline.shutter)
+        )
+        return current > 90.0, light > 1e5, shutter == 1
+
+    assert [seen() for _ in range(3)] == [(False, False, True), (True, False, False), (True, True, True)]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Fault("nan", 3, 2), "first before last"),
+        (lambda: Fault("stuck motor", 1, 2), "names its device"),
+        (lambda: Fault("beam dmp", 1, 2), "'beam dmp'"),  # type: ignore[arg-type]
+        (lambda: SimBeamline(faults=[Fault("stuck motor", 1, 2, device="kbx_pitch")]), "kbx_pitch"),
+        (lambda: SimBeamline(speed=0), "speed=0"),
+        (lambda: Drift(walk_time_s=0.0), "walk_time_s=0.0"),
+        (lambda: Drift(steps_every_s=0.0), "steps_every_s=0.0"),
+        (lambda: Drift(sine_um=-1.0), "sine_um=-1.0"),
+        (lambda: setattr(SimBeamline().camera, "exposure", 0.0), "exposure=0.0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(make: Callable[[], Any], says: str) -> None:
+    """A misspelt fault would never happen, and a jump every 0 s would never end."""
+    with pytest.raises(BadInputError, match=says):
+        make()
 
 
 def test_drift_has_the_statistics_that_it_was_given() -> None:
