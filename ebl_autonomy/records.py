@@ -82,7 +82,8 @@ class RunMetadata(BaseModel):
     """What the start document says of the experiment, under ``start["ebl_autonomy"]``.
 
     ``agent`` is the agent's full configuration as ``{"agent": name, "vocs": {...}, "options": {...}}``: with the
-    run's results it is all that is needed to make the next proposal again.
+    run's results, and those of the past runs that ``prior`` names, it is all that is needed to make the next proposal
+    again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,6 +99,7 @@ class RunMetadata(BaseModel):
     until: dict[str, Any] = {}
     limits: dict[str, tuple[float, float]] = {}
     units: dict[str, str] = {}
+    prior: list[str] = []
     max_points: int
     batch: int
     finish: Literal["best", "stay", "return"]

@@ -51,6 +51,7 @@ class Experiment:
     limits: dict[str, tuple[float, float] | None]
     units: dict[str, str]
     hinted: list[str] = field(default_factory=list)
+    prior: list[str] = field(default_factory=list)
 
     def agent_config(self) -> dict[str, Any]:
         """The agent as JSON; of somebody else's generator, its class and VOCS."""
@@ -73,6 +74,7 @@ class Experiment:
             until=self.until.model_dump(mode="json", exclude_defaults=True),
             limits=self.gate.limits,
             units=self.units,
+            prior=self.prior,
             max_points=self.max_points,
             batch=self.batch,
             finish=self.finish,

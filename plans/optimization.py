@@ -15,6 +15,7 @@ from ebl_autonomy.errors import AgentError, BudgetSpentError, SpentError
 from ebl_autonomy.plans.experiment import Experiment, Finish, prepare
 from ebl_autonomy.plans.journal import Journal, Proposal
 from ebl_autonomy.plans.measuring import Measure, Measurer
+from ebl_autonomy.plans.priors import take_priors
 from ebl_autonomy.plans.stopping import expected_improvement
 from ebl_autonomy.plans.stubs import think
 from ebl_autonomy.records import METADATA_KEY, Best
@@ -69,6 +70,7 @@ def optimize(
     max_failures: int = 5,
     move_timeout_s: float | None = None,
     trigger_timeout_s: float = 60.0,
+    prior: Sequence[Any] = (),
 ) -> MsgGenerator[OptimizeResult]:
     """Let an agent choose where to measure next, until it is good enough.
 
@@ -109,6 +111,9 @@ def optimize(
     move_timeout_s, trigger_timeout_s : float
         Wall seconds for a move (default: 10 s and three times what its velocity says, or 60 s if it says none)
         and for a trigger.
+    prior : sequence of str or tiled run
+        Past runs that the agent learns from before it proposes anything; uids are looked up in the Tiled that the
+        latest open `connect` of this process goes to. An agent takes no run twice.
 
     Returns
     -------
@@ -116,8 +121,8 @@ def optimize(
 
     Raises
     ------
-    BadInputError
-        Before anything moves, naming value and remedy.
+    BadInputError, DataError
+        Before anything moves, naming value and remedy; DataError is for a past run that is no prior for this agent.
     AgentError, MeasurementError
         If the agent fails or the beamline does; what was measured is in the run, which is closed as failed.
     """
@@ -135,6 +140,7 @@ def optimize(
         baseline=baseline,
         finish=finish,
     )
+    experiment.prior = yield from take_priors(experiment.agent, experiment.vocs, prior)
     journal = Journal(experiment)
     measurer = Measurer(experiment, journal, measure, retries, max_failures, move_timeout_s, trigger_timeout_s)
     run = _Run(experiment, journal, measurer, dict(md or {}))

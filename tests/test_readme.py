@@ -53,7 +53,7 @@ def test_the_session_runs_over_epics_with_one_line_changed(kind: str, tmp_path: 
     assert out.strip().splitlines()[-2].startswith("Best(point={'kbv_pitch'")
 
 
-@pytest.mark.parametrize("name", ["session", "own_measurement"])
+@pytest.mark.parametrize("name", ["session", "own_measurement", "warm_start"])
 def test_the_examples_run(name: str, tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import {name}; {name}.main(points=15)"
     assert "Best(point=" in run(["-c", code], tmp_path)

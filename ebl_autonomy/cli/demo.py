@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,6 +71,7 @@ def run_demo(
     api_key: str | None = None,
     directory: Path | None = None,
     quiet: bool = False,
+    prior: Sequence[str] = (),
 ) -> DemoResult:
     """Align the simulated beamline, write ``report.html`` and ``summary.json`` into `output`.
 
@@ -80,7 +82,15 @@ def run_demo(
     motors = beamline.motors()
     before = beamline.truth.outcome()
     chosen = make_agent(alignment(beamline, agent, seed))
-    plan = optimize([beamline.camera], motors, chosen, max_points=points, baseline=beamline.baseline, md={"seed": seed})
+    plan = optimize(
+        [beamline.camera],
+        motors,
+        chosen,
+        max_points=points,
+        baseline=beamline.baseline,
+        md={"seed": seed},
+        prior=prior,
+    )
     RE = RunEngine({})
     began = time.monotonic()
     uids: list[str] = []
@@ -103,7 +113,14 @@ def run_demo(
         output,
         best_possible=best["camera_spot_area"],
         pixel_um=beamline.camera.pixel_um,
-        facts={"command": f"ebl-autonomy demo --tier {tier} --seed {seed} --agent {agent} --points {points}"},
+        facts={
+            "command": " ".join(
+                [
+                    f"ebl-autonomy demo --tier {tier} --seed {seed} --agent {agent} --points {points}",
+                    *(f"--prior {uid}" for uid in prior),
+                ]
+            )
+        },
     )
     widths = {
         f"{key}_{when}": outcome[f"camera_{key}"]

@@ -45,6 +45,9 @@ def demo(
     points: Annotated[int, typer.Option(help="Points to measure at most.")] = 60,
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo_report"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+    prior: Annotated[
+        list[str] | None, typer.Option(metavar="UID", help="A past run to learn from; may be repeated.")
+    ] = None,
     tiled: Uri = None,
     api_key: Key = None,
     directory: Folder = None,
@@ -53,7 +56,7 @@ def demo(
     with _plain_errors():
         from ebl_autonomy.cli.demo import run_demo
 
-        result = run_demo(tier, seed, agent, points, output, tiled, api_key, directory, quiet=as_json)
+        result = run_demo(tier, seed, agent, points, output, tiled, api_key, directory, as_json, prior or [])
         if as_json:
             sys.stdout.write(result.model_dump_json(indent=2) + "\n")
             return

@@ -17,11 +17,13 @@ from ebl_autonomy.errors import BadInputError, TiledUnreachableError
 if TYPE_CHECKING:
     from bluesky import RunEngine
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Connection", "connect", "latest_connection"]
 
 logger = logging.getLogger(__name__)
 _connected: weakref.WeakSet[Any] = weakref.WeakSet()
 """RunEngines that a connection writes for."""
+_open: list[Connection] = []
+"""In the order of their opening."""
 
 
 class Connection:
@@ -53,6 +55,7 @@ class Connection:
             self._writer = LiveWriter(self._reach, lambda: is_alive(self.uri), directory / "spool")
             self._token = RE.subscribe(self._writer)
             _connected.add(RE)
+        _open.append(self)
         atexit.register(self.close)
 
     @property
@@ -77,6 +80,8 @@ class Connection:
     def close(self) -> None:
         """Write what is left, let go of the RunEngine, and stop the embedded server if it is ours."""
         atexit.unregister(self.close)
+        if self in _open:
+            _open.remove(self)
         if self._RE is not None and self._token is not None:
             self._RE.unsubscribe(self._token)
             _connected.discard(self._RE)
@@ -174,3 +179,8 @@ def connect(
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
     folder = Path(directory) if directory is not None else default_directory()
     return Connection(RE, uri, api_key, make_directory(folder))
+
+
+def latest_connection() -> Connection | None:
+    """The connection of this process that was opened last and is still open."""
+    return _open[-1] if _open else None

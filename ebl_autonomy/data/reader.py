@@ -77,7 +77,7 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
     DataError
         If it is no run of an agent: says what is missing.
     """
-    node = _node(run, client)
+    node = find_run(run, client)
     start = dict(node.metadata.get("start") or {})
     if METADATA_KEY not in start:
         raise DataError(
@@ -122,15 +122,24 @@ def runs(client: Any, limit: int = 20) -> list[RunSummary]:
     return sorted(found, key=lambda run: run.time, reverse=True)
 
 
-def _node(run: Any, client: Any) -> Any:
+def find_run(run: Any, client: Any = None) -> Any:
+    """The Tiled node of a run, from itself or from its uid.
+
+    Raises
+    ------
+    BadInputError
+        If a uid is given without a client, or `client` has no such run, or `run` is no node.
+    """
     if not isinstance(run, str):
+        if not isinstance(getattr(run, "metadata", None), Mapping):
+            raise BadInputError(f"{run!r} is no run: give its uid, or the run out of Tiled as client[uid]")
         return run
     if client is None:
-        raise BadInputError(f"read_run({run!r}): a uid needs a client, for example connect(None).client")
+        raise BadInputError(f"run {run!r}: a uid needs a client, for example connect(None).client")
     try:
         return client[run]
-    except KeyError as error:
-        raise BadInputError(f"there is no run {run!r} in {client!r}") from error
+    except (KeyError, ValueError) as error:  # ValueError: too short to be looked up as part of a uid
+        raise BadInputError(f"there is no run {run!r} in {client!r}: 'ebl-autonomy runs' lists the latest") from error
 
 
 def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:

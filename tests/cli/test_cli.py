@@ -43,12 +43,23 @@ def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
     assert result["uid"] in (tmp_path / "again" / "report.html").read_text()
 
 
+def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
+    first = json.loads(call("demo", "--json", "--points", "8", "--agent", "sobol", folder=tmp_path).stdout)
+    second = json.loads(call("demo", "--json", "--points", "8", "--prior", first["uid"], folder=tmp_path).stdout)
+    assert second["points"] == 8
+    command = f"--points 8 --prior {first['uid']}"
+    assert command in (tmp_path / "demo_report" / "report.html").read_text()
+    both = ["--prior", first["uid"], "--prior", second["uid"]]
+    call("demo", "--json", "--points", "4", *both, folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["demo", "--tier", "Z"], "tier='Z'"),
         (["demo", "--agent", "oracle"], "oracle"),
         (["demo", "--points", "0"], "max_points=0"),
+        (["demo", "--prior", "nonsense"], "no run 'nonsense'"),
         (["demo", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
         (["demo", "--seed", "-1"], "--seed"),
         (["demo", "--output", "taken/out"], "taken"),

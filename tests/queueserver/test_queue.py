@@ -100,6 +100,7 @@ answer = None
 """
 
 RUN = """
+RM.queue_clear()  # an item that failed is put back
 RM.item_add(BPlan(*given[0], **given[1]))
 RM.queue_start()
 RM.wait_for_idle(timeout=100)
@@ -147,6 +148,11 @@ def test_an_alignment_is_a_queue_item(queue: Any, data: Path) -> None:
     assert record.metadata.until["seconds"] == 3600
     areas = [r["camera_spot_area"] for r in record.results if r["camera_spot_area"] == r["camera_spot_area"]]
     assert min(areas) < areas[0]
+    # A queue holds only strings: the past run's uid is looked up in the Tiled that the start-up script connects to.
+    result = run_item(queue, ["camera", "clock"], MOTORS, agent, max_points=3, prior=[uid])
+    assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
+    with connect(None, directory=data) as tiled:
+        assert read_run(result["run_uids"][0], tiled.client).metadata.prior == [uid]
 
 
 def test_a_mistake_in_an_item_is_told_to_the_queue(queue: Any) -> None:
@@ -155,3 +161,6 @@ def test_a_mistake_in_an_item_is_told_to_the_queue(queue: Any) -> None:
     assert result["exit_status"] == "failed"
     assert "sede" in result["msg"]
     assert result["run_uids"] == []  # refused before a run was opened
+    result = run_item(queue, ["camera"], MOTORS, agent, max_points=3, prior=["nonsense"])
+    assert result["exit_status"] == "failed"
+    assert "no run 'nonsense'" in result["msg"]

@@ -1,0 +1,149 @@
+"""A past run as an agent takes it: made by one of our plans, by any other Bluesky plan, or served out of an archive."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from ebl_autonomy.data.reader import find_run
+from ebl_autonomy.errors import DataError
+from ebl_autonomy.records import DECISIONS, METADATA_KEY, PRIMARY, PROPOSAL_ID, ROW, STD
+from ebl_autonomy.space import VOCS, FloatArray, Space, make_vocs, outcome_names
+
+__all__ = ["past_results"]
+
+logger = logging.getLogger(__name__)
+
+_NO_READINGS = {*vars(ROW).values(), "seq_num", "time"}
+
+
+def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -> tuple[str, list[dict[str, Any]]]:
+    """What a past run has measured inside the domain of `vocs`.
+
+    Of a run that an agent steered, one result per accepted row, as its agent was told; of any other run, one per row of
+    `primary`, where the motors' readbacks say.
+
+    Parameters
+    ----------
+    run : str or tiled run
+        A uid (with `client`), or the run itself; out of Tiled, or of an archive that databroker serves.
+    vocs : VOCS or mapping
+        Of the present experiment.
+    client : tiled container, optional
+
+    Returns
+    -------
+    uid : str
+    results : list of dict
+        In the order in which they were measured: every variable, contextual variable and outcome of `vocs`, and
+        ``<outcome>_std`` where the run has it. A NaN outcome was not to be measured.
+
+    Raises
+    ------
+    BadInputError
+        If a uid is given without a client, there is no such run, or `run` is none.
+    DataError
+        If the run lacks a variable or an outcome, moved a motor that `vocs` does not know, or measured nothing in the
+        domain.
+    """
+    node = find_run(run, client)
+    space = Space(make_vocs(vocs))
+    start = dict(node.metadata.get("start") or {})
+    uid = str(start.get("uid", run))
+    primary = _Stream(node, PRIMARY)
+    outcomes = outcome_names(space.vocs)
+    needed = [*space.names, *space.context, *outcomes]
+    if missing := [name for name in needed if name not in primary.names]:
+        raise DataError(
+            f"run {uid!r} ({start.get('plan_name', 'of no plan')}) cannot be a prior: its stream {PRIMARY!r} lacks "
+            f"{missing}, it has {sorted({*primary.names} - _NO_READINGS)}. Leave it out, or hand results that have "
+            "them to the agent's ingest_prior()."
+        )
+    ours = start.get(METADATA_KEY) if PROPOSAL_ID in primary.names else None
+    moved = [str(name) for name in (ours or start).get("motors") or []]
+    strangers = [name for name in moved if name in primary.names and name not in needed]
+    wanted = [*needed, *(name + STD for name in outcomes if name + STD in primary.names)]
+    columns = primary.read([*wanted, *strangers, *([PROPOSAL_ID] if ours else [])])
+    if ours:
+        columns = _as_told(columns, node, [name for name in space.names if name in moved])
+    values = {name: _numbers(uid, name, columns[name]) for name in [*wanted, *strangers]}
+    _check_strangers(uid, {name: values[name] for name in strangers})
+    return uid, _inside(uid, space, {name: values[name] for name in wanted})
+
+
+class _Stream:
+    """The columns of one stream, in whichever layout: TiledWriter's, or that of the archives before it."""
+
+    def __init__(self, node: Any, stream: str) -> None:
+        from tiled.client.composite import CompositeClient
+
+        self._node: Any = None
+        with suppress(KeyError):  # the run ended before anything was measured
+            held = node[stream]
+            self._node = held if isinstance(held, CompositeClient) else held["data"]  # else beside "timestamps"
+        self.names = [str(name) for name in self._node or () if not str(name).startswith("ts_")]
+
+    def read(self, names: Sequence[str]) -> dict[str, Any]:
+        """The columns `names`, each an array with one entry per row."""
+        if self._node is None:
+            return {name: np.array([]) for name in names}
+        data = self._node.read(variables=list(names))
+        return {name: np.asarray(data[name]) for name in names}
+
+
+def _as_told(columns: Mapping[str, Any], node: Any, chosen: Sequence[str]) -> dict[str, Any]:
+    """The last row of each proposal, and its `chosen` variables where the agent put them."""
+    last = {str(proposal): i for i, proposal in enumerate(columns[PROPOSAL_ID])}
+    keep = sorted(last.values())
+    told = {name: values[keep] for name, values in columns.items()}
+    decisions = _Stream(node, DECISIONS).read([PROPOSAL_ID, *chosen])
+    row = {str(proposal): i for i, proposal in enumerate(decisions[PROPOSAL_ID])}
+    rows = [row[str(proposal)] for proposal in told[PROPOSAL_ID]]
+    return {**told, **{name: decisions[name][rows] for name in chosen}}
+
+
+def _numbers(uid: str, name: str, values: Any) -> FloatArray:
+    """A column as one number per row; NaN where there is none."""
+    if values.ndim != 1 and values.size == len(values):
+        values = values.reshape(len(values))
+    try:
+        if values.ndim != 1 or values.dtype.kind in "SU":
+            raise TypeError(f"a column of {values.dtype} with shape {values.shape}")
+        return np.array([math.nan if value is None else float(value) for value in values], dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"run {uid!r} cannot be a prior: its {name!r} is not one number per row ({error}). Leave it out, or hand "
+            "results with a number to the agent's ingest_prior()."
+        ) from error
+
+
+def _check_strangers(uid: str, strangers: Mapping[str, FloatArray]) -> None:
+    """Refuse a run of which the outcomes depend on what the VOCS knows nothing of."""
+    # A motor that stood still, however, is like all that nobody recorded.
+    if moved := [name for name, values in strangers.items() if len(values) and np.nanmin(values) < np.nanmax(values)]:
+        raise DataError(
+            f"run {uid!r} cannot be a prior: it moved {moved} too, which are no variables of the VOCS. Add them as "
+            "variables, or leave this run out."
+        )
+
+
+def _inside(uid: str, space: Space, values: Mapping[str, FloatArray]) -> list[dict[str, Any]]:
+    """The rows of which the point is known and in the domain."""
+    points = np.column_stack([values[name] for name in space.names])
+    known = np.isfinite(np.column_stack([points, *(values[name] for name in space.context)])).all(axis=1)
+    inside = known & (points >= space.low).all(axis=1) & (points <= space.high).all(axis=1)
+    total, left = len(points), int((~inside).sum())
+    if not any(np.isfinite(values[name][inside]).any() for name in outcome_names(space.vocs)):
+        domain = {n: [float(a), float(b)] for n, a, b in zip(space.names, space.low, space.high, strict=True)}
+        raise DataError(
+            f"run {uid!r} cannot be a prior: of its {total} rows {left} have no point in the domain {domain}, and none "
+            "of the others measured anything. Leave it out, or widen the domain."
+        )
+    if left:
+        logger.warning("run %s as a prior: %d of its %d rows, outside the domain, are left out", uid, left, total)
+    return [{name: float(column[i]) for name, column in values.items()} for i in np.flatnonzero(inside)]

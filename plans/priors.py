@@ -1,0 +1,101 @@
+"""Past runs that an agent is told of before its experiment begins."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bluesky.utils import MsgGenerator
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.stubs import think
+from ebl_autonomy.space import VOCS
+
+__all__ = ["take_priors"]
+
+_taken: dict[int, list[str]] = {}
+"""The runs that each living agent was told of, by the agent's id: somebody else's generator may not be hashable."""
+
+
+def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[list[str]]:
+    """Read past runs and hand them to the agent, those that it does not know yet; nothing moves.
+
+    Parameters
+    ----------
+    agent : Generator
+    vocs : VOCS
+        Of the agent.
+    prior : sequence of str or tiled run
+
+    Returns
+    -------
+    list of str
+        The uids of all the runs that the agent was told of, now and in earlier plans, in that order.
+
+    Raises
+    ------
+    BadInputError
+        If the agent takes no priors, or a uid is unknown, or there is no connection to look it up.
+    DataError
+        If a run has nothing that the agent could learn from. Then the agent was told of none.
+    """
+    if isinstance(prior, str) or not isinstance(prior, Sequence):
+        raise BadInputError(f"prior={prior!r}: give a list of runs or uids, for example prior=['{_example(prior)}']")
+    if not prior:
+        return list(_taken.get(id(agent), []))
+    ingest_prior = getattr(agent, "ingest_prior", None)
+    if not callable(ingest_prior):
+        raise BadInputError(
+            f"agent {type(agent).__name__} has no ingest_prior(): it cannot learn from prior={list(prior)!r}. Use "
+            "'bayesian', or leave prior= out"
+        )
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ebl-prior")
+    try:
+        yield from think(executor, lambda: _take(agent, ingest_prior, vocs, prior))
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+    return list(_taken[id(agent)])
+
+
+def _take(agent: Any, ingest_prior: Callable[[Any, str], None], vocs: VOCS, prior: Sequence[Any]) -> None:
+    from ebl_autonomy.data import past_results  # Tiled is loaded where a run is read
+
+    client = _client(prior)
+    known = _taken_by(agent)
+    # All are read before the agent learns any, so that a mistake in one leaves the agent as it was.
+    read: dict[str, list[dict[str, Any]]] = {}
+    for run in prior:
+        if not (isinstance(run, str) and (run in known or run in read)):
+            uid, results = past_results(run, vocs, client)
+            read[uid] = results
+    for uid, results in read.items():
+        if uid not in known:
+            ingest_prior(results, uid)
+            known.append(uid)
+
+
+def _client(prior: Sequence[Any]) -> Any:
+    """Where to look up the uids among `prior`; None if there are none."""
+    from ebl_autonomy.data import latest_connection
+
+    uids = [run for run in prior if isinstance(run, str)]
+    if not uids:
+        return None
+    connection = latest_connection()
+    if connection is None:
+        raise BadInputError(
+            f"prior={uids}: there is no connection to look these runs up. Call connect(RE) first, or pass the runs "
+            "themselves: prior=[client[uid], ...]"
+        )
+    return connection.client
+
+
+def _taken_by(agent: Any) -> list[str]:
+    if id(agent) not in _taken:
+        _taken[id(agent)] = []
+        weakref.finalize(agent, _taken.pop, id(agent), None)  # another object may have the id one day
+    return _taken[id(agent)]
+
+
+def _example(prior: Any) -> str:
+    return prior if isinstance(prior, str) else "uid"

@@ -1,0 +1,244 @@
+"""A past run as a prior, out of Tiled and out of an archive: what comes back, and which runs are refused."""
+
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky.plans import count, grid_scan, list_scan, rel_scan
+from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV2SQL
+from ophyd.sim import SynAxis, SynGauss, SynSignal
+
+from ebl_autonomy import VOCS, connect
+from ebl_autonomy.agents import Agent, SobolAgent
+from ebl_autonomy.data import Connection, past_results, read_run
+from ebl_autonomy.data.server import EmbeddedServer
+from ebl_autonomy.errors import BadInputError, DataError
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import SimBeamline
+
+pytestmark = pytest.mark.integration
+
+LIMITS = {"limits": {"mx": [-2, 2], "my": [-2, 2]}}
+
+
+@pytest.fixture
+def tiled(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> Iterator[Connection]:
+    connection = connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def bench() -> tuple[SynGauss, list[SynAxis]]:
+    motors = [SynAxis(name="mx"), SynAxis(name="my")]
+    return SynGauss("det", motors[0], "mx", center=0.3, Imax=1.0), motors
+
+
+def vocs(width: float = 2.0, names: tuple[str, ...] = ("mx", "my"), **more: Any) -> VOCS:
+    return VOCS(variables={name: [-width, width] for name in names}, objectives={"det": "MAXIMIZE"}, **more)
+
+
+# -- runs that an agent steered --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["v3", "v2"])
+def test_a_run_of_ours_gives_what_its_agent_was_told(RE: RunEngine, tiled: Connection, bench: Any, layout: str) -> None:
+    det, motors = bench
+    envelope = {**LIMITS, "forbidden": [{"box": {"mx": [1.0, 2.0]}, "reason": "cable"}]}
+    agent = SobolAgent(vocs(), seed=2)
+    told = RE(optimize([det], motors, agent, max_points=9, batch=3, envelope=envelope)).plan_result
+    assert told.refused > 0  # of which nothing is known
+    run = tiled.client[told.uid]
+    if layout == "v2":  # not through client.v2, which would leave this layout to all other clients of the process
+        run = BlueskyRunV2SQL(run.context, item=run.item, structure_clients=run.structure_clients)
+    uid, results = past_results(run, vocs())
+    assert uid == told.uid
+    known = [r for r in agent.results if math.isfinite(r["det"])]
+    assert sorted(results, key=str) == sorted(known, key=str)
+    assert past_results(told.uid, vocs(), tiled.client) == (uid, results)
+
+
+def test_invalid_rows_come_as_nan(RE: RunEngine, tiled: Connection) -> None:
+    beamline = SimBeamline(seed=0, tier="A")
+    given = VOCS(
+        variables={m.name: list(m.limits) for m in beamline.motors()},
+        objectives={"camera_spot_area": "MINIMIZE"},
+        constraints={"camera_total": ["GREATER_THAN", 1e4]},
+    )
+    agent = SobolAgent(given, seed=1)
+    uid = RE(optimize([beamline.camera], beamline.motors(), agent, max_points=12)).plan_result.uid
+    _, results = past_results(uid, given, tiled.client)
+    assert str(results) == str(list(agent.results))
+    assert any(math.isnan(r["camera_spot_area"]) for r in results)
+    # Another outcome of the same rows, which no agent was told then.
+    other = VOCS(variables=given.variables, objectives={"camera_fwhm_x": "MINIMIZE"})
+    _, results = past_results(uid, other, tiled.client)
+    assert [r["camera_fwhm_x"] for r in results] == pytest.approx(
+        read_run(uid, tiled.client).rows["camera_fwhm_x"], nan_ok=True
+    )
+
+
+def test_uncertainties_and_context_come_along(RE: RunEngine, tiled: Connection, bench: Any) -> None:
+    det, motors = bench
+    hall = SynSignal(name="hall", func=lambda: 20.0 + 0.1 * motors[0].position)
+    variables = {"mx": [-2.0, 2.0], "my": [-2.0, 2.0], "hall": {"type": "ContextualVariable"}}
+    given = VOCS(variables=variables, objectives={"det": "MAXIMIZE"})
+    agent = SobolAgent(given, seed=0)
+    derive = {"det_std": lambda readings: 0.25}
+    uid = RE(optimize([det, hall], motors, agent, max_points=4, derive=derive, envelope=LIMITS)).plan_result.uid
+    _, results = past_results(uid, given, tiled.client)
+    assert results == list(agent.results)
+    assert {"hall", "det_std"} <= set(results[0])
+
+
+# -- runs that none steered ------------------------------------------------------------------------------------
+
+
+def scans(det: Any, motors: Any) -> dict[str, Any]:
+    mx, my = motors
+    return {
+        "list_scan": list_scan([det], mx, [0.0, 0.5, 1.0], my, [0.0, 0.1, 0.2]),
+        "grid_scan": grid_scan([det], mx, -1, 1, 3, my, -1, 1, 2),
+        "rel_scan": rel_scan([det], mx, -0.5, 0.5, my, -0.5, 0.5, 5),
+        "with a motor read": list_scan([det, my], mx, [0.0, 0.5]),
+    }
+
+
+@pytest.mark.parametrize("kind", ["list_scan", "grid_scan", "rel_scan", "with a motor read"])
+def test_any_scan_will_do(RE: RunEngine, tiled: Connection, bench: Any, kind: str) -> None:
+    det, motors = bench
+    motors[0].set(0.25)
+    (uid,) = RE(scans(det, motors)[kind]).run_start_uids
+    table = tiled.client[uid]["primary"].base["internal"].read()
+    expected = [{name: float(row[name]) for name in ("mx", "my", "det")} for _, row in table.iterrows()]
+    assert past_results(uid, vocs(), tiled.client) == (uid, expected)
+    assert len(expected) >= 2
+
+
+def test_rows_outside_the_domain_are_left_out_and_counted(
+    RE: RunEngine, tiled: Connection, bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    det, motors = bench
+    (uid,) = RE(list_scan([det], motors[0], [-3.0, -0.5, 0.0, 0.5, 9.0])).run_start_uids
+    with caplog.at_level(logging.WARNING):
+        _, results = past_results(uid, vocs(names=("mx",)), tiled.client)
+    assert [r["mx"] for r in results] == [-0.5, 0.0, 0.5]
+    assert f"run {uid} as a prior: 2 of its 5 rows" in caplog.text
+    with pytest.raises(DataError, match=r"of its 5 rows 5 have no point in the domain .*widen"):
+        past_results(uid, VOCS(variables={"mx": [10, 11]}, objectives={"det": "MAXIMIZE"}), tiled.client)
+
+
+def test_a_motor_that_stood_still_does_not_matter(RE: RunEngine, tiled: Connection, bench: Any) -> None:
+    det, motors = bench
+    (uid,) = RE(list_scan([det], motors[0], [0.0, 0.5], motors[1], [0.7, 0.7])).run_start_uids
+    _, results = past_results(uid, vocs(names=("mx",)), tiled.client)
+    assert [set(r) for r in results] == [{"mx", "det"}] * 2
+
+
+# -- what is refused -------------------------------------------------------------------------------------------
+
+
+def test_runs_that_are_no_priors_are_named_with_what_they_have(RE: RunEngine, tiled: Connection, bench: Any) -> None:
+    det, motors = bench
+    label = SynSignal(name="label", func=lambda: "blue")
+    (one,) = RE(list_scan([det, label], motors[0], [0.0, 0.5])).run_start_uids
+    (two,) = RE(list_scan([det], motors[0], [0.0, 0.5], motors[1], [0.0, 0.5])).run_start_uids
+    (still,) = RE(count([det])).run_start_uids
+    client = tiled.client
+    with pytest.raises(DataError, match=rf"'{one}' \(list_scan\).* lacks \['my'\], it has \['det', 'label', 'mx'"):
+        past_results(one, vocs(), client)
+    with pytest.raises(DataError, match=r"moved \['my'\] too"):
+        past_results(two, vocs(names=("mx",)), client)
+    with pytest.raises(DataError, match=r"lacks \['mx', 'my'\]"):
+        past_results(still, vocs(), client)
+    with pytest.raises(DataError, match=r"lacks \['flux'\]"):
+        past_results(two, vocs(observables=["flux"]), client)
+    with pytest.raises(DataError, match="'label' is not one number per row"):
+        past_results(one, vocs(names=("mx",), observables=["label"]), client)
+
+
+def test_a_run_without_rows_is_refused(RE: RunEngine, tiled: Connection) -> None:
+    def nothing() -> Any:
+        yield from bps.open_run()
+        yield from bps.close_run()
+
+    (uid,) = RE(nothing()).run_start_uids
+    with pytest.raises(DataError, match=r"lacks .* it has \[\]"):
+        past_results(uid, vocs(), tiled.client)
+
+
+@pytest.mark.parametrize("wrong", ["nope", "nonsense", "0" * 36])
+def test_an_unknown_uid_is_named(tiled: Connection, wrong: str) -> None:
+    with pytest.raises(BadInputError, match=f"no run '{wrong}'"):
+        past_results(wrong, vocs(), tiled.client)
+
+
+def test_what_is_no_run_is_named() -> None:
+    with pytest.raises(BadInputError, match="needs a client"):
+        past_results("uid", vocs())
+    with pytest.raises(BadInputError, match="42 is no run"):
+        past_results(42, vocs())
+
+
+# -- an archive ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(RE: RunEngine) -> Iterator[Any]:
+    """Runs go into a MongoDB (its double) as they did before Tiled, and come out of it as databroker 2 serves them."""
+    reason = "databroker and its MongoDB double are not installed: pip install 'ebl-autonomy[archive]'"
+    pytest.importorskip("mongomock", reason=reason)
+    MongoAdapter = pytest.importorskip("databroker.mongo_normalized", reason=reason).MongoAdapter
+
+    from tiled.client import from_context
+    from tiled.client.context import Context
+    from tiled.server.app import build_app
+
+    tree = MongoAdapter.from_mongomock()
+    RE.subscribe(tree.get_serializer())
+    with Context.from_app(build_app(tree)) as context:
+        yield from_context(context)
+
+
+class Recording(Agent):
+    """Remembers what it was told of the past."""
+
+    name = "recording"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.priors: dict[str, Any] = {}
+
+    def _propose(self, count: int) -> Any:
+        raise NotImplementedError
+
+    def ingest_prior(self, results: Any, label: str = "prior") -> None:
+        self.priors[label] = list(results)
+
+
+@pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
+def test_runs_out_of_a_mongodb_archive(RE: RunEngine, archive: Any, bench: Any) -> None:
+    det, motors = bench
+    (scan,) = RE(grid_scan([det], motors[0], -1, 3, 3, motors[1], -1, 1, 2)).run_start_uids
+    steered = SobolAgent(vocs(), seed=0)
+    ours = RE(optimize([det], motors, steered, max_points=5, batch=2, envelope=LIMITS)).plan_result.uid
+
+    uid, results = past_results(scan, vocs(), archive)
+    assert uid == scan
+    assert [(r["mx"], r["my"]) for r in results] == [(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)]
+    assert [r["det"] for r in results] == pytest.approx([math.exp(-((r["mx"] - 0.3) ** 2) / 2) for r in results])
+    _, results = past_results(archive[ours], vocs())
+    assert sorted(results, key=str) == sorted(steered.results, key=str)
+
+    agent = Recording(vocs())
+    agent.ingest_run(ours, archive)
+    assert agent.priors == {ours: results}
+    with pytest.raises(BadInputError, match="no run 'nope'"):
+        past_results("nope", vocs(), archive)
+    with pytest.raises(DataError, match=r"lacks \['mz'\], it has \['det', 'mx', 'mx_setpoint', 'my'"):
+        past_results(scan, vocs(names=("mx", "my", "mz")), archive)
