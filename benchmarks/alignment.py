@@ -9,12 +9,14 @@ misalignment; BayesianAgent on botorch decides in seconds instead of millisecond
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from ebl_autonomy.cli.demo import alignment
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
+from ebl_autonomy.space import FloatArray
 
 POINTS: dict[Tier, int] = {"A": 60, "B": 120, "C": 200}
 WITHIN = 1.1
@@ -55,19 +58,31 @@ class Alignment:
 
     Attributes
     ----------
-    points, seconds : float
-        Until it arrived: measured points, simulated seconds; infinite if it never did.
+    widths : FloatArray, shape (points,)
+        Of the best point so far: the wider direction over the best possible; infinite before any beam.
+    seconds : FloatArray, shape (points,)
+        Simulated, at the end of each exposure.
     final : float
-        Width where the motors end, the wider direction over the best possible; infinite without a beam.
+        The same width where the motors end.
     wall : float
         Seconds a point, all in all.
     """
 
     task: Task
-    points: float
-    seconds: float
+    widths: FloatArray
+    seconds: FloatArray
     final: float
     wall: float
+
+    def points_to(self, budget: int) -> float:
+        """How many points it took to arrive within so many; infinite if it did not."""
+        (within,) = np.nonzero(self.widths[:budget] <= WITHIN)
+        return float(within[0] + 1) if len(within) else math.inf
+
+    def seconds_to(self, budget: int) -> float:
+        """Simulated seconds likewise."""
+        points = self.points_to(budget)
+        return float(self.seconds[int(points) - 1]) if math.isfinite(points) else math.inf
 
 
 def align(task: Task) -> Alignment:
@@ -82,18 +97,19 @@ def align(task: Task) -> Alignment:
             rows.append((beamline.clock.now(), {motor.name: document["data"][motor.name] for motor in motors}))
 
     agent = make_agent(config(beamline, task.agent, task.seed))
-    RE = RunEngine({})
-    RE.subscribe(note, "event")
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        RE(optimize([beamline.camera], motors, agent, max_points=task.points))
+        _engine()(optimize([beamline.camera], motors, agent, max_points=task.points), {"event": note})
     wall = time.perf_counter() - began
-    arrived = next(
-        ((i, seconds) for i, (seconds, point) in enumerate(rows, 1) if width(beamline, point) <= WITHIN),
-        (math.inf, math.inf),
-    )
-    return Alignment(task, *arrived, width(beamline), wall / task.points)
+    widths = np.minimum.accumulate([width(beamline, point) for _, point in rows])
+    return Alignment(task, widths, np.array([at for at, _ in rows]), width(beamline), wall / len(rows))
+
+
+@cache
+def _engine() -> RunEngine:
+    """One for each process: a RunEngine leaves a thread behind."""
+    return RunEngine({})
 
 
 def config(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
@@ -131,22 +147,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
     """What the alignments say, tier by tier."""
-    tasks = []
-    for agent in sorted(options.agents, key=lambda agent: agent != "botorch"):  # what takes longest comes first
-        slow = agent == "botorch"
-        for tier in options.tiers:
-            points = options.points or POINTS[tier]
-            budget = min(points, options.botorch_points) if slow else points
-            seeds = min(options.seeds, options.botorch_seeds) if slow else options.seeds
-            tasks += [Task(agent, tier, options.first_seed + i, budget) for i in range(seeds)]
-    done = shared_out(align, tasks, options.jobs, prepare, "alignment")
-    for tier in options.tiers:
-        runs = {agent: [a for a in done if a.task.tier == tier and a.task.agent == agent] for agent in options.agents}
+    tasks = {tier: _tasks(tier, options) for tier in options.tiers}
+    answers = shared_out(align, [task for part in tasks.values() for task in part], options.jobs, prepare, "alignment")
+    for tier, part in tasks.items():
+        done = list(itertools.islice(answers, len(part)))
+        runs = {agent: [run for run in done if run.task.agent == agent] for agent in LABELS if agent in options.agents}
         yield f"\n### Tier {tier}: {len(SimBeamline(tier=tier).motors())} motors\n"
         yield table(HEAD, [[LABELS[agent], *row(alignments)] for agent, alignments in runs.items()])
         yield ""
         if OURS in runs:
             yield from (f"* {against(agent, runs)}" for agent in runs if agent != OURS)
+
+
+def _tasks(tier: Tier, options: argparse.Namespace) -> list[Task]:
+    """All alignments of a tier, what takes longest first."""
+    tasks = []
+    for agent in sorted(options.agents, key=lambda agent: agent != "botorch"):
+        points, seeds = options.points or POINTS[tier], options.seeds
+        if agent == "botorch":
+            points, seeds = min(points, options.botorch_points), min(seeds, options.botorch_seeds)
+        tasks += [Task(agent, tier, options.first_seed + i, points) for i in range(seeds)]
+    return tasks
 
 
 HEAD = [
@@ -166,8 +187,8 @@ def row(runs: Sequence[Alignment]) -> list[str]:
     return [
         str(len(runs)),
         str(runs[0].task.points),
-        count([run.points for run in runs]),
-        count([run.seconds for run in runs]),
+        count([run.points_to(len(run.widths)) for run in runs]),
+        count([run.seconds_to(len(run.widths)) for run in runs]),
         f"{median([run.final for run in runs]):.2f}",
         f"{max(run.final for run in runs):.2f}",
         f"{1e3 * statistics.median(run.wall for run in runs):.0f}",
@@ -178,16 +199,17 @@ def against(agent: str, runs: dict[str, list[Alignment]]) -> str:
     """Ours over theirs, over the seeds and within the budget that both have."""
     theirs = {run.task.seed: run for run in runs[agent]}
     ours = {run.task.seed: run for run in runs[OURS] if run.task.seed in theirs}
-    budget = min(run.task.points for run in [*theirs.values(), *ours.values()])
-
-    def figures(of: dict[int, Alignment], what: str) -> float:
-        return median([getattr(of[seed], what) if of[seed].points <= budget else math.inf for seed in ours])
-
-    points, seconds = (ratio(figures(ours, what), figures(theirs, what)) for what in ("points", "seconds"))
-    return (
-        f"against {LABELS[agent]}: points {points}, simulated seconds {seconds} "
-        f"({len(ours)} seeds in common, within {budget} points)"
-    )
+    budget = min(len(run.widths) for run in [*theirs.values(), *ours.values()])
+    figures = {
+        "points": lambda run: run.points_to(budget),
+        "simulated seconds": lambda run: run.seconds_to(budget),
+        "best measured width": lambda run: run.widths[budget - 1],
+    }
+    said = [
+        f"{name} {ratio(*(median([figure(of[seed]) for seed in ours]) for of in (ours, theirs)))}"
+        for name, figure in figures.items()
+    ]
+    return f"against {LABELS[agent]}: {', '.join(said)} ({len(ours)} seeds in common, within {budget} points)"
 
 
 REPORT = Report("alignment", __doc__, arguments, lines)

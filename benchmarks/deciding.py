@@ -50,7 +50,6 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
         rows.append([*row, *([f"{theirs:.0f} ms ({SIZES[n]})", f"{theirs / mean:.0f} x"] if theirs else ["", ""])])
         drawn.append((n, middle, p99, theirs))
         progress.step()
-    progress.end()
     yield f"{DIM} variables, one thread.\n"
     yield table(
         ["points", "steps", "median", "mean", "99th percentile", "longest", "botorch, mean (steps)", "ratio"], rows

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,20 +96,19 @@ def ratio(ours: float, theirs: float) -> str:
 
 def shared_out(
     work: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int, prepare: Callable[[], None], label: str
-) -> list[Answer]:
-    """``work(task)`` of each task, in their order, done by `jobs` fresh processes that have called `prepare`."""
+) -> Iterator[Answer]:
+    """``work(task)`` of each task, in order, as soon as it is done; `jobs` fresh processes first `prepare`."""
     progress = Progress(label, len(tasks))
     context = multiprocessing.get_context("spawn")  # torch and numba do not survive a fork
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare) as pool:
         futures = [pool.submit(work, task) for task in tasks]
+        for future in futures:
+            future.add_done_callback(lambda _: progress.step())
         try:
-            for _ in as_completed(futures):
-                progress.step()
+            yield from (future.result() for future in futures)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    progress.end()
-    return [future.result() for future in futures]
 
 
 class Progress:
@@ -136,18 +135,16 @@ class Progress:
         self.done += 1
         self._say()
 
-    def end(self) -> None:
-        """Leave the line."""
-        if self._terminal:
-            print(file=sys.stderr)
-
     def _say(self) -> None:
         now = time.monotonic()
         if not self._terminal and now - self._said < self.EVERY_S and self.done < self.total:
             return
         self._said = now
         text = f"{self.label}: {self.done} of {self.total}, {(now - self._began) / 60:.1f} min"
-        print(f"\r{text}" if self._terminal else text, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
+        if self._terminal:
+            print(f"\r{text}", end="\n" if self.done == self.total else "", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, float, float, float]:

@@ -9,6 +9,7 @@ the noise. Slow peers get fewer seeds; ratios are formed over the seeds that bot
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import time
 import warnings
@@ -123,19 +124,24 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
     for name in options.peers:
         if not PEERS[name].installed:
             yield f"{PEERS[name].label} is left out: {PEERS[name].needs} is not installed."
-    tasks = [
+    tasks = {problem: _tasks(problem, peers, options) for problem in options.problems}
+    answers = shared_out(search, [task for part in tasks.values() for task in part], options.jobs, prepare, "searching")
+    found = {}
+    for problem, part in tasks.items():
+        found[problem] = by_peer(list(itertools.islice(answers, len(part))))
+        yield from _problem_lines(PROBLEMS[problem], found[problem], peers)
+    if options.plot is not None:
+        draw(found, options.plot)
+
+
+def _tasks(problem: str, peers: Sequence[str], options: argparse.Namespace) -> list[Task]:
+    """All searches of a problem, the slow ones first, so that none is left alone at the end."""
+    return [
         Task(name, problem, options.first_seed + i, options.points)
-        for name in sorted(peers, key=lambda name: not PEERS[name].slow)  # the slow ones first: none is left alone
-        for problem in options.problems
+        for name in sorted(peers, key=lambda name: not PEERS[name].slow)
         if PEERS[name].takes(PROBLEMS[problem])
         for i in range(min(options.seeds, options.slow_seeds) if PEERS[name].slow else options.seeds)
     ]
-    runs = shared_out(search, tasks, options.jobs, prepare, "searching")
-    found = {problem: by_peer([run for run in runs if run.task.problem == problem]) for problem in options.problems}
-    for problem, results in found.items():
-        yield from _problem_lines(PROBLEMS[problem], results, peers)
-    if options.plot is not None:
-        draw(found, options.plot)
 
 
 def by_peer(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:

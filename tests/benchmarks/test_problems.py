@@ -11,7 +11,7 @@ from benchmarks.problems import PROBLEMS, FluxAgainstSize, Problem, hypervolume
 from ebl_autonomy.space import Space
 
 STATIC = [name for name, problem in PROBLEMS.items() if not problem.drifts and problem.reference is None]
-SEEDS = [0, 1, 2]
+SEEDS = [0, 3]
 
 
 def as_points(problem: Problem, X: np.ndarray) -> list[dict[str, float]]:
@@ -53,7 +53,7 @@ def test_regret_counts_the_best_point_so_far() -> None:
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_the_seed_alone_draws_what_is_hidden(name: str) -> None:
     points = random_points(PROBLEMS[name](), 50)
-    regrets = [PROBLEMS[name](seed).regret(points) for seed in (4, 4, 5)]
+    regrets = [PROBLEMS[name](seed).regret(points) for seed in (3, 3, 0)]
     assert np.array_equal(regrets[0], regrets[1])
     assert not np.array_equal(regrets[0], regrets[2])
 
