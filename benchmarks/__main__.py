@@ -34,6 +34,10 @@ def main() -> None:
         report.arguments(command)
     options = parser.parse_args()
     chosen = [REPORTS[options.command]] if options.command else list(REPORTS.values())
+    if options.page is not None:  # said now, not after half an hour
+        text = options.page.read_text()
+        if unmarked := [report.name for report in chosen if filled(text, report.name, "") == text]:
+            parser.error(f"{options.page} has no place for {unmarked}: add '<!-- NAME -->' and '<!-- end -->' lines")
     for report in chosen:
         given = options if options.command else _defaults(report)
         if options.plots is not None and report.figure:

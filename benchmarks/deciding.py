@@ -48,7 +48,7 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
         middle, mean, p99, longest = quantiles(ours)
         row = [n, len(ours), *(f"{value:.1f} ms" for value in (middle, mean, p99, longest))]
         rows.append([*row, *([f"{theirs:.0f} ms ({SIZES[n]})", f"{theirs / mean:.0f} x"] if theirs else ["", ""])])
-        drawn.append((n, middle, p99, theirs))
+        drawn.append((n, middle, longest, theirs))
         progress.step()
     yield f"{DIM} variables, one thread.\n"
     yield table(
@@ -101,7 +101,7 @@ def draw(rows: list[tuple[int, float, float, float | None]], path: Path) -> None
     axes = figure.subplots()
     n = [row[0] for row in rows]
     axes.plot(n, [row[1] for row in rows], "o-", color=COLOURS[0], label="BayesianAgent, median")
-    axes.plot(n, [row[2] for row in rows], "o:", color=COLOURS[0], label="BayesianAgent, 99th percentile")
+    axes.plot(n, [row[2] for row in rows], "o:", color=COLOURS[0], label="BayesianAgent, longest: with a refit")
     axes.plot(
         [row[0] for row in rows if row[3]],
         [row[3] for row in rows if row[3]],
@@ -112,6 +112,7 @@ def draw(rows: list[tuple[int, float, float, float | None]], path: Path) -> None
     axes.axhline(10.0, color="0.6", linewidth=1)
     axes.text(n[0], 11.0, "10 ms", color="0.4")
     axes.set(xscale="log", yscale="log", xlabel="points known", ylabel="CPU time of suggest + ingest (ms)")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
