@@ -209,7 +209,8 @@ def against(agent: str, runs: dict[str, list[Alignment]]) -> str:
         f"{name} {ratio(*(median([figure(of[seed]) for seed in ours]) for of in (ours, theirs)))}"
         for name, figure in figures.items()
     ]
-    return f"against {LABELS[agent]}: {', '.join(said)} ({len(ours)} seeds in common, within {budget} points)"
+    seeds = f"{len(ours)} seed{'s' * (len(ours) > 1)}"
+    return f"against {LABELS[agent]}: {', '.join(said)} ({seeds} in common, within {budget} points)"
 
 
 REPORT = Report("alignment", __doc__, arguments, lines)
