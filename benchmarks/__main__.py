@@ -1,36 +1,70 @@
-"""``python -m benchmarks``: how fast the plan is, how free it leaves the RunEngine's loop, and what a decision costs.
+"""``python -m benchmarks``: everything, one report after the other, as `make bench` does; or one of them, by name.
 
-``python -m benchmarks alignment --tier B --points 120`` tells how well the simulated beamline is aligned.
+Each report is one run of everything that it compares, so its ratios hold on any machine. With --page, the tables
+between ``<!-- NAME -->`` and ``<!-- end -->`` in that file are replaced by the new ones.
 """
 
 import argparse
+import sys
+import time
 from pathlib import Path
 
-from benchmarks import alignment, deciding, speed
+from benchmarks import alignment, deciding, searching, speed
+from benchmarks.reporting import Report, filled
+
+REPORTS: dict[str, Report] = {
+    report.name: report for report in (m.REPORT for m in (speed, deciding, searching, alignment))
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="command")
-    commands.add_parser("speed", help="points per second, and stalls of the RunEngine's loop")
-    deciding_ = commands.add_parser("deciding", help="what a decision costs, against botorch")
-    deciding_.add_argument("--plot", type=Path, help="where to draw it")
-    align = commands.add_parser("alignment", help="beam widths reached, by seed")
-    align.add_argument("--tier", default="A", choices=["A", "B", "C"])
-    align.add_argument("--points", type=int, default=60)
-    align.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    align.add_argument("--agent", default="bayesian")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--page", type=Path, help="a Markdown file to fill in")
+    parser.add_argument("--plots", type=Path, help="the folder for the figures")
+    commands = parser.add_subparsers(dest="command", metavar="NAME")
+    for report in REPORTS.values():
+        command = commands.add_parser(
+            report.name,
+            help=report.doc.splitlines()[0],
+            description=report.doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        report.arguments(command)
     options = parser.parse_args()
-    if options.command == "alignment":
-        alignment.report(options.tier, options.points, options.seeds, options.agent)
-    elif options.command == "deciding":
-        deciding.report(options.plot)
-    elif options.command == "speed":
-        speed.report()
-    else:
-        speed.report()
-        print()
-        deciding.report()
+    chosen = [REPORTS[options.command]] if options.command else list(REPORTS.values())
+    if options.page is not None:  # said now, not after half an hour
+        text = options.page.read_text()
+        if unmarked := [report.name for report in chosen if filled(text, report.name, "") == text]:
+            parser.error(f"{options.page} has no place for {unmarked}: add '<!-- NAME -->' and '<!-- end -->' lines")
+    for report in chosen:
+        given = options if options.command else _defaults(report)
+        if options.plots is not None and report.figure:
+            given.plot = options.plots / f"{report.name}.png"
+        text = _said(report, given)
+        if options.page is not None:
+            options.page.write_text(filled(options.page.read_text(), report.name, text))
 
 
-main()
+def _defaults(report: Report) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    report.arguments(parser)
+    return parser.parse_args([])
+
+
+def _said(report: Report, options: argparse.Namespace) -> str:
+    """Print what a report says while it says it; all of it, at its end."""
+    began = time.monotonic()
+    print(f"{report.name} ...", file=sys.stderr, flush=True)
+    print(f"\n## {report.name}\n", flush=True)
+    said = []
+    for line in report.run(options):
+        print(line, flush=True)
+        said.append(line)
+    print(f"{report.name}: {(time.monotonic() - began) / 60:.1f} min", file=sys.stderr, flush=True)
+    return "\n".join(said)
+
+
+if __name__ == "__main__":  # workers that are spawned import this module too
+    main()

@@ -1,40 +1,216 @@
-"""How close to the best possible beam an agent comes on the simulated beamline, through the RunEngine."""
+"""Points and simulated seconds to the best beam on the simulated beamline, through the RunEngine, against the peers.
 
+A run has arrived once it measured a point at which the beam, by the truth, is within 10 % of the best width in both
+directions. Simulated seconds are the beamline's own: motors that travel and settle, exposures. The final width is the
+one that the plan leaves behind, the wider direction over the best possible. Medians over seeds, which draw the
+misalignment; BayesianAgent on botorch decides in seconds instead of milliseconds and so gets fewer seeds and points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from typing import cast
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
+import numpy as np
 from bluesky import RunEngine
 
+from benchmarks.reporting import Report, count, median, ratio, shared_out, table
 from ebl_autonomy.agents import make_agent
 from ebl_autonomy.cli.demo import alignment
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
+from ebl_autonomy.space import FloatArray
+
+POINTS: dict[Tier, int] = {"A": 60, "B": 120, "C": 200}
+WITHIN = 1.1
+"""Times the best width."""
+OURS = "bayesian"
+LABELS = {
+    OURS: "BayesianAgent",
+    "coordinate_scan": "CoordinateScanAgent",
+    "sobol": "SobolAgent",
+    "botorch": "BayesianAgent(engine='botorch')",
+}
 
 
-def report(tier: str, points: int, seeds: Sequence[int], agent: str) -> None:
-    """Print, for each seed, the true widths where the motors end over the best possible ones."""
-    print(f"tier {tier}, {points} points, {agent}: true width at the end over the best possible")
-    worst: list[float] = []
-    for seed in seeds:
-        x, y, seconds = align(tier, points, seed, agent)
-        worst.append(max(x, y))
-        print(
-            f"  seed {seed}: horizontal {x:6.2f}   vertical {y:6.2f}   ({seconds / points:.2f} s a point)", flush=True
-        )
-    print(f"  the wider of the two: median {statistics.median(worst):.2f}, worst {max(worst):.2f}")
+@dataclass(frozen=True)
+class Task:
+    """One alignment."""
+
+    agent: str
+    tier: Tier
+    seed: int
+    points: int
 
 
-def align(tier: str, points: int, seed: int, agent: str) -> tuple[float, float, float]:
-    """Width ratios (horizontal, vertical; infinite if it ends without a beam) and wall seconds of one alignment."""
-    beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
-    chosen = make_agent(alignment(beamline, agent, seed))
+@dataclass(frozen=True)
+class Alignment:
+    """What became of it.
+
+    Attributes
+    ----------
+    widths : FloatArray, shape (points,)
+        Of the best point so far: the wider direction over the best possible; infinite before any beam.
+    seconds : FloatArray, shape (points,)
+        Simulated, at the end of each exposure.
+    final : float
+        The same width where the motors end.
+    wall : float
+        Seconds a point, all in all.
+    """
+
+    task: Task
+    widths: FloatArray
+    seconds: FloatArray
+    final: float
+    wall: float
+
+    def points_to(self, budget: int) -> float:
+        """How many points it took to arrive within so many; infinite if it did not."""
+        (within,) = np.nonzero(self.widths[:budget] <= WITHIN)
+        return float(within[0] + 1) if len(within) else math.inf
+
+    def seconds_to(self, budget: int) -> float:
+        """Simulated seconds likewise."""
+        points = self.points_to(budget)
+        return float(self.seconds[int(points) - 1]) if math.isfinite(points) else math.inf
+
+
+def align(task: Task) -> Alignment:
+    """Align the beamline once."""
+    beamline = SimBeamline(seed=task.seed, tier=task.tier)
+    motors = beamline.motors()
+    rows: list[tuple[float, dict[str, float]]] = []
+
+    def note(name: str, document: dict[str, Any]) -> None:
+        if all(motor.name in document["data"] for motor in motors) and "camera_valid" in document["data"]:
+            # Documents are handed out while the plan waits: the clock still shows when the exposure ended.
+            rows.append((beamline.clock.now(), {motor.name: document["data"][motor.name] for motor in motors}))
+
+    agent = make_agent(config(beamline, task.agent, task.seed))
     began = time.perf_counter()
-    RunEngine({})(optimize([beamline.camera], beamline.motors(), chosen, max_points=points))
-    seconds = time.perf_counter() - began
-    reached, best = beamline.truth.outcome(), beamline.truth.outcome(beamline.truth.best_point())
-    x, y = (reached[f"camera_fwhm_{axis}"] / best[f"camera_fwhm_{axis}"] for axis in "xy")
-    return (math.inf, math.inf, seconds) if math.isnan(x * y) else (x, y, seconds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _engine()(optimize([beamline.camera], motors, agent, max_points=task.points), {"event": note})
+    wall = time.perf_counter() - began
+    widths = np.minimum.accumulate([width(beamline, point) for _, point in rows])
+    return Alignment(task, widths, np.array([at for at, _ in rows]), width(beamline), wall / len(rows))
+
+
+@cache
+def _engine() -> RunEngine:
+    """One for each process: a RunEngine leaves a thread behind."""
+    return RunEngine({})
+
+
+def config(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
+    """The agent's configuration for the main job, that of the demo."""
+    if agent != "botorch":
+        return alignment(beamline, agent, seed)
+    configuration = alignment(beamline, OURS, seed)
+    configuration["options"].pop("composite", None)  # botorch's engine models the objective as a whole
+    configuration["options"]["engine"] = "botorch"
+    return configuration
+
+
+def width(beamline: SimBeamline, point: dict[str, float] | None = None) -> float:
+    """True width at a point (where the motors stand, if none is given), the wider direction over the best possible."""
+    here, best = beamline.truth.outcome(point), beamline.truth.best_fwhm()
+    wider = float(np.max([here["camera_fwhm_x"] / best[0], here["camera_fwhm_y"] / best[1]]))  # NaN without a beam
+    return wider if math.isfinite(wider) else math.inf
+
+
+def prepare() -> None:
+    """Load and compile, so that no alignment pays for it."""
+    align(Task(OURS, "A", 0, 12))
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tiers", nargs="+", choices=list(POINTS), default=list(POINTS))
+    parser.add_argument("--points", type=int, help=f"the budget (default by tier: {POINTS})")
+    parser.add_argument("--seeds", type=int, default=10, help="how many (default 10)")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--agents", nargs="+", choices=list(LABELS), default=list(LABELS), metavar="AGENT")
+    parser.add_argument("--botorch-seeds", type=int, default=3, help="how many botorch gets (default 3)")
+    parser.add_argument("--botorch-points", type=int, default=80, help="its budget at most (default 80)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
+
+
+def lines(options: argparse.Namespace) -> Iterator[str]:
+    """What the alignments say, tier by tier."""
+    tasks = {tier: _tasks(tier, options) for tier in options.tiers}
+    answers = shared_out(align, [task for part in tasks.values() for task in part], options.jobs, prepare, "alignment")
+    for tier, part in tasks.items():
+        done = list(itertools.islice(answers, len(part)))
+        runs = {agent: [run for run in done if run.task.agent == agent] for agent in LABELS if agent in options.agents}
+        yield f"\n### Tier {tier}: {len(SimBeamline(tier=tier).motors())} motors\n"
+        yield table(HEAD, [[LABELS[agent], *row(alignments)] for agent, alignments in runs.items()])
+        yield ""
+        if OURS in runs:
+            yield from (f"* {against(agent, runs)}" for agent in runs if agent != OURS)
+
+
+def _tasks(tier: Tier, options: argparse.Namespace) -> list[Task]:
+    """All alignments of a tier, what takes longest first."""
+    tasks = []
+    for agent in sorted(options.agents, key=lambda agent: agent != "botorch"):
+        points, seeds = options.points or POINTS[tier], options.seeds
+        if agent == "botorch":
+            points, seeds = min(points, options.botorch_points), min(seeds, options.botorch_seeds)
+        tasks += [Task(agent, tier, options.first_seed + i, points) for i in range(seeds)]
+    return tasks
+
+
+HEAD = [
+    "",
+    "seeds",
+    "points each",
+    "points to 10 %",
+    "simulated s to 10 %",
+    "final width, median",
+    "worst",
+    "wall ms a point",
+]
+
+
+def row(runs: Sequence[Alignment]) -> list[str]:
+    """Of an agent."""
+    return [
+        str(len(runs)),
+        str(runs[0].task.points),
+        count([run.points_to(len(run.widths)) for run in runs]),
+        count([run.seconds_to(len(run.widths)) for run in runs]),
+        f"{median([run.final for run in runs]):.2f}",
+        f"{max(run.final for run in runs):.2f}",
+        f"{1e3 * statistics.median(run.wall for run in runs):.0f}",
+    ]
+
+
+def against(agent: str, runs: dict[str, list[Alignment]]) -> str:
+    """Ours over theirs, over the seeds and within the budget that both have."""
+    theirs = {run.task.seed: run for run in runs[agent]}
+    ours = {run.task.seed: run for run in runs[OURS] if run.task.seed in theirs}
+    budget = min(len(run.widths) for run in [*theirs.values(), *ours.values()])
+    figures = {
+        "points": lambda run: run.points_to(budget),
+        "simulated seconds": lambda run: run.seconds_to(budget),
+        "best measured width": lambda run: run.widths[budget - 1],
+    }
+    said = [
+        f"{name} {ratio(*(median([figure(of[seed]) for seed in ours]) for of in (ours, theirs)))}"
+        for name, figure in figures.items()
+    ]
+    seeds = f"{len(ours)} seed{'s' * (len(ours) > 1)}"
+    return f"against {LABELS[agent]}: {', '.join(said)} ({seeds} in common, within {budget} points)"
+
+
+REPORT = Report("alignment", __doc__, arguments, lines)

@@ -1,5 +1,6 @@
 """Points per second of `optimize` against a bare scan, and stalls of the RunEngine's loop while an agent decides."""
 
+import argparse
 import asyncio
 import itertools
 import statistics
@@ -15,6 +16,7 @@ from bluesky import RunEngine
 from bluesky.plans import list_scan
 from ophyd.sim import SynAxis, SynGauss
 
+from benchmarks.reporting import Report, quantiles, table
 from ebl_autonomy import VOCS, connect
 from ebl_autonomy.agents import BayesianAgent, SobolAgent
 from ebl_autonomy.plans import optimize
@@ -26,21 +28,26 @@ DECISIONS = 100
 BEAT_S = 0.001
 
 
-def report() -> None:
-    """Print both measurements."""
+def lines(options: argparse.Namespace) -> Iterator[str]:
+    """Both measurements."""
     bare, plain, live, flushed = throughput()
-    print(f"{POINTS} points with two motors and a detector of ophyd.sim, median of {ROUNDS} rounds taken in turn:")
-    print(f"  bare bluesky.plans.list_scan         {bare:7.0f} points/s")
-    print(f"  optimize(SobolAgent), no Tiled       {plain:7.0f} points/s   {plain / bare:.2f} x")
-    print(f"  optimize(SobolAgent), live in Tiled  {live:7.0f} points/s   {live / bare:.2f} x   (final flush included)")
-    print(f"  rows found in Tiled when the plan had ended: {flushed} of {POINTS}")
+    yield f"{POINTS} points with two motors and a detector of `ophyd.sim`, median of {ROUNDS} rounds taken in turn:\n"
+    yield table(
+        ["", "points/s", "ratio"],
+        [
+            ["bare bluesky.plans.list_scan", f"{bare:.0f}", ""],
+            ["optimize(SobolAgent), no Tiled", f"{plain:.0f}", f"{plain / bare:.2f} x"],
+            ["optimize(SobolAgent), live in Tiled, final flush included", f"{live:.0f}", f"{live / bare:.2f} x"],
+        ],
+    )
+    yield f"\nRows found in Tiled when the plan had ended: {flushed} of {POINTS}."
     busy, idle = stalls()
-    print(f"\nLateness of the RunEngine's loop over {DECISIONS} decisions at {KNOWN} known points and more, 4 motors:")
+    yield f"\nLateness of the RunEngine's loop over {DECISIONS} decisions at {KNOWN} known points and more, 4 motors:\n"
+    rows = []
     for label, late in (("while BayesianAgent decides", busy), ("while nothing runs", idle)):
-        p50, p99 = np.percentile(late, [50, 99])
-        print(
-            f"  {label:28s} p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   longest {max(late):6.2f} ms   ({len(late)} beats)"
-        )
+        middle, _, p99, longest = quantiles(late)
+        rows.append([label, *(f"{value:.2f} ms" for value in (middle, p99, longest)), len(late)])
+    yield table(["", "median", "99th percentile", "longest", "beats"], rows)
 
 
 def throughput() -> tuple[float, float, float, int]:
@@ -145,3 +152,6 @@ def _rate(RE: RunEngine, plan: Any) -> float:
     began = time.perf_counter()
     RE(plan)
     return POINTS / (time.perf_counter() - began)
+
+
+REPORT = Report("speed", __doc__, lambda parser: None, lines)

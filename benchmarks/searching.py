@@ -1,0 +1,262 @@
+"""Regret against the number of points, on alignment problems whose truth is known, against the peers.
+
+Regret is what the best point so far lacks (by the truth, without noise) of the way from no beam to the optimum; for two
+objectives, what the measured points lack of the hypervolume; for a beam that drifts, the mean over the points so far,
+because a good point is worth nothing once the beam has left it. Medians over seeds, which draw the misalignment and
+the noise. Slow peers get fewer seeds; ratios are formed over the seeds that both have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.peers import OURS, PEERS, kind
+from benchmarks.problems import PROBLEMS, Problem
+from benchmarks.reporting import COLOURS, NEITHER, Report, add_plot, count, median, ratio, shared_out, table
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.space import FloatArray
+
+MARKS = (10, 20, 40, 80)
+LEVELS = {"90 %": 0.1, "99 %": 0.01}
+RESOLUTION = 1e-4
+"""Smaller regrets count as this in ratios: nobody can tell them apart at a beamline."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One search."""
+
+    peer: str
+    problem: str
+    seed: int
+    points: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of it.
+
+    Attributes
+    ----------
+    regret, losses : FloatArray, shape (points,)
+        See `Problem`.
+    violations : int
+    cpu_ms : float
+        CPU milliseconds of one suggest + ingest, the mean over the run.
+    refused : str
+        Why there is no run.
+    """
+
+    task: Task
+    regret: FloatArray = field(default_factory=lambda: np.empty(0))
+    losses: FloatArray = field(default_factory=lambda: np.empty(0))
+    violations: int = 0
+    cpu_ms: float = math.nan
+    refused: str = ""
+
+    def at(self, points: int) -> float:
+        return float(self.regret[points - 1])
+
+    def reached(self, level: float) -> float:
+        """How many points it took to come within `level` of the optimum; infinite if it never did."""
+        (within,) = np.nonzero(self.losses <= level)
+        return float(within[0] + 1) if len(within) else math.inf
+
+    def second_half(self) -> float:
+        return float(np.mean(self.losses[len(self.losses) // 2 :]))
+
+
+def search(task: Task) -> Run:
+    """Let a peer search, one point at a time."""
+    problem = PROBLEMS[task.problem](task.seed)
+    rng = np.random.default_rng([task.seed, 47])
+    points = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other packages, about their own insides
+        try:
+            contender = PEERS[task.peer].make(problem, task.seed)
+        except BadInputError as error:
+            return Run(task, refused=str(error))
+        cpu = 0.0
+        for number in range(task.points):
+            began = time.process_time()
+            (point,) = contender.suggest(1)
+            asked = time.process_time()
+            result = problem.measure({name: float(point[name]) for name in problem.bounds}, number, rng)
+            measured = time.process_time()
+            contender.ingest([result])
+            cpu += asked - began + time.process_time() - measured
+            points.append(result)
+    return Run(
+        task, problem.regret(points), problem.losses(points), problem.violations(points), 1e3 * cpu / len(points)
+    )
+
+
+def prepare() -> None:
+    """Load and compile what deciding needs, so that no search pays for it."""
+    for problem in ("pair", "heat"):
+        search(Task(OURS, problem, 0, 15))
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seeds", type=int, default=20, help="how many each fast peer gets (default 20)")
+    parser.add_argument("--slow-seeds", type=int, default=3, help="how many each slow one gets (default 3)")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--points", type=int, default=80)
+    parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS), metavar="PROBLEM")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS), metavar="PEER")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
+    add_plot(parser)
+
+
+def lines(options: argparse.Namespace) -> Iterator[str]:
+    """What the search says, problem by problem."""
+    peers = [name for name in PEERS if name in options.peers and PEERS[name].installed]
+    for name in options.peers:
+        if not PEERS[name].installed:
+            yield f"{PEERS[name].label} is left out: {PEERS[name].needs} is not installed."
+    tasks = {problem: _tasks(problem, peers, options) for problem in options.problems}
+    answers = shared_out(search, [task for part in tasks.values() for task in part], options.jobs, prepare, "searching")
+    found = {}
+    for problem, part in tasks.items():
+        found[problem] = by_peer(list(itertools.islice(answers, len(part))))
+        yield from _problem_lines(PROBLEMS[problem], found[problem], peers)
+    if options.plot is not None:
+        draw(found, options.plot)
+
+
+def _tasks(problem: str, peers: Sequence[str], options: argparse.Namespace) -> list[Task]:
+    """All searches of a problem, the slow ones first, so that none is left alone at the end."""
+    return [
+        Task(name, problem, options.first_seed + i, options.points)
+        for name in sorted(peers, key=lambda name: not PEERS[name].slow)
+        if PEERS[name].takes(PROBLEMS[problem])
+        for i in range(min(options.seeds, options.slow_seeds) if PEERS[name].slow else options.seeds)
+    ]
+
+
+def by_peer(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
+    """The runs that there are, by peer and seed, ours first."""
+    found: dict[str, dict[int, Run]] = {}
+    for name in PEERS:
+        mine = {run.task.seed: run for run in runs if run.task.peer == name}
+        if mine:
+            found[name] = mine
+    return found
+
+
+def _problem_lines(problem: type[Problem], results: dict[str, dict[int, Run]], peers: Sequence[str]) -> Iterator[str]:
+    done = {name: runs for name, runs in results.items() if not any(run.refused for run in runs.values())}
+    yield f"\n### {problem.name}: {problem.title}\n"
+    if done:
+        yield table(*rows(problem, done))
+    yield ""
+    for name in peers:
+        refused = next((run.refused for run in results.get(name, {}).values() if run.refused), "")
+        note = f"refused: {refused}" if refused else PEERS[name].notes.get(kind(problem), "")
+        if note:
+            yield f"* {PEERS[name].label}: {note}."
+    if OURS in done and len(done) > 1:
+        yield from (f"* {line}" for line in ratios(problem, done))
+
+
+def rows(problem: type[Problem], done: dict[str, dict[int, Run]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a problem's table."""
+    points = len(next(iter(next(iter(done.values())).values())).regret)
+    marks = [mark for mark in MARKS if mark <= points]
+    word = "mean regret" if problem.drifts else "regret"
+    head = ["", "seeds", *(f"{word} @{mark}" for mark in marks), *(f"points to {level}" for level in LEVELS)]
+    head += ["second half"] * problem.drifts + ["violations"] * bool(problem.limits) + ["CPU ms a point"]
+    body = []
+    for name, by_seed in done.items():
+        runs = list(by_seed.values())
+        row = [PEERS[name].label, str(len(runs))]
+        row += [f"{median([run.at(mark) for run in runs]):.4f}" for mark in marks]
+        row += [count([run.reached(level) for run in runs]) for level in LEVELS.values()]
+        if problem.drifts:
+            row.append(f"{median([run.second_half() for run in runs]):.4f}")
+        if problem.limits:
+            row.append(f"{median([run.violations for run in runs]):.0f}")
+        body.append([*row, f"{median([run.cpu_ms for run in runs]):.3g}"])
+    return head, body
+
+
+def ratios(problem: type[Problem], done: dict[str, dict[int, Run]]) -> Iterator[str]:
+    """Ours over that peer's which stands best against us, over the seeds that both have."""
+    points = len(next(iter(done[OURS].values())).regret)
+    for mark in (mark for mark in MARKS if 20 <= mark <= points):
+        yield f"regret @{mark}: " + _against_best(done, lambda run, mark=mark: max(run.at(mark), RESOLUTION))
+    if problem.drifts:
+        yield "second half: " + _against_best(done, lambda run: max(run.second_half(), RESOLUTION))
+    yield "points to 99 %: " + _against_best(done, lambda run: run.reached(LEVELS["99 %"]))
+
+
+def _against_best(done: dict[str, dict[int, Run]], figure) -> str:  # type: ignore[no-untyped-def]
+    compared = []
+    for name, runs in done.items():
+        common = sorted(set(runs) & set(done[OURS]))
+        if name == OURS or not common:
+            continue
+        ours = median([figure(done[OURS][seed]) for seed in common])
+        theirs = median([figure(runs[seed]) for seed in common])
+        # An infinite figure is worse than any other; two of them are alike.
+        badness = 1.0 if ours == theirs else ours / theirs
+        compared.append((badness, name, ratio(ours, theirs), len(common)))
+    _, name, text, seeds = max(compared)
+    if text == NEITHER:
+        return "no peer reaches it, nor do we"
+    return f"{text} against {PEERS[name].label}, the best peer ({seeds} seed{'s' * (seeds > 1)} in common)"
+
+
+def draw(found: dict[str, dict[str, dict[int, Run]]], path: Path) -> None:
+    """Median regret against points, one panel for each problem."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    panels = figure.subplots(2, math.ceil(len(found) / 2), squeeze=False).ravel()
+    colours = dict(zip(PEERS, COLOURS, strict=False))
+    handles = {}
+    for axes, (problem, results) in zip(panels, found.items(), strict=False):
+        for name, by_seed in reversed(results.items()):  # ours on top
+            runs = [run for run in by_seed.values() if not run.refused]
+            if not runs:
+                continue
+            middle = np.median([run.regret for run in runs], axis=0)
+            (handles[name],) = axes.plot(
+                np.arange(1, len(middle) + 1),
+                np.maximum(middle, RESOLUTION),
+                color=colours[name],
+                linewidth=2.5 if name == OURS else 1.2,
+                linestyle="--" if PEERS[name].slow else "-",
+            )
+        drifts = PROBLEMS[problem].drifts
+        axes.set_title(PROBLEMS[problem].title, fontsize=10, loc="left")
+        axes.set(xlabel="points", ylabel="mean regret" if drifts else "regret", yscale="linear" if drifts else "log")
+        if drifts:
+            axes.set_ylim(0.0, 1.0)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[len(found) :]:
+        axes.axis("off")
+    seeds = {name: max(len(r.get(name, {})) for r in found.values()) for name in handles}
+    shown = [name for name in PEERS if name in handles]
+    place = {"loc": "center"} if len(panels) > len(found) else {"loc": "outside lower center", "ncols": len(shown)}
+    host = panels[-1] if len(panels) > len(found) else figure
+    host.legend(
+        [handles[name] for name in shown],
+        [f"{PEERS[name].label} ({seeds[name]} seed{'s' * (seeds[name] > 1)})" for name in shown],
+        frameon=False,
+        **place,
+    )
+    figure.savefig(path, dpi=110)
+
+
+REPORT = Report("searching", __doc__, arguments, lines, figure=True)

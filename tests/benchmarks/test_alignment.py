@@ -1,0 +1,44 @@
+"""Alignments are scored by the truth along the run."""
+
+import numpy as np
+import pytest
+
+from benchmarks.alignment import Alignment, Task, against, align, config, width
+from ebl_autonomy.sim_devices import SimBeamline
+
+
+def alignment(agent: str, widths: list[float], seed: int = 0) -> Alignment:
+    values = np.array(widths)
+    return Alignment(Task(agent, "A", seed, len(values)), values, 10.0 * np.arange(1, len(values) + 1), 1.0, 0.0)
+
+
+def test_a_run_notes_points_and_simulated_seconds() -> None:
+    found = align(Task("coordinate_scan", "A", 0, 30))
+    assert len(found.widths) == len(found.seconds) == 30
+    assert (np.diff(found.widths) <= 0.0).all()
+    assert (np.diff(found.seconds) > 0.0).all()
+    assert found.points_to(30) <= 30
+    assert found.seconds_to(30) == found.seconds[int(found.points_to(30)) - 1]
+
+
+def test_the_width_is_one_at_the_best_point() -> None:
+    beamline = SimBeamline(seed=1, tier="A")
+    assert width(beamline, beamline.truth.best_point()) == pytest.approx(1.0)
+
+
+def test_botorch_takes_the_same_task() -> None:
+    configuration = config(SimBeamline(tier="A"), "botorch", 0)
+    assert configuration["agent"] == "bayesian"
+    assert configuration["options"]["engine"] == "botorch"
+    assert "composite" not in configuration["options"]
+
+
+def test_a_shorter_budget_counts_for_both() -> None:
+    runs = {
+        "bayesian": [alignment("bayesian", [2.0, 1.5, 1.5, 1.05])],
+        "botorch": [alignment("botorch", [3.0, 3.0])],
+        "sobol": [alignment("sobol", [2.0, 1.09, 1.09, 1.09])],
+    }
+    assert "points neither reaches it" in against("botorch", runs)
+    assert "best measured width 0.50 x" in against("botorch", runs)
+    assert "points 2.00 x, simulated seconds 2.00 x" in against("sobol", runs)
