@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import qmc
 
-from ebl_autonomy.agents import prior_mean
+from ebl_autonomy.agents import assembly, prior_mean
 from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
 from ebl_autonomy.agents.bayesian_options import BayesianOptions
 from ebl_autonomy.agents.coordinates import Coordinates
-from ebl_autonomy.agents.experience import Experience
+from ebl_autonomy.agents.experience import CLOCK_UNIT, Experience
 from ebl_autonomy.agents.explanation import Drift, Explanation, explain
 from ebl_autonomy.agents.hard_limits import HardLimits
 from ebl_autonomy.agents.looking import LookAround, first_light
@@ -27,9 +27,9 @@ from ebl_autonomy.agents.trust_region import TrustRegion, improvements
 from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.models import hypervolume
 from ebl_autonomy.models.acquisition import UNSAFE
-from ebl_autonomy.models.engine import Box, Engine, Goal, Inputs
+from ebl_autonomy.models.engine import Box, Engine, Inputs
 from ebl_autonomy.records import Best, Decision
-from ebl_autonomy.space import VOCS, AxisTravel, FloatArray, Travel, outcome_names
+from ebl_autonomy.space import VOCS, AxisTravel, FloatArray, Travel
 
 __all__ = ["BayesianAgent", "BayesianOptions"]
 
@@ -64,24 +64,17 @@ class BayesianAgent(Agent):
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)
         o = self._bayesian
+        assembly.check(o, self.space)
         self._hard = HardLimits(o.hard)
         named = [*self.space.objectives, *self.space.limits, *o.composite, *self._hard.names]
         self._outcomes = list(dict.fromkeys(named))
-        self._check_names("composite", o.composite)
-        self._check_names("hard", self._hard.names)
-        self._check_names("clock", [o.clock] if o.clock else [])
-        if unknown := sorted(set(o.reference) ^ set(self.space.objectives if o.reference else [])):
-            raise BadInputError(f"reference must name every objective, {self.space.objectives}: {unknown} differ")
         self._several = len(self.space.objectives) > 1
-        if self._several and o.composite:
-            raise BadInputError(f"composite stands for one objective, the VOCS has {self.space.objectives}")
-        self._backend = _backend(o, self.space.objectives)
-        self._goal = self._goal_of(o)
+        self._goal = assembly.goal_of(o, self.space, self._outcomes)
         self.coordinates = Coordinates(self.space, o.coordinates)
-        timed = o.drift == "on" or (o.drift == "auto" and self._backend == "numba")
+        timed = o.drift == "on" or (o.drift == "auto" and assembly.backend(o, self.space) == "numba")
         self._experience = Experience(self.space, self._outcomes, self.coordinates, timed, o.clock)
         self._looked: int | None = None
-        self._engine = self._make_engine()
+        self._engine = self._new_engine()
         self._learned = 0
         self._conditioned = -1
         if o.prior_mean is not None:
@@ -103,7 +96,7 @@ class BayesianAgent(Agent):
 
     def _remember(self, label: str, results: Sequence[Point]) -> None:
         self._experience.remember(label, results, np.array([self.space.score(result) for result in results]))
-        self._engine = self._make_engine()
+        self._engine = self._new_engine()
         self._learned, self._conditioned = 0, -1
 
     def mind_travel(self, travel: Travel, measure_s: float) -> None:
@@ -112,6 +105,12 @@ class BayesianAgent(Agent):
             return
         axes = {name: asdict(axis) for name, axis in travel.axes.items() if name in self.space.names}
         self.options = self._bayesian.model_copy(update={"travel": axes, "measure_s": measure_s})
+
+    def _new_engine(self) -> Engine:
+        hard = self._hard.for_engine(self._outcomes, self._bayesian.sigmas, self._bayesian.reach)
+        return assembly.make_engine(
+            self._bayesian, self.space, self._experience.inputs, self._outcomes, self._goal, hard
+        )
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
         """See `Agent.predict`; empty until there is something to model."""
@@ -161,14 +160,20 @@ class BayesianAgent(Agent):
 
     def drift(self) -> Drift:
         """Whether something drifts, and whether measuring again where it was best would pay."""
-        if not self._ready() or not self._drifts():
+        if not self._ready():
             return Drift(False)
         self._learn_and_condition()
-        best = self.best()
-        name = self.space.objectives[0]
-        lost = float(self.space.signs[0] * (best.outcome[name] - best.mean[name]))
+        if not self._drifts():
+            return Drift(False)
         clock = self._engine.length_scales(self._goal.objective)[self._inputs.clock_at]
-        return Drift(True, float(50.0 * clock), lost, best.std[name])
+        holds_for = float(CLOCK_UNIT * clock)
+        # Where it stands: the best of what was measured lately enough to tell.
+        recent = self._results[-max(5, math.ceil(min(holds_for, len(self._results)))) :]
+        name, sign = self.space.objectives[0], self.space.signs[0]
+        mean, std = self.predict(recent)[name]
+        here = int(np.argmax(sign * mean))
+        once = np.nanmax(self._merits())
+        return Drift(True, holds_for, float(once - sign * mean[here]), float(std[here]))
 
     # -- proposing ---------------------------------------------------------------------------------------------
 
@@ -250,12 +255,13 @@ class BayesianAgent(Agent):
         fixed = self._experience.fixed(np.array(list(self._context().values())))
         low, high = np.zeros(self._inputs.dim), np.ones(self._inputs.dim)
         seconds = self._seconds if self._bayesian.per_second and self._bayesian.travel else None
+        reach = None if self.coordinates.plain else self._reachable
         name = "log-EHVI" if self._several else "log-EI"
         if self._several or self._hard:
-            return Box(low, high, fixed, self._worthy(), seconds), name
+            return Box(low, high, fixed, self._worthy(), seconds, reach), name
         near = self._now(self._centre()[None])
         if not self._bayesian.trust_region:
-            return Box(low, high, fixed, near, seconds), name
+            return Box(low, high, fixed, near, seconds, reach), name
         region = FOLLOWING
         if not self._drifts():
             region = TrustRegion()
@@ -264,7 +270,7 @@ class BayesianAgent(Agent):
         taken = [column for column, _ in self._goal.factors] or [self._goal.objective]
         scales = np.min([self._engine.length_scales(column)[:d] for column in taken], axis=0)
         low[:d], high[:d] = region.box(near[0, :d], scales)
-        return Box(low, high, fixed, near, seconds), f"{name} within {region.side:.3g} of the domain"
+        return Box(low, high, fixed, near, seconds, reach), f"{name} within {region.side:.3g} of the domain"
 
     def _worthy(self) -> FloatArray:
         """Model inputs of the points to search around: the front, or those that are best and safe."""
@@ -277,6 +283,12 @@ class BayesianAgent(Agent):
         else:
             known = known[np.argsort(-expected[known].sum(axis=1), kind="stable")]
         return self._now(self._experience.searched[known[:NEAR_FRONT]])
+
+    def _reachable(self, X: FloatArray) -> FloatArray:
+        """Model inputs, shape (k, inputs), drawn into the motors' domain."""
+        d = self.space.dim
+        units = self.coordinates.unit(X[:, :d], self._centre())
+        return np.hstack([self.coordinates.search(units), X[:, d:]])
 
     def _seconds(self, X: FloatArray) -> FloatArray:
         """Seconds to measure points next, shape (k,), from model inputs of shape (k, inputs)."""
@@ -451,54 +463,3 @@ class BayesianAgent(Agent):
     def _validate_vocs(self, vocs: VOCS) -> None:
         if not vocs.objectives:
             raise BadInputError("the VOCS has no objective: name at least one as {name: 'MINIMIZE'} or 'MAXIMIZE'")
-
-    def _check_names(self, option: str, names: Any) -> None:
-        if unknown := sorted(set(names) - set(outcome_names(self.vocs))):
-            raise BadInputError(
-                f"{option} names {unknown}, which are no outcomes of the VOCS: add them to its observables, "
-                f"beside {outcome_names(self.vocs)}"
-            )
-
-    def _goal_of(self, o: BayesianOptions) -> Goal:
-        index = self._outcomes.index
-        return Goal(
-            objective=0,
-            sign=float(self.space.signs[0]),
-            limits=tuple((index(name), limit.low, limit.high) for name, limit in self.space.limits.items()),
-            factors=tuple((index(name), float(power)) for name, power in o.composite.items()),
-            others=tuple(
-                (index(name), float(sign))
-                for name, sign in zip(self.space.objectives[1:], self.space.signs[1:], strict=True)
-            ),
-            reference=tuple(o.reference[name] for name in self.space.objectives if o.reference),
-        )
-
-    def _make_engine(self) -> Engine:
-        """The engine; loaded when it is wanted, because torch takes seconds."""
-        o, inputs, m = self._bayesian, self._experience.inputs, len(self._outcomes)
-        if self._backend == "botorch":
-            from ebl_autonomy.models.botorch_engine import BotorchEngine
-
-            return BotorchEngine(inputs.dim, m)
-        from ebl_autonomy.models.numba_engine import NumbaEngine
-
-        return NumbaEngine(
-            inputs,
-            m,
-            logarithms=[column for column, _ in self._goal.factors],
-            plain=[column for column, _ in self._goal.objectives] if self._several else [],
-            drift="on" if o.drift == "on" else "auto",
-            hard=self._hard.for_engine(self._outcomes, o.sigmas, o.reach),
-        )
-
-
-def _backend(o: BayesianOptions, objectives: Sequence[str]) -> str:
-    """Which engine: numba's for what it can do, if there is a choice."""
-    needs = [name for name in ("composite", "hard") if getattr(o, name)]
-    if o.engine == "botorch" and needs:
-        raise BadInputError(f"{' and '.join(needs)} need engine='numba' (or 'auto')")
-    if len(objectives) > 2:
-        if o.engine == "numba" or needs:
-            raise BadInputError(f"{len(objectives)} objectives need engine='botorch', without {needs or 'more'}")
-        return "botorch"
-    return "botorch" if o.engine == "botorch" else "numba"

@@ -13,7 +13,7 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.models.engine import Inputs, Observations
 from ebl_autonomy.space import FloatArray, Space
 
-__all__ = ["Experience"]
+__all__ = ["CLOCK_UNIT", "Experience"]
 
 CLOCK_UNIT: Final = 50.0
 """The clock's unit, in measurements."""

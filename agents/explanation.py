@@ -30,7 +30,8 @@ class Drift:
     holds_for : float
         So many measurements until one tells little about the present; NaN if nothing drifts.
     lost : float
-        By how much the best measured point is expected to be worse now than it was, in the objective's unit.
+        By how much the best of the latest points is expected to be worse now than the best that was ever measured, in
+        the objective's unit.
     std : float
         Standard deviation of what is expected there now.
     """
@@ -126,7 +127,7 @@ class Explanation:
         if self.drift.active:
             advice = "measuring again pays" if self.drift.realign else "nothing to be gained yet by measuring again"
             lines.append(
-                f"drift: a measurement holds for about {self.drift.holds_for:.0f} points; the best point has lost "
+                f"drift: a measurement holds for about {self.drift.holds_for:.0f} points; the objective has lost "
                 f"{self.drift.lost:.3g} ± {self.drift.std:.3g}: {advice}"
             )
         if self.violations is not None:
@@ -162,5 +163,5 @@ def explain(
                 found.std,
             )
         )
-    pasts = dict(zip(experience.pasts, engine.diagnose(0).pasts, strict=True)) if experience.pasts else {}
+    pasts = dict(zip(experience.pasts, engine.diagnose(0).pasts, strict=False))  # botorch's does not tell
     return Explanation(tuple(models), pasts, drift, violations, tuple(decisions))

@@ -21,6 +21,8 @@ PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"
 ABANDONED: Final = "abandoned"
 BASELINE: Final = "baseline"
+EXPLANATION: Final = "explanation"
+"""One event at the end: what the agent believes and how good its model is, in words, under a key of the same name."""
 
 PROPOSAL_ID: Final = "proposal_id"
 """Binds the rows of every stream to one proposal; present in all streams but the baseline."""
@@ -190,6 +192,8 @@ class RunRecord:
         Columns of the `primary` stream, one accepted row per proposal, in time order (scalar columns only).
     baseline : mapping of str to sequence
         Columns of the `baseline` stream (start first, end last), arrays included.
+    explanation : str
+        What the agent said of its model at the end; empty if it said nothing.
     """
 
     uid: str
@@ -200,3 +204,4 @@ class RunRecord:
     results: tuple[dict[str, Any], ...]
     rows: Mapping[str, Sequence[Any]]
     baseline: Mapping[str, Sequence[Any]]
+    explanation: str = ""

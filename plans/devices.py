@@ -14,7 +14,16 @@ from bluesky.utils import Msg, MsgGenerator, maybe_await
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import AxisTravel
 
-__all__ = ["ask", "check_devices", "check_value", "describe", "read_limits", "read_position", "read_travel"]
+__all__ = [
+    "ask",
+    "check_devices",
+    "check_value",
+    "describe",
+    "read_exposure",
+    "read_limits",
+    "read_position",
+    "read_travel",
+]
 
 T = TypeVar("T")
 
@@ -124,6 +133,16 @@ def read_travel(motor: NamedMovable[float]) -> MsgGenerator[AxisTravel | None]:
     settle = yield from _number(getattr(motor, "settle_time", None))
     backlash = yield from _number(getattr(motor, "backlash", None))
     return AxisTravel(velocity, max(ramp or 0.0, 0.0), max(settle or 0.0, 0.0), backlash or 0.0)
+
+
+def read_exposure(detector: Readable[Any]) -> MsgGenerator[float | None]:
+    """Seconds that a measurement takes, from the detector's own exposure time; None if it does not say."""
+    cam = getattr(detector, "cam", detector)  # ophyd's area detectors keep it there
+    for name in ("acquire_time", "exposure", "exposure_time", "count_time", "preset_time"):
+        seconds = yield from _number(getattr(cam, name, None))
+        if seconds is not None and seconds > 0.0:
+            return seconds
+    return None
 
 
 def check_value(motor: NamedMovable[float], value: float) -> MsgGenerator[None]:

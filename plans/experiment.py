@@ -13,11 +13,19 @@ from bluesky.utils import MsgGenerator
 from gest_api.generator import Generator
 
 from ebl_autonomy import __version__
-from ebl_autonomy.agents.base import StartsHere, make_agent
+from ebl_autonomy.agents.base import MindsTravel, StartsHere, make_agent
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
-from ebl_autonomy.plans.devices import check_devices, describe, read_limits, read_position, read_travel, units
+from ebl_autonomy.plans.devices import (
+    check_devices,
+    describe,
+    read_exposure,
+    read_limits,
+    read_position,
+    read_travel,
+    units,
+)
 from ebl_autonomy.plans.stopping import Until
 from ebl_autonomy.records import DECISION, ROW, RunMetadata
 from ebl_autonomy.space import VOCS, AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
@@ -110,6 +118,9 @@ def prepare(
     _check_count("batch", batch)
     if finish not in ("best", "stay", "return"):
         raise BadInputError(f"finish={finish!r}: use 'best', 'stay' or 'return'")
+    for label, given in (("detectors", detectors), ("baseline", baseline)):
+        if not isinstance(given, Sequence):
+            raise BadInputError(f"{label}={given!r}: give a list of devices")
     check_devices([*detectors, *baseline], motors)
     rules, allowed = Until.of(until), Envelope.of(envelope)
     functions = resolve_derivations(derive)
@@ -135,6 +146,11 @@ def prepare(
     if isinstance(generator, StartsHere):
         generator.start_from(start)
         space = Space(getattr(generator, "vocs", space.vocs))
+    if isinstance(generator, MindsTravel) and axes:
+        exposures = []
+        for detector in detectors:
+            exposures.append((yield from read_exposure(detector)))
+        generator.mind_travel(Travel(axes), max((s for s in exposures if s is not None), default=1.0))
     outcomes = outcome_names(space.vocs)
     return Experiment(
         agent=generator,

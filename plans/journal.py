@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator
 
 from ebl_autonomy.plans.events import EventTag, EventWatch, InterruptedReadingError, save_event
-from ebl_autonomy.records import ABANDONED, BASELINE, DECISION, DECISIONS, GONE, MEAN, STD, Decision
+from ebl_autonomy.records import ABANDONED, BASELINE, DECISION, DECISIONS, EXPLANATION, GONE, MEAN, STD, Decision
 
 if TYPE_CHECKING:
     from ebl_autonomy.plans.experiment import Experiment
@@ -87,6 +87,7 @@ class Journal:
                 GONE.proposed: "",
             },
         )
+        self._explanation = EventTag("ebl_explanation", {EXPLANATION: ""})
         self._baseline = EventTag("ebl_baseline", {"proposals_accepted": 0})
 
     def write_decisions(
@@ -158,6 +159,10 @@ class Journal:
             except InterruptedReadingError:
                 continue
             return
+
+    def write_explanation(self, text: str) -> MsgGenerator[None]:
+        """Record what the agent says of its model at the end."""
+        yield from self._write(EXPLANATION, self._explanation, {EXPLANATION: text})
 
     def not_measured(self, proposal: Proposal) -> dict[str, Any] | None:
         """What the agent is told of a proposal without a row: its point with NaN outcomes; None if it has no point."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from bluesky import preprocessors as bpp
 from bluesky.protocols import NamedMovable, Readable
-from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, plan
+from bluesky.utils import Msg, MsgGenerator, RequestAbort, RequestStop, RunEngineControlException, plan
 
-from ebl_autonomy.errors import AgentError, BudgetSpentError, SpentError
+from ebl_autonomy.errors import AgentError, BadInputError, BudgetSpentError, SpentError
 from ebl_autonomy.plans.experiment import Experiment, Finish, prepare
 from ebl_autonomy.plans.journal import Journal, Proposal
 from ebl_autonomy.plans.measuring import Measure, Measurer
@@ -24,6 +24,13 @@ __all__ = ["OptimizeResult", "optimize"]
 
 MAX_REFUSALS = 25
 """So many refused proposals in a row end the run: the agent does not know what is allowed."""
+
+
+_ENDED: dict[type[BaseException], str] = {
+    RequestAbort: "aborted by the user",
+    RequestStop: "stopped by the user",
+}
+"""What bluesky's own exceptions do not say."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,8 @@ def optimize(
     AgentError, MeasurementError
         If the agent fails or the beamline does; what was measured is in the run, which is closed as failed.
     """
+    if md is not None and (not isinstance(md, Mapping) or METADATA_KEY in md):
+        raise BadInputError(f"md={md!r}: give a mapping, without the key {METADATA_KEY!r}, which the plan fills in")
     experiment = yield from prepare(
         detectors,
         motors,
@@ -190,12 +199,15 @@ class _Run:
         if self.told:
             yield from think(self._executor, self._ingest)
         self.best = yield from think(self._executor, self._find_best)
+        explanation = yield from think(self._executor, self._explain)
+        if explanation:
+            yield from self.journal.write_explanation(explanation)
         yield from self._go_to_finish()
         yield from self.journal.write_baseline()
 
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
         """Record what ended the run, tell the agent what was measured, close the run."""
-        ending = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        ending = f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)
         yield from self.journal.abandon_open(f"the run ended: {ending}")
         self._ingest()
         if self.x.finish == "return":
@@ -335,6 +347,15 @@ class _Run:
                 return found
         return self.measurer.best
 
+    def _explain(self) -> str:
+        explain = getattr(self.x.agent, "explain", None)
+        if not callable(explain):
+            return ""
+        try:
+            return str(explain())
+        except AgentError as error:
+            return f"no explanation: {error}"
+
     def _go_to_finish(self) -> MsgGenerator[None]:
         if self.x.finish == "best" and self.best is not None:
             yield from self.measurer.walk_to(self.best.point, "the best point")
@@ -349,6 +370,6 @@ class _Run:
             "motors": list(self.x.motors),
             "num_points": self.x.max_points,
             "hints": {"dimensions": [[["time"], "primary"]]},
-            **{key: value for key, value in self.md.items() if key != METADATA_KEY},
+            **self.md,
             METADATA_KEY: self.x.metadata().model_dump(mode="json"),
         }

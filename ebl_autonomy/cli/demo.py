@@ -49,15 +49,27 @@ class DemoResult(BaseModel):
 
 
 def alignment(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
-    """The agent's configuration for the main job: the smallest beam that still has its flux."""
+    """The agent's configuration for the main job: the smallest beam that still has its flux and is where the sample is.
+
+    The area is total over peak flux, up to a constant, and unlike the width at half maximum that holds for beams with
+    long tails too: an agent that can takes it apart that way.
+    """
+    options: dict[str, Any] = {"seed": seed}
+    if agent == "bayesian":
+        options["composite"] = {"camera_total": 1.0, "camera_peak": -1.0}
     return {
         "agent": agent,
         "vocs": {
             "variables": {motor.name: list(motor.limits) for motor in beamline.motors()},
             "objectives": {"camera_spot_area": "MINIMIZE"},
-            "constraints": {"camera_total": ["GREATER_THAN", 1e4]},
+            "constraints": {
+                "camera_total": ["GREATER_THAN", 6e5],
+                "camera_centroid_x": ["BOUNDS", -40.0, 40.0],
+                "camera_centroid_y": ["BOUNDS", -40.0, 40.0],
+            },
+            "observables": ["camera_peak"],
         },
-        "options": {"seed": seed},
+        "options": options,
     }
 
 

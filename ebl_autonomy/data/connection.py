@@ -102,7 +102,8 @@ class Connection:
 
     def __repr__(self) -> str:
         kind = "embedded" if self._server is not None else "remote"
-        return f"<{kind} Tiled at {self.uri}, data in {self.directory}, {self.pending} runs to be written>"
+        uri = self.uri.partition("?")[0]  # a key may be in what follows
+        return f"<{kind} Tiled at {uri}, data in {self.directory}, {self.pending} runs to be written>"
 
     def _reach(self) -> Any:
         """A client of the server; an embedded server that has died is started again.

@@ -17,6 +17,7 @@ from ebl_autonomy.records import (
     BASELINE,
     DECISION,
     DECISIONS,
+    EXPLANATION,
     GONE,
     MEAN,
     METADATA_KEY,
@@ -99,6 +100,7 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
         results=_results(metadata, proposals, rows),
         rows=rows,
         baseline=_columns(node, BASELINE, arrays=True),
+        explanation=str(next(iter(_columns(node, EXPLANATION).get(EXPLANATION, [])), "")),
     )
 
 
@@ -139,7 +141,7 @@ def find_run(run: Any, client: Any = None) -> Any:
     try:
         return client[run]
     except (KeyError, ValueError) as error:  # ValueError: too short to be looked up as part of a uid
-        raise BadInputError(f"there is no run {run!r} in {client!r}: 'ebl-autonomy runs' lists the latest") from error
+        raise BadInputError(f"there is no run {run!r} in this server: 'ebl-autonomy runs' lists the latest") from error
 
 
 def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:

@@ -145,9 +145,9 @@ class BotorchEngine:
         mean, std = transform.backward(left_out, 1.0 / np.sqrt(np.diag(inverse)))
         middle, spread = float(np.median(model.train_targets.numpy())), math.sqrt(float(np.median(noise)))
         ends, _ = transform.backward(np.array([middle - spread, middle + spread]), np.zeros(2))
-        return Diagnosis(
-            transform.in_words, float(ends[1] - ends[0]) / 2.0, self.length_scales(column), rows, mean, std
-        )
+        noise_std, present, past = float(ends[1] - ends[0]) / 2.0, rows >= self._data.past, self._data.past
+        scales = self.length_scales(column)
+        return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
 
     def expected(self, goal: Goal, box: Box) -> FloatArray:
         """See `Engine.expected`."""
@@ -159,7 +159,8 @@ class BotorchEngine:
             at = torch.as_tensor(X, dtype=torch.double)
             latent = np.stack([model.posterior(at).mean[:, 0].numpy() for model in self._models], axis=1)
         gains = Aims(goal, Hard(), self._transforms, self.outcomes).gains(latent)
-        return np.where(np.isfinite(self._data.Y).all(axis=1, keepdims=True), gains, math.nan)
+        valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
+        return np.where(valid, gains, math.nan)[self._data.past :]
 
     def propose(
         self, goal: Goal, box: Box, count: int, pending: FloatArray, seed: int

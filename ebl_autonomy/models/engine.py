@@ -161,6 +161,8 @@ class Box:
     seconds : callable, optional
         What it costs to measure points of shape (k, d) next: seconds, shape (k,). The acquisition is then per second
         (Snoek et al. 2012, NeurIPS, "Practical Bayesian optimization of machine learning algorithms", section 3.2).
+    reach : callable, optional
+        Points of shape (k, d) to the nearest ones that can be reached, if not all of the box can.
     """
 
     low: FloatArray
@@ -168,6 +170,7 @@ class Box:
     fixed: dict[int, float] = field(default_factory=dict)
     near: FloatArray | None = None
     seconds: Callable[[FloatArray], FloatArray] | None = None
+    reach: Callable[[FloatArray], FloatArray] | None = None
 
 
 @dataclass(frozen=True)

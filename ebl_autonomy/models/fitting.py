@@ -29,6 +29,8 @@ NO_SAY: Final = math.log(1e6)
 """The logarithm of a length scale beyond which an input has no influence."""
 DRIFT_EVIDENCE: Final = 3.0
 """So many nats more probable must the measurements be with a clock before it is believed that something drifts."""
+PAST_EVIDENCE: Final = 2.0
+"""So many nats better must the present be predicted without the past before the past is left out."""
 FIT_POINTS: Final = 400
 """Hyper-parameters are inferred from so many observations at most: the latest half, and others evenly from the rest."""
 FIT_ITERATIONS: Final = 30
@@ -47,11 +49,14 @@ class Fitted:
     transform : OutcomeTransform
     chosen_at : int
         How many values the power of the transform was chosen from.
+    alone : bool
+        Whether past experiments are left out, because the present is predicted better without them.
     """
 
     theta: FloatArray
     transform: OutcomeTransform
     chosen_at: int
+    alone: bool = False
 
 
 class Fitting:
@@ -91,9 +96,29 @@ class Fitting:
         )
 
     def infer(
-        self, column: int, before: Fitted | None, X: FloatArray, y: FloatArray, variance: FloatArray
+        self, column: int, before: Fitted | None, X: FloatArray, y: FloatArray, variance: FloatArray, past: int
     ) -> Fitted | None:
-        """Maximum a posteriori, starting from what was inferred before; None or `before` if nothing can be inferred."""
+        """What makes the measurements most probable, starting from what was inferred before.
+
+        The first `past` rows are of past experiments. They are left out if the present measurements are predicted
+        better without them, each from all others. `before` if nothing can be inferred.
+        """
+        together = self._infer(column, before, X, y, variance, past > 0)
+        if not past or len(y) - past < self._inputs.searched + 2 or together is None:
+            return together
+        mine = slice(past, None)
+        start = before if before is None or before.alone else replace(before, theta=self.mode(), chosen_at=0)
+        alone = self._infer(column, start, X[mine], y[mine], variance[mine], False)
+        if alone is None:
+            return together
+        with_past = self._predictive(column, together, X, y, variance)[mine].sum()
+        without = self._predictive(column, alone, X[mine], y[mine], variance[mine]).sum()
+        return replace(alone, alone=True) if without > with_past + PAST_EVIDENCE else together
+
+    def _infer(
+        self, column: int, before: Fitted | None, X: FloatArray, y: FloatArray, variance: FloatArray, pasts: bool
+    ) -> Fitted | None:
+        """Maximum a posteriori."""
         fits = OutcomeTransform.fits(y) and column not in self._plain
         powers: tuple[float, ...] = (before.transform.power if before is not None and fits else 1.0,)
         chosen_at = before.chosen_at if before is not None else 0
@@ -103,11 +128,25 @@ class Fitting:
         best, least = before, math.inf
         for power in powers:
             transform = self.transform(column, y, power)
-            for drifts, evidence in self._clock_choices(column):
+            for drifts, evidence in self._clock_choices(column, pasts):
                 theta, reached = self._fit(column, before, transform, drifts, X, y, variance)
                 if np.isfinite(theta).all() and reached + evidence < least:
                     best, least = Fitted(theta, transform, chosen_at), reached + evidence
         return best
+
+    def _predictive(
+        self, column: int, fitted: Fitted, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> FloatArray:
+        """Logarithms of how probable each value is, given all others, shape (n,)."""
+        n, d = X.shape
+        noise = self.known_noise(column, fitted.transform, y, variance)
+        noise = noise if noise is not None else np.full(n, math.exp(fitted.theta[d]))
+        W, z, alpha = np.zeros((n, n)), fitted.transform.forward(y), np.empty(n)
+        kernels.extend(np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._kind, 0, n, W)
+        kernels.solve(W, n, z - kernels.constant_mean(W, n, z), alpha)
+        precision = np.einsum("ij,ij->j", W, W)
+        slopes = np.array([fitted.transform.log_slopes(value[None]) for value in y])
+        return np.asarray(0.5 * (np.log(precision) - alpha**2 / precision) + slopes)
 
     def transform(self, column: int, y: FloatArray, power: float) -> OutcomeTransform:
         """The transform of one outcome; of one with a hard limit such that what is unknown is not safe."""
@@ -136,11 +175,16 @@ class Fitting:
             theta[self._inputs.clock_at] = NO_SAY
         return theta
 
-    def _clock_choices(self, column: int) -> list[tuple[bool, float]]:
-        """Whether the clock may have a say, and how many nats that must gain."""
+    def _clock_choices(self, column: int, pasts: bool) -> list[tuple[bool, float]]:
+        """Whether the clock may have a say, and how many nats that must gain.
+
+        Not beside past experiments unless it must: what changed since then is no drift.
+        """
         if self._inputs.clock_at is None or column == self._outcomes:
             return [(False, 0.0)]
-        return [(True, 0.0)] if self._drift == "on" else [(False, 0.0), (True, DRIFT_EVIDENCE)]
+        if self._drift == "on":
+            return [(True, 0.0)]
+        return [(False, 0.0)] if pasts else [(False, 0.0), (True, DRIFT_EVIDENCE)]
 
     def _fit(
         self,

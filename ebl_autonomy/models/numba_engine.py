@@ -118,7 +118,8 @@ class NumbaEngine:
             rows, y, variance = self._of_column(data, column)
             if not len(rows):
                 continue
-            model.fitted = self._fitting.infer(column, model.fitted, data.X[rows], y, variance)
+            past = int(np.searchsorted(rows, data.past))
+            model.fitted = self._fitting.infer(column, model.fitted, data.X[rows], y, variance, past)
             model.factored = 0
 
     def condition(self, data: Observations) -> None:
@@ -133,6 +134,9 @@ class NumbaEngine:
                     raise ValueError(f"outcome {column} has no valid value: there is nothing to condition on")
                 break
             self._used = column + 1
+            if model.fitted is not None and model.fitted.alone:
+                mine = rows >= data.past
+                rows, y, variance = rows[mine], y[mine], variance[mine]
             # Nothing that is settled here is kept for the next call: an agent that is told all at once would not
             # have it.
             if model.fitted is None or (model.fitted.transform.power != 1.0 and not OutcomeTransform.fits(y)):
@@ -220,7 +224,10 @@ class NumbaEngine:
             mean=mean[present],
             std=std[present],
             pasts=tuple(
-                float(kernels.correlation(float(scale) ** -2.0, self._kind)) for scale in scales[self.inputs.past_at :]
+                0.0
+                if model.fitted is not None and model.fitted.alone
+                else float(kernels.correlation(float(scale) ** -2.0, self._kind))
+                for scale in scales[self.inputs.past_at :]
             ),
         )
 

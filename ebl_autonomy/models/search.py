@@ -36,25 +36,31 @@ class Search:
         for i, value in box.fixed.items():
             self._low[i] = self._high[i] = value
         self._near = 0.5 * (self._low + self._high)[None] if box.near is None else box.near
-        self._seconds = box.seconds
+        self._seconds, self._reach = box.seconds, box.reach
         self._rng = np.random.default_rng(seed)
 
     def best(self, stack: Stack, wanted: Wanted) -> tuple[FloatArray, float]:
         """The point of the largest acquisition, shape (d,), and its value."""
-        points = self._candidates()
+        points = self._reached(self._candidates())
         guess = np.empty(len(points))
         acquisition.screen(points, stack, wanted, guess)
         kept = np.ascontiguousarray(points[_largest(guess - self._price(points), KEPT)])
-        value = np.empty(len(kept))
-        columns, n = len(stack.counts), int(stack.counts[stack.active].max())
-        k, v = np.empty((2, columns, len(kept), n))
-        acquisition.values(kept, stack, wanted, False, k, v, value, np.empty_like(kept))
+        value = _values(kept, stack, wanted)
         climbers = np.ascontiguousarray(kept[_largest(value - self._price(kept), CLIMBERS)])
         reached = np.empty(len(climbers))
+        n = int(stack.counts[stack.active].max())
         iterations = min(max(CLIMB_WORK // (CLIMBERS * len(stack.active) * n * n), 8), 30)
         acquisition.climb(climbers, self._low, self._high, iterations, stack, wanted, reached)
-        first = int(np.argmax(reached - self._price(climbers)))
-        return climbers[first].copy(), float(reached[first])
+        if self._reach is not None:
+            climbers = self._reached(climbers)
+            reached = _values(climbers, stack, wanted)
+        # The ascent knows no price: a point on the way may be the better bargain.
+        points, value = np.vstack([climbers, kept]), np.concatenate([reached, value])
+        first = int(np.argmax(value - self._price(points)))
+        return points[first].copy(), float(value[first])
+
+    def _reached(self, points: FloatArray) -> FloatArray:
+        return points if self._reach is None else np.ascontiguousarray(self._reach(points))
 
     def _price(self, points: FloatArray) -> FloatArray | float:
         """The logarithm of the seconds; a gain per second is a difference of logarithms."""
@@ -70,6 +76,14 @@ class Search:
         chosen = self._rng.random((half, d)) < max(min(3.0 / d, 1.0), 0.3)
         near = middle + chosen * width * self._rng.standard_normal((half, d)) * span
         return np.ascontiguousarray(np.vstack([spread, np.clip(near, self._low, self._high)]))
+
+
+def _values(points: FloatArray, stack: Stack, wanted: Wanted) -> FloatArray:
+    """The acquisition at points of shape (k, d)."""
+    value = np.empty(len(points))
+    k, v = np.empty((2, len(stack.counts), len(points), int(stack.counts[stack.active].max())))
+    acquisition.values(points, stack, wanted, False, k, v, value, np.empty_like(points))
+    return value
 
 
 def _largest(values: FloatArray, count: int) -> np.ndarray:

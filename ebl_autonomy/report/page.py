@@ -64,6 +64,8 @@ def write_report(
         # SVG of our own making; every string in it was drawn by matplotlib, which escapes.
         figures={title: Markup(svg) for title, svg in figures(record, summary, pixel_um, best_possible).items()},
         motors=record.metadata.motors,
+        explanation=record.explanation,
+        target=record.metadata.until.get("target"),
         units=record.metadata.units,
         limits=record.metadata.limits,
         facts={**_facts(record), **dict(facts or {})},

@@ -32,6 +32,9 @@ class Summary(BaseModel):
         Of the motors.
     seconds : dict of str to float
         Wall seconds: deciding, moving, measuring, total; and `clock` seconds where the run has a clock.
+    points_to_target, seconds_to_target : int and float, or None
+        Points and seconds, of the run's clock if it has one, until the target was reached; without a target, until 99 %
+        of what was gained had been gained.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +56,8 @@ class Summary(BaseModel):
     best_point: dict[str, float]
     start_point: dict[str, float]
     seconds: dict[str, float]
+    points_to_target: int | None = None
+    seconds_to_target: float | None = None
 
 
 def space_of(record: RunRecord) -> Space:
@@ -109,7 +114,32 @@ def summarise(record: RunRecord) -> Summary:
         best_point={name: float(best_point[name]) for name in record.metadata.motors if name in best_point},
         start_point={m: _float(baseline[m][0]) for m in record.metadata.motors if baseline.get(m)},
         seconds=_seconds(record),
+        **_to_target(record, space),
     )
+
+
+def _to_target(record: RunRecord, space: Space) -> dict[str, Any]:
+    """See `Summary.points_to_target`."""
+    curve, index = best_so_far(record, space)
+    if index is None:
+        return {}
+    gains = space.signs[0] * curve
+    target = record.metadata.until.get("target")
+    first = gains[np.isfinite(gains)][0]
+    wanted = space.signs[0] * target if target is not None else first + 0.99 * (gains[index] - first)
+    reached = np.flatnonzero(gains >= wanted)
+    if not len(reached):
+        return {}
+    i = int(reached[0])
+    times = record.rows.get(record.metadata.clock or "clock")
+    if times is None:
+        spent = [record.rows[key][: i + 1] for key in (ROW.seconds_moving, ROW.seconds_measuring)]
+        deciding = [p.seconds_to_decide for p in record.proposals[: i + 1]]
+        seconds = float(np.nansum([*map(_float, spent[0]), *map(_float, spent[1]), *deciding]))
+    else:
+        began = record.baseline.get(record.metadata.clock or "clock", times)
+        seconds = _float(times[i]) - _float(began[0])
+    return {"points_to_target": i + 1, "seconds_to_target": seconds}
 
 
 def _seconds(record: RunRecord) -> dict[str, float]:

@@ -1,0 +1,86 @@
+"""From the options of the Bayesian agent to its goal and its engine; what does not go together is refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ebl_autonomy.agents.bayesian_options import BayesianOptions
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.models.engine import Engine, Goal, Hard, Inputs
+from ebl_autonomy.space import Space, outcome_names
+
+__all__ = ["backend", "check", "goal_of", "make_engine"]
+
+
+def check(o: BayesianOptions, space: Space) -> None:
+    """Refuse options that name what is not there, or that do not go together.
+
+    Raises
+    ------
+    BadInputError
+        Names the option and the remedy.
+    """
+    known = outcome_names(space.vocs)
+    for option, names in (("composite", o.composite), ("hard", o.hard), ("clock", [o.clock] if o.clock else [])):
+        if unknown := sorted(set(names) - set(known)):
+            raise BadInputError(
+                f"{option} names {unknown}, which are no outcomes of the VOCS: add them to its observables, "
+                f"beside {known}"
+            )
+    if o.reference and (unknown := sorted(set(o.reference) ^ set(space.objectives))):
+        raise BadInputError(f"reference must name every objective, {space.objectives}: {unknown} differ")
+    if len(space.objectives) > 1 and o.composite:
+        raise BadInputError(f"composite stands for one objective, the VOCS has {space.objectives}")
+    backend(o, space)
+
+
+def backend(o: BayesianOptions, space: Space) -> str:
+    """Which engine: numba's for what it can do, if there is a choice.
+
+    Raises
+    ------
+    BadInputError
+        If the one that was asked for cannot do it.
+    """
+    needs = [name for name in ("composite", "hard") if getattr(o, name)]
+    if o.engine == "botorch" and needs:
+        raise BadInputError(f"{' and '.join(needs)} need engine='numba' (or 'auto')")
+    if len(space.objectives) > 2:
+        if o.engine == "numba" or needs:
+            raise BadInputError(f"{len(space.objectives)} objectives need engine='botorch', without {needs or 'more'}")
+        return "botorch"
+    return "botorch" if o.engine == "botorch" else "numba"
+
+
+def goal_of(o: BayesianOptions, space: Space, outcomes: Sequence[str]) -> Goal:
+    """What is wanted, by columns of the outcomes; the objectives are the first of these."""
+    index = list(outcomes).index
+    signs = [float(sign) for sign in space.signs]
+    return Goal(
+        objective=0,
+        sign=signs[0],
+        limits=tuple((index(name), limit.low, limit.high) for name, limit in space.limits.items()),
+        factors=tuple((index(name), float(power)) for name, power in o.composite.items()),
+        others=tuple(zip(range(1, len(signs)), signs[1:], strict=True)),
+        reference=tuple(o.reference[name] for name in space.objectives if o.reference),
+    )
+
+
+def make_engine(
+    o: BayesianOptions, space: Space, inputs: Inputs, outcomes: Sequence[str], goal: Goal, hard: Hard
+) -> Engine:
+    """The engine; loaded when it is wanted, because torch takes seconds."""
+    if backend(o, space) == "botorch":
+        from ebl_autonomy.models.botorch_engine import BotorchEngine
+
+        return BotorchEngine(inputs.dim, len(outcomes))
+    from ebl_autonomy.models.numba_engine import NumbaEngine
+
+    return NumbaEngine(
+        inputs,
+        len(outcomes),
+        logarithms=[column for column, _ in goal.factors],
+        plain=[column for column, _ in goal.objectives] if goal.others else [],
+        drift="on" if o.drift == "on" else "auto",
+        hard=hard,
+    )
