@@ -107,13 +107,14 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
 def runs(client: Any, limit: int = 20) -> list[RunSummary]:
     """The latest runs, newest first."""
     found = []
-    for uid in list(client)[-limit:]:
-        metadata = client[uid].metadata
-        start, stop = metadata.get("start") or {}, metadata.get("stop") or {}
+    for node in client.values().tail(limit):
+        start, stop = node.metadata.get("start") or {}, node.metadata.get("stop") or {}
+        if not start:
+            continue  # a folder of runs is none
         ours = start.get(METADATA_KEY) or {}
         found.append(
             RunSummary(
-                uid=str(uid),
+                uid=str(start["uid"]),
                 time=float(start.get("time", math.nan)),
                 plan=str(start.get("plan_name", "")),
                 agent=str((ours.get("agent") or {}).get("agent", "")),
