@@ -107,7 +107,8 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
 def runs(client: Any, limit: int = 20) -> list[RunSummary]:
     """The latest runs, newest first."""
     found = []
-    for node in client.values().tail(limit):
+    nodes = client.values()
+    for node in nodes[max(len(nodes) - limit, 0) :]:
         start, stop = node.metadata.get("start") or {}, node.metadata.get("stop") or {}
         if not start:
             continue  # a folder of runs is none
