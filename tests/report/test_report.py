@@ -163,3 +163,27 @@ def test_the_progress_bar_minds_no_foreign_runs() -> None:
     ):
         bar(name, doc)
     assert math.isnan(bar.best)
+
+
+def test_points_and_seconds_to_the_target() -> None:
+    run = record([10.0, 6.0, 2.0, 1.95, 1.9])
+    summary = summarise(run)
+    assert summary.points_to_target == 4  # 1.95 is 99 % of the way from 10 to 1.9
+    assert summary.seconds_to_target == pytest.approx(4 * (0.5 + 0.25 + 0.1))
+    metadata = run.metadata.model_copy(update={"until": {"target": 6.5}, "clock": "clock"})
+    timed = dataclasses.replace(
+        run,
+        metadata=metadata,
+        rows={**run.rows, "clock": [3.0, 7.0, 9.0, 12.0, 20.0]},
+        baseline={**run.baseline, "clock": [1.0, 21.0]},
+    )
+    assert (summarise(timed).points_to_target, summarise(timed).seconds_to_target) == (2, 6.0)
+    missed = dataclasses.replace(run, metadata=run.metadata.model_copy(update={"until": {"target": 0.1}}))
+    assert summarise(missed).points_to_target is None
+
+
+def test_the_page_says_what_the_agent_believes(tmp_path: Path) -> None:
+    run = dataclasses.replace(record([3.0, 2.0]), explanation="past abc: correlates by 0.12, <b>discounted</b>")
+    page = write_report(run, tmp_path).read_text()
+    assert "What the agent believes" in page
+    assert "&lt;b&gt;discounted" in page
