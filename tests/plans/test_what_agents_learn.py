@@ -38,7 +38,10 @@ def test_agents_are_told_how_motors_move_and_how_long_an_exposure_is(RE: RunEngi
 
 
 def test_motors_that_do_not_say_how_they_move_cost_nothing(RE: RunEngine, docs: Documents) -> None:
-    motors = [SynAxis(name=name) for name in ("mx", "my")]
+    class Mute(SynAxis):  # type: ignore[misc]
+        velocity = None
+
+    motors = [Mute(name=name) for name in ("mx", "my")]
     bowl = SynGauss("bowl", motors[0], "mx", center=0.0, Imax=1.0)
     RE(optimize([bowl], motors, BayesianAgent(vocs(), seed=0), max_points=2, envelope=ENVELOPE))
     assert docs.start["ebl_autonomy"]["agent"]["options"]["travel"] == {}
