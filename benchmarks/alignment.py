@@ -3,7 +3,8 @@
 A run has arrived once it measured a point at which the beam, by the truth, is within 10 % of the best width in both
 directions. Simulated seconds are the beamline's own: motors that travel and settle, exposures. The final width is the
 one that the plan leaves behind, the wider direction over the best possible. Medians over seeds, which draw the
-misalignment; BayesianAgent on botorch decides in seconds instead of milliseconds and so gets fewer seeds and points.
+misalignment; BayesianAgent on botorch and botorch's own recipe decide in seconds instead of milliseconds and so get
+fewer seeds and points.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from typing import Any
 import numpy as np
 from bluesky import RunEngine
 
+from benchmarks.recipe import BotorchRecipe
 from benchmarks.reporting import Report, count, median, ratio, shared_out, table
 from ebl_autonomy.agents import make_agent
 from ebl_autonomy.cli.demo import alignment
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import FloatArray, make_vocs
 
 POINTS: dict[Tier, int] = {"A": 60, "B": 120, "C": 200}
 WITHIN = 1.1
@@ -39,7 +41,10 @@ LABELS = {
     "coordinate_scan": "CoordinateScanAgent",
     "sobol": "SobolAgent",
     "botorch": "BayesianAgent(engine='botorch')",
+    "recipe": "botorch's recipe",
 }
+ON_BOTORCH = ("botorch", "recipe")
+"""Seconds a point, so that they get fewer seeds and points."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def align(task: Task) -> Alignment:
             # Documents are handed out while the plan waits: the clock still shows when the exposure ended.
             rows.append((beamline.clock.now(), {motor.name: document["data"][motor.name] for motor in motors}))
 
-    agent = make_agent(config(beamline, task.agent, task.seed))
+    agent = contender(beamline, task.agent, task.seed)
     began = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -112,8 +117,15 @@ def _engine() -> RunEngine:
     return RunEngine({})
 
 
+def contender(beamline: SimBeamline, agent: str, seed: int) -> Any:
+    """What decides: an agent of this package, or botorch's recipe on the same VOCS."""
+    if agent == "recipe":
+        return BotorchRecipe(make_vocs(alignment(beamline, agent, seed)["vocs"]), seed)
+    return make_agent(config(beamline, agent, seed))
+
+
 def config(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
-    """The agent's configuration for the main job, that of the demo."""
+    """The configuration of an agent of this package for the main job, that of the demo."""
     if agent != "botorch":
         return alignment(beamline, agent, seed)
     configuration = alignment(beamline, OURS, seed)
@@ -140,8 +152,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="how many (default 10)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--agents", nargs="+", choices=list(LABELS), default=list(LABELS), metavar="AGENT")
-    parser.add_argument("--botorch-seeds", type=int, default=3, help="how many botorch gets (default 3)")
-    parser.add_argument("--botorch-points", type=int, default=80, help="its budget at most (default 80)")
+    parser.add_argument("--botorch-seeds", type=int, default=3, help="how many those on botorch get (default 3)")
+    parser.add_argument("--botorch-points", type=int, default=80, help="their budget at most (default 80)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
 
 
@@ -162,9 +174,9 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
 def _tasks(tier: Tier, options: argparse.Namespace) -> list[Task]:
     """All alignments of a tier, what takes longest first."""
     tasks = []
-    for agent in sorted(options.agents, key=lambda agent: agent != "botorch"):
+    for agent in sorted(options.agents, key=lambda agent: agent not in ON_BOTORCH):
         points, seeds = options.points or POINTS[tier], options.seeds
-        if agent == "botorch":
+        if agent in ON_BOTORCH:
             points, seeds = min(points, options.botorch_points), min(seeds, options.botorch_seeds)
         tasks += [Task(agent, tier, options.first_seed + i, points) for i in range(seeds)]
     return tasks

@@ -2,22 +2,25 @@
 
 SingleTaskGP with its default priors and inferred noise, fitted anew before every point; noisy log expected improvement
 (of the hypervolume if there are two objectives; under outcome constraints if there are any); `optimize_acqf` with 10
-restarts and 512 raw samples. The first 2d points are quasi-random.
+restarts and 512 raw samples. The first 2d points are quasi-random. Values that are NaN are left out, outcome by
+outcome; as long as an outcome has fewer than two others, the points stay quasi-random.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
 
-from ebl_autonomy.space import VOCS, Space
+from ebl_autonomy.space import VOCS, FloatArray, Space
 
 RESTARTS = 10
 RAW_SAMPLES = 512
+ENOUGH = 2
+"""Valid values that an outcome needs to have a model."""
 
 
 class BotorchRecipe:
@@ -26,7 +29,7 @@ class BotorchRecipe:
     Parameters
     ----------
     vocs : VOCS
-        Continuous variables, one objective or two, upper limits.
+        Continuous variables, one objective or two, limits of any kind.
     seed : int
     reference : mapping of str to float, optional
         The worst values that count, of two objectives.
@@ -37,27 +40,43 @@ class BotorchRecipe:
 
         torch.set_num_threads(1)
         torch.manual_seed(seed)
+        self.vocs = vocs
         self.space = Space(vocs)
         self.reference = reference
         self.signs = dict(zip(self.space.objectives, self.space.signs, strict=True))
         size = math.ceil(math.log2(2 * self.space.dim))
-        self.start = qmc.Sobol(self.space.dim, rng=seed).random_base2(size)[: 2 * self.space.dim]
+        self.sequence = qmc.Sobol(self.space.dim, rng=seed)
+        self.start = self.sequence.random_base2(size)[: 2 * self.space.dim]
         self.results: list[Mapping[str, float]] = []
 
-    def suggest(self, count: int = 1) -> list[dict[str, float]]:
-        n = len(self.results)
+    def suggest(self, num_points: int | None = None) -> list[dict[str, float]]:
+        n, count = len(self.results), num_points or 1
         if n < len(self.start):
             return self.space.points(self.start[n : n + count])
-        return self.space.points(self._chosen(count))
+        values = {name: self._values(name) for name in [*self.space.objectives, *self.space.limits]}
+        judged = np.all([np.isfinite(values[name]) for name in self.space.objectives], axis=0)
+        if min(np.count_nonzero(valid) for valid in [judged, *map(np.isfinite, values.values())]) < ENOUGH:
+            return self.space.points(self.sequence.random(count))
+        return self.space.points(self._chosen(count, values, judged))
 
     def ingest(self, results: Sequence[Mapping[str, float]]) -> None:
         self.results.extend(results)
 
-    def _chosen(self, count: int) -> Any:
-        """The points with the best acquisition, shape (count, d), in the unit cube."""
+    def _chosen(self, count: int, values: Mapping[str, FloatArray], judged: Any) -> Any:
+        """The points with the best acquisition, shape (count, d), in the unit cube.
+
+        Parameters
+        ----------
+        count : int
+        values : mapping of str to FloatArray, shape (n,)
+            Of the outcomes: objectives, then limits.
+        judged : bool array, shape (n,)
+            Where the objectives are valid: what is to be improved on.
+        """
         import torch
         from botorch.acquisition.logei import qLogNoisyExpectedImprovement
         from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+        from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
         from botorch.acquisition.objective import GenericMCObjective
         from botorch.fit import fit_gpytorch_mll
         from botorch.models.gp_regression import SingleTaskGP
@@ -67,35 +86,53 @@ class BotorchRecipe:
         from gpytorch.mlls.sum_marginal_log_likelihood import SumMarginalLogLikelihood
 
         X = torch.tensor(self.space.unit(self.results))
-        outcomes = [*self.space.objectives, *self.space.limits]
-        models = [SingleTaskGP(X, torch.tensor(self._column(name))) for name in outcomes]
+        models = []
+        for column in values.values():
+            valid = np.isfinite(column)
+            models.append(SingleTaskGP(X[valid], torch.tensor(column[valid, None])))
         if len(models) == 1:
             (model,) = models
             fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
         else:
             model = ModelListGP(*models)
             fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
+        baseline, constraints = X[judged], self._constraints()
+        acquisition: Any
         if len(self.space.objectives) > 1:
             assert self.reference is not None
             worst = [self.signs[name] * self.reference[name] for name in self.space.objectives]
-            acquisition: Any = qLogNoisyExpectedHypervolumeImprovement(model, worst, X, prune_baseline=True)
-        elif self.space.limits:
+            acquisition = qLogNoisyExpectedHypervolumeImprovement(
+                model,
+                worst,
+                baseline,
+                prune_baseline=True,
+                objective=IdentityMCMultiOutputObjective(outcomes=list(range(len(worst)))),
+                constraints=constraints or None,
+            )
+        elif constraints:
             acquisition = qLogNoisyExpectedImprovement(
                 model,
-                X,
+                baseline,
                 prune_baseline=True,
                 objective=GenericMCObjective(lambda Y, X=None: Y[..., 0]),
-                constraints=[
-                    lambda Y, i=i, high=limit.high: Y[..., 1 + i] - high
-                    for i, limit in enumerate(self.space.limits.values())
-                ],
+                constraints=constraints,
             )
         else:
-            acquisition = qLogNoisyExpectedImprovement(model, X, prune_baseline=True)
+            acquisition = qLogNoisyExpectedImprovement(model, baseline, prune_baseline=True)
         cube = torch.tensor([[0.0] * self.space.dim, [1.0] * self.space.dim], dtype=torch.double)
         points, _ = optimize_acqf(acquisition, cube, q=count, num_restarts=RESTARTS, raw_samples=RAW_SAMPLES)
         return points.numpy()
 
-    def _column(self, name: str) -> Any:
-        """An outcome, shape (n, 1); an objective such that more is better."""
-        return np.array([[self.signs.get(name, 1.0) * result[name]] for result in self.results])
+    def _constraints(self) -> list[Callable[[Any], Any]]:
+        """Of samples of the outcomes, one for each finite end of a limit: negative where it holds."""
+        constraints: list[Callable[[Any], Any]] = []
+        for i, limit in enumerate(self.space.limits.values(), start=len(self.space.objectives)):
+            if math.isfinite(limit.low):
+                constraints.append(lambda Y, i=i, low=limit.low: low - Y[..., i])
+            if math.isfinite(limit.high):
+                constraints.append(lambda Y, i=i, high=limit.high: Y[..., i] - high)
+        return constraints
+
+    def _values(self, name: str) -> FloatArray:
+        """An outcome, shape (n,); an objective such that more is better."""
+        return self.signs.get(name, 1.0) * np.array([result[name] for result in self.results], dtype=float)

@@ -1,9 +1,12 @@
 """Alignments are scored by the truth along the run."""
 
+import argparse
+
 import numpy as np
 import pytest
 
-from benchmarks.alignment import Alignment, Task, against, align, config, width
+from benchmarks import recipe
+from benchmarks.alignment import Alignment, Task, _tasks, against, align, arguments, config, contender, width
 from ebl_autonomy.sim_devices import SimBeamline
 
 
@@ -31,6 +34,24 @@ def test_botorch_takes_the_same_task() -> None:
     assert configuration["agent"] == "bayesian"
     assert configuration["options"]["engine"] == "botorch"
     assert "composite" not in configuration["options"]
+
+
+def test_botorchs_recipe_takes_the_same_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    beamline = SimBeamline(tier="A")
+    assert contender(beamline, "recipe", 0).vocs == contender(beamline, "bayesian", 0).vocs
+    monkeypatch.setattr(recipe, "RESTARTS", 1)
+    monkeypatch.setattr(recipe, "RAW_SAMPLES", 4)
+    found = align(Task("recipe", "A", 0, 9))  # one more than the quasi-random start
+    assert len(found.widths) == 9
+
+
+def test_whoever_decides_on_botorch_gets_fewer_seeds_and_points() -> None:
+    parser = argparse.ArgumentParser()
+    arguments(parser)
+    options = parser.parse_args(["--seeds", "3", "--botorch-seeds", "1", "--botorch-points", "40"])
+    given = _tasks("A", options)
+    for agent, seeds, points in (("bayesian", 3, 60), ("botorch", 1, 40), ("recipe", 1, 40)):
+        assert [task.points for task in given if task.agent == agent] == [points] * seeds
 
 
 def test_a_shorter_budget_counts_for_both() -> None:
