@@ -30,7 +30,7 @@ class TrustRegion:
     successes: int = 0
     failures: int = 0
 
-    smallest = 0.01
+    smallest = 0.03
     largest = 1.0
 
     def after(self, improved: bool, dim: int) -> TrustRegion:

@@ -152,8 +152,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="how many (default 10)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--agents", nargs="+", choices=list(LABELS), default=list(LABELS), metavar="AGENT")
-    parser.add_argument("--botorch-seeds", type=int, default=3, help="how many those on botorch get (default 3)")
-    parser.add_argument("--botorch-points", type=int, default=80, help="their budget at most (default 80)")
+    parser.add_argument("--botorch-seeds", type=int, default=2, help="how many those on botorch get (default 2)")
+    parser.add_argument("--botorch-points", type=int, default=40, help="their budget at most (default 40)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
 
 

@@ -109,7 +109,7 @@ def prepare() -> None:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="how many each fast peer gets (default 20)")
-    parser.add_argument("--slow-seeds", type=int, default=3, help="how many each slow one gets (default 3)")
+    parser.add_argument("--slow-seeds", type=int, default=2, help="how many each slow one gets (default 2)")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--points", type=int, default=80)
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS), metavar="PROBLEM")
