@@ -95,11 +95,11 @@ def run_demo(
     before = beamline.truth.outcome()
     chosen = make_agent(alignment(beamline, agent, seed))
     plan = optimize(
-        [beamline.camera],
+        [beamline.camera, beamline.clock],
         motors,
         chosen,
         max_points=points,
-        baseline=beamline.baseline,
+        baseline=[device for device in beamline.baseline if device is not beamline.clock],
         md={"seed": seed},
         prior=prior,
     )

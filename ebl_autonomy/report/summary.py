@@ -137,8 +137,7 @@ def _to_target(record: RunRecord, space: Space) -> dict[str, Any]:
         deciding = [p.seconds_to_decide for p in record.proposals[: i + 1]]
         seconds = float(np.nansum([*map(_float, spent[0]), *map(_float, spent[1]), *deciding]))
     else:
-        began = record.baseline.get(record.metadata.clock or "clock", times)
-        seconds = _float(times[i]) - _float(began[0])
+        seconds = _float(times[i]) - _clock(record)[0]
     return {"points_to_target": i + 1, "seconds_to_target": seconds}
 
 
@@ -151,11 +150,16 @@ def _seconds(record: RunRecord) -> dict[str, float]:
     }
     if record.stop is not None:
         seconds["total"] = float(record.stop["time"]) - float(record.start["time"])
-    clock = record.metadata.clock or "clock"
-    times = [_float(v) for v in record.baseline.get(clock, [])]
-    if len(times) == 2:
-        seconds["clock"] = times[1] - times[0]
+    times = _clock(record)
+    if len(times) > 1:
+        seconds["clock"] = times[-1] - times[0]
     return seconds
+
+
+def _clock(record: RunRecord) -> list[float]:
+    """What the run's clock showed at its start and end, or else at its points; empty if it has none."""
+    clock = record.metadata.clock or "clock"
+    return [_float(v) for v in record.baseline.get(clock) or record.rows.get(clock) or []]
 
 
 def _float(value: Any) -> float:

@@ -9,6 +9,8 @@ from benchmarks import recipe
 from benchmarks.alignment import Alignment, Task, _tasks, against, align, arguments, config, contender, width
 from ebl_autonomy.sim_devices import SimBeamline
 
+pytestmark = pytest.mark.integration  # they run alignments and botorch
+
 
 def alignment(agent: str, widths: list[float], seed: int = 0) -> Alignment:
     values = np.array(widths)

@@ -9,6 +9,8 @@ from benchmarks import recipe
 from benchmarks.recipe import BotorchRecipe
 from ebl_autonomy.space import VOCS
 
+pytestmark = pytest.mark.integration  # they run alignments and botorch
+
 RISING = {"f": "MAXIMIZE"}
 FALLING = {"f": "MINIMIZE"}
 

@@ -12,6 +12,8 @@ from benchmarks.problems import PROBLEMS
 from benchmarks.reporting import NEITHER, count, filled, median, ratio, table
 from benchmarks.searching import Run, Task, by_peer, draw, ratios, rows, search
 
+pytestmark = pytest.mark.integration  # they run alignments and botorch
+
 
 def run(peer: str, seed: int, losses: list[float], problem: str = "pair", violations: int = 0) -> Run:
     values = np.array(losses)
