@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ebl_autonomy.agents.bayesian_options import BayesianOptions
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.models.engine import Engine, Goal, Hard, Inputs
-from ebl_autonomy.space import Space, outcome_names
+from ebl_autonomy.space import AxisTravel, Space, outcome_names
 
 __all__ = ["backend", "check", "goal_of", "make_engine"]
 
@@ -31,6 +31,20 @@ def check(o: BayesianOptions, space: Space) -> None:
         raise BadInputError(f"reference must name every objective, {space.objectives}: {unknown} differ")
     if len(space.objectives) > 1 and o.composite:
         raise BadInputError(f"composite stands for one objective, the VOCS has {space.objectives}")
+    if both := sorted(set(o.composite) & set(o.hard)):
+        raise BadInputError(
+            f"{both} are factors of composite= and have hard= limits: a factor is modelled by its logarithm, "
+            "what has a hard limit as it is; leave one of the two out"
+        )
+    for name, axis in o.travel.items():
+        if name not in space.names:
+            raise BadInputError(f"travel names {name!r}, which is no variable: there are {space.names}")
+        try:
+            velocity = AxisTravel(**axis).velocity
+        except TypeError as error:
+            raise BadInputError(f"travel of {name!r}: {error}; its fields are those of AxisTravel") from error
+        if not velocity > 0.0:
+            raise BadInputError(f"travel of {name!r} has the velocity {velocity!r}: it must be positive")
     backend(o, space)
 
 
@@ -42,7 +56,8 @@ def backend(o: BayesianOptions, space: Space) -> str:
     BadInputError
         If the one that was asked for cannot do it.
     """
-    needs = [name for name in ("composite", "hard") if getattr(o, name)]
+    needs = [name for name in ("composite", "hard", "clock") if getattr(o, name)]
+    needs += ["prior_mean"] * (o.prior_mean is not None) + ["drift='on'"] * (o.drift == "on")
     if o.engine == "botorch" and needs:
         raise BadInputError(f"{' and '.join(needs)} need engine='numba' (or 'auto')")
     if len(space.objectives) > 2:

@@ -75,11 +75,10 @@ class BayesianAgent(Agent):
         self._experience = Experience(self.space, self._outcomes, self.coordinates, timed, o.clock)
         self._looked: int | None = None
         self._engine = self._new_engine()
-        self._learned = 0
-        self._conditioned = -1
+        self._learned = self._conditioned = -1
         if o.prior_mean is not None:
             function = prior_mean.load(o.prior_mean)
-            self._remember("prior mean", prior_mean.sample(function, self.space, self._outcomes, seed))
+            self._remember(prior_mean.LABEL, prior_mean.sample(function, self.space, self._outcomes, seed))
 
     # -- what is known -----------------------------------------------------------------------------------------
 
@@ -95,16 +94,19 @@ class BayesianAgent(Agent):
         self._remember(label, taken)
 
     def _remember(self, label: str, results: Sequence[Point]) -> None:
+        if assembly.backend(self._bayesian, self.space) == "botorch":
+            raise BadInputError(f"past {label!r} needs engine='numba': botorch's has no guard against a wrong one")
         self._experience.remember(label, results, np.array([self.space.score(result) for result in results]))
         self._engine = self._new_engine()
-        self._learned, self._conditioned = 0, -1
+        self._learned = self._conditioned = -1
+        self._looked = None
 
     def mind_travel(self, travel: Travel, measure_s: float) -> None:
         """Know how long moves and measurements take, unless the options say so or the agent has begun."""
         if self._results or self._pending or self._bayesian.travel:
             return
         axes = {name: asdict(axis) for name, axis in travel.axes.items() if name in self.space.names}
-        self.options = self._bayesian.model_copy(update={"travel": axes, "measure_s": measure_s})
+        self.options = self._bayesian.model_copy(update={"travel": axes, "measure_s": max(measure_s, 1e-3)})
 
     def _new_engine(self) -> Engine:
         hard = self._hard.for_engine(self._outcomes, self._bayesian.sigmas, self._bayesian.reach)
@@ -132,6 +134,11 @@ class BayesianAgent(Agent):
         on = np.flatnonzero(hypervolume.undominated(scores))
         return [self._as_best(feasible[i], True) for i in on[np.argsort(scores[on, 0], kind="stable")]]
 
+    @property
+    def pasts(self) -> list[str]:
+        """Labels of the past experiments that were taken, in their order."""
+        return list(self._experience.pasts)
+
     def violations(self) -> int:
         """How many results broke a hard limit."""
         return self._hard.broken(self._results)
@@ -144,7 +151,7 @@ class BayesianAgent(Agent):
         AgentError
             If there is no model yet.
         """
-        if not self._ready():
+        if not self._results or not self._ready():
             raise AgentError(f"with {len(self._results)} results there is no model yet to explain")
         self._learn_and_condition()
         return explain(
@@ -160,7 +167,7 @@ class BayesianAgent(Agent):
 
     def drift(self) -> Drift:
         """Whether something drifts, and whether measuring again where it was best would pay."""
-        if not self._ready():
+        if not self._results or not self._ready():
             return Drift(False)
         self._learn_and_condition()
         if not self._drifts():
@@ -184,7 +191,7 @@ class BayesianAgent(Agent):
             if initial is None:
                 break
             point, reason = initial
-            unit = self.coordinates.unit(point[None], self._centre())[0]
+            unit = self.coordinates.unit(point[None], self._best_measured())[0]
             proposals.append((unit, Decision(reason=reason, model_version="none")))
         if len(proposals) < count:
             proposals.extend(self._informed(count - len(proposals), [unit for unit, _ in proposals]))
@@ -193,32 +200,45 @@ class BayesianAgent(Agent):
     def _initial(self, made: int) -> tuple[FloatArray, str] | None:
         """The point, shape (d,), of proposal number `made`, if it belongs to the first phases, and why."""
         o, d = self._bayesian, self.space.dim
+        if self._hard:
+            return self._careful(made)
         if made == 0:
-            if o.start == "random" and not self._hard:
+            if o.start == "random":
                 return self._rng().random(d), "random start"
             return self._start(), "start"
-        if self._hard and self._results and not self._kept()[0]:
-            raise AgentError(
-                f"the first point broke a hard limit or told nothing ({self._results[0]}): start where {o.hard} hold"
-            )
-        if self._experience.pasts and not self._hard:
+        if self._experience.pasts:
             # The past has looked around already; its best point tells soonest whether it still holds.
             past = self._past_best() if made == 1 else None
             if past is not None or self._ready():
                 return None if past is None else (past, "best of the past")
-        if self._several and not self._hard:
+        if self._several:
             # Trade-offs run through the whole domain; around the start there is no best direction to follow.
             return (self._spread(made), "spread") if made <= SPREAD or not self._ready() else None
-        if o.look_around == 0.0 and made <= 2 * d and not self._hard:
-            return self._blind(made), "sobol"
-        point = self._looking().next(made, self._start()) if o.look_around or self._hard else None
+        if o.look_around == 0.0 and made <= 2 * d:
+            return self._blind(made), "look nearby"
+        point = self._looking().next(made, self._start()) if o.look_around else None
         if point is not None:
             return point, "look around"
-        if self._ready() and (self._hard or self._first_light() <= len(self._results)):
+        if self._ready() and self._first_light() <= len(self._results):
             return None
-        if self._hard:
-            raise AgentError("nothing valid was measured under hard limits: there is no safe point to go to")
         return self._blind(made), "find the beam"
+
+    def _careful(self, made: int) -> tuple[FloatArray, str] | None:
+        """`_initial` under hard limits: nothing is tried that no measurement vouches for, or the user's word."""
+        kept, table = self._kept(), self._experience.table
+        told = np.isfinite(table.Y[:, self._hard.columns(self._outcomes)]).all(axis=1)
+        if told.any() and not kept[int(np.argmax(told))]:
+            broke = self._results[int(np.argmax(told))]
+            raise AgentError(f"the first point broke a hard limit ({broke}): start where {self._bayesian.hard} hold")
+        if not kept.any():
+            return self._start(), "start"  # not measured yet, or it could not be
+        point = self._looking().next(made, self._start())
+        if point is not None:
+            return point, "look around"
+        if self._ready():
+            return None
+        safest = self._hard.safest(table, self._outcomes)
+        return self.coordinates.search(safest[None])[0], "the safest known point once more"
 
     def _informed(self, count: int, out: Sequence[FloatArray]) -> list[tuple[FloatArray, Decision]]:
         """Points that the model chooses, in the unit cube of motors; `out` were proposed in the same breath."""
@@ -255,7 +275,7 @@ class BayesianAgent(Agent):
         fixed = self._experience.fixed(np.array(list(self._context().values())))
         low, high = np.zeros(self._inputs.dim), np.ones(self._inputs.dim)
         seconds = self._seconds if self._bayesian.per_second and self._bayesian.travel else None
-        reach = None if self.coordinates.plain else self._reachable
+        reach = None if self.coordinates.plain and not self.space.choices else self._reachable
         name = "log-EHVI" if self._several else "log-EI"
         if self._several or self._hard:
             return Box(low, high, fixed, self._worthy(), seconds, reach), name
@@ -285,9 +305,9 @@ class BayesianAgent(Agent):
         return self._now(self._experience.searched[known[:NEAR_FRONT]])
 
     def _reachable(self, X: FloatArray) -> FloatArray:
-        """Model inputs, shape (k, inputs), drawn into the motors' domain."""
+        """Model inputs, shape (k, inputs), drawn into the motors' domain, discrete values snapped."""
         d = self.space.dim
-        units = self.coordinates.unit(X[:, :d], self._centre())
+        units = self.space.snap(self.coordinates.unit(X[:, :d], self._centre()))
         return np.hstack([self.coordinates.search(units), X[:, d:]])
 
     def _seconds(self, X: FloatArray) -> FloatArray:
@@ -295,7 +315,8 @@ class BayesianAgent(Agent):
         o = self._bayesian
         units = self.coordinates.unit(X[:, : self.space.dim], self._centre())
         values = self.space.low + units * (self.space.high - self.space.low)
-        here = self._results[-1] if self._results else self.space.standing()
+        last = [*self._results[-1:], *self._pending[-1:]]
+        here = last[-1] if last else self.space.standing()
         travel = Travel({name: AxisTravel(**axis) for name, axis in o.travel.items()})
         stops = {name: values[:, i] for i, name in enumerate(self.space.names)}
         return o.measure_s + travel.seconds_each(here, stops)
@@ -313,8 +334,10 @@ class BayesianAgent(Agent):
 
     def _ready(self) -> bool:
         """Whether every outcome has two valid values, which is the least that a model can be made of."""
-        told = [self._experience.table.Y, *(past.Y for past in self._experience.pasts.values())]
-        return bool(((~np.isnan(np.vstack(told))).sum(axis=0) >= 2).all())
+        present = (~np.isnan(self._experience.table.Y)).sum(axis=0)
+        told = present + sum((~np.isnan(past.Y)).sum(axis=0) for past in self._experience.pasts.values())
+        hard = self._hard.columns(self._outcomes)  # of which the past says nothing
+        return bool((told >= 2).all() and (present[hard] >= 2).all())
 
     def _first_light(self) -> int:
         """How many results it took to see any outcome respond; see `first_light`."""
@@ -329,16 +352,18 @@ class BayesianAgent(Agent):
 
     def _informed_from(self) -> int:
         """The first result that the model asked for."""
-        if self._looked is None:  # both phases depend on the first results alone: once over, they are over
-            n = len(self._results)
-            if self._experience.pasts:
-                looked = min(2, n)
-            elif self._bayesian.look_around:
-                looked = max(self._looking().over(n, self._start()), min(self._first_light(), n))
-            else:
-                looked = max(2 * self.space.dim + 1, min(self._first_light(), n))
+        if self._looked is not None:
+            return self._looked
+        n = len(self._results)
+        if self._experience.pasts:
+            return 2
+        if self._bayesian.look_around:
+            looked = max(self._looking().over(n, self._start()), min(self._first_light(), n))
+        else:
+            looked = max(2 * self.space.dim + 1, min(self._first_light(), n))
+        if looked < n:  # both phases depend on the first results alone: once over, they are over
             self._looked = looked
-        return self._looked
+        return looked
 
     def _learn(self) -> None:
         table = self._experience.table
@@ -350,18 +375,19 @@ class BayesianAgent(Agent):
         n = len(self._results)
         if self._conditioned == n:
             return
-        data = self._experience.observations()
-        least = 1 if data.past else 2 * self.space.dim + 1
-        while True:
-            size = max(least, math.ceil(self._learned * REFIT_GROWTH), self._learned + 1)
-            if size > n and (self._learned or not data.past):
-                break
-            part = data.first(min(size, n))
+        while (size := self._next_fit()) <= n:
+            part = self._experience.observations(size)
             if ((~np.isnan(part.Y)).sum(axis=0) >= 2).all():
                 self._engine.learn(part)
             self._learned = size
-        self._engine.condition(data)
+        self._engine.condition(self._experience.observations(n))
         self._conditioned = n
+
+    def _next_fit(self) -> int:
+        """How many results there are when hyper-parameters are inferred next."""
+        if self._learned < 0:
+            return 0 if self._experience.pasts else 2 * self.space.dim + 1
+        return max(math.ceil(self._learned * REFIT_GROWTH), self._learned + 1)
 
     def _merits(self) -> FloatArray:
         """One number per result, more is better: feasible points by score, the others by how little they violate."""
@@ -393,16 +419,21 @@ class BayesianAgent(Agent):
             expected = self._expected()[:, 0]
             if not np.isnan(expected).all():
                 return np.array(searched[int(np.nanargmax(expected))])
+        return self._best_measured()
+
+    def _best_measured(self) -> FloatArray:
+        """The best point that was measured, in searched coordinates; at first the start."""
         merits = self._merits()
         if np.isnan(merits).all():
             return self._start()
-        return np.array(searched[int(np.nanargmax(merits))])
+        return np.array(self._experience.searched[int(np.nanargmax(merits))])
 
     def _past_best(self) -> FloatArray | None:
         """The best point of the past experiments, in searched coordinates; None if nothing in them was valid."""
         best, found = -math.inf, None
         for past in self._experience.pasts.values():
-            scores = np.where(self._goal.violation(past.Y) > 0.0, math.nan, past.Y[:, self._goal.objective])
+            told = np.asarray(np.isfinite(past.Y).any(axis=0))
+            scores = np.where(self._goal.violation(past.Y, told) > 0.0, math.nan, past.Y[:, self._goal.objective])
             scores = self._goal.sign * scores
             if np.isfinite(scores).any() and np.nanmax(scores) > best:
                 best, found = float(np.nanmax(scores)), past.X[int(np.nanargmax(scores)), : self.space.dim]
@@ -448,7 +479,7 @@ class BayesianAgent(Agent):
         return self._experience.now(searched, np.array(list(self._context().values())))
 
     def _blind(self, made: int) -> FloatArray:
-        """A quasi-random point in a box around the start that grows until it is the domain."""
+        """A random point in a box around the start that grows until it is the domain."""
         u = np.random.default_rng([self.options.seed, made]).random(self.space.dim)
         half = min(1.0, 0.1 * (1.0 + made / (2.0 * self.space.dim)))
         return np.clip(self._start() + half * (2.0 * u - 1.0), 0.0, 1.0)

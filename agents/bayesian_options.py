@@ -21,7 +21,8 @@ class BayesianOptions(AgentOptions):
         Begin where the beamline stands (the variables' default values; mid-domain for those that have none), or at
         a random point.
     look_around : float
-        Step of the probes around the start, as a share of the domain; 0 leaves them out and takes Sobol points.
+        Step of the probes around the start, as a share of the domain; 0 leaves them out and takes random points in a
+        box around the start, which grows.
     trust_region : bool
         Search in a box around the best point; otherwise in the whole domain.
     coordinates : dict

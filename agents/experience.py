@@ -64,9 +64,11 @@ class Experience:
         Raises
         ------
         BadInputError
-            If there are too many already.
+            If there are too many already, or one of that label.
         """
-        if len(self.pasts) >= MOST_PASTS and label not in self.pasts:
+        if label in self.pasts:
+            raise BadInputError(f"the past experiment {label!r} is known already: give another one another label")
+        if len(self.pasts) >= MOST_PASTS:
             raise BadInputError(
                 f"{label!r} would be past experiment number {len(self.pasts) + 1}: give the {MOST_PASTS} that are most "
                 "like the present one"
@@ -77,50 +79,60 @@ class Experience:
         known = np.hstack([self._coordinates.search(table.unit), table.context])
         self.pasts[label] = Observations(known[rows], table.Y[rows], table.std[rows] ** 2)
 
-    def observations(self) -> Observations:
-        """Everything, past experiments first."""
+    def observations(self, count: int) -> Observations:
+        """Past experiments, and the first `count` results, as they would be if there were no more."""
         pasts, table, d = list(self.pasts.values()), self.table, self._space.dim
-        blocks = [self._rows(p.X[:, :d], p.X[:, d:], np.zeros(len(p.X)), i) for i, p in enumerate(pasts)]
+        own, scale = slice(count), self._context_scale(count)
+        blocks = [self._rows(p.X[:, :d], p.X[:, d:], np.zeros(len(p.X)), i, scale) for i, p in enumerate(pasts)]
+        blocks.append(self._rows(self.searched[own], table.context[own], self._times(count), None, scale))
         return Observations(
-            np.vstack([*blocks, self._rows(self.searched, table.context, self._times(), None)]),
-            np.vstack([*(past.Y for past in pasts), table.Y]),
-            np.vstack([*(past.Yvar for past in pasts), table.std**2]),
+            np.vstack(blocks),
+            np.vstack([*(past.Y for past in pasts), table.Y[own]]),
+            np.vstack([*(past.Yvar for past in pasts), table.std[own] ** 2]),
             sum(len(past.X) for past in pasts),
         )
 
     def now(self, searched: FloatArray, context: FloatArray) -> FloatArray:
         """Model inputs of points to measure now, from searched coordinates, (n, d), and context, (c,) or (n, c)."""
-        n = len(searched)
+        n, known = len(searched), len(self.table)
         context = np.broadcast_to(context, (n, len(self._space.context)))
-        return self._rows(searched, context, np.full(n, self._time()), None)
+        return self._rows(searched, context, np.full(n, self._time()), None, self._context_scale(known))
 
     def fixed(self, context: FloatArray) -> dict[int, float]:
         """The inputs that are given for a measurement now, by column."""
         row = self.now(np.zeros((1, self._space.dim)), context)[0]
         return {i: float(row[i]) for i in range(self._space.dim, len(row))}
 
-    def _rows(self, searched: FloatArray, context: FloatArray, times: FloatArray, past: int | None) -> FloatArray:
-        low, span = self._context_scale()
+    def _rows(
+        self,
+        searched: FloatArray,
+        context: FloatArray,
+        times: FloatArray,
+        past: int | None,
+        scale: tuple[FloatArray, FloatArray],
+    ) -> FloatArray:
+        low, span = scale
+        context = _filled(context, low + 0.5 * span)
         tasks = np.zeros((len(searched), len(self.pasts)))
         if past is not None:
             tasks[:, past] = 1.0
         return np.hstack([searched, (context - low) / span, *([times[:, None]] if self._timed else []), tasks])
 
-    def _context_scale(self) -> tuple[FloatArray, FloatArray]:
-        d, count = self._space.dim, len(self._space.context)
-        seen = np.vstack([*(past.X[:, d:] for past in self.pasts.values()), self.table.context])
+    def _context_scale(self, count: int) -> tuple[FloatArray, FloatArray]:
+        """Least value and span of what was seen of each contextual variable in the first `count` results."""
+        d, width = self._space.dim, len(self._space.context)
+        seen = np.vstack([*(past.X[:, d:] for past in self.pasts.values()), self.table.context[:count]])
         seen = seen[np.isfinite(seen).all(axis=1)]
         if not len(seen):
-            return np.zeros(count), np.ones(count)
+            return np.zeros(width), np.ones(width)
         low, high = seen.min(axis=0), seen.max(axis=0)
         return low, np.where(high > low, high - low, 1.0)
 
-    def _times(self) -> FloatArray:
-        """When the present results were measured, shape (n,), in `CLOCK_UNIT`."""
-        n = len(self.table)
+    def _times(self, n: int) -> FloatArray:
+        """When the first n results were measured, shape (n,), in `CLOCK_UNIT`."""
         if not self._extra or n < 2:
             return np.arange(n) / CLOCK_UNIT
-        told = self.table.extra[:, 0].copy()
+        told = self.table.extra[:n, 0].copy()
         known = np.isfinite(told)
         if known.sum() < 2:
             return np.arange(n) / CLOCK_UNIT
@@ -131,8 +143,17 @@ class Experience:
 
     def _time(self) -> float:
         """The time of the next measurement."""
-        times = self._times()
+        times = self._times(len(self.table))
         return float(times[-1]) + 1.0 / CLOCK_UNIT if len(times) else 0.0
+
+
+def _filled(values: FloatArray, otherwise: FloatArray) -> FloatArray:
+    """`values`, shape (n, c), where what was not measured is taken to be as it was before, or `otherwise`."""
+    filled, before = np.array(values, dtype=float), otherwise
+    for row in filled:
+        row[:] = np.where(np.isfinite(row), row, before)
+        before = row
+    return filled
 
 
 def _worth_keeping(merits: FloatArray) -> np.ndarray:

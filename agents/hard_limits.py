@@ -41,6 +41,10 @@ class HardLimits:
         limits = tuple((list(outcomes).index(name), limit.low, limit.high) for name, limit in self._limits.items())
         return Hard(limits, sigmas, reach)
 
+    def columns(self, outcomes: Sequence[str]) -> list[int]:
+        """Which outcomes have one."""
+        return [list(outcomes).index(name) for name in self.names]
+
     def kept(self, table: ResultTable, outcomes: Sequence[str]) -> np.ndarray:
         """Which results kept them all, shape (n,); a NaN keeps none."""
         kept = np.ones(len(table), dtype=bool)

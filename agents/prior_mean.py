@@ -17,7 +17,10 @@ from ebl_autonomy import registry
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import FloatArray, Space
 
-__all__ = ["load", "name_of", "sample"]
+__all__ = ["LABEL", "load", "name_of", "sample"]
+
+LABEL: Final = "prior mean"
+"""What an agent calls it among its past experiments."""
 
 SPREAD: Final = 512
 ROUNDS: Final = 6

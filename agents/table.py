@@ -59,7 +59,7 @@ class ResultTable:
                 *(float(r[name]) for name in self._space.context),
                 *(float(r[name]) for name in self._outcomes),
                 *(float(r.get(name + STD, math.nan)) for name in self._outcomes),
-                *(float(r[name]) for name in self._extra),
+                *(float(r.get(name, math.nan)) for name in self._extra),
             ]
             for r in results
         ]

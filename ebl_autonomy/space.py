@@ -163,13 +163,21 @@ class Space:
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
         """Rows of the unit cube, shape (n, d), to points: clipped into the domain, discrete values snapped."""
+        return [dict(zip(self.names, map(float, row), strict=True)) for row in self._values(unit)]
+
+    def snap(self, unit: FloatArray) -> FloatArray:
+        """Rows of the unit cube, shape (n, d), to those that `points` makes of them: discrete values snapped."""
+        snapped: FloatArray = (self._values(unit) - self.low) / (self.high - self.low)
+        return snapped
+
+    def _values(self, unit: FloatArray) -> FloatArray:
         values = self.low + np.clip(np.atleast_2d(unit), 0.0, 1.0) * (self.high - self.low)
         # The sum above may round to one unit in the last place outside the bounds.
         values = np.clip(values, self.low, self.high)
         for name, allowed in self.choices.items():
             i = self.names.index(name)
             values[:, i] = allowed[np.argmin(np.abs(values[:, i, None] - allowed[None, :]), axis=1)]
-        return [dict(zip(self.names, map(float, row), strict=True)) for row in values]
+        return values
 
     def standing(self) -> dict[str, float]:
         """Where the beamline stands: the variables' default values, the middle of the domain for those without."""

@@ -353,7 +353,7 @@ class _Run:
             return ""
         try:
             return str(explain())
-        except AgentError as error:
+        except Exception as error:  # noqa: BLE001 - everything is measured; what an agent says of itself must not fail it
             return f"no explanation: {error}"
 
     def _go_to_finish(self) -> MsgGenerator[None]:

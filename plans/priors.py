@@ -7,6 +7,7 @@ from typing import Any
 
 from bluesky.utils import MsgGenerator
 
+from ebl_autonomy.agents.prior_mean import LABEL
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.stubs import think
 from ebl_autonomy.space import VOCS
@@ -14,7 +15,7 @@ from ebl_autonomy.space import VOCS
 __all__ = ["take_priors"]
 
 _taken: dict[int, list[str]] = {}
-"""The runs that each living agent was told of, by the agent's id: somebody else's generator may not be hashable."""
+"""Of each living agent that does not say itself what it was told of, by its id: it may not be hashable."""
 
 
 def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[list[str]]:
@@ -42,7 +43,7 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
     if isinstance(prior, str) or not isinstance(prior, Sequence):
         raise BadInputError(f"prior={prior!r}: give a list of runs or uids, for example prior=['{_example(prior)}']")
     if not prior:
-        return list(_taken.get(id(agent), []))
+        return list(_taken_by(agent))
     ingest_prior = getattr(agent, "ingest_prior", None)
     if not callable(ingest_prior):
         raise BadInputError(
@@ -54,7 +55,7 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
         yield from think(executor, lambda: _take(agent, ingest_prior, vocs, prior))
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-    return list(_taken[id(agent)])
+    return list(_taken_by(agent))
 
 
 def _take(agent: Any, ingest_prior: Callable[[Any, str], None], vocs: VOCS, prior: Sequence[Any]) -> None:
@@ -91,6 +92,10 @@ def _client(prior: Sequence[Any]) -> Any:
 
 
 def _taken_by(agent: Any) -> list[str]:
+    """The pasts that the agent was told of, by whomever: what it says itself, or else what is remembered here."""
+    own = getattr(agent, "pasts", None)
+    if isinstance(own, list):
+        return [label for label in own if label != LABEL]
     if id(agent) not in _taken:
         _taken[id(agent)] = []
         weakref.finalize(agent, _taken.pop, id(agent), None)  # another object may have the id one day

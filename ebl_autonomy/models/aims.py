@@ -84,4 +84,6 @@ class Aims:
         return np.array([sign * self._z(column, value) for (column, sign), value in named])
 
     def _z(self, column: int, value: float) -> float:
+        if math.isinf(value):
+            return value  # no transform makes an end of what has none
         return float(self._transforms[column].forward(np.array([value]))[0])

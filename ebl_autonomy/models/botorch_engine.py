@@ -168,6 +168,7 @@ class BotorchEngine:
         """See `Engine.propose`."""
         assert self._data is not None
         known = ~np.isnan(self._data.Y).any(axis=1)
+        known |= not known.any()  # no point is valid in all outcomes: all of them then
         # optimize_acqf draws its restarts from the global generator, which is the user's.
         with _quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

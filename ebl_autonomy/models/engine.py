@@ -134,13 +134,16 @@ class Goal:
         """All objectives as (column, sign)."""
         return ((self.objective, self.sign), *self.others)
 
-    def violation(self, Y: FloatArray) -> FloatArray:
+    def violation(self, Y: FloatArray, told: np.ndarray | None = None) -> FloatArray:
         """How far rows of outcomes, shape (n, m), break the constraints: 0 if they hold, NaN counts as infinite.
 
-        Each constraint's excess is measured in units of its bound, so that excesses of different outcomes add up.
+        Only constraints on columns that are `told` of, shape (m,), count, if that is given. Each constraint's excess is
+        measured in units of its bound, so that excesses of different outcomes add up.
         """
         total = np.zeros(len(Y))
         for column, low, high in self.limits:
+            if told is not None and not told[column]:
+                continue
             for bound, excess in ((low, low - Y[:, column]), (high, Y[:, column] - high)):
                 if math.isfinite(bound):
                     total += np.maximum(excess, 0.0) / max(abs(bound), 1e-12)

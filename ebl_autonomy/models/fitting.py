@@ -107,7 +107,7 @@ class Fitting:
         if not past or len(y) - past < self._inputs.searched + 2 or together is None:
             return together
         mine = slice(past, None)
-        start = before if before is None or before.alone else replace(before, theta=self.mode(), chosen_at=0)
+        start = before if before is None or before.alone else replace(before, theta=self.mode(column), chosen_at=0)
         alone = self._infer(column, start, X[mine], y[mine], variance[mine], False)
         if alone is None:
             return together
@@ -168,11 +168,14 @@ class Fitting:
             return None
         return np.clip(known, kernels.NOISE_BOUNDS[0], 1e6)
 
-    def mode(self) -> FloatArray:
+    def mode(self, column: int) -> FloatArray:
         """The most likely hyper-parameters a priori: the mode of a log-normal lies at exp(mean - variance)."""
         theta = np.append(self._prior[:, 0] - self._prior[:, 1] ** 2, NOISE_PRIOR[0] - NOISE_PRIOR[1] ** 2)
         if self._inputs.clock_at is not None and self._drift != "on":
             theta[self._inputs.clock_at] = NO_SAY
+        if column in self._bounds:
+            searched = slice(self._inputs.searched)
+            theta[searched] = np.minimum(theta[searched], math.log(self._hard.reach))
         return theta
 
     def _clock_choices(self, column: int, pasts: bool) -> list[tuple[bool, float]]:
@@ -199,7 +202,7 @@ class Fitting:
         """Hyper-parameters, and minus the logarithm of how probable they make the values as they were measured."""
         chosen = _subset(len(y))
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
-        start = before.theta.copy() if before is not None else self.mode()
+        start = before.theta.copy() if before is not None else self.mode(column)
         if (clock := self._inputs.clock_at) is not None:
             if not drifts:
                 low[clock] = high[clock] = NO_SAY

@@ -64,7 +64,7 @@ class NumbaEngine:
         Limits that may not be risked.
     """
 
-    version = "numba/matern52+logEI"
+    version = "numba/matern52"
     _warm = False
 
     def __init__(
@@ -82,6 +82,7 @@ class NumbaEngine:
         self.dim = dim = self.inputs.dim
         self.outcomes = outcomes
         self._hard = hard or Hard()
+        self._hard_columns = frozenset(column for column, _, _ in self._hard.limits)
         self._kind = {"matern52": kernels.MATERN52, "rbf": kernels.RBF}[kernel]
         self._fitting = Fitting(self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard)
         self._models = [_Model() for _ in range(outcomes + 1)]
@@ -149,7 +150,7 @@ class NumbaEngine:
         self, column: int, model: _Model, X: FloatArray, y: FloatArray, variance: FloatArray, rows: np.ndarray
     ) -> None:
         """Bring one column to its data; rows of the factor that hold are kept."""
-        theta = model.fitted.theta if model.fitted is not None else self._fitting.mode()
+        theta = model.fitted.theta if model.fitted is not None else self._fitting.mode(column)
         n = len(rows)
         noise = self._fitting.known_noise(column, model.transform, y, variance)
         if noise is None:
@@ -184,7 +185,10 @@ class NumbaEngine:
     def _settle(self, column: int, model: _Model) -> None:
         """The mean and alpha, from the factor."""
         n = model.n
-        model.mean = kernels.constant_mean(self._W[column], n, self._y[column])
+        # Far from all data the model expects the mean. Where that must not look safe, it is the one that the scale was
+        # made for (see `Fitting.transform`).
+        hard = column in self._hard_columns
+        model.mean = 0.0 if hard else kernels.constant_mean(self._W[column], n, self._y[column])
         kernels.solve(self._W[column], n, self._y[column, :n] - model.mean, self._alpha[column])
 
     # -- answering ---------------------------------------------------------------------------------------------
@@ -328,6 +332,8 @@ class NumbaEngine:
                 return np.empty(0, dtype=int), np.empty(0), np.empty(0)
             return rows, valid.astype(float), np.full(len(valid), math.nan)
         rows = np.flatnonzero(told[:, column])
+        if column in self._hard_columns:
+            rows = rows[rows >= data.past]  # nor does what held elsewhere, or at another time
         return rows, data.Y[rows, column], data.Yvar[rows, column]
 
     def _latent(self, column: int, X: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -349,6 +355,8 @@ class NumbaEngine:
             n = model.n
             mean, _ = self._latent(column, point[None])
             expected[0, column] = mean[0]
+            if column in self._hard_columns:
+                continue  # what was not measured vouches for nothing
             self._X[column, n], self._y[column, n] = point, mean[0]
             self._noise[column, n] = self._noise[column, :n].mean()
             determinant = model.log_determinant

@@ -108,7 +108,6 @@ def test_nothing_drifts_where_nothing_does() -> None:
     agent = BayesianAgent(ONE, seed=0)
     run(agent, 40, lambda p, i: {"f": bowl(p) + 0.01 * rng.standard_normal()})
     assert not agent.drift().active
-    assert not agent.drift().realign
 
 
 def test_it_says_when_measuring_again_pays() -> None:
@@ -155,6 +154,54 @@ def test_hard_limits_are_not_broken_and_still_something_is_gained(seed: int) -> 
     assert sum(r["flux"] <= 0.3 for r in run(careless, 40, cliff)) > 0
 
 
+def test_batches_and_points_under_way_vouch_for_nothing() -> None:
+    for seed in range(3):
+        agent = BayesianAgent(CLIFF, seed=seed, **SAFE)
+        agent.start_from({"x": -0.4, "y": 0.3})
+        out: list[dict[str, Any]] = agent.suggest(4)  # nothing is measured yet: the start, until it is
+        for _ in range(10):
+            agent.ingest([{**point, **cliff(point)} for point in out[:2]])
+            out = out[2:] + agent.suggest(2)
+        assert agent.violations() == 0
+
+
+def test_no_past_vouches_for_the_present() -> None:
+    """In the past the cliff was further away."""
+    before = [
+        {**p, "f": bowl(p, 0.9, 0.0), "flux": 1.0 / (1.0 + math.exp(8.0 * (p["x"] - 0.8)))}
+        for p in SobolAgent(ONE, seed=3).suggest(40)
+    ]
+    agent = BayesianAgent(CLIFF, seed=0, **SAFE)
+    agent.start_from({"x": -0.4, "y": 0.3})
+    agent.ingest_prior(before, "before")
+    run(agent, 25, cliff)
+    assert agent.violations() == 0
+
+
+def test_discrete_values_are_judged_as_they_will_be_measured() -> None:
+    steps = {"type": "DiscreteVariable", "values": [round(-1.0 + 0.2 * i, 1) for i in range(11)]}
+    agent = BayesianAgent({**CLIFF, "variables": {**SQUARE, "x": steps}}, seed=0, **SAFE)
+    agent.start_from({"x": -0.4, "y": 0.3})
+    for _ in range(25):
+        (point,) = agent.suggest(1)
+        (decision,) = agent.decisions()
+        if decision.reason == "log-EI":
+            assert decision.mean["flux"] - 2.0 * decision.std["flux"] >= 0.3 - 1e-9
+        agent.ingest([{**point, **cliff(point)}])
+    assert agent.violations() == 0
+
+
+def test_a_start_that_could_not_be_measured_is_measured_again() -> None:
+    agent = BayesianAgent(CLIFF, seed=0, **SAFE)
+    agent.start_from({"x": -0.4, "y": 0.3})
+    for _ in range(2):
+        (point,) = agent.suggest(1)
+        assert point == pytest.approx({"x": -0.4, "y": 0.3})
+        agent.ingest([{**point, "f": math.nan, "flux": math.nan}])
+    run(agent, 10, cliff)
+    assert agent.best().feasible
+
+
 def test_a_start_that_breaks_a_hard_limit_is_not_gone_on_from() -> None:
     agent = BayesianAgent(CLIFF, **SAFE)
     agent.start_from({"x": 0.9, "y": 0.0})
@@ -191,6 +238,16 @@ def test_what_takes_long_must_gain_much() -> None:
     again = BayesianAgent.from_config(json.loads(json.dumps(minding.config())))
     again.ingest(quick)
     assert again.suggest(1) == minding.suggest(1)  # how motors move is part of the configuration
+
+
+def test_travel_that_makes_no_sense_is_refused() -> None:
+    for travel, told in (
+        ({"z": {"velocity": 1.0}}, "'z'"),
+        ({"x": {"speed": 1.0}}, "speed"),
+        ({"x": {"velocity": 0.0}}, "positive"),
+    ):
+        with pytest.raises(BadInputError, match=told):
+            BayesianAgent(ONE, travel=travel)
 
 
 def test_travel_is_learnt_before_the_first_proposal_or_not_at_all() -> None:
@@ -249,6 +306,10 @@ def test_pasts_that_cannot_be_taken() -> None:
         agent.ingest_prior([{"x": 0.0, "y": 0.0}])
     for i in range(6):
         agent.ingest_prior(past(0.0, 0.0, 4), f"run {i}")
+    with pytest.raises(BadInputError, match="known already"):
+        agent.ingest_prior(past(0.0, 0.0, 4), "run 0")
+    with pytest.raises(BadInputError, match="numba"):
+        BayesianAgent(ONE, engine="botorch").ingest_prior(past(0.0, 0.0, 4))
     with pytest.raises(BadInputError, match="number 7"):
         agent.ingest_prior(past(0.0, 0.0, 4), "run 6")
 
@@ -292,6 +353,19 @@ def test_a_torch_module_is_a_prior_mean() -> None:
     assert points_to(run(agent, 12, present), math.log(0.02)) <= 6
     with pytest.raises(BadInputError, match="no name to import it by"):
         BayesianAgent.from_config(agent.config())
+
+
+def test_a_prior_mean_goes_with_everything_else() -> None:
+    vocs = {
+        "variables": {**SQUARE, "current": "CONTEXTUAL"},
+        "objectives": {"f": "MINIMIZE"},
+        "constraints": {"g": ["GREATER_THAN", -0.5]},
+        "observables": ["hours"],
+    }
+    agent = BayesianAgent(vocs, seed=0, prior_mean=knows, clock="hours")
+    results = run(agent, 10, lambda p, i: {**present(p), "g": p["x"], "hours": float(i), "current": 400.0 - i})
+    assert points_to(results, math.log(0.02)) <= 6
+    assert all(math.isfinite(value) for value in agent.best().mean.values())
 
 
 def test_prior_means_have_names() -> None:
