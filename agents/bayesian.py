@@ -76,6 +76,7 @@ class BayesianAgent(Agent):
         self._looked: int | None = None
         self._engine = self._new_engine()
         self._learned = self._conditioned = -1
+        self._expected_now: tuple[int, FloatArray] | None = None
         if o.prior_mean is not None:
             function = prior_mean.load(o.prior_mean)
             self._remember(prior_mean.LABEL, prior_mean.sample(function, self.space, self._outcomes, seed))
@@ -99,7 +100,7 @@ class BayesianAgent(Agent):
         self._experience.remember(label, results, np.array([self.space.score(result) for result in results]))
         self._engine = self._new_engine()
         self._learned = self._conditioned = -1
-        self._looked = None
+        self._looked = self._expected_now = None
 
     def mind_travel(self, travel: Travel, measure_s: float) -> None:
         """Know how long moves and measurements take, unless the options say so or the agent has begun."""
@@ -381,7 +382,7 @@ class BayesianAgent(Agent):
                 self._engine.learn(part)
             self._learned = size
         self._engine.condition(self._experience.observations(n))
-        self._conditioned = n
+        self._conditioned, self._expected_now = n, None
 
     def _next_fit(self) -> int:
         """How many results there are when hyper-parameters are inferred next."""
@@ -401,8 +402,11 @@ class BayesianAgent(Agent):
 
     def _expected(self) -> FloatArray:
         """What is expected now where the results were measured; see `Engine.expected`."""
-        fixed = self._experience.fixed(np.array(list(self._context().values())))
-        return self._engine.expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
+        if self._expected_now is None or self._expected_now[0] != self._conditioned:
+            fixed = self._experience.fixed(np.array(list(self._context().values())))
+            told = self._engine.expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
+            self._expected_now = (self._conditioned, told)
+        return self._expected_now[1]
 
     def _drifts(self) -> bool:
         """Whether the model believes that measurements of the objective grow old."""

@@ -35,7 +35,7 @@ FIT_POINTS: Final = 400
 """Hyper-parameters are inferred from so many observations at most: the latest half, and others evenly from the rest."""
 FIT_ITERATIONS: Final = 30
 CHOOSE_GROWTH: Final = 1.4
-"""The power of an outcome's transform is chosen again when its values have grown by this factor."""
+"""Its transform, and whether it drifts, are chosen again when an outcome's values have grown by this factor."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,16 @@ class Fitting:
         fits = OutcomeTransform.fits(y) and column not in self._plain
         powers: tuple[float, ...] = (before.transform.power if before is not None and fits else 1.0,)
         chosen_at = before.chosen_at if before is not None else 0
+        clocks = self._clock_choices(column, pasts)
         if len(y) >= CHOOSE_GROWTH * chosen_at:
             powers = ((0.0,) if column in self._logarithms else POWERS) if fits else (1.0,)
             chosen_at = len(y)
+        elif before is not None and self._inputs.clock_at is not None and len(clocks) > 1:
+            clocks = [(bool(before.theta[self._inputs.clock_at] < NO_SAY), 0.0)]  # as it was found before
         best, least = before, math.inf
         for power in powers:
             transform = self.transform(column, y, power)
-            for drifts, evidence in self._clock_choices(column, pasts):
+            for drifts, evidence in clocks:
                 theta, reached = self._fit(column, before, transform, drifts, X, y, variance)
                 if np.isfinite(theta).all() and reached + evidence < least:
                     best, least = Fitted(theta, transform, chosen_at), reached + evidence

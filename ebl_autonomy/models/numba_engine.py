@@ -272,7 +272,9 @@ class NumbaEngine:
     def expected(self, goal: Goal, box: Box) -> FloatArray:
         """See `Engine.expected`. Expected, not measured: the luckiest of many noisy readings is not the best point."""
         assert self._data is not None
-        latent = self._latent_here() if not box.fixed else self._latent_under(box)
+        # What is fixed makes a difference only if some model listens to it.
+        listened = self._inverse_scales[: self._used, list(box.fixed)] > math.exp(-0.5 * NO_SAY)
+        latent = self._latent_under(box) if listened.any() else self._latent_here()
         valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
         return np.where(valid, self.aims(goal).gains(latent), math.nan)[self._data.past :]
 
