@@ -50,8 +50,9 @@ def test_botorchs_recipe_takes_the_same_task(monkeypatch: pytest.MonkeyPatch) ->
 def test_whoever_decides_on_botorch_gets_fewer_seeds_and_points() -> None:
     parser = argparse.ArgumentParser()
     arguments(parser)
-    options = parser.parse_args(["--seeds", "3", "--botorch-seeds", "1", "--botorch-points", "40"])
-    given = _tasks("A", options)
+    limits = ["--seeds", "3", "--botorch-seeds", "1", "--botorch-points", "40"]
+    assert "recipe" not in {task.agent for task in _tasks("A", parser.parse_args(limits))}  # unless asked for
+    given = _tasks("A", parser.parse_args([*limits, "--agents", "bayesian", "botorch", "recipe"]))
     for agent, seeds, points in (("bayesian", 3, 60), ("botorch", 1, 40), ("recipe", 1, 40)):
         assert [task.points for task in given if task.agent == agent] == [points] * seeds
 
