@@ -14,6 +14,8 @@ from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.models import hypervolume
 from ebl_autonomy.space import AxisTravel, Travel
 
+pytestmark = pytest.mark.integration  # whole searches
+
 SQUARE: dict[str, Any] = {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}
 ONE: dict[str, Any] = {"variables": SQUARE, "objectives": {"f": "MINIMIZE"}}
 Measure = Callable[[dict[str, Any], int], dict[str, float]]
@@ -75,7 +77,6 @@ def test_the_reference_point_bounds_what_is_worth_something() -> None:
         BayesianAgent(TWO, reference={"f": 0.3})
 
 
-@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore")  # botorch's advice on scaling
 def test_three_objectives_are_botorchs_and_the_decision_says_so() -> None:
     agent = BayesianAgent({**TWO, "objectives": {**TWO["objectives"], "h": "MINIMIZE"}}, seed=0)
