@@ -352,6 +352,7 @@ def test_a_step_limit_holds_on_the_way_to_the_best_point_too(RE: RunEngine, benc
     assert min(moves) < 0  # it did come back
 
 
+@pytest.mark.integration
 def test_blueskys_own_live_callbacks_show_the_run(RE: RunEngine, bench: Any) -> None:
     """Live plots and tables as IPython users have them; a callback that raises would end the run."""
     matplotlib = pytest.importorskip("matplotlib")

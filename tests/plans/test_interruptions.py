@@ -110,6 +110,7 @@ def wait_for_signal_threads() -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("presses", [1, 2])
 def test_control_c_pauses_and_loses_nothing(RE: RunEngine, docs: Documents, slow_bench: Any, presses: int) -> None:
     """A real signal, as the terminal sends it: once for the end of the point, twice for at once."""
