@@ -13,7 +13,7 @@ import itertools
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -200,7 +200,7 @@ def ratios(problem: type[Problem], done: dict[str, dict[int, Run]]) -> Iterator[
     yield "points to 99 %: " + _against_best(done, lambda run: run.reached(LEVELS["99 %"]))
 
 
-def _against_best(done: dict[str, dict[int, Run]], figure) -> str:  # type: ignore[no-untyped-def]
+def _against_best(done: dict[str, dict[int, Run]], figure: Callable[[Run], float]) -> str:
     compared = []
     for name, runs in done.items():
         common = sorted(set(runs) & set(done[OURS]))

@@ -74,12 +74,16 @@ class Aims:
         if not self._goal.others:
             best = float(np.max(known, initial=-math.inf))
         elif len(known):
-            corner = self._corner() if self._goal.reference else hypervolume.reference(known)
-            strips = hypervolume.strips(known, corner)
+            strips = hypervolume.strips(known, self.corner(known))
         return Wanted(self.shares, low, high, hard_low, hard_high, self._hard.sigmas, best, strips)
 
-    def _corner(self) -> FloatArray:
-        """The user's reference point."""
+    def corner(self, known: FloatArray) -> FloatArray:
+        """The reference point of several objectives: the user's, or a little below the worst of `known`.
+
+        `known` has the shape (k, objectives); if it is empty the point lies three standard deviations below the mean.
+        """
+        if not self._goal.reference:
+            return hypervolume.reference(known) if len(known) else np.full(len(self.shares), -3.0)
         named = zip(self._goal.objectives, self._goal.reference, strict=True)
         return np.array([sign * self._z(column, value) for (column, sign), value in named])
 

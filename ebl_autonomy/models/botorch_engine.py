@@ -38,9 +38,9 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.warnings import NumericalWarning
 
-from ebl_autonomy.models import hypervolume
 from ebl_autonomy.models.aims import Aims
 from ebl_autonomy.models.engine import Box, Diagnosis, Goal, Hard, Observations
+from ebl_autonomy.models.fitting import VALIDITY_NOISE
 from ebl_autonomy.models.transforms import OutcomeTransform
 from ebl_autonomy.space import FloatArray
 
@@ -48,9 +48,6 @@ __all__ = ["BotorchEngine"]
 
 # More than one thread turns milliseconds into hundreds of them on a busy two-core machine.
 torch.set_num_threads(1)
-
-VALIDITY_NOISE = 1e-2
-"""Variance of the labels of the validity model: a valid point once may be invalid the next time."""
 
 
 class BotorchEngine:
@@ -158,7 +155,7 @@ class BotorchEngine:
         with torch.no_grad(), _quiet():
             at = torch.as_tensor(X, dtype=torch.double)
             latent = np.stack([model.posterior(at).mean[:, 0].numpy() for model in self._models], axis=1)
-        gains = Aims(goal, Hard(), self._transforms, self.outcomes).gains(latent)
+        gains = self._aims(goal).gains(latent)
         valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
         return np.where(valid, gains, math.nan)[self._data.past :]
 
@@ -181,7 +178,8 @@ class BotorchEngine:
                 "prune_baseline": True,
             }
             if goal.others:
-                corner = self._corner(goal, box)
+                gains = self.expected(goal, box)
+                corner = self._aims(goal).corner(gains[~np.isnan(gains).any(axis=1)]).tolist()
                 acquisition: Any = qLogNoisyExpectedHypervolumeImprovement(
                     ref_point=corner, objective=_objectives(goal), **shared
                 )
@@ -201,14 +199,8 @@ class BotorchEngine:
         values = np.broadcast_to(value.detach().numpy().reshape(-1), (count,)).copy()
         return X.detach().numpy().reshape(count, self.dim), values
 
-    def _corner(self, goal: Goal, box: Box) -> list[float]:
-        """The reference point of several objectives: the user's, or a little below the worst of all."""
-        if goal.reference:
-            named = zip(goal.objectives, goal.reference, strict=True)
-            return [sign * float(self._transforms[c].forward(np.array([value]))[0]) for (c, sign), value in named]
-        known = self.expected(goal, box)
-        known = known[~np.isnan(known).any(axis=1)]
-        return [float(v) for v in hypervolume.reference(known)] if len(known) else [-3.0] * len(goal.objectives)
+    def _aims(self, goal: Goal) -> Aims:
+        return Aims(goal, Hard(), self._transforms, self.outcomes)
 
     def _constraints(self, goal: Goal) -> list[Callable[[torch.Tensor], torch.Tensor]]:
         """botorch's form: a function of the modelled outcomes that is negative where the constraint holds."""

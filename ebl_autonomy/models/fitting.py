@@ -14,7 +14,7 @@ from ebl_autonomy.models.engine import Hard, Inputs
 from ebl_autonomy.models.transforms import POWERS, OutcomeTransform
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["Fitted", "Fitting"]
+__all__ = ["VALIDITY_NOISE", "Fitted", "Fitting"]
 
 VALIDITY_NOISE: Final = 1e-2
 """Variance of the labels of the validity model: a valid point once may be invalid the next time."""
