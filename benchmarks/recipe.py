@@ -2,7 +2,7 @@
 
 SingleTaskGP with its default priors and inferred noise, fitted anew before every point; noisy log expected improvement
 (of the hypervolume if there are two objectives; under outcome constraints if there are any); `optimize_acqf` with 10
-restarts and 512 raw samples. The first 2d points are quasi-random. Values that are NaN are left out, outcome by
+restarts, 512 raw samples and at most 200 iterations. The first 2d points are quasi-random. Values that are NaN are left out, outcome by
 outcome; as long as an outcome has fewer than two others, the points stay quasi-random.
 """
 
@@ -19,6 +19,7 @@ from ebl_autonomy.space import VOCS, FloatArray, Space
 
 RESTARTS = 10
 RAW_SAMPLES = 512
+ITERATIONS = 200
 ENOUGH = 2
 """Valid values that an outcome needs to have a model."""
 
@@ -96,7 +97,7 @@ class BotorchRecipe:
         else:
             model = ModelListGP(*models)
             fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
-        baseline, constraints = X[judged], self._constraints()
+        baseline, constraints = X[judged], self._constraints(values)
         acquisition: Any
         if len(self.space.objectives) > 1:
             assert self.reference is not None
@@ -120,17 +121,29 @@ class BotorchRecipe:
         else:
             acquisition = qLogNoisyExpectedImprovement(model, baseline, prune_baseline=True)
         cube = torch.tensor([[0.0] * self.space.dim, [1.0] * self.space.dim], dtype=torch.double)
-        points, _ = optimize_acqf(acquisition, cube, q=count, num_restarts=RESTARTS, raw_samples=RAW_SAMPLES)
+        points, _ = optimize_acqf(
+            acquisition,
+            cube,
+            q=count,
+            num_restarts=RESTARTS,
+            raw_samples=RAW_SAMPLES,
+            options={"maxiter": ITERATIONS},
+        )
         return points.numpy()
 
-    def _constraints(self) -> list[Callable[[Any], Any]]:
-        """Of samples of the outcomes, one for each finite end of a limit: negative where it holds."""
+    def _constraints(self, values: Mapping[str, FloatArray]) -> list[Callable[[Any], Any]]:
+        """Of samples of the outcomes, one for each finite end of a limit: negative where it holds.
+
+        In units of the outcome's spread, because botorch smooths a constraint over 1e-3: of counts in their own unit
+        nothing would be left to follow, and an ascent takes minutes.
+        """
         constraints: list[Callable[[Any], Any]] = []
-        for i, limit in enumerate(self.space.limits.values(), start=len(self.space.objectives)):
+        for i, (name, limit) in enumerate(self.space.limits.items(), start=len(self.space.objectives)):
+            unit = float(np.nanstd(values[name])) or 1.0
             if math.isfinite(limit.low):
-                constraints.append(lambda Y, i=i, low=limit.low: low - Y[..., i])
+                constraints.append(lambda Y, i=i, low=limit.low, unit=unit: (low - Y[..., i]) / unit)
             if math.isfinite(limit.high):
-                constraints.append(lambda Y, i=i, high=limit.high: Y[..., i] - high)
+                constraints.append(lambda Y, i=i, high=limit.high, unit=unit: (Y[..., i] - high) / unit)
         return constraints
 
     def _values(self, name: str) -> FloatArray:
