@@ -88,12 +88,13 @@ def make_engine(
     if backend(o, space) == "botorch":
         from ebl_autonomy.models.botorch_engine import BotorchEngine
 
-        return BotorchEngine(inputs.dim, len(outcomes))
+        return BotorchEngine(inputs.dim, len(outcomes), kernel=o.kernel)
     from ebl_autonomy.models.numba_engine import NumbaEngine
 
     return NumbaEngine(
         inputs,
         len(outcomes),
+        kernel=o.kernel,
         logarithms=[column for column, _ in goal.factors],
         plain=[column for column, _ in goal.objectives] if goal.others else [],
         drift="on" if o.drift == "on" else "auto",

@@ -22,6 +22,7 @@ from ebl_autonomy.agents.coordinates import Coordinates
 from ebl_autonomy.agents.experience import CLOCK_UNIT, Experience
 from ebl_autonomy.agents.explanation import Drift, Explanation, explain
 from ebl_autonomy.agents.hard_limits import HardLimits
+from ebl_autonomy.agents.learning import Learning
 from ebl_autonomy.agents.looking import LookAround, first_light
 from ebl_autonomy.agents.trust_region import TrustRegion, improvements
 from ebl_autonomy.errors import AgentError, BadInputError
@@ -33,8 +34,6 @@ from ebl_autonomy.space import VOCS, AxisTravel, FloatArray, Travel
 
 __all__ = ["BayesianAgent", "BayesianOptions"]
 
-REFIT_GROWTH = 1.1
-"""Hyper-parameters are inferred again when the number of results has grown by this factor."""
 FOLLOWING = TrustRegion(side=0.4)
 """Where something drifts, an improvement says nothing about the size of the box."""
 SPREAD = 2
@@ -74,9 +73,8 @@ class BayesianAgent(Agent):
         timed = o.drift == "on" or (o.drift == "auto" and assembly.backend(o, self.space) == "numba")
         self._experience = Experience(self.space, self._outcomes, self.coordinates, timed, o.clock)
         self._looked: int | None = None
-        self._engine = self._new_engine()
-        self._learned = self._conditioned = -1
-        self._expected_now: tuple[int, FloatArray] | None = None
+        self._learning = self._new_learning()
+        self._expected_now: FloatArray | None = None
         if o.prior_mean is not None:
             function = prior_mean.load(o.prior_mean)
             self._remember(prior_mean.LABEL, prior_mean.sample(function, self.space, self._outcomes, seed))
@@ -98,8 +96,7 @@ class BayesianAgent(Agent):
         if assembly.backend(self._bayesian, self.space) == "botorch":
             raise BadInputError(f"past {label!r} needs engine='numba': botorch's has no guard against a wrong one")
         self._experience.remember(label, results, np.array([self.space.score(result) for result in results]))
-        self._engine = self._new_engine()
-        self._learned = self._conditioned = -1
+        self._learning = self._new_learning()
         self._looked = self._expected_now = None
 
     def mind_travel(self, travel: Travel, measure_s: float) -> None:
@@ -109,21 +106,23 @@ class BayesianAgent(Agent):
         axes = {name: asdict(axis) for name, axis in travel.axes.items() if name in self.space.names}
         self.options = self._bayesian.model_copy(update={"travel": axes, "measure_s": max(measure_s, 1e-3)})
 
-    def _new_engine(self) -> Engine:
+    def _new_learning(self) -> Learning:
         hard = self._hard.for_engine(self._outcomes, self._bayesian.sigmas, self._bayesian.reach)
-        return assembly.make_engine(
+        engine = assembly.make_engine(
             self._bayesian, self.space, self._experience.inputs, self._outcomes, self._goal, hard
         )
+        first = 0 if self._experience.pasts else 2 * self.space.dim + 1
+        return Learning(engine, self._experience.observations, first)
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
         """See `Agent.predict`; empty until there is something to model."""
         if not points or not self._ready():
             return {}
-        self._learn_and_condition()
+        engine = self._modelled()
         unit = self.space.unit(points)
         context = np.array([[float(p.get(n, now)) for n, now in self._context().items()] for p in points])
         X = self._experience.now(self.coordinates.search(unit), context.reshape(len(points), len(self.space.context)))
-        mean, std = self._engine.predict(X)
+        mean, std = engine.predict(X)
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._outcomes)}
 
     def front(self) -> list[Best]:
@@ -154,9 +153,8 @@ class BayesianAgent(Agent):
         """
         if not self._results or not self._ready():
             raise AgentError(f"with {len(self._results)} results there is no model yet to explain")
-        self._learn_and_condition()
         return explain(
-            engine=self._engine,
+            engine=self._modelled(),
             space=self.space,
             coordinates=self.coordinates,
             experience=self._experience,
@@ -170,18 +168,27 @@ class BayesianAgent(Agent):
         """Whether something drifts, and whether measuring again where it was best would pay."""
         if not self._results or not self._ready():
             return Drift(False)
-        self._learn_and_condition()
+        engine = self._modelled()
         if not self._drifts():
             return Drift(False)
-        clock = self._engine.length_scales(self._goal.objective)[self._inputs.clock_at]
+        clock = engine.length_scales(self._goal.objective)[self._inputs.clock_at]
         holds_for = float(CLOCK_UNIT * clock)
+        column, sign = self._goal.objective, self.space.signs[0]
+        # The best there was, as the model sees it: the luckiest reading would make any noise look like a loss.
+        then = self._experience.observations(len(self._results)).X[-len(self._results) :]
+        then = then[np.argsort(-np.nan_to_num(self._merits(), nan=-math.inf), kind="stable")[:NEAR_FRONT]]
         # Where it stands: the best of what was measured lately enough to tell.
-        recent = self._results[-max(5, math.ceil(min(holds_for, len(self._results)))) :]
-        name, sign = self.space.objectives[0], self.space.signs[0]
-        mean, std = self.predict(recent)[name]
-        here = int(np.argmax(sign * mean))
-        once = np.nanmax(self._merits())
-        return Drift(True, holds_for, float(once - sign * mean[here]), float(std[here]))
+        lately = max(5, math.ceil(min(holds_for, len(self._results))))
+        now = self._now(self._experience.searched[-lately:])
+        best = [X[[int(np.argmax(sign * engine.believed(X)[0][:, column]))]] for X in (then, now)]
+        (before, after), stds = (told[:, column] for told in engine.believed(np.vstack(best)))
+        expected = engine.predict(np.vstack(best))[0][:, column]
+        return Drift(
+            True,
+            holds_for,
+            lost=float(sign * (expected[0] - expected[1])),
+            sigmas=float(sign * (before - after) / np.hypot(*stds)),
+        )
 
     # -- proposing ---------------------------------------------------------------------------------------------
 
@@ -243,12 +250,12 @@ class BayesianAgent(Agent):
 
     def _informed(self, count: int, out: Sequence[FloatArray]) -> list[tuple[FloatArray, Decision]]:
         """Points that the model chooses, in the unit cube of motors; `out` were proposed in the same breath."""
-        self._learn_and_condition()
+        engine = self._modelled()
         box, reason = self._box()
         under_way = np.vstack([self.space.unit(self._pending), *(unit[None] for unit in out)])
         pending = self._now(self.coordinates.search(under_way))
         seed = int(self._rng().integers(2**31))
-        X, acquisition = self._engine.propose(self._goal, box, count, pending, seed)
+        X, acquisition = engine.propose(self._goal, box, count, pending, seed)
         units = self.coordinates.unit(X[:, : self.space.dim], self._centre())
         if self._hard:
             safest = self._hard.safest(self._experience.table, self._outcomes)
@@ -256,7 +263,7 @@ class BayesianAgent(Agent):
                 units[i] = safest  # nothing else is known to be safe: know it better
         # Predictions are of the point that will be measured, discrete values snapped.
         snapped = self.space.unit(self.space.points(units))
-        mean, std = self._engine.predict(self._now(self.coordinates.search(snapped)))
+        mean, std = engine.predict(self._now(self.coordinates.search(snapped)))
         return [
             (
                 unit,
@@ -265,7 +272,7 @@ class BayesianAgent(Agent):
                     std=dict(zip(self._outcomes, map(float, std[i]), strict=True)),
                     acquisition=float(acquisition[i]) if acquisition[i] > 0.5 * UNSAFE else math.nan,
                     reason=reason if acquisition[i] > 0.5 * UNSAFE else "the safest known point once more",
-                    model_version=self._engine.version,
+                    model_version=engine.version,
                 ),
             )
             for i, unit in enumerate(snapped)
@@ -289,7 +296,7 @@ class BayesianAgent(Agent):
             for improved in improvements(self._merits())[self._informed_from() :]:
                 region = region.after(improved, d)
         taken = [column for column, _ in self._goal.factors] or [self._goal.objective]
-        scales = np.min([self._engine.length_scales(column)[:d] for column in taken], axis=0)
+        scales = np.min([self._modelled().length_scales(column)[:d] for column in taken], axis=0)
         low[:d], high[:d] = region.box(near[0, :d], scales)
         return Box(low, high, fixed, near, seconds, reach), f"{name} within {region.side:.3g} of the domain"
 
@@ -369,26 +376,14 @@ class BayesianAgent(Agent):
     def _learn(self) -> None:
         table = self._experience.table
         table.extend(self._results[len(table) :])
-        self._conditioned = -1
+        self._learning.outdated()
 
-    def _learn_and_condition(self) -> None:
-        """Bring the engine to the results, through the same refits whatever the batches were."""
+    def _modelled(self) -> Engine:
+        """The engine, brought to the results."""
         n = len(self._results)
-        if self._conditioned == n:
-            return
-        while (size := self._next_fit()) <= n:
-            part = self._experience.observations(size)
-            if ((~np.isnan(part.Y)).sum(axis=0) >= 2).all():
-                self._engine.learn(part)
-            self._learned = size
-        self._engine.condition(self._experience.observations(n))
-        self._conditioned, self._expected_now = n, None
-
-    def _next_fit(self) -> int:
-        """How many results there are when hyper-parameters are inferred next."""
-        if self._learned < 0:
-            return 0 if self._experience.pasts else 2 * self.space.dim + 1
-        return max(math.ceil(self._learned * REFIT_GROWTH), self._learned + 1)
+        if self._learning.conditioned != n:
+            self._expected_now = None
+        return self._learning.bring_to(n)
 
     def _merits(self) -> FloatArray:
         """One number per result, more is better: feasible points by score, the others by how little they violate."""
@@ -402,23 +397,22 @@ class BayesianAgent(Agent):
 
     def _expected(self) -> FloatArray:
         """What is expected now where the results were measured; see `Engine.expected`."""
-        if self._expected_now is None or self._expected_now[0] != self._conditioned:
+        if self._expected_now is None:
             fixed = self._experience.fixed(np.array(list(self._context().values())))
-            told = self._engine.expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
-            self._expected_now = (self._conditioned, told)
-        return self._expected_now[1]
+            self._expected_now = self._modelled().expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
+        return self._expected_now
 
     def _drifts(self) -> bool:
         """Whether the model believes that measurements of the objective grow old."""
         clock = self._inputs.clock_at
-        if clock is None or self._conditioned != len(self._results):
+        if clock is None or self._learning.conditioned != len(self._results):
             return False
-        return bool(np.isfinite(self._engine.length_scales(self._goal.objective)[clock]))
+        return bool(np.isfinite(self._modelled().length_scales(self._goal.objective)[clock]))
 
     def _centre(self) -> FloatArray:
         """The point that is expected to be the best of those measured, in searched coordinates; at first the start."""
         searched = self._experience.searched
-        if self._conditioned == len(self._results):
+        if self._learning.conditioned == len(self._results):
             # The luckiest of many noisy readings is not the best point, nor the best point of an hour ago.
             expected = self._expected()[:, 0]
             if not np.isnan(expected).all():
@@ -451,7 +445,6 @@ class BayesianAgent(Agent):
         # At the edge of what can be seen, one lucky measurement does not make a place to end.
         if not self._ready():
             return feasible
-        self._learn_and_condition()
         likely = np.flatnonzero(np.isfinite(self._expected()).all(axis=1))
         return sorted(set(feasible) & set(likely.tolist()))
 

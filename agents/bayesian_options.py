@@ -56,6 +56,8 @@ class BayesianOptions(AgentOptions):
         What is expected before anything is measured: an entry point of ``ebl_autonomy.prior_means``, or
         ``"module:attribute"``, or a callable or torch module. It takes points, shape (n, d), the VOCS's variables in
         its order and their own units, and gives the objective, shape (n,), or all outcomes, shape (n, m).
+    kernel : {"matern52", "rbf"}
+        How outcomes vary: twice differentiable, or without end; the latter trusts its own extrapolation more.
     engine : {"auto", "numba", "botorch"}
         What computes the model and its acquisition: compiled by numba, in milliseconds; or botorch. "auto" takes
         numba's for everything that it can do.
@@ -77,6 +79,7 @@ class BayesianOptions(AgentOptions):
     safe_step: float = Field(default=0.02, gt=0.0, le=0.5)
     reach: float = Field(default=0.2, gt=0.0)
     prior_mean: Any = None
+    kernel: Literal["matern52", "rbf"] = "matern52"
     engine: Literal["auto", "numba", "botorch"] = "auto"
 
     @field_serializer("prior_mean", when_used="json")

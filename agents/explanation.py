@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -16,8 +17,10 @@ from ebl_autonomy.space import FloatArray, Space
 
 __all__ = ["Drift", "Explanation", "ModelOfOutcome", "explain"]
 
-TRUSTED = 0.5
+TRUSTED: Final = 0.5
 """A past experiment that correlates less than this with the present is of little use."""
+SURE: Final = 3.0
+"""A loss of so many standard deviations is no chance: it is the largest of several."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +33,21 @@ class Drift:
     holds_for : float
         So many measurements until one tells little about the present; NaN if nothing drifts.
     lost : float
-        By how much the best of the latest points is expected to be worse now than the best that was ever measured, in
+        By how much the best of the latest points is expected to be worse now than the best point was in its time, in
         the objective's unit.
-    std : float
-        Standard deviation of what is expected there now.
+    sigmas : float
+        So many standard deviations of the model is that.
     """
 
     active: bool
     holds_for: float = math.nan
     lost: float = math.nan
-    std: float = math.nan
+    sigmas: float = math.nan
 
     @property
     def realign(self) -> bool:
-        """Whether aligning again would pay: more is lost than the model is unsure of."""
-        return self.active and self.lost > self.std
+        """Whether aligning again would pay: what is lost is hardly chance."""
+        return self.active and self.sigmas > SURE
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Explanation:
             advice = "measuring again pays" if self.drift.realign else "nothing to be gained yet by measuring again"
             lines.append(
                 f"drift: a measurement holds for about {self.drift.holds_for:.0f} points; the objective has lost "
-                f"{self.drift.lost:.3g} ± {self.drift.std:.3g}: {advice}"
+                f"{self.drift.lost:.3g} ({self.drift.sigmas:.1f} standard deviations): {advice}"
             )
         if self.violations is not None:
             lines.append(f"hard limits were broken {self.violations} times")

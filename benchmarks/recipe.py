@@ -2,8 +2,8 @@
 
 SingleTaskGP with its default priors and inferred noise, fitted anew before every point; noisy log expected improvement
 (of the hypervolume if there are two objectives; under outcome constraints if there are any); `optimize_acqf` with 10
-restarts, 512 raw samples and at most 200 iterations. The first 2d points are quasi-random. Values that are NaN are left out, outcome by
-outcome; as long as an outcome has fewer than two others, the points stay quasi-random.
+restarts, 512 raw samples and at most 200 iterations. The first 2d points are quasi-random. Values that are NaN are left
+out, outcome by outcome; as long as an outcome has fewer than two others, the points stay quasi-random.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ class Aims:
     transforms : sequence of OutcomeTransform
         Of the outcomes, and last of validity if that is modelled.
     outcomes : int
+    noise : FloatArray, shape (models,)
+        The variance of one measurement, of each model's latent value.
 
     Attributes
     ----------
@@ -36,8 +38,18 @@ class Aims:
         On latent values, that of validity included.
     """
 
-    def __init__(self, goal: Goal, hard: Hard, transforms: Sequence[OutcomeTransform], outcomes: int) -> None:
+    def __init__(
+        self,
+        goal: Goal,
+        hard: Hard,
+        transforms: Sequence[OutcomeTransform],
+        outcomes: int,
+        noise: FloatArray | None = None,
+    ) -> None:
         self._goal, self._hard, self._transforms, self._outcomes = goal, hard, transforms, outcomes
+        self._noise = np.zeros(outcomes + 1)
+        if noise is not None:
+            self._noise[: len(noise)] = noise
         self.shares = np.zeros((len(goal.objectives), outcomes + 1))
         for i, (column, sign) in enumerate(goal.objectives):
             self.shares[i, column] = sign
@@ -75,7 +87,7 @@ class Aims:
             best = float(np.max(known, initial=-math.inf))
         elif len(known):
             strips = hypervolume.strips(known, self.corner(known))
-        return Wanted(self.shares, low, high, hard_low, hard_high, self._hard.sigmas, best, strips)
+        return Wanted(self.shares, low, high, hard_low, hard_high, self._hard.sigmas, best, strips, self._noise)
 
     def corner(self, known: FloatArray) -> FloatArray:
         """The reference point of several objectives: the user's, or a little below the worst of `known`.

@@ -1,10 +1,10 @@
 """The engine over botorch: exact Gaussian processes, one per outcome, and noisy log expected improvement.
 
-Models: Matérn-5/2 with ARD and the dimension-scaled log-normal prior (Hvarfner et al. 2024, ICML, "Vanilla Bayesian
-optimization performs great in high dimensions"). Acquisition: qLogNoisyExpectedImprovement (Ament et al. 2023,
+Models: Matérn-5/2 or RBF with ARD and the dimension-scaled log-normal prior (Hvarfner et al. 2024, ICML, "Vanilla
+Bayesian optimization performs great in high dimensions"). Acquisition: qLogNoisyExpectedImprovement (Ament et al. 2023,
 NeurIPS, "Unexpected improvements to expected improvement") with outcome constraints, or
-qLogNoisyExpectedHypervolumeImprovement of several objectives. Invalid measurements never enter
-an outcome's model: they teach a model of validity, whose probability weighs the acquisition like a constraint.
+qLogNoisyExpectedHypervolumeImprovement of several objectives. Invalid measurements never enter an outcome's model: they
+teach a model of validity, whose probability weighs the acquisition like a constraint.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from linear_operator.utils.warnings import NumericalWarning
 from ebl_autonomy.models.aims import Aims
 from ebl_autonomy.models.engine import Box, Diagnosis, Goal, Hard, Observations
 from ebl_autonomy.models.fitting import VALIDITY_NOISE
-from ebl_autonomy.models.transforms import OutcomeTransform
+from ebl_autonomy.models.transforms import OutcomeTransform, in_units
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["BotorchEngine"]
@@ -59,18 +59,28 @@ class BotorchEngine:
         Inputs d.
     outcomes : int
         Outcomes m.
+    kernel : {"matern52", "rbf"}
     samples, restarts, raw_samples : int
         Monte-Carlo samples of the acquisition, starts of its ascent and points that the starts are chosen from.
     """
 
+    learns_aside = False  # what gpytorch and torch are set to holds for all threads
     _warm = False
-    version = "botorch/SingleTaskGP-matern52+qLogNEI"
 
     def __init__(
-        self, dim: int, outcomes: int, *, samples: int = 64, restarts: int = 4, raw_samples: int = 128
+        self,
+        dim: int,
+        outcomes: int,
+        *,
+        kernel: str = "matern52",
+        samples: int = 64,
+        restarts: int = 4,
+        raw_samples: int = 128,
     ) -> None:
+        self.version = f"botorch/SingleTaskGP-{kernel}+qLogNEI"
         self.dim = dim
         self.outcomes = outcomes
+        self._kernel = kernel
         self._samples, self._restarts, self._raw_samples = samples, restarts, raw_samples
         self._hyper: dict[int, dict[str, torch.Tensor]] = {}
         self._models: list[SingleTaskGP] = []
@@ -79,6 +89,23 @@ class BotorchEngine:
         if not BotorchEngine._warm:
             BotorchEngine._warm = True
             _warm_up()
+
+    def heir(self) -> BotorchEngine:
+        """See `Engine.heir`."""
+        heir = BotorchEngine(
+            self.dim,
+            self.outcomes,
+            kernel=self._kernel,
+            samples=self._samples,
+            restarts=self._restarts,
+            raw_samples=self._raw_samples,
+        )
+        heir._hyper = dict(self._hyper)
+        return heir
+
+    def surprises(self, data: Observations) -> FloatArray:
+        """See `Engine.surprises`: nothing is known of them, so that fits follow the schedule alone."""
+        return np.full(self.outcomes + 1, math.nan)
 
     def learn(self, data: Observations) -> None:
         """Infer hyper-parameters by maximum a posteriori, warm-started; see `Engine.learn`."""
@@ -110,16 +137,17 @@ class BotorchEngine:
 
     def predict(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Engine.predict`."""
-        means, stds = [], []
+        return in_units(*self.believed(X), self._transforms)
+
+    def believed(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Engine.believed`."""
+        means, stds = np.empty((2, len(X), self.outcomes))
         with torch.no_grad(), _quiet():
             for column in range(self.outcomes):
                 posterior = self._models[column].posterior(torch.as_tensor(X, dtype=torch.double))
-                mean, std = self._transforms[column].backward(
-                    posterior.mean[:, 0].numpy(), posterior.variance[:, 0].clamp_min(0.0).sqrt().numpy()
-                )
-                means.append(mean)
-                stds.append(std)
-        return np.stack(means, axis=1), np.stack(stds, axis=1)
+                means[:, column] = posterior.mean[:, 0].numpy()
+                stds[:, column] = posterior.variance[:, 0].clamp_min(0.0).sqrt().numpy()
+        return means, stds
 
     def length_scales(self, column: int) -> FloatArray:
         """See `Engine.length_scales`."""
@@ -241,7 +269,9 @@ class BotorchEngine:
                 Y,
                 train_Yvar=given,
                 outcome_transform=None,
-                covar_module=get_covar_module_with_dim_scaled_prior(ard_num_dims=self.dim, use_rbf_kernel=False),
+                covar_module=get_covar_module_with_dim_scaled_prior(
+                    ard_num_dims=self.dim, use_rbf_kernel=self._kernel == "rbf"
+                ),
             )
         known = self._hyper.get(column)
         if known is not None:

@@ -214,6 +214,12 @@ class Engine(Protocol):
 
     version: str
     """Name and kind of the model, written with every decision."""
+    outcomes: int
+    learns_aside: bool
+    """Whether an heir may learn in another thread."""
+
+    def heir(self) -> Engine:
+        """A new engine that believes what this one does, as far as hyper-parameters go, and shares nothing with it."""
 
     def learn(self, data: Observations) -> None:
         """Infer hyper-parameters from `data`, starting from the ones inferred before."""
@@ -221,8 +227,22 @@ class Engine(Protocol):
     def condition(self, data: Observations) -> None:
         """Take `data` as what is known, with the hyper-parameters as they are."""
 
+    def surprises(self, data: Observations) -> FloatArray:
+        """By how many of its standard deviations the last observation lies off what was expected before it.
+
+        Of each outcome, and last of validity; NaN where that is not known, infinite where the model cannot take it. Of
+        the engine nothing but this may be asked until it is conditioned anew.
+
+        Returns
+        -------
+        FloatArray, shape (m + 1,)
+        """
+
     def predict(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Means and standard deviations, shape (k, m) each, in the outcomes' units, at points of shape (k, d)."""
+
+    def believed(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """As `predict`, on the scale that the models see, on which what is expected is normal."""
 
     def length_scales(self, column: int) -> FloatArray:
         """Length scales of one outcome's model, shape (d,), in units of the inputs; infinite if an input has no say."""

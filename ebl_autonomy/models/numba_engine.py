@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from ebl_autonomy.models.aims import Aims
 from ebl_autonomy.models.engine import Box, Diagnosis, Goal, Hard, Inputs, Observations
 from ebl_autonomy.models.fitting import NO_SAY, Fitted, Fitting
 from ebl_autonomy.models.search import Search
-from ebl_autonomy.models.transforms import OutcomeTransform
+from ebl_autonomy.models.transforms import OutcomeTransform, in_units
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["NumbaEngine"]
@@ -40,6 +41,10 @@ class _Model:
     n: int = 0
     factored: int = 0
     """Rows of the factor that hold with the present hyper-parameters."""
+    learned: int = 0
+    """How many observations there were when its hyper-parameters were inferred."""
+    level: float | None = None
+    """The constant mean of those, once it is asked for."""
     mean: float = 0.0
     log_determinant: float = 0.0
 
@@ -64,7 +69,7 @@ class NumbaEngine:
         Limits that may not be risked.
     """
 
-    version = "numba/matern52"
+    learns_aside = True
     _warm = False
 
     def __init__(
@@ -83,8 +88,19 @@ class NumbaEngine:
         self.outcomes = outcomes
         self._hard = hard or Hard()
         self._hard_columns = frozenset(column for column, _, _ in self._hard.limits)
+        self.version = f"numba/{kernel}"
         self._kind = {"matern52": kernels.MATERN52, "rbf": kernels.RBF}[kernel]
         self._fitting = Fitting(self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard)
+        self._as_made = partial(
+            NumbaEngine,
+            self.inputs,
+            outcomes,
+            kernel=kernel,
+            logarithms=logarithms,
+            plain=plain,
+            drift=drift,
+            hard=hard,
+        )
         self._models = [_Model() for _ in range(outcomes + 1)]
         self._data: Observations | None = None
         self._used = outcomes
@@ -113,6 +129,14 @@ class NumbaEngine:
 
     # -- learning ----------------------------------------------------------------------------------------------
 
+    def heir(self) -> NumbaEngine:
+        """See `Engine.heir`."""
+        heir = self._as_made()
+        heir._reserve(self._y.shape[1])
+        for mine, given in zip(heir._models, self._models, strict=True):
+            mine.fitted, mine.learned = given.fitted, given.learned
+        return heir
+
     def learn(self, data: Observations) -> None:
         """Infer hyper-parameters by maximum a posteriori, warm-started; see `Engine.learn`."""
         for column, model in enumerate(self._models):
@@ -121,20 +145,44 @@ class NumbaEngine:
                 continue
             past = int(np.searchsorted(rows, data.past))
             model.fitted = self._fitting.infer(column, model.fitted, data.X[rows], y, variance, past)
-            model.factored = 0
+            model.factored, model.learned, model.level = 0, len(data.X), None
 
     def condition(self, data: Observations) -> None:
         """See `Engine.condition`."""
+        self._take(data)
+        for column in range(self._used):
+            if not self._models[column].n:
+                raise ValueError(f"outcome {column} has no valid value: there is nothing to condition on")
+            self._settle(column)
+
+    def surprises(self, data: Observations) -> FloatArray:
+        """See `Engine.surprises`; the mean is the one that was found with the hyper-parameters."""
+        self._take(data)
+        off = np.full(self.outcomes + 1, math.nan)
+        for column, model in enumerate(self._models[: self._used]):
+            if model.fitted is None or not model.n or model.rows[-1] != len(data.X) - 1:
+                continue
+            if model.transform != model.fitted.transform:
+                off[column] = math.inf
+                continue
+            if model.level is None:
+                known = int(np.searchsorted(model.rows, model.learned))
+                model.level = self._mean(column, known)
+            y = self._y[column, : model.n] - model.level
+            off[column] = kernels.dot(self._W[column, model.n - 1], y, model.n)
+        return off
+
+    def _take(self, data: Observations) -> None:
+        """Bring data and factors up to date."""
         self._data = data
         self._reserve(len(data.X))
         self._used = self.outcomes
         for column, model in enumerate(self._models):
             rows, y, variance = self._of_column(data, column)
             if not len(rows):
-                if column < self.outcomes:
-                    raise ValueError(f"outcome {column} has no valid value: there is nothing to condition on")
-                break
-            self._used = column + 1
+                model.rows, model.n, model.factored = rows, 0, 0
+                continue
+            self._used = max(self._used, column + 1)
             if model.fitted is not None and model.fitted.alone:
                 mine = rows >= data.past
                 rows, y, variance = rows[mine], y[mine], variance[mine]
@@ -169,7 +217,6 @@ class NumbaEngine:
         self._inverse_scales[column] = np.exp(-theta[: self.dim])
         model.rows, model.n, model.factored = rows, n, n
         self._grow(column, model, kept)
-        self._settle(column, model)
 
     def _grow(self, column: int, model: _Model, start: int) -> None:
         model.log_determinant += kernels.extend(
@@ -182,25 +229,31 @@ class NumbaEngine:
             self._W[column],
         )
 
-    def _settle(self, column: int, model: _Model) -> None:
+    def _settle(self, column: int) -> None:
         """The mean and alpha, from the factor."""
+        model = self._models[column]
         n = model.n
+        model.mean = self._mean(column, n)
+        kernels.solve(self._W[column], n, self._y[column, :n] - model.mean, self._alpha[column])
+
+    def _mean(self, column: int, n: int) -> float:
+        """The constant mean, from the first n rows of a column."""
         # Far from all data the model expects the mean. Where that must not look safe, it is the one that the scale was
         # made for (see `Fitting.transform`).
-        hard = column in self._hard_columns
-        model.mean = 0.0 if hard else kernels.constant_mean(self._W[column], n, self._y[column])
-        kernels.solve(self._W[column], n, self._y[column, :n] - model.mean, self._alpha[column])
+        return 0.0 if column in self._hard_columns else kernels.constant_mean(self._W[column], n, self._y[column])
 
     # -- answering ---------------------------------------------------------------------------------------------
 
     def predict(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Engine.predict`."""
-        count = len(X)
-        means, stds = np.empty((count, self.outcomes)), np.empty((count, self.outcomes))
+        return in_units(*self.believed(X), [model.transform for model in self._models])
+
+    def believed(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Engine.believed`."""
+        means, variances = np.empty((2, len(X), self.outcomes))
         for column in range(self.outcomes):
-            mean, variance = self._latent(column, np.ascontiguousarray(X, dtype=float))
-            means[:, column], stds[:, column] = self._models[column].transform.backward(mean, np.sqrt(variance))
-        return means, stds
+            means[:, column], variances[:, column] = self._latent(column, np.ascontiguousarray(X, dtype=float))
+        return means, np.sqrt(variances)
 
     def length_scales(self, column: int) -> FloatArray:
         """See `Engine.length_scales`."""
@@ -266,7 +319,7 @@ class NumbaEngine:
             for column, model in enumerate(self._models[: self._used]):
                 if model.n != before[column]:
                     model.n = before[column]
-                    self._settle(column, model)
+                    self._settle(column)
         return X, value
 
     def expected(self, goal: Goal, box: Box) -> FloatArray:
@@ -280,7 +333,9 @@ class NumbaEngine:
 
     def aims(self, goal: Goal) -> Aims:
         """The goal under the transforms that are in use."""
-        return Aims(goal, self._hard, [model.transform for model in self._models[: self._used]], self.outcomes)
+        used = self._models[: self._used]
+        noise = np.array([np.median(self._noise[column, : model.n]) for column, model in enumerate(used)])
+        return Aims(goal, self._hard, [model.transform for model in used], self.outcomes, noise)
 
     def _latent_here(self) -> FloatArray:
         """The fit at each observation, shape (n, models): K alpha = y - mean, so that it is y - noise alpha."""
@@ -360,11 +415,11 @@ class NumbaEngine:
             if column in self._hard_columns:
                 continue  # what was not measured vouches for nothing
             self._X[column, n], self._y[column, n] = point, mean[0]
-            self._noise[column, n] = self._noise[column, :n].mean()
+            self._noise[column, n] = kernels.NOISE_BOUNDS[0]  # as if it were known, or it would be asked for twice
             determinant = model.log_determinant
             model.n = n + 1
             self._grow(column, model, n)
-            self._settle(column, model)
+            self._settle(column)
             model.log_determinant = determinant
         gains = aims.gains(expected)
         return gains[~np.isnan(gains).any(axis=1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["POWERS", "OutcomeTransform"]
+__all__ = ["POWERS", "OutcomeTransform", "in_units"]
 
 POWERS: Final = (1.0, 0.5, 0.0)
 """Which powers there are: the identity, the square root and the logarithm."""
@@ -97,3 +98,11 @@ class OutcomeTransform:
             return expected - self.offset, expected * np.sqrt(np.expm1(s2))
         root = np.maximum(1.0 + 0.5 * m, 0.0)
         return root**2 + s**2 / 4.0 - self.offset, np.sqrt((root * s) ** 2 + s**4 / 8.0)
+
+
+def in_units(
+    means: FloatArray, stds: FloatArray, transforms: Sequence[OutcomeTransform]
+) -> tuple[FloatArray, FloatArray]:
+    """Means and standard deviations of z, shape (n, m) each, to those of the outcomes; column by column."""
+    columns = [transforms[i].backward(means[:, i], stds[:, i]) for i in range(means.shape[1])]
+    return np.stack([mean for mean, _ in columns], axis=1), np.stack([std for _, std in columns], axis=1)

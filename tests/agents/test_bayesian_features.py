@@ -123,6 +123,13 @@ def test_it_says_when_measuring_again_pays() -> None:
     assert agent.drift().realign
 
 
+def test_noise_is_no_loss() -> None:
+    rng = np.random.default_rng(0)
+    agent = BayesianAgent(ONE, seed=0, drift="on")
+    run(agent, 30, lambda p, i: {"f": bowl(p) + 0.02 * rng.standard_normal()})
+    assert not agent.drift().realign
+
+
 def test_the_clock_may_be_measured() -> None:
     vocs = {**ONE, "observables": ["hours"]}
     agent = BayesianAgent(vocs, seed=0, clock="hours")

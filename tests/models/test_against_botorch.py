@@ -137,16 +137,51 @@ def test_log_ei_and_its_gradient_are_botorchs(sign: float) -> None:
     assert gradient == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-4)
 
 
+def test_of_a_noisy_point_what_counts_is_what_measuring_it_would_tell() -> None:
+    """E[max(mean once x is measured - best, 0)], by fantasies: botorch's models of each possible reading."""
+    from gpytorch import settings as gpytorch_settings
+
+    own = 0.2
+    X, y = problem(25, 2, noise=0.5)
+    engine = ours(X, y, "matern52", own)
+    model = theirs(engine, X, y, "matern52", own)
+    model.eval()
+    at, best = np.random.default_rng(3).random((6, 2)), 0.4
+    value, gradient = acquired(engine, at, 1.0, best, noise=own)
+    nodes = np.linspace(-6.0, 6.0, 601)
+    weights = np.exp(-0.5 * nodes**2)
+    for x, reached in zip(torch.as_tensor(at), value, strict=True):
+        with torch.no_grad(), gpytorch_settings.fast_computations(False, False, False):
+            now = model.posterior(x[None])
+            readings = now.mean.item() + np.sqrt(now.variance.item() + own) * nodes
+            then = model.condition_on_observations(
+                x[None, None].expand(601, 1, 2),
+                torch.as_tensor(readings)[:, None, None],
+                noise=torch.full((601, 1, 1), own, dtype=torch.double),
+            ).posterior(x[None, None].expand(601, 1, 2))
+        gain = np.maximum(then.mean[:, 0, 0].numpy() - best, 0.0) @ weights / weights.sum()
+        assert np.exp(reached) == pytest.approx(gain, rel=1e-3, abs=1e-6)
+    for j in range(2):
+        step = np.zeros(2)
+        step[j] = 1e-5
+        up, down = (acquired(engine, at + side * step, 1.0, best, noise=own)[0] for side in (1.0, -1.0))
+        assert gradient[:, j] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-5)
+
+
 def acquired(
-    engine: NumbaEngine, at: np.ndarray, sign: float, best: float, strips: np.ndarray | None = None
+    engine: NumbaEngine,
+    at: np.ndarray,
+    sign: float,
+    best: float,
+    strips: np.ndarray | None = None,
+    noise: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     columns, n = engine.outcomes + 1, len(engine._models[0].rows)
     shares = np.zeros((1 if strips is None else 2, columns))
     np.fill_diagonal(shares, sign)
     none = np.full(columns, math.inf)
-    wanted = acquisition.Wanted(
-        shares, -none, none, -none, none, 2.0, best, np.empty((0, 3)) if strips is None else strips
-    )
+    front = np.empty((0, 3)) if strips is None else strips
+    wanted = acquisition.Wanted(shares, -none, none, -none, none, 2.0, best, front, np.full(columns, noise))
     work = np.empty((2, columns, len(at), n))
     value, gradient = np.empty(len(at)), np.empty_like(at)
     acquisition.values(at, engine.stack(wanted), wanted, True, work[0], work[1], value, gradient)
