@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from ebl_autonomy.data.reader import find_run
+from ebl_autonomy.data.reader import find_run, find_stream
 from ebl_autonomy.errors import DataError
 from ebl_autonomy.records import DECISIONS, METADATA_KEY, PRIMARY, PROPOSAL_ID, ROW, STD
 from ebl_autonomy.space import VOCS, FloatArray, Space, make_vocs, outcome_names
@@ -80,12 +79,7 @@ class _Stream:
     """The columns of one stream, in whichever layout: TiledWriter's, or that of the archives before it."""
 
     def __init__(self, node: Any, stream: str) -> None:
-        from tiled.client.composite import CompositeClient
-
-        self._node: Any = None
-        with suppress(KeyError):  # the run ended before anything was measured
-            held = node[stream]
-            self._node = held if isinstance(held, CompositeClient) else held["data"]  # else beside "timestamps"
+        self._node = find_stream(node, stream)  # none if the run ended before anything was measured
         self.names = [str(name) for name in self._node or () if not str(name).startswith("ts_")]
 
     def read(self, names: Sequence[str]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
     Parameters
     ----------
     run : str or tiled run
-        A uid (with `client`), or the run itself.
+        A uid (with `client`), or the run itself; out of Tiled, or of an archive that databroker serves.
     client : tiled container, optional
 
     Raises
@@ -146,21 +146,43 @@ def find_run(run: Any, client: Any = None) -> Any:
         raise BadInputError(f"there is no run {run!r} in this server: 'ebl-autonomy runs' lists the latest") from error
 
 
+def find_stream(node: Any, stream: str) -> Any:
+    """The node with the readings of a stream, in whichever layout; None if the stream is not there (yet)."""
+    from tiled.client.composite import CompositeClient
+
+    try:
+        held = node[stream]
+    except KeyError:
+        return None
+    # In the older layout beside "timestamps": out of an archive, or once anything in this process touched
+    # client.v2 (or hasattr did), which leaves that layout to every client.
+    return held if isinstance(held, CompositeClient) else held["data"]
+
+
 def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:
     """Columns of a stream without its time stamps; empty if the stream is not there (yet)."""
-    try:
-        parts = node[stream].base
-        children = set(parts)
-    except KeyError:
+    held = find_stream(node, stream)
+    if held is None:
         return {}
+    if not hasattr(held, "base"):  # an archive's: no table, each column is an array
+        names = [name for name in held if arrays or len(held[name].shape) == 1]
+        data = held.read(variables=names)
+        return {str(name): _entries(np.asarray(data[name])) for name in names}
+    parts = held.base
+    children = set(parts)
     columns: Columns = {}
     if "internal" in children:
         table: pd.DataFrame = parts["internal"].read()
         columns = {str(key): table[key].tolist() for key in table if not str(key).startswith("ts_")}
     if arrays:
         for key in children - {"internal"}:
-            columns[key] = list(np.asarray(parts[key].read()))
+            columns[key] = _entries(np.asarray(parts[key].read()))
     return columns
+
+
+def _entries(column: Any) -> list[Any]:
+    """One entry per row: a number, a string, or an array of its own."""
+    return list(column) if column.ndim > 1 else column.tolist()
 
 
 def _last_rows(columns: Columns) -> Columns:

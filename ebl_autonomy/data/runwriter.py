@@ -62,7 +62,8 @@ class _Writer(_RunWriter):
 
     def start(self, doc: Any) -> None:
         super().start(doc)
-        self.root_node = _GetOrCreate(self.root_node)
+        # Its base, lest what is found in it be of the layout that client.v2 leaves to every client of a process.
+        self.root_node = _GetOrCreate(self.root_node.base)
 
     def descriptor(self, doc: Any) -> None:
         name = doc["name"]

@@ -1,5 +1,6 @@
 """Real servers and real processes: seen while it happens, and each document exactly once whatever dies."""
 
+import copy
 import json
 import os
 import signal
@@ -15,11 +16,13 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.plans import list_scan
-from ophyd.sim import SynAxis, SynGauss
+from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV2
+from ophyd.sim import SynAxis, SynGauss, SynSignal
 
 from ebl_autonomy import VOCS, connect, read_run
 from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.data import Connection, runs
+from ebl_autonomy.data.runwriter import ResumableRun
 from ebl_autonomy.data.server import EmbeddedServer, is_alive
 from ebl_autonomy.errors import BadInputError, DataError, TiledUnreachableError
 from ebl_autonomy.plans import optimize
@@ -178,6 +181,36 @@ def test_a_killed_session_costs_no_row(tiled_server: EmbeddedServer, tmp_path: P
         assert table["seq_num"].tolist() == list(range(1, 26))
         assert table["mx"].tolist() == [0.01 * k for k in range(25)]
         assert not journal.exists()
+
+
+@pytest.fixture
+def old_layout(tiled: Connection) -> Iterator[None]:
+    """What `client.v2`, asked for once, leaves behind: its copy of the table of clients is the table itself."""
+    table = tiled.client.structure_clients
+    before = table["BlueskyRun"]
+    assert tiled.client.v2 is not None
+    yield
+    table.set("BlueskyRun", lambda: before)
+
+
+def test_runs_are_read_and_taken_up_again_in_the_old_layout_too(
+    RE: RunEngine, tiled: Connection, old_layout: None
+) -> None:
+    det, motors = bowl()
+    hall = SynSignal(name="hall", func=lambda: 20.0)
+    told = agent()
+    documents: list[tuple[str, Any]] = []
+    RE.subscribe(lambda name, doc: documents.append((name, copy.deepcopy(doc))))
+    uid = RE(optimize([det], motors, told, max_points=5, baseline=[hall], envelope=LIMITS)).plan_result.uid
+    assert isinstance(tiled.client[uid], BlueskyRunV2)
+    once = read_run(uid, tiled.client)
+    assert once.results == told.results
+    assert {"mx", "my", "hall"} <= set(once.baseline)
+    again = ResumableRun(tiled.client)
+    for name, doc in documents:
+        again.give(name, doc)
+    again.flush()
+    assert str(read_run(uid, tiled.client)) == str(once)
 
 
 def test_images_nan_and_strings_survive(RE: RunEngine, tiled: Connection) -> None:
