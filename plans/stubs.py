@@ -98,7 +98,7 @@ def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def notify(_: Future[T]) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(event.set)
 
         future.add_done_callback(notify)

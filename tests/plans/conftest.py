@@ -1,6 +1,6 @@
 """Fixtures of the plan tests: two motors with a bowl to find the bottom of, and the documents of a run."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from bluesky import RunEngine
@@ -20,6 +20,10 @@ def bench() -> tuple[Bowl, list[SynAxis]]:
 
 
 @pytest.fixture
-def slow_bench() -> tuple[Bowl, list[Any]]:
+def slow_bench(RE: RunEngine) -> Iterator[tuple[Bowl, list[SlowAxis]]]:
     motors = [SlowAxis("mx", 0.01), SlowAxis("my", 0.015)]
-    return Bowl(*motors, seconds=0.01), motors
+    bowl = Bowl(*motors, seconds=0.01)
+    yield bowl, motors
+    # What a run that was ended early left at work calls the RunEngine's loop, which is closed next.
+    for device in (bowl, *motors):
+        device.rest()

@@ -1,6 +1,7 @@
 """Small devices and readers that the tests of plans share."""
 
 import math
+import threading
 import time
 from collections import defaultdict
 from typing import Any
@@ -28,30 +29,46 @@ def truth(x: float, y: float) -> float:
     return (x - 0.5) ** 2 + (y + 0.25) ** 2
 
 
+def begin(thread: threading.Thread, begun: list[threading.Thread]) -> list[threading.Thread]:
+    """Start a thread; those that are at work now."""
+    thread.start()
+    return [*(one for one in begun if one.is_alive()), thread]
+
+
+def join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+
+
 class SlowAxis(SynAxis):
     """A motor that takes some wall time, so that a pause can fall into a move."""
 
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(name=name)
         self.seconds = seconds
+        self._stopped = threading.Event()
+        self._moves: list[threading.Thread] = []
 
     def set(self, value: float, **kwargs: Any) -> Status:
-        import threading
-
         status = Status(self)
-        done = threading.Event()
-        self._abort = done
+        stopped = self._stopped = threading.Event()
 
         def move() -> None:
-            if not done.wait(self.seconds):
+            if not stopped.wait(self.seconds):
                 self.sim_state["setpoint"] = self.sim_state["readback"] = value
             status.set_finished()
 
-        threading.Thread(target=move, daemon=True).start()
+        self._moves = begin(threading.Thread(target=move, daemon=True), self._moves)
         return status
 
     def stop(self, *, success: bool = False) -> None:
-        getattr(self, "_abort", None) and self._abort.set()
+        self._stopped.set()
+
+    def rest(self) -> None:
+        """Stop, and wait until all moves have said that they ended."""
+        self.stop()
+        join(self._moves)
 
 
 class Bowl:
@@ -65,6 +82,7 @@ class Bowl:
         self.value = math.nan
         self.triggers = 0
         self.fail: Any = None
+        self._exposures: list[threading.Thread] = []
 
     def trigger(self) -> Any:
         self.triggers += 1
@@ -76,7 +94,6 @@ class Bowl:
         if self.seconds:
             time.sleep(0)
             status = Status(self)
-            import threading
 
             def expose() -> None:
                 self.value = truth(self.mx.position, self.my.position)
@@ -84,10 +101,14 @@ class Bowl:
 
             timer = threading.Timer(self.seconds, expose)
             timer.daemon = True
-            timer.start()
+            self._exposures = begin(timer, self._exposures)
             return status
         self.value = truth(self.mx.position, self.my.position)
         return NullStatus()
+
+    def rest(self) -> None:
+        """Wait until all exposures have said that they ended."""
+        join(self._exposures)
 
     def read(self) -> dict[str, Any]:
         return {"bowl": {"value": self.value, "timestamp": time.time()}}

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.plans.stopping import expected_improvement
+from ebl_autonomy.plans.stubs import think
 from ebl_autonomy.records import Decision
 
 
@@ -190,6 +192,19 @@ def test_the_loop_is_free_while_an_agent_thinks(RE: RunEngine, bench: Any) -> No
     RE(optimize([bowl], motors, agent, max_points=1, envelope=ENVELOPE))
     heart.cancel()
     assert len(beats) > 10  # it beat on while the agent held its own thread
+
+
+def test_a_thought_that_ends_as_the_loop_is_closed_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    loop, go_on = asyncio.new_event_loop(), threading.Event()
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as executor:
+        (done,) = next(think(executor, go_on.wait)).args[0]
+        waiting = loop.create_task(done())
+        loop.call_soon(waiting.cancel)
+        loop.run_until_complete(asyncio.wait([waiting]))
+        loop.close()
+        patch.setattr(loop, "is_closed", lambda: False)  # as asking a moment ago would have said
+        go_on.set()
+    assert caplog.messages == []
 
 
 # -- batches ---------------------------------------------------------------------------------------------------

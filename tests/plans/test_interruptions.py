@@ -157,6 +157,19 @@ def test_ending_a_paused_run_records_the_open_proposal(
     assert all("the run ended" in r["reason"] for r in gone.values())
 
 
+def test_a_bench_at_rest_has_told_of_all_that_it_began(slow_bench: Any) -> None:
+    """What a run that was ended early left at work must not call the RunEngine's loop once that is closed."""
+    bowl, motors = slow_bench
+    bowl.seconds, motors[0].seconds = 0.2, 60.0
+    told: list[Any] = []
+    begun = [motors[0].set(1.0), bowl.trigger()]
+    for status in begun:
+        status.add_callback(told.append)
+    for device in (motors[0], bowl):
+        device.rest()
+    assert told == begun
+
+
 def test_a_detector_that_fails_once_is_retried(RE: RunEngine, docs: Documents, bench: Any) -> None:
     bowl, motors = bench
     bowl.fail = lambda n: RuntimeError("readout") if n == 3 else None
