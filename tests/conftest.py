@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bluesky import RunEngine
 
+from ebl_autonomy.data import Connection, connect
 from ebl_autonomy.data.server import EmbeddedServer
 
 
@@ -32,3 +33,10 @@ def tiled_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture
+def tiled(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> Iterator[Connection]:
+    """The RunEngine connected to the common server, as to somebody else's."""
+    with connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path) as connection:
+        yield connection

@@ -17,7 +17,7 @@ from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.plans import list_scan
 from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV2
-from ophyd.sim import SynAxis, SynGauss, SynSignal
+from ophyd.sim import SynSignal
 
 from ebl_autonomy import VOCS, connect, read_run
 from ebl_autonomy.agents import SobolAgent
@@ -37,25 +37,12 @@ pytestmark = [
 LIMITS = {"limits": {"mx": [-2, 2], "my": [-2, 2]}}
 
 
-@pytest.fixture
-def tiled(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> Iterator[Connection]:
-    """The RunEngine connected to the common server, as to somebody else's."""
-    connection = connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path)
-    yield connection
-    connection.close()
-
-
 def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
     return value
-
-
-def bowl() -> tuple[SynGauss, list[SynAxis]]:
-    motors = [SynAxis(name="mx"), SynAxis(name="my")]
-    return SynGauss("det", motors[0], "mx", center=0.3, Imax=1.0), motors
 
 
 def agent(seed: int = 0) -> SobolAgent:
@@ -67,8 +54,8 @@ def rows(run: Any, stream: str = "primary") -> Any:
     return run[stream].base["internal"].read()
 
 
-def test_a_run_read_back_is_what_the_agent_was_told_bit_for_bit(RE: RunEngine, tiled: Connection) -> None:
-    det, motors = bowl()
+def test_a_run_read_back_is_what_the_agent_was_told_bit_for_bit(RE: RunEngine, tiled: Connection, bench: Any) -> None:
+    det, motors = bench
     told = agent()
     result = RE(optimize([det], motors, told, max_points=60, batch=4, envelope=LIMITS)).plan_result
     record = read_run(result.uid, tiled.client)
@@ -102,9 +89,9 @@ sys.exit(1)
 
 
 def test_another_process_sees_the_run_point_by_point(
-    RE: RunEngine, tiled: Connection, tiled_server: EmbeddedServer
+    RE: RunEngine, tiled: Connection, tiled_server: EmbeddedServer, bench: Any
 ) -> None:
-    det, motors = bowl()
+    det, motors = bench
     known = ",".join(tiled.client)
     command = [sys.executable, "-c", READER, tiled_server.uri, tiled_server.api_key, known]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -126,8 +113,8 @@ def test_another_process_sees_the_run_point_by_point(
     assert seen[-1] == (12, 1)
 
 
-def test_a_killed_server_costs_no_row(RE: RunEngine, tmp_path: Path) -> None:
-    det, motors = bowl()
+def test_a_killed_server_costs_no_row(RE: RunEngine, tmp_path: Path, bench: Any) -> None:
+    det, motors = bench
     told = agent()
     with connect(RE, directory=tmp_path) as tiled:
         killed: list[int] = []
@@ -194,9 +181,9 @@ def old_layout(tiled: Connection) -> Iterator[None]:
 
 
 def test_runs_are_read_and_taken_up_again_in_the_old_layout_too(
-    RE: RunEngine, tiled: Connection, old_layout: None
+    RE: RunEngine, tiled: Connection, old_layout: None, bench: Any
 ) -> None:
-    det, motors = bowl()
+    det, motors = bench
     hall = SynSignal(name="hall", func=lambda: 20.0)
     told = agent()
     documents: list[tuple[str, Any]] = []
@@ -245,14 +232,14 @@ def test_a_server_that_is_not_there_is_named_at_once(RE: RunEngine, tmp_path: Pa
 
 
 def test_runs_go_where_in_the_tree_the_address_leads(
-    RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path
+    RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
 ) -> None:
     """A facility keeps a beamline's runs in a node of its own, and its address in the browser is that node's."""
     with connect(None, tiled_server.uri, tiled_server.api_key, tmp_path) as root:
         key = f"beamline-{time.time_ns()}"
         root.client.create_container(key=key)
         address = f"{tiled_server.uri}/api/v1/metadata/{key}/"
-        det, motors = bowl()
+        det, motors = bench
         with connect(RE, address, tiled_server.api_key, tmp_path) as tiled:
             result = RE(optimize([det], motors, agent(), max_points=5, envelope=LIMITS)).plan_result
             assert len(read_run(result.uid, tiled.client).results) == 5
@@ -299,8 +286,8 @@ def test_a_server_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     wait_for(lambda: not is_alive(uri))
 
 
-def test_runs_are_listed_and_foreign_runs_are_refused(RE: RunEngine, tiled: Connection) -> None:
-    det, motors = bowl()
+def test_runs_are_listed_and_foreign_runs_are_refused(RE: RunEngine, tiled: Connection, bench: Any) -> None:
+    det, motors = bench
     (uid,) = RE(list_scan([det], motors[0], [0.0, 1.0])).run_start_uids
     newest = runs(tiled.client, limit=1000)[0]
     assert (newest.uid, newest.plan, newest.agent, newest.status) == (uid, "list_scan", "", "success")
@@ -312,8 +299,10 @@ def test_runs_are_listed_and_foreign_runs_are_refused(RE: RunEngine, tiled: Conn
         read_run(uid)
 
 
-def test_a_refused_and_an_abandoned_proposal_come_back_with_their_reasons(RE: RunEngine, tiled: Connection) -> None:
-    det, motors = bowl()
+def test_a_refused_and_an_abandoned_proposal_come_back_with_their_reasons(
+    RE: RunEngine, tiled: Connection, bench: Any
+) -> None:
+    det, motors = bench
     told = agent()
     envelope = {**LIMITS, "forbidden": [{"box": {"mx": [0.0, 2.0]}, "reason": "cable"}]}
     result = RE(optimize([det], motors, told, max_points=5, envelope=envelope)).plan_result

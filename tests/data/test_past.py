@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +10,11 @@ from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.plans import count, grid_scan, list_scan, rel_scan
 from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV2SQL
-from ophyd.sim import SynAxis, SynGauss, SynSignal
+from ophyd.sim import SynSignal
 
-from ebl_autonomy import VOCS, connect
+from ebl_autonomy import VOCS
 from ebl_autonomy.agents import Agent, SobolAgent
 from ebl_autonomy.data import Connection, past_results, read_run
-from ebl_autonomy.data.server import EmbeddedServer
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.sim_devices import SimBeamline
@@ -24,19 +22,6 @@ from ebl_autonomy.sim_devices import SimBeamline
 pytestmark = pytest.mark.integration
 
 LIMITS = {"limits": {"mx": [-2, 2], "my": [-2, 2]}}
-
-
-@pytest.fixture
-def tiled(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> Iterator[Connection]:
-    connection = connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path)
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
-def bench() -> tuple[SynGauss, list[SynAxis]]:
-    motors = [SynAxis(name="mx"), SynAxis(name="my")]
-    return SynGauss("det", motors[0], "mx", center=0.3, Imax=1.0), motors
 
 
 def vocs(width: float = 2.0, names: tuple[str, ...] = ("mx", "my"), **more: Any) -> VOCS:

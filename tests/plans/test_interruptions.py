@@ -5,7 +5,6 @@ import random
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,7 @@ from bluesky.utils import RunEngineInterrupted
 from ophyd import Signal
 from simple import ENVELOPE, Documents, sobol, truth
 
-from ebl_autonomy import connect
-from ebl_autonomy.data.server import EmbeddedServer
+from ebl_autonomy.data import Connection
 from ebl_autonomy.plans import optimize
 
 
@@ -37,9 +35,8 @@ def check_rows(docs: Documents, count: int) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("seed", range(2))
 def test_twenty_random_pauses_leave_one_right_row_per_proposal_in_tiled(
-    RE: RunEngine, docs: Documents, slow_bench: Any, seed: int, tiled_server: EmbeddedServer, tmp_path: Path
+    RE: RunEngine, docs: Documents, slow_bench: Any, seed: int, tiled: Connection
 ) -> None:
-    tiled = connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path)
     bowl, motors = slow_bench
     agent = sobol(seed)
     rng = random.Random(seed)
@@ -79,7 +76,6 @@ def test_twenty_random_pauses_leave_one_right_row_per_proposal_in_tiled(
     stored = dict(zip(table["proposal_id"], table["bowl"], strict=True))
     assert len(table) == len(stored) == 40
     assert stored == rows  # and so does Tiled
-    tiled.close()
 
 
 def test_a_suspender_that_trips_in_mid_run_loses_and_repeats_nothing(

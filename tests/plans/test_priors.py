@@ -1,7 +1,6 @@
 """Past runs as priors of `optimize`: read and handed over before anything moves, once, and named in the run."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,11 @@ from simple import BOUNDS, ENVELOPE, Documents, sobol, vocs
 from ebl_autonomy import connect, read_run
 from ebl_autonomy.agents import BayesianAgent, SobolAgent
 from ebl_autonomy.data import Connection
-from ebl_autonomy.data.server import EmbeddedServer
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.records import RunMetadata
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def tiled(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> Iterator[Connection]:
-    connection = connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path)
-    yield connection
-    connection.close()
 
 
 @pytest.fixture

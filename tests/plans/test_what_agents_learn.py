@@ -1,6 +1,5 @@
 """What passes between `optimize` and an agent beside points and results: how motors move, what the agent believes."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +7,9 @@ from bluesky import RunEngine
 from ophyd.sim import SynAxis, SynGauss
 from simple import ENVELOPE, Documents, sobol, vocs
 
-from ebl_autonomy import connect, read_run
+from ebl_autonomy import read_run
 from ebl_autonomy.agents import BayesianAgent
-from ebl_autonomy.data.server import EmbeddedServer
+from ebl_autonomy.data import Connection
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.sim_devices import SimBeamline
 
@@ -48,13 +47,12 @@ def test_motors_that_do_not_say_how_they_move_cost_nothing(RE: RunEngine, docs: 
 
 
 @pytest.mark.integration
-def test_what_the_agent_believes_is_in_the_run(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> None:
+def test_what_the_agent_believes_is_in_the_run(RE: RunEngine, tiled: Connection) -> None:
     beamline = SimBeamline(seed=0, tier="A")
     vocs = {**beamline_vocs(beamline), "observables": ["camera_total"]}
     agent = BayesianAgent(vocs, seed=0, hard={"camera_total": ["GREATER_THAN", 1e5]})
-    with connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path) as tiled:
-        (uid,) = RE(optimize([beamline.camera], beamline.motors(), agent, max_points=14)).run_start_uids
-        record = read_run(uid, tiled.client)
+    (uid,) = RE(optimize([beamline.camera], beamline.motors(), agent, max_points=14)).run_start_uids
+    record = read_run(uid, tiled.client)
     assert record.explanation == str(agent.explain())
     assert "camera_spot_area" in record.explanation
     assert "hard limits were broken" in record.explanation

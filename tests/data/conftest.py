@@ -1,0 +1,10 @@
+"""Fixtures of the data tests: two motors and a detector that one of them moves through its peak."""
+
+import pytest
+from ophyd.sim import SynAxis, SynGauss
+
+
+@pytest.fixture
+def bench() -> tuple[SynGauss, list[SynAxis]]:
+    motors = [SynAxis(name="mx"), SynAxis(name="my")]
+    return SynGauss("det", motors[0], "mx", center=0.3, Imax=1.0), motors
