@@ -90,6 +90,11 @@ class Journal:
         self._explanation = EventTag("ebl_explanation", {EXPLANATION: ""})
         self._baseline = EventTag("ebl_baseline", {"proposals_accepted": 0})
 
+    def listen(self) -> MsgGenerator[None]:
+        """Show the RunEngine the tags of the events that devices are read for: from now on it tells them of pauses."""
+        for tag in (self.tag, self._baseline):
+            yield Msg("null", tag)
+
     def write_decisions(
         self, answers: Sequence[Any], decisions: Sequence[Decision], known: int, seconds: float
     ) -> MsgGenerator[list[Proposal]]:
@@ -197,8 +202,7 @@ class Journal:
 
     def _write(self, stream: str, tag: EventTag, values: Mapping[str, Any]) -> MsgGenerator[None]:
         """One event of soft values; they do not change in a pause, so a cut one is simply written again."""
-        # Only the row's tag has been shown to the RunEngine from the start; reading this one shows it too, and an
-        # event that was cut short is seen by its absence.
+        # Its tag is shown to the RunEngine only by being read; what was cut before is seen by the event's absence.
         while True:
             try:
                 yield from save_event(stream, [], tag, self.watch, lambda _: values)

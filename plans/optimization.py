@@ -191,7 +191,7 @@ class _Run:
         )
 
     def _measure_and_finish(self) -> MsgGenerator[None]:
-        yield Msg("null", self.journal.tag)  # from now on the RunEngine tells the tag of pauses
+        yield from self.journal.listen()
         yield from self.journal.write_baseline()
         self.measurer.begin()
         while not self.stop_reason:

@@ -1,5 +1,6 @@
 """Pauses, suspenders and failures: each proposal ends as one row with the right values, or with a reason."""
 
+import asyncio
 import os
 import random
 import signal
@@ -97,6 +98,34 @@ def test_a_suspender_that_trips_in_mid_run_loses_and_repeats_nothing(
     RE(optimize([bowl], motors, sobol(), max_points=30, envelope=ENVELOPE))
     tripper.join(timeout=5)
     check_rows(docs, 30)
+
+
+class Thermometer:
+    """Takes a while to read; asks for a pause meanwhile, the first time."""
+
+    name, parent = "hall", None
+
+    def __init__(self, RE: RunEngine) -> None:
+        self._pause: Any = RE.request_pause
+
+    async def read(self) -> dict[str, Any]:
+        if self._pause is not None:
+            threading.Thread(target=self._pause, daemon=True).start()
+            self._pause = None
+        await asyncio.sleep(0.1)
+        return {"hall": {"value": 20.0, "timestamp": time.time()}}
+
+    async def describe(self) -> dict[str, Any]:
+        return {"hall": {"source": "test", "dtype": "number", "shape": []}}
+
+
+def test_a_pause_while_the_baseline_is_read_is_seen(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([bowl], motors, sobol(), max_points=3, baseline=[Thermometer(RE)], envelope=ENVELOPE))
+    RE.resume()
+    check_rows(docs, 3)
+    assert [row["hall"] for row in docs.events["baseline"]] == [20.0, 20.0]
 
 
 def wait_for_signal_threads() -> None:
