@@ -227,16 +227,18 @@ class _Run:
         except SpentError as error:
             self.stop_reason = f"agent: {error}"
             return
-        allowed = yield from self._pass_gate(proposals)
-        for proposal in self._ordered(allowed):
-            if not self.stop_reason:
-                self.stop_reason = self._budget_spent()
-            if self.stop_reason:
-                yield from self.journal.abandon(proposal, "until", f"the run ended: {self.stop_reason}")
-                continue
-            yield from self.measurer.measure(proposal)
-            self.stop_reason = self._enough(proposal)
-        self.told.extend(p.result for p in proposals if p.result is not None)
+        try:
+            allowed = yield from self._pass_gate(proposals)
+            for proposal in self._ordered(allowed):
+                if not self.stop_reason:
+                    self.stop_reason = self._budget_spent()
+                if self.stop_reason:
+                    yield from self.journal.abandon(proposal, "until", f"the run ended: {self.stop_reason}")
+                    continue
+                yield from self.measurer.measure(proposal)
+                self.stop_reason = self._enough(proposal)
+        finally:  # of a batch that a failure or the user cut short, what was measured is told too
+            self.told.extend(p.result for p in proposals if p.result is not None)
 
     def _decide(self, count: int) -> MsgGenerator[list[Proposal]]:
         began = time.perf_counter()

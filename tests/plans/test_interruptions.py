@@ -1,6 +1,7 @@
 """Pauses, suspenders and failures: each proposal ends as one row with the right values, or with a reason."""
 
 import asyncio
+import math
 import os
 import random
 import signal
@@ -243,6 +244,18 @@ def test_a_motor_that_never_arrives_is_stopped_and_the_point_abandoned(
     assert stopped
     assert all("LatePositionError" in row["reason"] for row in docs.events["abandoned"])
     assert docs.events["primary"] == []
+
+
+def test_an_agent_is_told_what_a_batch_measured_before_it_failed(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    bowl.fail = lambda n: RuntimeError("dead") if n > 5 else None
+    agent = sobol()
+    with pytest.raises(Exception, match="1 proposals in a row"):
+        RE(optimize([bowl], motors, agent, max_points=9, batch=4, envelope=ENVELOPE, max_failures=1))
+    measured = [r["bowl"] for r in agent.results if not math.isnan(r["bowl"])]
+    assert sorted(measured) == sorted(row["bowl"] for row in docs.events["primary"])
+    assert len(measured) == 5
+    assert len(agent.results) == 6  # and of the point that failed, but of none that was not tried
 
 
 def test_nan_is_an_accepted_but_invalid_row(RE: RunEngine, docs: Documents, bench: Any) -> None:
