@@ -5,6 +5,8 @@ Each message holds the offending value and the remedy, because whoever reads it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class EblError(Exception):
     """Base of all errors raised by ebl_autonomy."""
@@ -55,6 +57,37 @@ class SpentError(AgentError, ValueError):
     def __init__(self, message: str, remaining: int = 0) -> None:
         super().__init__(message)
         self.remaining = remaining
+
+
+class DeviceFailedError(EblError, RuntimeError):
+    """Motors or detectors reported a failure, or raised one.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        Which, by name.
+    said : str
+        What was wrong.
+    """
+
+    def __init__(self, devices: Sequence[str], said: str) -> None:
+        super().__init__(f"{', '.join(devices)} failed: {said}")
+        self.devices = tuple(devices)
+
+
+class LatePositionError(EblError, TimeoutError):
+    """Motors did not arrive, or detectors did not answer, within their time.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        Which, by name.
+    message : str
+    """
+
+    def __init__(self, devices: Sequence[str], message: str) -> None:
+        super().__init__(message)
+        self.devices = tuple(devices)
 
 
 class MeasurementError(EblError, RuntimeError):

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,8 @@ class Measurer:
         self._lost = False
         """Whether a move was cut short, so that the motors must be asked where they stand."""
         self._failures_in_a_row = 0
+        self._blamed: Counter[str] = Counter()
+        """How many of those failures each device caused."""
         self._began = time.monotonic()
 
     def begin(self) -> None:
@@ -206,6 +209,7 @@ class Measurer:
 
     def _accept(self, proposal: Proposal) -> None:
         self._failures_in_a_row = 0
+        self._blamed.clear()
         row, space = proposal.row, self.x.space
         self.x.gate.spend(row)
         outcome = {name: plain(row[name]) for name in self.x.outcomes}
@@ -229,10 +233,13 @@ class Measurer:
         reason = f"{type(error).__name__}: {error}"
         yield from self.journal.abandon(proposal, "device", reason, attempts)
         self._failures_in_a_row += 1
+        self._blamed.update(getattr(error, "devices", ()))
         if self._failures_in_a_row >= self._max_failures:
+            blamed = ", ".join(f"{times} times because of {name}" for name, times in self._blamed.most_common())
             raise MeasurementError(
-                f"{self._failures_in_a_row} proposals in a row could not be measured, the last because: {reason}. "
-                "Mend the device, or raise max_failures."
+                f"{self._failures_in_a_row} proposals in a row could not be measured{blamed and f' ({blamed})'}, "
+                f"the last because: {reason}. What was measured is in the run. "
+                f"Mend {' and '.join(self._blamed) or 'the device'}, or raise max_failures."
             ) from error
 
     def _find_here(self) -> MsgGenerator[None]:

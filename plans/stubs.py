@@ -9,20 +9,21 @@ from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
 from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
-from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
+from bluesky.utils import FailedPause, FailedStatus, Msg, MsgGenerator, RunEngineControlException
+from ophyd.utils import LimitError
 
+from ebl_autonomy.errors import DeviceFailedError, LatePositionError
 from ebl_autonomy.plans.devices import check_value
 
-__all__ = ["LatePositionError", "move_motors", "think", "trigger_detectors", "waypoints"]
+__all__ = ["move_motors", "think", "trigger_detectors", "waypoints"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 _groups = itertools.count()
 
-
-class LatePositionError(TimeoutError):
-    """A motor did not arrive, or a detector did not answer, within its time."""
+_NO_FAULT = (RunEngineControlException, FailedPause)
+"""What the RunEngine itself throws into a plan to end it."""
 
 
 def move_motors(
@@ -30,8 +31,8 @@ def move_motors(
 ) -> MsgGenerator[None]:
     """Move all motors at the same time and wait for the slowest.
 
-    Each motor is asked first whether it takes its position, so that none moves if one refuses. A motor that is late
-    is told to stop.
+    Each motor is asked first whether it takes its position, so that none moves if one refuses. If one is late or fails,
+    all are told to stop.
 
     Parameters
     ----------
@@ -44,23 +45,33 @@ def move_motors(
     Raises
     ------
     LatePositionError
-        If a motor does not arrive in time. Whatever a motor raises is raised too.
+        If a motor does not arrive in time.
+    DeviceFailedError
+        If a move fails or cannot be begun; a LimitError is raised as it is, and so is whatever a motor raises when it
+        is asked.
     """
     for name, target in targets.items():
         yield from check_value(motors[name], target)
     group = f"ebl-move-{next(_groups)}"
-    moving = []
+    begun: dict[str, Any] = {}
     try:
         for name, target in targets.items():
-            moving.append(motors[name])
-            yield Msg("set", motors[name], target, group=group)
+            begun[name] = None  # it may move even if it raises
+            begun[name] = yield Msg("set", motors[name], target, group=group)
         yield Msg("wait", None, group=group, timeout=timeout_s)
-    except TimeoutError as error:
-        yield from _stop(moving, group)
-        raise LatePositionError(f"not at {dict(targets)} within {timeout_s:.1f} s; the motors were stopped") from error
-    except FailedStatus:
-        yield from _stop(moving, group)
+    except _NO_FAULT:
         raise
+    except Exception as error:
+        late = _late(begun)
+        yield from _stop([motors[name] for name in begun], group)
+        if isinstance(error, LimitError):
+            raise
+        if isinstance(error, TimeoutError):
+            missed = {name: targets[name] for name in late}
+            raise LatePositionError(
+                late, f"not at {missed} within {timeout_s:.1f} s; the motors were stopped"
+            ) from error
+        raise _failure(begun, error) from error
 
 
 def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> MsgGenerator[None]:
@@ -69,18 +80,27 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
     Raises
     ------
     LatePositionError
-        If a detector does not finish in time. Whatever a detector raises is raised too.
+        If a detector does not finish in time.
+    DeviceFailedError
+        If one fails or cannot be triggered.
     """
     group = f"ebl-trigger-{next(_groups)}"
-    triggered = [detector for detector in detectors if isinstance(detector, Triggerable)]
+    begun: dict[str, Any] = {}
     try:
-        for detector in triggered:
-            yield Msg("trigger", detector, group=group)
-        if triggered:
+        for detector in detectors:
+            if isinstance(detector, Triggerable):
+                name = getattr(detector, "name", repr(detector))
+                begun[name] = None
+                begun[name] = yield Msg("trigger", detector, group=group)
+        if begun:
             yield Msg("wait", None, group=group, timeout=timeout_s)
+    except _NO_FAULT:
+        raise
     except TimeoutError as error:
-        names = [getattr(detector, "name", repr(detector)) for detector in triggered]
-        raise LatePositionError(f"no answer from {names} within {timeout_s:.1f} s") from error
+        late = _late(begun)
+        raise LatePositionError(late, f"no answer from {late} within {timeout_s:.1f} s") from error
+    except Exception as error:
+        raise _failure(begun, error) from error
 
 
 def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
@@ -116,6 +136,27 @@ def waypoints(
     steps = max([1, *(-int(-abs(stop[name] - start[name]) // most) for name, most in max_step.items() if name in stop)])
     way = [{name: start[name] + (stop[name] - start[name]) * k / steps for name in stop} for k in range(1, steps)]
     return [*way, dict(stop)]
+
+
+def _late(begun: Mapping[str, Any]) -> list[str]:
+    """Who has not finished, by the statuses of what was begun."""
+    return [name for name, status in begun.items() if status is None or not status.done] or list(begun)
+
+
+def _failure(begun: Mapping[str, Any], error: Exception) -> DeviceFailedError:
+    """Who failed, and what it said, of a status that failed or of a call that raised."""
+    failed: Any = None
+    said = error
+    if isinstance(error, FailedStatus):
+        failed = error.args[0] if error.args else error
+        said = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    names = [name for name, status in begun.items() if status is failed]
+    # The RunEngine throws a failure into whatever step the plan is at: it may be of an earlier one, or come in place of
+    # the very status that failed.
+    if not names and hasattr(getattr(failed, "obj", None), "name"):
+        names = [failed.obj.name]
+    names = names or [name for name, status in begun.items() if status is None] or ["a device"]
+    return DeviceFailedError(names, f"{type(said).__name__}: {said}")
 
 
 def _stop(motors: Sequence[NamedMovable[float]], group: str) -> MsgGenerator[None]:

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from bluesky import RunEngine
 from bluesky.suspenders import SuspendBoolLow
-from bluesky.utils import RunEngineInterrupted
+from bluesky.utils import Msg, RunEngineInterrupted
 from ophyd import Signal
+from ophyd.status import Status
 from simple import ENVELOPE, Documents, sobol, truth
 
 from ebl_autonomy.data import Connection
-from ebl_autonomy.plans import optimize
+from ebl_autonomy.errors import DeviceFailedError, MeasurementError
+from ebl_autonomy.plans import move_motors, optimize
 
 
 def check_rows(docs: Documents, count: int) -> None:
@@ -256,6 +258,70 @@ def test_an_agent_is_told_what_a_batch_measured_before_it_failed(RE: RunEngine, 
     assert sorted(measured) == sorted(row["bowl"] for row in docs.events["primary"])
     assert len(measured) == 5
     assert len(agent.results) == 6  # and of the point that failed, but of none that was not tried
+
+
+def late(value: float) -> Any:
+    status = Status()
+    threading.Timer(0.15, status.set_finished).start()
+    return status
+
+
+def raising(value: float) -> Any:
+    raise ConnectionError("no PV")
+
+
+def failing(value: float) -> Any:
+    status = Status()
+    status.set_exception(RuntimeError("following error"))
+    return status
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (late, r"LatePositionError: not at \{'mx': [-.0-9]+\} within 0.1 s"),
+        (raising, "DeviceFailedError: mx failed: ConnectionError: no PV"),
+        (failing, "DeviceFailedError: mx failed: RuntimeError: following error"),
+    ],
+    ids=["late", "raising", "failing"],
+)
+def test_a_motor_that_breaks_down_is_named_and_what_was_measured_is_kept(
+    RE: RunEngine, docs: Documents, bench: Any, how: Any, says: str
+) -> None:
+    bowl, motors = bench
+    agent = sobol()
+    mend = motors[0].set
+    motors[0].set = lambda value: (mend if len(docs.events["primary"]) < 3 else how)(value)
+    ends = (
+        rf"3 proposals in a row could not be measured \(3 times because of mx\), the last because: {says}.*Mend mx, or"
+    )
+    with pytest.raises(MeasurementError, match=ends):
+        RE(optimize([bowl], motors, agent, max_points=9, envelope=ENVELOPE, move_timeout_s=0.1, max_failures=3))
+    assert docs.stop["exit_status"] == "fail"
+    assert [row["bowl"] for row in docs.events["primary"]] == [r["bowl"] for r in agent.results[:3]]
+    assert [math.isnan(r["bowl"]) for r in agent.results] == [False] * 3 + [True] * 3
+
+
+def test_a_detector_that_breaks_down_is_named(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    bowl.trigger = lambda: failing(0.0)
+    with pytest.raises(MeasurementError, match=r"2 times because of bowl\).*bowl failed: RuntimeError"):
+        RE(optimize([bowl], motors, sobol(), max_points=9, envelope=ENVELOPE, max_failures=2))
+
+
+def test_a_failure_of_an_earlier_step_is_not_laid_upon_the_motors(RE: RunEngine, bench: Any) -> None:
+    bowl, motors = bench
+    slow = Status()
+    bowl.trigger = lambda: slow
+    motors[0].set = late
+    threading.Timer(0.05, slow.set_exception, (RuntimeError("readout"),)).start()
+
+    def plan() -> Any:
+        yield Msg("trigger", bowl, group="earlier")
+        yield from move_motors({"mx": motors[0]}, {"mx": 1.0}, 0.1)
+
+    with pytest.raises(DeviceFailedError, match="a device failed: RuntimeError: readout"):
+        RE(plan())
 
 
 def test_nan_is_an_accepted_but_invalid_row(RE: RunEngine, docs: Documents, bench: Any) -> None:

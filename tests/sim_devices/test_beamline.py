@@ -13,8 +13,8 @@ from bluesky import plan_stubs as bps
 from bluesky.plans import list_scan
 from ophyd.utils import LimitError
 
-from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.plans.stubs import LatePositionError, move_motors
+from ebl_autonomy.errors import BadInputError, LatePositionError
+from ebl_autonomy.plans.stubs import move_motors
 from ebl_autonomy.sim_devices import Clock, Drift, Fault, SimBeamline, SimMotor
 from ebl_autonomy.sim_devices.camera import beam_statistics
 from ebl_autonomy.sim_devices.derivations import beam_width
