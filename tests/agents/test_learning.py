@@ -1,0 +1,130 @@
+"""When hyper-parameters are inferred again: as a function of the results, however and whenever they came in."""
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ebl_autonomy.agents import BayesianAgent
+from ebl_autonomy.agents.learning import ASIDE_FROM, Learning
+from ebl_autonomy.models.engine import Observations
+
+
+class Notes:
+    """An engine that only notes what it is asked, and is surprised by what it is told to be."""
+
+    version, outcomes, learns_aside = "notes", 1, True
+
+    def __init__(self, surprising: frozenset[int], fits: tuple[int, ...] = ()) -> None:
+        self.surprising, self.fits = surprising, fits
+        self.knows = 0
+        self.threads = [threading.current_thread().name]
+
+    def heir(self) -> "Notes":
+        return Notes(self.surprising, self.fits)
+
+    def learn(self, data: Observations) -> None:
+        self.fits = (*self.fits, len(data.X))
+        self.threads.append(threading.current_thread().name)
+        if len(data.X) in FAILING:
+            raise RuntimeError("no fit")
+
+    def condition(self, data: Observations) -> None:
+        self.knows = len(data.X)
+
+    def surprises(self, data: Observations) -> np.ndarray:
+        return np.array([9.0 if len(data.X) in self.surprising else 0.5, np.nan])
+
+
+FAILING = set[int]()
+
+
+@pytest.fixture
+def failing() -> Iterator[set[int]]:
+    yield FAILING
+    FAILING.clear()
+
+
+def observations(n: int) -> Observations:
+    return Observations(np.zeros((n, 1)), np.zeros((n, 1)), np.zeros((n, 1)))
+
+
+def brought(sizes: Sequence[int], surprising: frozenset[int] = frozenset(), first: int = 5) -> Learning:
+    made = Learning(Notes(surprising), observations, first)
+    for n in sizes:
+        made.bring_to(n)
+        assert made.engine.knows == n
+    return made
+
+
+def test_fits_follow_the_number_of_results() -> None:
+    assert brought(range(5, 50)).engine.fits == (5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48)
+
+
+def test_what_is_improbable_is_learned_at_once() -> None:
+    assert brought(range(5, 34), frozenset({24, 30})).engine.fits == (5, 6, 8, 10, 12, 15, 18, 22, 24, 29, 30)
+
+
+def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = brought(range(5, 28))
+    assert made.engine.fits[-1] == 27
+    monkeypatch.setattr(Notes, "surprises", lambda *_: np.array([2.0, np.nan]))
+    for n in range(28, 33):
+        made.bring_to(n)  # each is 0.8 nats more probable if residuals have doubled
+    assert made.engine.fits[-1] == 32
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    batches=st.lists(st.integers(1, 9), min_size=1, max_size=25),
+    surprising=st.frozensets(st.integers(1, 140), max_size=20),
+)
+def test_the_model_is_a_function_of_the_results(batches: list[int], surprising: frozenset[int]) -> None:
+    sizes = np.cumsum(batches)
+    lived = brought(sizes.tolist(), surprising)
+    told = brought([int(sizes[-1])], surprising)
+    assert lived.engine.fits == told.engine.fits
+
+
+def test_a_long_fit_runs_beside_the_next_measurement() -> None:
+    made = brought(range(5, 59))  # 58 is on the schedule
+    assert made.engine.fits[-1] == 48
+    made.bring_to(59)
+    assert made.engine.fits[-1] == 58 > ASIDE_FROM
+    assert all(name.startswith("ebl-autonomy-learning") for name in made.engine.threads[1:])
+    assert threading.current_thread().name in made.engine.threads[0]
+
+
+def test_a_fit_that_fails_beside_is_not_silent(failing: set[int]) -> None:
+    made = brought(range(5, 58))
+    failing.add(58)
+    made.bring_to(58)
+    with pytest.raises(RuntimeError, match="no fit"):
+        made.bring_to(59)
+
+
+def test_a_long_search_is_the_same_again() -> None:
+    """With fits beside the measurements, and surprises: the peak is narrow, and it jumps."""
+    vocs = {"variables": {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}, "objectives": {"f": "MAXIMIZE"}}
+
+    def measured(point: dict[str, float], i: int) -> dict[str, float]:
+        off = 0.5 if i > 55 else 0.0
+        return {**point, "f": float(np.exp(-8.0 * ((point["x"] - 0.3) ** 2 + (point["y"] + 0.2 - off) ** 2)))}
+
+    lived = BayesianAgent(vocs, seed=0)
+    results = []
+    for i in range(75):
+        (point,) = lived.suggest(1)
+        results.append(measured(point, i))
+        lived.ingest(results[-1:])
+        if i in (52, 63, 74):
+            told = BayesianAgent(vocs, seed=0)
+            told.ingest(results)
+            at = [{"x": x, "y": 0.1} for x in (-0.9, 0.0, 0.8)]
+            assert told.predict(at)["f"][0].tolist() == lived.predict(at)["f"][0].tolist()
+    told = BayesianAgent(vocs, seed=0)
+    told.ingest(results)
+    assert told.suggest(1) == lived.suggest(1)
