@@ -318,16 +318,24 @@ class BayesianAgent(Agent):
         units = self.space.snap(self.coordinates.unit(X[:, :d], self._centre()))
         return np.hstack([self.coordinates.search(units), X[:, d:]])
 
-    def _seconds(self, X: FloatArray) -> FloatArray:
-        """Seconds to measure points next, shape (k,), from model inputs of shape (k, inputs)."""
+    def _seconds(self, X: FloatArray, after: FloatArray | None) -> FloatArray:
+        """Seconds to measure points next, shape (k,), from model inputs of shape (k, inputs).
+
+        From where the last one is, or from `after`, shape (inputs,), of the same batch.
+        """
         o = self._bayesian
-        units = self.coordinates.unit(X[:, : self.space.dim], self._centre())
-        values = self.space.low + units * (self.space.high - self.space.low)
-        last = [*self._results[-1:], *self._pending[-1:]]
-        here = last[-1] if last else self.space.standing()
         travel = Travel({name: AxisTravel(**axis) for name, axis in o.travel.items()})
-        stops = {name: values[:, i] for i, name in enumerate(self.space.names)}
+        last = [*self._results[-1:], *self._pending[-1:]]
+        here: Mapping[str, Any] = last[-1] if last else self.space.standing()
+        if after is not None:
+            here = dict(zip(self.space.names, self._stops(after[None])[0], strict=True))
+        stops = dict(zip(self.space.names, self._stops(X).T, strict=True))
         return o.measure_s + travel.seconds_each(here, stops)
+
+    def _stops(self, X: FloatArray) -> FloatArray:
+        """Positions of the motors, shape (k, d), from model inputs."""
+        units = self.coordinates.unit(X[:, : self.space.dim], self._centre())
+        return np.asarray(self.space.low + units * (self.space.high - self.space.low))
 
     # -- what the results say ----------------------------------------------------------------------------------
 

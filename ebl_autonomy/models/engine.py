@@ -162,8 +162,9 @@ class Box:
     near : FloatArray, shape (k, d), optional
         Points around which to look most closely; the middle of the box if not given.
     seconds : callable, optional
-        What it costs to measure points of shape (k, d) next: seconds, shape (k,). The acquisition is then per second
-        (Snoek et al. 2012, NeurIPS, "Practical Bayesian optimization of machine learning algorithms", section 3.2).
+        What it costs to measure points of shape (k, d) next, or after a point of shape (d,) if one is given: seconds,
+        shape (k,). The acquisition is then per second (Snoek et al. 2012, NeurIPS, "Practical Bayesian optimization of
+        machine learning algorithms", section 3.2).
     reach : callable, optional
         Points of shape (k, d) to the nearest ones that can be reached, if not all of the box can.
     """
@@ -172,7 +173,7 @@ class Box:
     high: FloatArray
     fixed: dict[int, float] = field(default_factory=dict)
     near: FloatArray | None = None
-    seconds: Callable[[FloatArray], FloatArray] | None = None
+    seconds: Callable[[FloatArray, FloatArray | None], FloatArray] | None = None
     reach: Callable[[FloatArray], FloatArray] | None = None
 
 

@@ -312,7 +312,7 @@ class NumbaEngine:
             X, value = np.empty((count, self.dim)), np.empty(count)
             for i in range(count):
                 wanted = aims.wanted(known)
-                X[i], value[i] = search.best(self.stack(wanted), wanted)
+                X[i], value[i] = search.best(self.stack(wanted), wanted, X[i - 1] if i else None)
                 if i + 1 < count:
                     known = np.vstack([known, self._believe(X[i], aims)])
         finally:

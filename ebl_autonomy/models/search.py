@@ -39,14 +39,14 @@ class Search:
         self._seconds, self._reach = box.seconds, box.reach
         self._rng = np.random.default_rng(seed)
 
-    def best(self, stack: Stack, wanted: Wanted) -> tuple[FloatArray, float]:
-        """The point of the largest acquisition, shape (d,), and its value."""
+    def best(self, stack: Stack, wanted: Wanted, after: FloatArray | None = None) -> tuple[FloatArray, float]:
+        """The point of the largest acquisition, shape (d,), and its value; of a batch, `after` the one before."""
         points = self._reached(self._candidates())
         guess = np.empty(len(points))
         acquisition.screen(points, stack, wanted, guess)
-        kept = np.ascontiguousarray(points[_largest(guess - self._price(points), KEPT)])
+        kept = np.ascontiguousarray(points[_largest(guess - self._price(points, after), KEPT)])
         value = _values(kept, stack, wanted)
-        climbers = np.ascontiguousarray(kept[_largest(value - self._price(kept), CLIMBERS)])
+        climbers = np.ascontiguousarray(kept[_largest(value - self._price(kept, after), CLIMBERS)])
         reached = np.empty(len(climbers))
         n = int(stack.counts[stack.active].max())
         iterations = min(max(CLIMB_WORK // (CLIMBERS * len(stack.active) * n * n), 8), 30)
@@ -56,15 +56,15 @@ class Search:
             reached = _values(climbers, stack, wanted)
         # The ascent knows no price: a point on the way may be the better bargain.
         points, value = np.vstack([climbers, kept]), np.concatenate([reached, value])
-        first = int(np.argmax(value - self._price(points)))
+        first = int(np.argmax(value - self._price(points, after)))
         return points[first].copy(), float(value[first])
 
     def _reached(self, points: FloatArray) -> FloatArray:
         return points if self._reach is None else np.ascontiguousarray(self._reach(points))
 
-    def _price(self, points: FloatArray) -> FloatArray | float:
+    def _price(self, points: FloatArray, after: FloatArray | None) -> FloatArray | float:
         """The logarithm of the seconds; a gain per second is a difference of logarithms."""
-        return 0.0 if self._seconds is None else np.log(self._seconds(points))
+        return 0.0 if self._seconds is None else np.log(self._seconds(points, after))
 
     def _candidates(self) -> FloatArray:
         """Half of them spread over the box, half near the points that are worth it, in some inputs only."""

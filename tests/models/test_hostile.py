@@ -102,3 +102,29 @@ def test_thousands_of_points() -> None:
     engine.condition(data)
     point, _ = engine.propose(Goal(0, -1.0), Box(np.zeros(4), np.ones(4)), 1, np.empty((0, 4)), 0)
     assert np.abs(point[0] - 0.3).max() < 0.1
+
+
+def test_each_of_a_batch_is_priced_from_the_one_before() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.random((20, 2))
+    engine = NumbaEngine(2, 1)
+    data = Observations(X, np.sin(5.0 * X).sum(axis=1, keepdims=True), np.full((20, 1), math.nan))
+    engine.learn(data)
+    engine.condition(data)
+    seen = list[np.ndarray | None]()
+
+    def seconds(points: np.ndarray, after: np.ndarray | None) -> np.ndarray:
+        if not seen or after is not seen[-1]:
+            seen.append(after)
+        start = np.array([0.5, 0.5]) if after is None else after
+        return 1.0 + 1000.0 * np.abs(points - start).max(axis=1)
+
+    proposed, _ = engine.propose(Goal(0, 1.0), Box(np.zeros(2), np.ones(2), seconds=seconds), 3, np.empty((0, 2)), 0)
+    free, _ = engine.propose(Goal(0, 1.0), Box(np.zeros(2), np.ones(2)), 3, np.empty((0, 2)), 0)
+    assert seen[0] is None
+    assert np.array_equal(np.array([after for after in seen if after is not None][-2:]), proposed[:2])
+
+    def way(points: np.ndarray) -> float:
+        return float(np.abs(np.diff(points, axis=0)).max(axis=1).sum())
+
+    assert way(proposed) < way(free)
