@@ -3,8 +3,8 @@
 A run has arrived once it measured a point at which the beam, by the truth, is within 10 % of the best width in both
 directions. Simulated seconds are the beamline's own: motors that travel and settle, exposures. The final width is the
 one that the plan leaves behind, the wider direction over the best possible. Medians over seeds, which draw the
-misalignment; BayesianAgent on botorch and botorch's own recipe decide in seconds instead of milliseconds and so get
-fewer seeds and points.
+misalignment; botorch's own recipe and BayesianAgent on botorch decide in seconds instead of milliseconds and so get
+fewer points.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LABELS = {
     "recipe": "botorch's recipe",
 }
 ON_BOTORCH = ("botorch", "recipe")
-"""Seconds a point, so that they get fewer seeds and points."""
+"""Seconds a point, so that they get fewer points."""
 
 
 @dataclass(frozen=True)
@@ -151,16 +151,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, help=f"the budget (default by tier: {POINTS})")
     parser.add_argument("--seeds", type=int, default=10, help="how many (default 10)")
     parser.add_argument("--first-seed", type=int, default=0)
-    usual = [agent for agent in LABELS if agent != "recipe"]
+    usual = [agent for agent in LABELS if agent != "botorch"]
     parser.add_argument(
         "--agents",
         nargs="+",
         choices=list(LABELS),
         default=usual,
         metavar="AGENT",
-        help=f"of {', '.join(LABELS)}; all but the recipe by default, which takes 6 to 9 s a point",
+        help=f"of {', '.join(LABELS)} (default: {', '.join(usual)})",
     )
-    parser.add_argument("--botorch-seeds", type=int, default=2, help="how many those on botorch get (default 2)")
+    parser.add_argument("--botorch-seeds", type=int, default=10, help="how many those on botorch get (default 10)")
     parser.add_argument("--botorch-points", type=int, default=40, help="their budget at most (default 40)")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
 

@@ -44,8 +44,8 @@ class Peer:
     notes : dict of str to str
         For a kind of problem (see `kind`) that it does not take as it is: what is done about it; for a kind that is
         left out, a text that begins with "left out".
-    slow : bool
-        A second a point, so that it gets fewer seeds.
+    seeds : int, optional
+        It is so slow that it gets so many at most.
     needs : str
         The module without which it is left out.
     """
@@ -53,7 +53,7 @@ class Peer:
     label: str
     make: Callable[[Problem, int], Contender]
     notes: dict[str, str]
-    slow: bool = False
+    seeds: int | None = None
     needs: str = "ebl_autonomy"
 
     @property
@@ -175,10 +175,14 @@ def _sobol(problem: Problem, seed: int) -> Contender:
     return SobolAgent({"variables": problem.vocs.model_dump()["variables"], "objectives": dict([first])}, seed=seed)
 
 
+def _ours(problem: Problem, seed: int) -> Contender:
+    return BayesianAgent(problem.vocs, seed=seed, reference=dict(problem.reference or {}))
+
+
 OURS = "bayesian"
 _SCALAR = {"two objectives": "left out: knows one objective"}
 PEERS: dict[str, Peer] = {
-    OURS: Peer("BayesianAgent", lambda problem, seed: BayesianAgent(problem.vocs, seed=seed), {}),
+    OURS: Peer("BayesianAgent", _ours, {}),
     "coordinate_scan": Peer(
         "CoordinateScanAgent", lambda problem, seed: CoordinateScanAgent(problem.vocs, seed=seed), _SCALAR
     ),
@@ -189,7 +193,7 @@ PEERS: dict[str, Peer] = {
     ),
     "sobol": Peer("SobolAgent", _sobol, {"constraints": "never looks at them"}),
     "botorch": Peer(
-        "botorch's recipe", lambda problem, seed: BotorchRecipe(problem.vocs, seed, problem.reference), {}, slow=True
+        "botorch's recipe", lambda problem, seed: BotorchRecipe(problem.vocs, seed, problem.reference), {}, seeds=6
     ),
-    "xopt": Peer("Xopt", Xopt, {}, slow=True, needs="xopt"),
+    "xopt": Peer("Xopt", Xopt, {}, seeds=2, needs="xopt"),
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers import OURS, PEERS, kind
+from benchmarks.peers import OURS, PEERS, Peer, kind
 from benchmarks.problems import PROBLEMS, Problem
 from benchmarks.reporting import COLOURS, NEITHER, Report, add_plot, count, median, ratio, shared_out, table
 from ebl_autonomy.errors import BadInputError
@@ -109,7 +109,8 @@ def prepare() -> None:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="how many each fast peer gets (default 20)")
-    parser.add_argument("--slow-seeds", type=int, default=2, help="how many each slow one gets (default 2)")
+    few = ", ".join(f"{peer.label} {peer.seeds}" for peer in PEERS.values() if peer.seeds)
+    parser.add_argument("--slow-seeds", type=int, help=f"how many each slow one gets (default: {few})")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--points", type=int, default=80)
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS), metavar="PROBLEM")
@@ -138,10 +139,14 @@ def _tasks(problem: str, peers: Sequence[str], options: argparse.Namespace) -> l
     """All searches of a problem, the slow ones first, so that none is left alone at the end."""
     return [
         Task(name, problem, options.first_seed + i, options.points)
-        for name in sorted(peers, key=lambda name: not PEERS[name].slow)
+        for name in sorted(peers, key=lambda name: PEERS[name].seeds or math.inf)
         if PEERS[name].takes(PROBLEMS[problem])
-        for i in range(min(options.seeds, options.slow_seeds) if PEERS[name].slow else options.seeds)
+        for i in range(_seeds(PEERS[name], options))
     ]
+
+
+def _seeds(peer: Peer, options: argparse.Namespace) -> int:
+    return min(options.seeds, (options.slow_seeds or peer.seeds) if peer.seeds else options.seeds)
 
 
 def by_peer(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
@@ -236,7 +241,7 @@ def draw(found: dict[str, dict[str, dict[int, Run]]], path: Path) -> None:
                 np.maximum(middle, RESOLUTION),
                 color=colours[name],
                 linewidth=2.5 if name == OURS else 1.2,
-                linestyle="--" if PEERS[name].slow else "-",
+                linestyle="--" if PEERS[name].seeds else "-",
             )
         drifts = PROBLEMS[problem].drifts
         axes.set_title(PROBLEMS[problem].title, fontsize=10, loc="left")
