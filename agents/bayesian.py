@@ -38,6 +38,7 @@ FOLLOWING = TrustRegion(side=0.4)
 """Where something drifts, an improvement says nothing about the size of the box."""
 SPREAD = 2
 """So many points are spread over the domain before the model of several objectives chooses."""
+GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 NEAR_FRONT = 16
 """Around so many points of a front, or safe points, the search is closest."""
 
@@ -288,7 +289,7 @@ class BayesianAgent(Agent):
         if self._several or self._hard:
             return Box(low, high, fixed, self._worthy(), seconds, reach), name
         near = self._now(self._centre()[None])
-        if not self._bayesian.trust_region:
+        if not self._bayesian.trust_region or (self._goal.limits and self._turn_of_the_domain()):
             return Box(low, high, fixed, near, seconds, reach), name
         region = FOLLOWING
         if not self._drifts():
@@ -299,6 +300,13 @@ class BayesianAgent(Agent):
         scales = np.min([self._modelled().length_scales(column)[:d] for column in taken], axis=0)
         low[:d], high[:d] = region.box(near[0, :d], scales)
         return Box(low, high, fixed, near, seconds, reach), f"{name} within {region.side:.3g} of the domain"
+
+    def _turn_of_the_domain(self) -> bool:
+        """Under limits, half the decisions look at the whole domain: what is feasible may consist of several places.
+
+        Turns are taken by the golden ratio, evenly for batches of any size.
+        """
+        return (len(self._results) * GOLDEN) % 1.0 < 0.5
 
     def _worthy(self) -> FloatArray:
         """Model inputs of the points to search around: the front, or those that are best and safe."""

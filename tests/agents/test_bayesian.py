@@ -163,6 +163,18 @@ def test_a_batch_holds_different_points_and_minds_what_is_pending() -> None:
     assert len(agent.decisions()) == 2
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_under_limits_the_box_and_the_domain_take_turns(batch: int) -> None:
+    agent = BayesianAgent(FEASIBLE, seed=0)
+    run(agent, 8)
+    reasons = []
+    for _ in range(10):
+        agent.ingest([{**p, "f": valley(p), "g": p["x"]} for p in agent.suggest(batch)])
+        reasons.append(agent.decisions()[0].reason)
+    assert 3 <= reasons.count("log-EI") <= 7
+    assert all(reason.startswith("log-EI within") for reason in reasons if reason != "log-EI")
+
+
 def test_decisions_say_what_was_expected_and_why() -> None:
     agent = BayesianAgent(FEASIBLE, seed=0)
     run(agent, 8)
