@@ -149,6 +149,8 @@ class Experience:
 
 def _filled(values: FloatArray, otherwise: FloatArray) -> FloatArray:
     """`values`, shape (n, c), where what was not measured is taken to be as it was before, or `otherwise`."""
+    if np.isfinite(values).all():
+        return values
     filled, before = np.array(values, dtype=float), otherwise
     for row in filled:
         row[:] = np.where(np.isfinite(row), row, before)
