@@ -413,9 +413,10 @@ class BayesianAgent(Agent):
 
     def _expected(self) -> FloatArray:
         """What is expected now where the results were measured; see `Engine.expected`."""
+        engine = self._modelled()  # which forgets what was expected with fewer results
         if self._expected_now is None:
             fixed = self._experience.fixed(np.array(list(self._context().values())))
-            self._expected_now = self._modelled().expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
+            self._expected_now = engine.expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
         return self._expected_now
 
     def _drifts(self) -> bool:

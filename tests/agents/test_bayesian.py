@@ -163,6 +163,16 @@ def test_a_batch_holds_different_points_and_minds_what_is_pending() -> None:
     assert len(agent.decisions()) == 2
 
 
+def test_the_best_point_is_told_with_all_that_is_known() -> None:
+    agent = BayesianAgent(FEASIBLE, seed=0)
+    for _ in range(20):
+        (point,) = agent.suggest(1)
+        agent.ingest([{**point, "f": valley(point), "g": point["x"]}])
+        known = BayesianAgent(FEASIBLE, seed=0)
+        known.ingest(agent._results)
+        assert agent.best() == agent.best() == known.best()
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_under_limits_the_box_and_the_domain_take_turns(batch: int) -> None:
     agent = BayesianAgent(FEASIBLE, seed=0)
