@@ -161,7 +161,7 @@ class Agent(Generator):
             self._learn()
 
     def finalize(self) -> None:
-        """Nothing to close: agents hold no threads, files or connections."""
+        """Nothing to close: agents hold no files or connections, and a thread that learns ends by itself."""
 
     # -- ours --------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
 from ebl_autonomy.agents.bayesian_options import BayesianOptions
 from ebl_autonomy.agents.coordinates import Coordinates
 from ebl_autonomy.agents.experience import CLOCK_UNIT, Experience
-from ebl_autonomy.agents.explanation import Drift, Explanation, explain
+from ebl_autonomy.agents.explanation import Drift, Explanation, explain, loss
 from ebl_autonomy.agents.hard_limits import HardLimits
 from ebl_autonomy.agents.learning import Learning
 from ebl_autonomy.agents.looking import LookAround, first_light
@@ -38,7 +38,6 @@ FOLLOWING = TrustRegion(side=0.4)
 """Where something drifts, an improvement says nothing about the size of the box."""
 SPREAD = 2
 """So many points are spread over the domain before the model of several objectives chooses."""
-GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 NEAR_FRONT = 16
 """Around so many points of a front, or safe points, the search is closest."""
 
@@ -122,7 +121,9 @@ class BayesianAgent(Agent):
         engine = self._modelled()
         unit = self.space.unit(points)
         context = np.array([[float(p.get(n, now)) for n, now in self._context().items()] for p in points])
-        X = self._experience.now(self.coordinates.search(unit), context.reshape(len(points), len(self.space.context)))
+        X = self._experience.now(
+            self.coordinates.search(unit), context.reshape(len(points), len(self.space.context)), self._scaled_at
+        )
         mean, std = engine.predict(X)
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._outcomes)}
 
@@ -175,21 +176,17 @@ class BayesianAgent(Agent):
         clock = engine.length_scales(self._goal.objective)[self._inputs.clock_at]
         holds_for = float(CLOCK_UNIT * clock)
         column, sign = self._goal.objective, self.space.signs[0]
-        # The best there was, as the model sees it: the luckiest reading would make any noise look like a loss.
-        then = self._experience.observations(len(self._results)).X[-len(self._results) :]
-        then = then[np.argsort(-np.nan_to_num(self._merits(), nan=-math.inf), kind="stable")[:NEAR_FRONT]]
+        merits, n = self._merits(), len(self._results)
+        good = np.flatnonzero(np.isfinite(merits) & (self._goal.violation(self._experience.table.Y) == 0.0))
         # Where it stands: the best of what was measured lately enough to tell.
-        lately = max(5, math.ceil(min(holds_for, len(self._results))))
-        now = self._now(self._experience.searched[-lately:])
-        best = [X[[int(np.argmax(sign * engine.believed(X)[0][:, column]))]] for X in (then, now)]
-        (before, after), stds = (told[:, column] for told in engine.believed(np.vstack(best)))
-        expected = engine.predict(np.vstack(best))[0][:, column]
-        return Drift(
-            True,
-            holds_for,
-            lost=float(sign * (expected[0] - expected[1])),
-            sigmas=float(sign * (before - after) / np.hypot(*stds)),
-        )
+        lately = good[good >= n - max(5, math.ceil(min(holds_for, n)))]
+        if not len(lately):
+            return Drift(True, holds_for)
+        # The best there was, as the model sees it: the luckiest reading would make any noise look like a loss.
+        once = good[np.argsort(-merits[good], kind="stable")[:NEAR_FRONT]]
+        then = self._experience.observations(n, self._scaled_at).X[-n:][once]
+        now = self._now(self._experience.searched[lately])
+        return Drift(True, holds_for, *loss(engine, column, sign, then, now))
 
     # -- proposing ---------------------------------------------------------------------------------------------
 
@@ -281,7 +278,7 @@ class BayesianAgent(Agent):
 
     def _box(self) -> tuple[Box, str]:
         d = self.space.dim
-        fixed = self._experience.fixed(np.array(list(self._context().values())))
+        fixed = self._experience.fixed(np.array(list(self._context().values())), self._scaled_at)
         low, high = np.zeros(self._inputs.dim), np.ones(self._inputs.dim)
         seconds = self._seconds if self._bayesian.per_second and self._bayesian.travel else None
         reach = None if self.coordinates.plain and not self.space.choices else self._reachable
@@ -304,9 +301,9 @@ class BayesianAgent(Agent):
     def _turn_of_the_domain(self) -> bool:
         """Under limits, half the decisions look at the whole domain: what is feasible may consist of several places.
 
-        Turns are taken by the golden ratio, evenly for batches of any size.
+        Turns are drawn, so that batches of any size take both.
         """
-        return (len(self._results) * GOLDEN) % 1.0 < 0.5
+        return bool(np.random.default_rng([self.options.seed, len(self._results)]).random() < 0.5)
 
     def _worthy(self) -> FloatArray:
         """Model inputs of the points to search around: the front, or those that are best and safe."""
@@ -355,6 +352,10 @@ class BayesianAgent(Agent):
     @property
     def _inputs(self) -> Inputs:
         return self._experience.inputs
+
+    @property
+    def _scaled_at(self) -> int:
+        return self._learning.scaled_at(len(self._results))
 
     def _ready(self) -> bool:
         """Whether every outcome has two valid values, which is the least that a model can be made of."""
@@ -415,7 +416,7 @@ class BayesianAgent(Agent):
         """What is expected now where the results were measured; see `Engine.expected`."""
         engine = self._modelled()  # which forgets what was expected with fewer results
         if self._expected_now is None:
-            fixed = self._experience.fixed(np.array(list(self._context().values())))
+            fixed = self._experience.fixed(np.array(list(self._context().values())), self._scaled_at)
             self._expected_now = engine.expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
         return self._expected_now
 
@@ -490,7 +491,7 @@ class BayesianAgent(Agent):
 
     def _now(self, searched: FloatArray) -> FloatArray:
         """Model inputs of searched coordinates, shape (n, d), under the present conditions."""
-        return self._experience.now(searched, np.array(list(self._context().values())))
+        return self._experience.now(searched, np.array(list(self._context().values())), self._scaled_at)
 
     def _blind(self, made: int) -> FloatArray:
         """A random point in a box around the start that grows until it is the domain."""

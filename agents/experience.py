@@ -79,12 +79,16 @@ class Experience:
         known = np.hstack([self._coordinates.search(table.unit), table.context])
         self.pasts[label] = Observations(known[rows], table.Y[rows], table.std[rows] ** 2)
 
-    def observations(self, count: int) -> Observations:
-        """Past experiments, and the first `count` results, as they would be if there were no more."""
+    def observations(self, count: int, scaled_at: int) -> Observations:
+        """Past experiments, and the first `count` results, as they would be if there were no more.
+
+        Context and time are scaled as the first `scaled_at` results were: a model whose inputs change with every result
+        would have to be made anew for each.
+        """
         pasts, table, d = list(self.pasts.values()), self.table, self._space.dim
-        own, scale = slice(count), self._context_scale(count)
+        own, scale = slice(count), self._context_scale(count, scaled_at)
         blocks = [self._rows(p.X[:, :d], p.X[:, d:], np.zeros(len(p.X)), i, scale) for i, p in enumerate(pasts)]
-        blocks.append(self._rows(self.searched[own], table.context[own], self._times(count), None, scale))
+        blocks.append(self._rows(self.searched[own], table.context[own], self._times(count, scaled_at), None, scale))
         return Observations(
             np.vstack(blocks),
             np.vstack([*(past.Y for past in pasts), table.Y[own]]),
@@ -92,15 +96,16 @@ class Experience:
             sum(len(past.X) for past in pasts),
         )
 
-    def now(self, searched: FloatArray, context: FloatArray) -> FloatArray:
+    def now(self, searched: FloatArray, context: FloatArray, scaled_at: int) -> FloatArray:
         """Model inputs of points to measure now, from searched coordinates, (n, d), and context, (c,) or (n, c)."""
         n, known = len(searched), len(self.table)
         context = np.broadcast_to(context, (n, len(self._space.context)))
-        return self._rows(searched, context, np.full(n, self._time()), None, self._context_scale(known))
+        scale = self._context_scale(known, scaled_at)
+        return self._rows(searched, context, np.full(n, self._time(scaled_at)), None, scale)
 
-    def fixed(self, context: FloatArray) -> dict[int, float]:
+    def fixed(self, context: FloatArray, scaled_at: int) -> dict[int, float]:
         """The inputs that are given for a measurement now, by column."""
-        row = self.now(np.zeros((1, self._space.dim)), context)[0]
+        row = self.now(np.zeros((1, self._space.dim)), context, scaled_at)[0]
         return {i: float(row[i]) for i in range(self._space.dim, len(row))}
 
     def _rows(
@@ -118,32 +123,45 @@ class Experience:
             tasks[:, past] = 1.0
         return np.hstack([searched, (context - low) / span, *([times[:, None]] if self._timed else []), tasks])
 
-    def _context_scale(self, count: int) -> tuple[FloatArray, FloatArray]:
-        """Least value and span of what was seen of each contextual variable in the first `count` results."""
+    def _context_scale(self, count: int, scaled_at: int) -> tuple[FloatArray, FloatArray]:
+        """Least value and span of what was seen of each contextual variable in the first `scaled_at` results.
+
+        Of all `count`, where those did not tell.
+        """
+        low, high = self._context_range(scaled_at)
+        if not (high > low).all():
+            low, high = self._context_range(count)
+        return low, np.where(high > low, high - low, 1.0)
+
+    def _context_range(self, count: int) -> tuple[FloatArray, FloatArray]:
         d, width = self._space.dim, len(self._space.context)
         seen = np.vstack([*(past.X[:, d:] for past in self.pasts.values()), self.table.context[:count]])
         seen = seen[np.isfinite(seen).all(axis=1)]
-        if not len(seen):
-            return np.zeros(width), np.ones(width)
-        low, high = seen.min(axis=0), seen.max(axis=0)
-        return low, np.where(high > low, high - low, 1.0)
+        return (seen.min(axis=0), seen.max(axis=0)) if len(seen) else (np.zeros(width), np.zeros(width))
 
-    def _times(self, n: int) -> FloatArray:
-        """When the first n results were measured, shape (n,), in `CLOCK_UNIT`."""
-        if not self._extra or n < 2:
+    def _times(self, n: int, scaled_at: int) -> FloatArray:
+        """When the first n results were measured, shape (n,), in `CLOCK_UNIT`: by the pace of the first `scaled_at`."""
+        told = self._told_times(n)
+        if told is None:
             return np.arange(n) / CLOCK_UNIT
-        told = self.table.extra[:n, 0].copy()
-        known = np.isfinite(told)
-        if known.sum() < 2:
-            return np.arange(n) / CLOCK_UNIT
-        told = np.interp(np.arange(n), np.flatnonzero(known), told[known])
-        pace = float(np.median(np.diff(told)))
+        early = self._told_times(scaled_at)
+        pace = float(np.median(np.diff(told if early is None else early)))
         times: FloatArray = (told - told[0]) / ((pace if pace > 0.0 else 1.0) * CLOCK_UNIT)
         return times
 
-    def _time(self) -> float:
+    def _told_times(self, n: int) -> FloatArray | None:
+        """What the clock said at the first n results, shape (n,); None if it said too little."""
+        if not self._extra or n < 2:
+            return None
+        told = self.table.extra[:n, 0]
+        known = np.isfinite(told)
+        if known.sum() < 2:
+            return None
+        return np.interp(np.arange(n), np.flatnonzero(known), told[known])
+
+    def _time(self, scaled_at: int) -> float:
         """The time of the next measurement."""
-        times = self._times(len(self.table))
+        times = self._times(len(self.table), scaled_at)
         return float(times[-1]) + 1.0 / CLOCK_UNIT if len(times) else 0.0
 
 

@@ -15,7 +15,7 @@ from ebl_autonomy.models.engine import Diagnosis, Engine
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import FloatArray, Space
 
-__all__ = ["Drift", "Explanation", "ModelOfOutcome", "explain"]
+__all__ = ["Drift", "Explanation", "ModelOfOutcome", "explain", "loss"]
 
 TRUSTED: Final = 0.5
 """A past experiment that correlates less than this with the present is of little use."""
@@ -48,6 +48,19 @@ class Drift:
     def realign(self) -> bool:
         """Whether aligning again would pay: what is lost is hardly chance."""
         return self.active and self.sigmas > SURE
+
+
+def loss(engine: Engine, column: int, sign: float, then: FloatArray, now: FloatArray) -> tuple[float, float]:
+    """By how much the best point of `now` is worse than the best of `then`, model inputs of shape (k, inputs) each.
+
+    Returns
+    -------
+    in the outcome's unit, in standard deviations of what is believed : float
+    """
+    best = np.vstack([X[int(np.argmax(sign * engine.believed(X)[0][:, column]))] for X in (then, now)])
+    (before, after), stds = (told[:, column] for told in engine.believed(best))
+    expected = engine.predict(best)[0][:, column]
+    return float(sign * (expected[0] - expected[1])), float(sign * (before - after) / np.hypot(*stds))
 
 
 @dataclass(frozen=True)
@@ -129,10 +142,12 @@ class Explanation:
             lines.append(f"past {label}: correlates by {trust:.2f} with the present, {verdict}")
         if self.drift.active:
             advice = "measuring again pays" if self.drift.realign else "nothing to be gained yet by measuring again"
-            lines.append(
-                f"drift: a measurement holds for about {self.drift.holds_for:.0f} points; the objective has lost "
-                f"{self.drift.lost:.3g} ({self.drift.sigmas:.1f} standard deviations): {advice}"
+            lost = (
+                f"the objective has lost {self.drift.lost:.3g} ({self.drift.sigmas:.1f} standard deviations): {advice}"
             )
+            if math.isnan(self.drift.lost):
+                lost = "no feasible point was measured lately enough to tell what is lost"
+            lines.append(f"drift: a measurement holds for about {self.drift.holds_for:.0f} points; {lost}")
         if self.violations is not None:
             lines.append(f"hard limits were broken {self.violations} times")
         for decision in self.decisions:

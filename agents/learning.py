@@ -9,10 +9,12 @@ that it needs; one that is told all results at once takes the same steps.
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,7 +25,10 @@ __all__ = ["Learning"]
 
 GROWTH: Final = 1.2
 ASIDE_FROM: Final = 50
-"""From so many results on a fit takes longer than a decision may."""
+"""From so many observations on a fit takes longer than a decision may."""
+REST: Final = 1.05
+"""What seems improbable is learned when the number of results has grown by this factor: some things cannot be learned.
+"""
 DOUBLED: Final = (0.375, math.log(2.0))
 """log N(z; 0, 2²) - log N(z; 0, 1) is the first times z² minus the second."""
 ALARM: Final = 4.0
@@ -32,10 +37,12 @@ ALARM: Final = 4.0
 
 @dataclass(frozen=True)
 class _Aside:
-    """A fit that goes on in another thread."""
+    """A fit to so many results that goes on in another thread."""
 
     size: int
     engine: Future[Engine]
+    process: int = field(default_factory=os.getpid)
+    """Where it goes on: a copy of the process has no such thread."""
 
 
 class Learning:
@@ -46,34 +53,37 @@ class Learning:
     engine : Engine
         That has learned nothing yet.
     observations : callable
-        What was known when there were so many results.
+        ``(n, scaled_at)`` to what was known when there were n results, scaled as when there were so many.
     first : int
         So many results there are at the first fit.
     """
 
-    def __init__(self, engine: Engine, observations: Callable[[int], Observations], first: int) -> None:
+    def __init__(self, engine: Engine, observations: Callable[[int, int], Observations], first: int) -> None:
         self.engine = engine
         self._observations = observations
         self._first = first
         self._learned = self._conditioned = -1
         self._begin(0)
         self._aside: _Aside | None = None
-        self._pool: ThreadPoolExecutor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_aside": None}  # a copy makes the fit itself
 
     def _begin(self, size: int) -> None:
         self._examined, self._alarmed = size, False
-        self._evidence: FloatArray = np.zeros(self.engine.outcomes + 1)
+        self._evidence: FloatArray = np.zeros(self.engine.outcomes)
 
     def bring_to(self, n: int) -> Engine:
         """The engine, conditioned on the first n results."""
         if self._conditioned == n:
             return self.engine
         while (due := self._due(n)) is not None:
-            if due == n and due >= ASIDE_FROM and self.engine.learns_aside:
-                self._start_aside(due)
+            data = self._observations(due, due)
+            if due == n and len(data.X) >= ASIDE_FROM and self.engine.learns_aside:
+                self._start_aside(due, data)
                 break
-            self._adopt(due)
-        self.engine.condition(self._observations(n))
+            self._adopt(due, data)
+        self.engine.condition(self._observations(n, self.scaled_at(n)))
         self._conditioned = n
         return self.engine
 
@@ -81,6 +91,10 @@ class Learning:
     def conditioned(self) -> int:
         """How many results the engine is conditioned on; -1 if there is no model yet."""
         return self._conditioned
+
+    def scaled_at(self, n: int) -> int:
+        """How many results the inputs of an engine that knows n of them are scaled by: those it has learned from."""
+        return self._learned if self._learned >= 0 else n
 
     def outdated(self) -> None:
         """There are results that the engine does not know."""
@@ -92,9 +106,11 @@ class Learning:
             scheduled = self._first
         else:
             scheduled = max(math.ceil(self._learned * GROWTH), self._learned + 1)
+            rested = max(math.ceil(self._learned * REST), self._learned + 1)
             while not self._alarmed and self._examined < min(scheduled - 1, n):
-                self._examined += 1
-                self._alarmed = self._improbable(self._observations(self._examined))
+                size = self._examined + 1
+                improbable = self._improbable(self._observations(size, self._learned))
+                self._examined, self._alarmed = size, improbable and size >= rested
             if self._alarmed:
                 return self._examined
         return scheduled if scheduled <= n else None
@@ -102,26 +118,27 @@ class Learning:
     def _improbable(self, data: Observations) -> bool:
         """Whether residuals have become larger than the model says, by the cumulative sums of Page 1954.
 
-        Biometrika 41, 100, "Continuous inspection schemes": of log-likelihood ratios, restarted at zero.
+        Biometrika 41, 100, "Continuous inspection schemes": of log-likelihood ratios, restarted at zero. Validity is
+        left out: its labels are steps, which no fit makes probable.
         """
         slope, offset = DOUBLED
-        z2 = self.engine.surprises(data) ** 2
+        z2 = self.engine.surprises(data)[:-1] ** 2
         self._evidence = np.maximum(self._evidence + np.where(np.isnan(z2), 0.0, slope * z2 - offset), 0.0)
         return bool(self._evidence.max() > ALARM)
 
-    def _start_aside(self, size: int) -> None:
+    def _start_aside(self, size: int, data: Observations) -> None:
         if self._aside is not None and self._aside.size == size:
             return
-        self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="ebl-autonomy-learning")
-        heir, data = self.engine.heir(), self._observations(size)
-        self._aside = _Aside(size, self._pool.submit(_prepared, heir, data))
+        heir, found = self.engine.heir(), Future[Engine]()
+        threading.Thread(target=_prepare, args=(heir, data, found), name="ebl-autonomy-learning").start()
+        self._aside = _Aside(size, found)
 
-    def _adopt(self, size: int) -> None:
+    def _adopt(self, size: int, data: Observations) -> None:
         aside, self._aside = self._aside, None
-        if aside is not None and aside.size == size:
+        if aside is not None and aside.size == size and aside.process == os.getpid():
             self.engine = aside.engine.result()
         else:
-            self.engine = _taught(self.engine.heir(), self._observations(size))
+            self.engine = _taught(self.engine.heir(), data)
         self._learned = size
         self._begin(size)
 
@@ -132,7 +149,11 @@ def _taught(engine: Engine, data: Observations) -> Engine:
     return engine
 
 
-def _prepared(engine: Engine, data: Observations) -> Engine:
-    """Factors take as long as the fit, and grow by rows from then on."""
-    _taught(engine, data).condition(data)
-    return engine
+def _prepare(engine: Engine, data: Observations, found: Future[Engine]) -> None:
+    """Learn, and make the factors, which take as long as the fit and grow by rows from then on."""
+    try:
+        _taught(engine, data).condition(data)
+    except BaseException as error:  # noqa: BLE001 - it is raised where the engine is asked for
+        found.set_exception(error)
+    else:
+        found.set_result(engine)

@@ -159,7 +159,8 @@ class ProposalRecord:
     """One proposal of a run, as read back from its streams.
 
     ``status`` is ``"accepted"`` (it has a measured row), ``"refused"`` (by the guard), ``"abandoned"`` (it could
-    not be measured) or ``"pending"`` (the run ended before it was measured).
+    not be measured) or ``"pending"`` (the run ended before it was measured). ``rule`` is the one that refused or ended
+    it, ``"run"`` if that was the end of the run.
     """
 
     proposal_id: str
@@ -170,6 +171,7 @@ class ProposalRecord:
     seconds_to_decide: float
     batch: int
     reason: str = ""
+    rule: str = ""
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,12 @@ def move_motors(
         yield from check_value(motors[name], target)
     group = f"ebl-move-{next(_groups)}"
     begun: dict[str, Any] = {}
+    waiting = False  # a device may raise a TimeoutError of its own
     try:
         for name, target in targets.items():
             begun[name] = None  # it may move even if it raises
             begun[name] = yield Msg("set", motors[name], target, group=group)
+        waiting = True
         yield Msg("wait", None, group=group, timeout=timeout_s)
     except _NO_FAULT:
         raise
@@ -66,7 +68,7 @@ def move_motors(
         yield from _stop([motors[name] for name in begun], group)
         if isinstance(error, LimitError):
             raise
-        if isinstance(error, TimeoutError):
+        if waiting and isinstance(error, TimeoutError):
             missed = {name: targets[name] for name in late}
             raise LatePositionError(
                 late, f"not at {missed} within {timeout_s:.1f} s; the motors were stopped"
@@ -86,20 +88,22 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
     """
     group = f"ebl-trigger-{next(_groups)}"
     begun: dict[str, Any] = {}
+    waiting = False
     try:
         for detector in detectors:
             if isinstance(detector, Triggerable):
                 name = getattr(detector, "name", repr(detector))
                 begun[name] = None
                 begun[name] = yield Msg("trigger", detector, group=group)
+        waiting = True
         if begun:
             yield Msg("wait", None, group=group, timeout=timeout_s)
     except _NO_FAULT:
         raise
-    except TimeoutError as error:
-        late = _late(begun)
-        raise LatePositionError(late, f"no answer from {late} within {timeout_s:.1f} s") from error
     except Exception as error:
+        if waiting and isinstance(error, TimeoutError):
+            late = _late(begun)
+            raise LatePositionError(late, f"no answer from {late} within {timeout_s:.1f} s") from error
         raise _failure(begun, error) from error
 
 

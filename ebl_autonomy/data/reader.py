@@ -152,11 +152,11 @@ def find_stream(node: Any, stream: str) -> Any:
 
     try:
         held = node[stream]
+        # In the older layout beside "timestamps": out of an archive, or once anything in this process touched
+        # client.v2 (or hasattr did), which leaves that layout to every client.
+        return held if isinstance(held, CompositeClient) else held["data"]
     except KeyError:
         return None
-    # In the older layout beside "timestamps": out of an archive, or once anything in this process touched
-    # client.v2 (or hasattr did), which leaves that layout to every client.
-    return held if isinstance(held, CompositeClient) else held["data"]
 
 
 def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:
@@ -166,7 +166,7 @@ def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:
         return {}
     if not hasattr(held, "base"):  # an archive's: no table, each column is an array
         names = [name for name in held if arrays or len(held[name].shape) == 1]
-        data = held.read(variables=names)
+        data = held.read(variables=names) if names else {}
         return {str(name): _entries(np.asarray(data[name])) for name in names}
     parts = held.base
     children = set(parts)
@@ -199,12 +199,12 @@ def _proposals(metadata: RunMetadata, decisions: Columns, rows: Columns, gone: C
     for i, proposal in enumerate(decisions.get(PROPOSAL_ID, [])):
         row = {key: values[i] for key, values in decisions.items()}
         status: Literal["accepted", "refused", "abandoned", "pending"] = "pending"
-        reason = ""
+        reason = rule = ""
         if proposal in measured:
             status, reason = "accepted", str(rows[ROW.invalid_reason][measured[proposal]])
         elif proposal in ended:
             status = "refused" if gone[GONE.status][ended[proposal]] == "refused" else "abandoned"
-            reason = str(gone[GONE.reason][ended[proposal]])
+            reason, rule = (str(gone[key][ended[proposal]]) for key in (GONE.reason, GONE.rule))
         found.append(
             ProposalRecord(
                 proposal_id=str(proposal),
@@ -215,6 +215,7 @@ def _proposals(metadata: RunMetadata, decisions: Columns, rows: Columns, gone: C
                 seconds_to_decide=float(row[DECISION.seconds_to_decide]),
                 batch=int(row[DECISION.batch]),
                 reason=reason,
+                rule=rule,
             )
         )
     return tuple(found)
@@ -238,7 +239,7 @@ def _results(metadata: RunMetadata, proposals: tuple[ProposalRecord, ...], rows:
     results = []
     for proposal in proposals:
         chosen = {name: value for name, value in proposal.point.items() if name not in metadata.context}
-        if proposal.status == "pending" or not all(math.isfinite(v) for v in chosen.values()):
+        if proposal.status == "pending" or proposal.rule == "run" or not all(math.isfinite(v) for v in chosen.values()):
             continue  # not known yet, or no point at all: an agent was not told of it
         if proposal.status != "accepted":
             results.append({**proposal.point, **constants, **dict.fromkeys(metadata.outcomes, math.nan)})

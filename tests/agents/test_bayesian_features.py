@@ -123,6 +123,21 @@ def test_it_says_when_measuring_again_pays() -> None:
     assert agent.drift().realign
 
 
+def test_what_is_not_feasible_is_not_where_one_stands() -> None:
+    vocs = {**ONE, "constraints": {"g": ["GREATER_THAN", 0.0]}}
+    agent = BayesianAgent(vocs, seed=0, drift="on")
+    for i in range(30):
+        (point,) = agent.suggest(1)
+        agent.ingest([{**point, **walking(point, i), "g": 1.0}])
+    told = agent.drift()
+    agent.ingest([{"x": 1.0, "y": -1.0, "f": -1.0, "f_std": 0.01, "g": -1.0}])  # better, and forbidden
+    assert agent.drift().lost == pytest.approx(told.lost, abs=0.2)
+    for _ in range(60):
+        agent.ingest([{**agent.suggest(1)[0], "f": math.nan, "g": math.nan}])
+    assert math.isnan(agent.drift().lost)
+    assert "no feasible point was measured lately" in str(agent.explain())
+
+
 def test_noise_is_no_loss() -> None:
     rng = np.random.default_rng(0)
     agent = BayesianAgent(ONE, seed=0, drift="on")

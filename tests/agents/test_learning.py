@@ -1,7 +1,10 @@
 """When hyper-parameters are inferred again: as a function of the results, however and whenever they came in."""
 
+import copy
+import pickle
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +51,7 @@ def failing() -> Iterator[set[int]]:
     FAILING.clear()
 
 
-def observations(n: int) -> Observations:
+def observations(n: int, scaled_at: int = 0) -> Observations:
     return Observations(np.zeros((n, 1)), np.zeros((n, 1)), np.zeros((n, 1)))
 
 
@@ -64,8 +67,8 @@ def test_fits_follow_the_number_of_results() -> None:
     assert brought(range(5, 50)).engine.fits == (5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48)
 
 
-def test_what_is_improbable_is_learned_at_once() -> None:
-    assert brought(range(5, 34), frozenset({24, 30})).engine.fits == (5, 6, 8, 10, 12, 15, 18, 22, 24, 29, 30)
+def test_what_is_improbable_is_learned_as_soon_as_the_last_fit_is_a_twentieth_old() -> None:
+    assert brought(range(5, 34), frozenset({24, 30})).engine.fits == (5, 6, 8, 10, 12, 15, 18, 22, 24, 29, 31)
 
 
 def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +97,7 @@ def test_a_long_fit_runs_beside_the_next_measurement() -> None:
     assert made.engine.fits[-1] == 48
     made.bring_to(59)
     assert made.engine.fits[-1] == 58 > ASIDE_FROM
-    assert all(name.startswith("ebl-autonomy-learning") for name in made.engine.threads[1:])
-    assert threading.current_thread().name in made.engine.threads[0]
+    assert made.engine.threads == [threading.current_thread().name, "ebl-autonomy-learning"]
 
 
 def test_a_fit_that_fails_beside_is_not_silent(failing: set[int]) -> None:
@@ -104,6 +106,58 @@ def test_a_fit_that_fails_beside_is_not_silent(failing: set[int]) -> None:
     made.bring_to(58)
     with pytest.raises(RuntimeError, match="no fit"):
         made.bring_to(59)
+
+
+def test_what_cannot_be_learned_is_not_learned_all_the_time() -> None:
+    fits = brought(range(5, 200), frozenset(range(200))).engine.fits
+    assert len([size for size in fits if size >= 100]) <= 18  # 5 % apart
+
+
+def test_validity_does_not_make_it_learn() -> None:
+    agent = BayesianAgent({"variables": {"x": [0.0, 1.0]}, "objectives": {"f": "MINIMIZE"}}, seed=0)
+    rng = np.random.default_rng(0)
+    fits = set[int]()
+    for x in rng.random(120):
+        noisy = (x - 0.3) ** 2 + 0.01 * rng.standard_normal()
+        agent.ingest([{"x": x, "f": float("nan") if rng.random() < 0.3 else noisy}])
+        agent.predict([{"x": 0.5}])
+        fits.add(agent._learning._learned)
+    assert len([size for size in fits if size > 40]) <= 10  # the schedule alone makes 6
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_copy_makes_the_fit_that_is_under_way_itself(copied: Any) -> None:
+    made = brought(range(5, 59))
+    assert made._aside is not None
+    other = copied(made)
+    made.bring_to(59)
+    other.bring_to(59)
+    assert other.engine.fits == made.engine.fits
+    assert other.engine.threads[-1] == threading.current_thread().name
+
+
+def test_a_copied_process_does_not_wait_for_a_thread_that_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = brought(range(5, 59))
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    made.bring_to(59)
+    assert made.engine.threads[-1] == threading.current_thread().name
+
+
+def test_inputs_keep_their_scale_from_one_fit_to_the_next() -> None:
+    """Or the model would have to be made anew for every result."""
+    variables = {"x": [0.0, 1.0], "t": {"type": "ContextualVariable"}}
+    agent = BayesianAgent(
+        {"variables": variables, "objectives": {"f": "MINIMIZE"}, "observables": ["hours"]}, seed=0, clock="hours"
+    )
+    rng = np.random.default_rng(0)
+    for i, x in enumerate(rng.random(40)):
+        agent.ingest([{"x": x, "t": 20.0 + 0.1 * i, "hours": 0.1 * i**1.1, "f": (x - 0.3) ** 2}])
+        agent.predict([{"x": 0.5, "t": 20.0}])
+        learned = agent._learning._learned
+        if learned > 5 and i + 1 > learned:
+            now, before = (agent._experience.observations(n, learned).X for n in (i + 1, learned))
+            assert np.array_equal(now[:learned], before)
+            assert agent._learning.engine._models[0].factored == i + 1
 
 
 def test_a_long_search_is_the_same_again() -> None:
