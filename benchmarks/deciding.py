@@ -55,7 +55,8 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
         middle, mean, p99, longest = quantiles(ours)
         row = [n, len(ours), *(f"{value:.1f} ms" for value in (middle, mean, p99, longest))]
         row += [f"{theirs:.0f} ms ({SIZES[n]})", f"{theirs / mean:.0f} x"] if theirs else ["", ""]
-        rows.append([*row, *(f"{value:.1f} ms" for value in ((np.median(waited), max(waited)) if waited else ()))])
+        row += [f"{value:.1f} ms" for value in (np.median(waited), max(waited))] if waited else ["", ""]
+        rows.append(row)
         drawn.append((n, middle, longest, theirs))
         progress.step()
     yield f"{DIM} variables, one thread; a plan's wait by the wall, with exposures of {EXPOSURE_S} s.\n"
