@@ -146,8 +146,8 @@ class _Check:
                 result |= dict.fromkeys(self.vocs.output_names, math.nan)
             results.append(result)
             self.ingest(agent, [result])
-        self.suggested(agent, 1)
         self.best_is_one_of(agent, results)
+        self.suggested(agent, 1)
 
     def in_batches(self) -> None:
         agent = self.make_agent(self.vocs)
@@ -286,6 +286,11 @@ class _Check:
         best = agent.best()
         if not isinstance(best, Best):
             return  # somebody else's idea of a best point
+        again = agent.best()
+        self.require(
+            dict(again.point) == dict(best.point),
+            f"best() is {best.point}, and asked once more {again.point}: it must be told with all that is known",
+        )
         measured = [{name: result[name] for name in best.point} for result in results]
         self.require(dict(best.point) in measured, f"best() is {best.point}, which was never measured")
         valid = [r for r in results if not math.isnan(r["f"])]

@@ -190,6 +190,20 @@ class Invents(SobolAgent):
         return type(best)({**best.point, "x": 0.123}, best.outcome)
 
 
+class Hesitates(SobolAgent):
+    """Tells the first point until it is asked once more."""
+
+    asked = False
+
+    def best(self) -> Any:
+        best = super().best()
+        if self.asked:
+            return best
+        self.asked = True
+        first = self.results[0]
+        return type(best)({name: first[name] for name in best.point}, best.outcome, feasible=best.feasible)
+
+
 class KeepsReferences(Foreign):
     """Holds on to the caller's dicts."""
 
@@ -235,6 +249,7 @@ def test_broken_generators_are_found(broken: Callable[[VOCS], Generator], messag
         (NotJSON, r"no strict JSON"),
         (NoReason, r"one per point"),
         (Invents, r"never measured"),
+        (Hesitates, r"asked once more"),
     ],
 )
 def test_broken_agents_of_our_own_kind_are_found(broken: type[Agent], message: str) -> None:
