@@ -24,13 +24,14 @@ from ebl_autonomy.agents.explanation import Drift, Explanation, explain, loss
 from ebl_autonomy.agents.hard_limits import HardLimits
 from ebl_autonomy.agents.learning import Learning
 from ebl_autonomy.agents.looking import LookAround, first_light
+from ebl_autonomy.agents.pricing import Pricing
 from ebl_autonomy.agents.trust_region import TrustRegion, improvements
 from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.models import hypervolume
 from ebl_autonomy.models.acquisition import UNSAFE
 from ebl_autonomy.models.engine import Box, Engine, Inputs
 from ebl_autonomy.records import Best, Decision
-from ebl_autonomy.space import VOCS, AxisTravel, FloatArray, Travel
+from ebl_autonomy.space import VOCS, FloatArray, Travel
 
 __all__ = ["BayesianAgent", "BayesianOptions"]
 
@@ -249,7 +250,7 @@ class BayesianAgent(Agent):
     def _informed(self, count: int, out: Sequence[FloatArray]) -> list[tuple[FloatArray, Decision]]:
         """Points that the model chooses, in the unit cube of motors; `out` were proposed in the same breath."""
         engine = self._modelled()
-        box, reason = self._box()
+        box, reason = self._box(out)
         under_way = np.vstack([self.space.unit(self._pending), *(unit[None] for unit in out)])
         pending = self._now(self.coordinates.search(under_way))
         seed = int(self._rng().integers(2**31))
@@ -276,17 +277,22 @@ class BayesianAgent(Agent):
             for i, unit in enumerate(snapped)
         ]
 
-    def _box(self) -> tuple[Box, str]:
-        d = self.space.dim
-        fixed = self._experience.fixed(np.array(list(self._context().values())), self._scaled_at)
+    def _box(self, out: Sequence[FloatArray]) -> tuple[Box, str]:
+        """Where to look, and what to call it; `out` as for `_informed`."""
+        d, o = self.space.dim, self._bayesian
+        fixed = self._experience.fixed(self._conditions, self._scaled_at)
         low, high = np.zeros(self._inputs.dim), np.ones(self._inputs.dim)
-        seconds = self._seconds if self._bayesian.per_second and self._bayesian.travel else None
+        seconds = None
+        if o.per_second and o.travel:
+            last = self.space.points(np.array(out[-1:])) if out else [*self._results[-1:], *self._pending[-1:]]
+            here = last[-1] if last else self.space.standing()
+            seconds = Pricing(o, self.space, self.coordinates, self._centre(), here)
         reach = None if self.coordinates.plain and not self.space.choices else self._reachable
         name = "log-EHVI" if self._several else "log-EI"
         if self._several or self._hard:
             return Box(low, high, fixed, self._worthy(), seconds, reach), name
         near = self._now(self._centre()[None])
-        if not self._bayesian.trust_region or (self._goal.limits and self._turn_of_the_domain()):
+        if not o.trust_region or (self._goal.limits and self._turn_of_the_domain()):
             return Box(low, high, fixed, near, seconds, reach), name
         region = FOLLOWING
         if not self._drifts():
@@ -299,10 +305,7 @@ class BayesianAgent(Agent):
         return Box(low, high, fixed, near, seconds, reach), f"{name} within {region.side:.3g} of the domain"
 
     def _turn_of_the_domain(self) -> bool:
-        """Under limits, half the decisions look at the whole domain: what is feasible may consist of several places.
-
-        Turns are drawn, so that batches of any size take both.
-        """
+        """Under limits, half the decisions look at all of it, drawn by lot: there may be several feasible places."""
         return bool(np.random.default_rng([self.options.seed, len(self._results)]).random() < 0.5)
 
     def _worthy(self) -> FloatArray:
@@ -322,25 +325,6 @@ class BayesianAgent(Agent):
         d = self.space.dim
         units = self.space.snap(self.coordinates.unit(X[:, :d], self._centre()))
         return np.hstack([self.coordinates.search(units), X[:, d:]])
-
-    def _seconds(self, X: FloatArray, after: FloatArray | None) -> FloatArray:
-        """Seconds to measure points next, shape (k,), from model inputs of shape (k, inputs).
-
-        From where the last one is, or from `after`, shape (inputs,), of the same batch.
-        """
-        o = self._bayesian
-        travel = Travel({name: AxisTravel(**axis) for name, axis in o.travel.items()})
-        last = [*self._results[-1:], *self._pending[-1:]]
-        here: Mapping[str, Any] = last[-1] if last else self.space.standing()
-        if after is not None:
-            here = dict(zip(self.space.names, self._stops(after[None])[0], strict=True))
-        stops = dict(zip(self.space.names, self._stops(X).T, strict=True))
-        return o.measure_s + travel.seconds_each(here, stops)
-
-    def _stops(self, X: FloatArray) -> FloatArray:
-        """Positions of the motors, shape (k, d), from model inputs."""
-        units = self.coordinates.unit(X[:, : self.space.dim], self._centre())
-        return np.asarray(self.space.low + units * (self.space.high - self.space.low))
 
     # -- what the results say ----------------------------------------------------------------------------------
 
@@ -393,14 +377,12 @@ class BayesianAgent(Agent):
     def _learn(self) -> None:
         table = self._experience.table
         table.extend(self._results[len(table) :])
-        self._learning.outdated()
 
     def _modelled(self) -> Engine:
         """The engine, brought to the results."""
-        n = len(self._results)
-        if self._learning.conditioned != n:
+        if self._learning.conditioned != len(self._results):
             self._expected_now = None
-        return self._learning.bring_to(n)
+        return self._learning.bring_to(len(self._results))
 
     def _merits(self) -> FloatArray:
         """One number per result, more is better: feasible points by score, the others by how little they violate."""
@@ -416,7 +398,7 @@ class BayesianAgent(Agent):
         """What is expected now where the results were measured; see `Engine.expected`."""
         engine = self._modelled()  # which forgets what was expected with fewer results
         if self._expected_now is None:
-            fixed = self._experience.fixed(np.array(list(self._context().values())), self._scaled_at)
+            fixed = self._experience.fixed(self._conditions, self._scaled_at)
             self._expected_now = engine.expected(self._goal, Box(np.zeros(0), np.zeros(0), fixed))
         return self._expected_now
 
@@ -489,9 +471,14 @@ class BayesianAgent(Agent):
     def _start(self) -> FloatArray:
         return np.asarray(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
 
+    @property
+    def _conditions(self) -> FloatArray:
+        """The latest value of each contextual variable, shape (c,)."""
+        return np.array(list(self._context().values()))
+
     def _now(self, searched: FloatArray) -> FloatArray:
         """Model inputs of searched coordinates, shape (n, d), under the present conditions."""
-        return self._experience.now(searched, np.array(list(self._context().values())), self._scaled_at)
+        return self._experience.now(searched, self._conditions, self._scaled_at)
 
     def _blind(self, made: int) -> FloatArray:
         """A random point in a box around the start that grows until it is the domain."""

@@ -56,13 +56,21 @@ class Learning:
         ``(n, scaled_at)`` to what was known when there were n results, scaled as when there were so many.
     first : int
         So many results there are at the first fit.
+
+    Attributes
+    ----------
+    engine : Engine
+        The one that answers now.
+    conditioned : int
+        How many results it is conditioned on; -1 if there is no model yet.
     """
 
     def __init__(self, engine: Engine, observations: Callable[[int, int], Observations], first: int) -> None:
         self.engine = engine
+        self.conditioned = -1
         self._observations = observations
         self._first = first
-        self._learned = self._conditioned = -1
+        self._learned = -1
         self._begin(0)
         self._aside: _Aside | None = None
 
@@ -75,7 +83,7 @@ class Learning:
 
     def bring_to(self, n: int) -> Engine:
         """The engine, conditioned on the first n results."""
-        if self._conditioned == n:
+        if self.conditioned == n:
             return self.engine
         while (due := self._due(n)) is not None:
             data = self._observations(due, due)
@@ -84,21 +92,12 @@ class Learning:
                 break
             self._adopt(due, data)
         self.engine.condition(self._observations(n, self.scaled_at(n)))
-        self._conditioned = n
+        self.conditioned = n
         return self.engine
-
-    @property
-    def conditioned(self) -> int:
-        """How many results the engine is conditioned on; -1 if there is no model yet."""
-        return self._conditioned
 
     def scaled_at(self, n: int) -> int:
         """How many results the inputs of an engine that knows n of them are scaled by: those it has learned from."""
         return self._learned if self._learned >= 0 else n
-
-    def outdated(self) -> None:
-        """There are results that the engine does not know."""
-        self._conditioned = -1
 
     def _due(self, n: int) -> int | None:
         """How many results there were when the next fit became due, if it has."""

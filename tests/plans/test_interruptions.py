@@ -17,7 +17,7 @@ from ophyd import Signal
 from ophyd.status import Status
 from simple import ENVELOPE, Documents, sobol, truth
 
-from ebl_autonomy.data import Connection
+from ebl_autonomy.data import Connection, read_run
 from ebl_autonomy.errors import DeviceFailedError, MeasurementError
 from ebl_autonomy.plans import move_motors, optimize
 
@@ -248,7 +248,10 @@ def test_a_motor_that_never_arrives_is_stopped_and_the_point_abandoned(
     assert docs.events["primary"] == []
 
 
-def test_an_agent_is_told_what_a_batch_measured_before_it_failed(RE: RunEngine, docs: Documents, bench: Any) -> None:
+@pytest.mark.integration
+def test_an_agent_is_told_what_a_batch_measured_before_it_failed(
+    RE: RunEngine, docs: Documents, bench: Any, tiled: Connection
+) -> None:
     bowl, motors = bench
     bowl.fail = lambda n: RuntimeError("dead") if n > 5 else None
     agent = sobol()
@@ -258,6 +261,9 @@ def test_an_agent_is_told_what_a_batch_measured_before_it_failed(RE: RunEngine, 
     assert sorted(measured) == sorted(row["bowl"] for row in docs.events["primary"])
     assert len(measured) == 5
     assert len(agent.results) == 6  # and of the point that failed, but of none that was not tried
+    kept = read_run(docs.stop["run_start"], tiled.client).results
+    assert sorted(r["mx"] for r in kept) == sorted(r["mx"] for r in agent.results)
+    assert sum(math.isnan(r["bowl"]) for r in kept) == 1
 
 
 def late(value: float) -> Any:
@@ -268,6 +274,10 @@ def late(value: float) -> Any:
 
 def raising(value: float) -> Any:
     raise ConnectionError("no PV")
+
+
+def out_of_patience(value: float) -> Any:
+    raise TimeoutError("put to mx.VAL timed out")
 
 
 def failing(value: float) -> Any:
@@ -281,9 +291,10 @@ def failing(value: float) -> Any:
     [
         (late, r"LatePositionError: not at \{'mx': [-.0-9]+\} within 0.1 s"),
         (raising, "DeviceFailedError: mx failed: ConnectionError: no PV"),
+        (out_of_patience, "DeviceFailedError: mx failed: TimeoutError: put to mx.VAL timed out"),
         (failing, "DeviceFailedError: mx failed: RuntimeError: following error"),
     ],
-    ids=["late", "raising", "failing"],
+    ids=["late", "raising", "out of patience", "failing"],
 )
 def test_a_motor_that_breaks_down_is_named_and_what_was_measured_is_kept(
     RE: RunEngine, docs: Documents, bench: Any, how: Any, says: str
