@@ -191,7 +191,7 @@ def _model(record: RunRecord) -> Figure:
             axes.set_xscale("log")
             axes.set_yscale("log")
         within = float((np.abs(measured - mean) <= 2.0 * std).mean())
-        axes.set_title(f"{name}\n{100 * within:.0f} % within 2 standard deviations", fontsize=8)
+        axes.set_title(f"{name}\n{100 * within:.0f} % within 2σ,\nnoise not counted", fontsize=8)
         axes.set_xlabel("predicted")
         axes.set_ylabel("measured")
     return figure
