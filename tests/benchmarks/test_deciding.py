@@ -7,6 +7,7 @@ import pytest
 from benchmarks import deciding
 
 
+@pytest.mark.integration
 def test_what_was_not_measured_is_left_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deciding, "SIZES", {13: 1, 20: 0})
     monkeypatch.setattr(deciding, "WAITED_UP_TO", 15)

@@ -82,6 +82,7 @@ def test_twenty_random_pauses_leave_one_right_row_per_proposal_in_tiled(
     assert stored == rows  # and so does Tiled
 
 
+@pytest.mark.integration
 def test_a_suspender_that_trips_in_mid_run_loses_and_repeats_nothing(
     RE: RunEngine, docs: Documents, slow_bench: Any
 ) -> None:
@@ -286,6 +287,7 @@ def failing(value: float) -> Any:
     return status
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("how", "says"),
     [
