@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, MindsTravel, StartsHere, make_agent
+from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, PositionAware, TravelAware, make_agent
+from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ebl_autonomy.agents.bayesian import BayesianAgent
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     from ebl_autonomy.agents.sobol import SobolAgent
 
 # Loaded when asked for: the Bayesian agent brings torch.
-_HOME = {
-    "BayesianAgent": "ebl_autonomy.agents.bayesian",
-    "CoordinateScanAgent": "ebl_autonomy.agents.coordinate_scan",
-    "GridAgent": "ebl_autonomy.agents.grid",
-    "SobolAgent": "ebl_autonomy.agents.sobol",
-}
 
 __all__ = [
     "Agent",
@@ -28,14 +22,20 @@ __all__ = [
     "CoordinateScanAgent",
     "Explains",
     "GridAgent",
-    "MindsTravel",
+    "PositionAware",
     "SobolAgent",
-    "StartsHere",
+    "TravelAware",
     "make_agent",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'ebl_autonomy.agents' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "BayesianAgent": ".bayesian",
+        "CoordinateScanAgent": ".coordinate_scan",
+        "GridAgent": ".grid",
+        "SobolAgent": ".sobol",
+    },
+    eager=("Agent", "AgentOptions", "Explains", "PositionAware", "TravelAware", "make_agent"),
+)

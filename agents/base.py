@@ -16,7 +16,7 @@ from gest_api.generator import Generator
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ebl_autonomy import registry
-from ebl_autonomy.errors import AgentError, BadInputError
+from ebl_autonomy.errors import AgentError, BadInputError, validation_text
 from ebl_autonomy.records import STD, Best, Decision
 from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
 
@@ -48,15 +48,15 @@ class Explains(Protocol):
 
 
 @runtime_checkable
-class MindsTravel(Protocol):
+class TravelAware(Protocol):
     """A generator that weighs what a point may gain by the time that it takes."""
 
-    def mind_travel(self, travel: Travel, measure_s: float) -> None:
+    def set_travel(self, travel: Travel, measure_s: float) -> None:
         """Take how motors move, and how many seconds a measurement takes once they have arrived."""
 
 
 @runtime_checkable
-class StartsHere(Protocol):
+class PositionAware(Protocol):
     """A generator that wants to know where the beamline stands before it proposes anything."""
 
     def start_from(self, point: Mapping[str, float]) -> None:
@@ -89,9 +89,8 @@ class Agent(Generator):
         try:
             self.options = self.Options(seed=seed, **options)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise BadInputError(
-                f"{type(self).__name__}: {wrong}. Its options are {sorted(self.Options.model_fields)}."
+                f"{type(self).__name__}: {validation_text(error)}. Its options are {sorted(self.Options.model_fields)}."
             ) from error
         self.vocs = make_vocs(vocs)
         super().__init__(self.vocs)

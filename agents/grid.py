@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ebl_autonomy.agents.base import Agent, AgentOptions
-from ebl_autonomy.errors import BadInputError, SpentError
+from ebl_autonomy.errors import BadInputError, NoMoreProposals
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray
 
@@ -54,7 +54,7 @@ class GridAgent(Agent):
 
     Raises
     ------
-    SpentError
+    NoMoreProposals
         By ``suggest(n)`` when fewer than n points are left; its ``remaining`` says how many.
     """
 
@@ -76,7 +76,7 @@ class GridAgent(Agent):
         left = self.size - len(done)
         if left < count:
             what = f"all {self.size} points of the grid are measured or out" if not left else f"{left} points are left"
-            raise SpentError(f"suggest({count}): {what}; make points_per_axis larger to go on", remaining=left)
+            raise NoMoreProposals(f"suggest({count}): {what}; make points_per_axis larger to go on", remaining=left)
         proposals: list[tuple[FloatArray, Decision]] = []
         number = 0
         while len(proposals) < count:

@@ -129,7 +129,7 @@ def config(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
     if agent != "botorch":
         return alignment(beamline, agent, seed)
     configuration = alignment(beamline, OURS, seed)
-    configuration["options"].pop("composite", None)  # botorch's engine models the objective as a whole
+    configuration["options"].pop("composite", None)  # botorch's surrogate models the objective as a whole
     configuration["options"]["engine"] = "botorch"
     return configuration
 

@@ -5,9 +5,10 @@ Importing this package is cheap: torch, the Tiled server and matplotlib are load
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ebl_autonomy.data import connect, read_run
@@ -19,21 +20,15 @@ try:
 except PackageNotFoundError:  # a checkout that was never installed
     __version__ = "0+unknown"
 
-_HOME = {
-    "VOCS": "ebl_autonomy.space",
-    "Envelope": "ebl_autonomy.guard",
-    "connect": "ebl_autonomy.data",
-    "read_run": "ebl_autonomy.data",
-}
-
 __all__ = ["VOCS", "Envelope", "__version__", "connect", "read_run"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'ebl_autonomy' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "VOCS": ".space",
+        "Envelope": ".guard",
+        "connect": ".data",
+        "read_run": ".data",
+    },
+    eager=("__version__",),
+)

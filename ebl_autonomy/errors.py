@@ -6,6 +6,10 @@ Each message holds the offending value and the remedy, because whoever reads it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class EblError(Exception):
@@ -42,7 +46,7 @@ class AgentError(EblError, RuntimeError):
     """An agent failed to answer, or answered something that no plan can use."""
 
 
-class SpentError(AgentError, ValueError):
+class NoMoreProposals(AgentError, ValueError):  # noqa: N818 - it ends a run well, as StopIteration ends a loop
     """The agent has fewer points to propose than it was asked for: a grid is measured, a design is complete.
 
     A ``ValueError`` too, as gest-api wants it of a ``suggest(n)`` that cannot answer n points.
@@ -75,7 +79,7 @@ class DeviceFailedError(EblError, RuntimeError):
         self.devices = tuple(devices)
 
 
-class LatePositionError(EblError, TimeoutError):
+class DeviceTimeoutError(EblError, TimeoutError):
     """Motors did not arrive, or detectors did not answer, within their time.
 
     Parameters
@@ -100,3 +104,8 @@ class DataError(EblError):
 
 class TiledUnreachableError(EblError, ConnectionError):
     """No Tiled server answered at the address that was given."""
+
+
+def validation_text(error: ValidationError) -> str:
+    """What pydantic found wrong, on one line: each field with its fault."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())

@@ -15,7 +15,7 @@ import numpy as np
 from gest_api.vocs import ContextualVariable, DiscreteVariable
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ebl_autonomy.errors import BadInputError, BudgetSpentError, RefusedError
+from ebl_autonomy.errors import BadInputError, BudgetSpentError, RefusedError, validation_text
 from ebl_autonomy.space import VOCS
 
 __all__ = ["Envelope", "Gate", "Region"]
@@ -105,8 +105,9 @@ class Envelope(BaseModel):
         try:
             made = cls.model_validate(dict(envelope or {}))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise BadInputError(f"envelope: {wrong}. Its keys are {sorted(cls.model_fields)}.") from error
+            raise BadInputError(
+                f"envelope: {validation_text(error)}. Its keys are {sorted(cls.model_fields)}."
+            ) from error
         return made
 
     def check_names(self, motors: list[str]) -> None:

@@ -72,7 +72,7 @@ class AbandonedKeys:
 
 ROW: Final = RowKeys()
 DECISION: Final = DecisionKeys()
-GONE: Final = AbandonedKeys()
+ABANDONMENT: Final = AbandonedKeys()
 
 MEAN: Final = "_mean"
 STD: Final = "_std"

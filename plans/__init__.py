@@ -1,8 +1,8 @@
 """What the RunEngine runs: plans that ask, move, read and tell, and the stubs that they are made of."""
 
 from ebl_autonomy.guard import Envelope
-from ebl_autonomy.plans.experiment import prepare
 from ebl_autonomy.plans.optimization import OptimizeResult, optimize
+from ebl_autonomy.plans.setup import prepare
 from ebl_autonomy.plans.stopping import Until
 from ebl_autonomy.plans.stubs import move_motors, think, trigger_detectors
 

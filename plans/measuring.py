@@ -15,8 +15,8 @@ from ebl_autonomy.errors import BadInputError, MeasurementError, RefusedError
 from ebl_autonomy.plans.deriving import derived_values
 from ebl_autonomy.plans.devices import read_position
 from ebl_autonomy.plans.events import InterruptedReadingError, plain, save_event
-from ebl_autonomy.plans.experiment import Experiment
-from ebl_autonomy.plans.journal import Journal, Proposal
+from ebl_autonomy.plans.recorder import Journal, Proposal
+from ebl_autonomy.plans.setup import Experiment
 from ebl_autonomy.plans.stubs import move_motors, trigger_detectors, waypoints
 from ebl_autonomy.records import PRIMARY, ROW, STD, Best
 

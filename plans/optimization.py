@@ -11,11 +11,11 @@ from bluesky import preprocessors as bpp
 from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import Msg, MsgGenerator, RequestAbort, RequestStop, RunEngineControlException, plan
 
-from ebl_autonomy.errors import AgentError, BadInputError, BudgetSpentError, SpentError
-from ebl_autonomy.plans.experiment import Experiment, Finish, prepare
-from ebl_autonomy.plans.journal import Journal, Proposal
+from ebl_autonomy.errors import AgentError, BadInputError, BudgetSpentError, NoMoreProposals
 from ebl_autonomy.plans.measuring import Measure, Measurer
 from ebl_autonomy.plans.priors import take_priors
+from ebl_autonomy.plans.recorder import Journal, Proposal
+from ebl_autonomy.plans.setup import Experiment, Finish, prepare
 from ebl_autonomy.plans.stopping import expected_improvement
 from ebl_autonomy.plans.stubs import think
 from ebl_autonomy.records import METADATA_KEY, Best
@@ -224,7 +224,7 @@ class _Run:
         count = min(self.x.batch, self.x.max_points - self.journal.counts["accepted"])
         try:
             proposals = yield from self._decide(count)
-        except SpentError as error:
+        except NoMoreProposals as error:
             self.stop_reason = f"agent: {error}"
             return
         try:
@@ -247,7 +247,7 @@ class _Run:
             self._ingest()
             try:
                 answer = self.x.agent.suggest(count)
-            except SpentError as error:
+            except NoMoreProposals as error:
                 if not error.remaining:
                     raise
                 answer = self.x.agent.suggest(error.remaining)
@@ -259,7 +259,7 @@ class _Run:
         if not isinstance(answer, Sequence) or isinstance(answer, (str, bytes)):
             raise AgentError(f"suggest({count}) answered a {type(answer).__name__}, not a list of points")
         if not answer:
-            raise SpentError("it has no more proposals")
+            raise NoMoreProposals("it has no more proposals")
         proposals = yield from self.journal.write_decisions(
             list(answer)[:count], decisions, self.known, seconds / min(len(answer), count)
         )

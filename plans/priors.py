@@ -7,7 +7,7 @@ from typing import Any
 
 from bluesky.utils import MsgGenerator
 
-from ebl_autonomy.agents.prior_mean import LABEL
+from ebl_autonomy.agents.bayesian.prior_mean import LABEL
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.stubs import think
 from ebl_autonomy.space import VOCS

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import norm
 
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, validation_text
 
 __all__ = ["Until", "expected_improvement"]
 
@@ -53,8 +53,7 @@ class Until(BaseModel):
         try:
             return cls.model_validate(dict(until or {}))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise BadInputError(f"until: {wrong}. Its keys are {sorted(cls.model_fields)}.") from error
+            raise BadInputError(f"until: {validation_text(error)}. Its keys are {sorted(cls.model_fields)}.") from error
 
 
 def expected_improvement(mean: float, std: float, best: float, sign: float) -> float:

@@ -12,7 +12,7 @@ from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
 from bluesky.utils import FailedPause, FailedStatus, Msg, MsgGenerator, RunEngineControlException
 from ophyd.utils import LimitError
 
-from ebl_autonomy.errors import DeviceFailedError, LatePositionError
+from ebl_autonomy.errors import DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.plans.devices import check_value
 
 __all__ = ["move_motors", "think", "trigger_detectors", "waypoints"]
@@ -44,7 +44,7 @@ def move_motors(
 
     Raises
     ------
-    LatePositionError
+    DeviceTimeoutError
         If a motor does not arrive in time.
     DeviceFailedError
         If a move fails or cannot be begun; a LimitError is raised as it is, and so is whatever a motor raises when it
@@ -70,7 +70,7 @@ def move_motors(
             raise
         if waiting and isinstance(error, TimeoutError):
             missed = {name: targets[name] for name in late}
-            raise LatePositionError(
+            raise DeviceTimeoutError(
                 late, f"not at {missed} within {timeout_s:.1f} s; the motors were stopped"
             ) from error
         raise _failure(begun, error) from error
@@ -81,7 +81,7 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
 
     Raises
     ------
-    LatePositionError
+    DeviceTimeoutError
         If a detector does not finish in time.
     DeviceFailedError
         If one fails or cannot be triggered.
@@ -103,7 +103,7 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
     except Exception as error:
         if waiting and isinstance(error, TimeoutError):
             late = _late(begun)
-            raise LatePositionError(late, f"no answer from {late} within {timeout_s:.1f} s") from error
+            raise DeviceTimeoutError(late, f"no answer from {late} within {timeout_s:.1f} s") from error
         raise _failure(begun, error) from error
 
 

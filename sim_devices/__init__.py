@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.beamline import SimBeamline, TruthView
@@ -15,17 +16,6 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.motor import SimMotor
 
 # Loaded when asked for: the EPICS devices bring a channel access library, which few sessions want.
-_HOME = {
-    "AsyncEpicsBeamline": "epics_async",
-    "Clock": "clock",
-    "Drift": "imperfections",
-    "EpicsBeamline": "epics",
-    "Fault": "imperfections",
-    "SimBeamline": "beamline",
-    "SimCamera": "camera",
-    "SimMotor": "motor",
-    "TruthView": "beamline",
-}
 
 __all__ = [
     "AsyncEpicsBeamline",
@@ -40,7 +30,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"ebl_autonomy.sim_devices.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'ebl_autonomy.sim_devices' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "AsyncEpicsBeamline": ".epics_async",
+        "Clock": ".clock",
+        "Drift": ".imperfections",
+        "EpicsBeamline": ".epics",
+        "Fault": ".imperfections",
+        "SimBeamline": ".beamline",
+        "SimCamera": ".camera",
+        "SimMotor": ".motor",
+        "TruthView": ".beamline",
+    },
+)

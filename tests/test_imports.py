@@ -45,4 +45,4 @@ def test_the_simulated_beamline_loads_no_torch_server_or_channel_access(statemen
 
 
 def test_the_check_sees_what_is_loaded() -> None:
-    assert loaded("import ebl_autonomy.models.botorch_engine") >= {"torch", "botorch"}
+    assert loaded("import ebl_autonomy.surrogates.botorch_surrogate") >= {"torch", "botorch"}

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
     ABANDONED,
+    ABANDONMENT,
     BASELINE,
     DECISION,
     DECISIONS,
     EXPLANATION,
-    GONE,
     MEAN,
     METADATA_KEY,
     PRIMARY,
@@ -203,8 +203,8 @@ def _proposals(metadata: RunMetadata, decisions: Columns, rows: Columns, gone: C
         if proposal in measured:
             status, reason = "accepted", str(rows[ROW.invalid_reason][measured[proposal]])
         elif proposal in ended:
-            status = "refused" if gone[GONE.status][ended[proposal]] == "refused" else "abandoned"
-            reason, rule = (str(gone[key][ended[proposal]]) for key in (GONE.reason, GONE.rule))
+            status = "refused" if gone[ABANDONMENT.status][ended[proposal]] == "refused" else "abandoned"
+            reason, rule = (str(gone[key][ended[proposal]]) for key in (ABANDONMENT.reason, ABANDONMENT.rule))
         found.append(
             ProposalRecord(
                 proposal_id=str(proposal),

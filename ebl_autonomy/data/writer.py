@@ -45,7 +45,7 @@ class LiveWriter:
 
     Parameters
     ----------
-    reach : callable
+    open_client : callable
         Returns a Tiled client, or raises if the server cannot be reached; called again after every failure.
     is_there : callable
         Whether the server answers.
@@ -53,8 +53,8 @@ class LiveWriter:
         Folder of the journals. Those that a dead session left there are written first.
     """
 
-    def __init__(self, reach: Callable[[], Any], is_there: Callable[[], bool], spool: Path) -> None:
-        self._reach = reach
+    def __init__(self, open_client: Callable[[], Any], is_there: Callable[[], bool], spool: Path) -> None:
+        self._open_client = open_client
         self._is_there = is_there
         self._spool = spool
         self._client: Any = None
@@ -251,7 +251,7 @@ class LiveWriter:
 
     def _connected(self) -> Any:
         if self._client is None:
-            self._client = self._reach()
+            self._client = self._open_client()
         return self._client
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ebl_autonomy import registry
 from ebl_autonomy.agents import Agent, CoordinateScanAgent, GridAgent, SobolAgent
-from ebl_autonomy.errors import BadInputError, SpentError
+from ebl_autonomy.errors import BadInputError, NoMoreProposals
 
 XY: dict[str, Any] = {"x": [-1.0, 4.0], "y": [-2.0, 2.0]}
 PLAIN: dict[str, Any] = {"variables": XY, "objectives": {"f": "MINIMIZE"}}
@@ -101,12 +101,12 @@ def test_a_snake_moves_one_motor_by_one_step() -> None:
 def test_a_grid_that_is_spent_says_what_is_left() -> None:
     agent = GridAgent(PLAIN, points_per_axis=2)
     agent.suggest(3)
-    with pytest.raises(SpentError, match="1 points are left") as spent:
+    with pytest.raises(NoMoreProposals, match="1 points are left") as spent:
         agent.suggest(2)
     assert spent.value.remaining == 1
     assert isinstance(spent.value, ValueError), "gest-api asks for a ValueError"
     assert len(agent.suggest(1)) == 1
-    with pytest.raises(SpentError, match="all 4 points") as spent:
+    with pytest.raises(NoMoreProposals, match="all 4 points") as spent:
         agent.suggest(1)
     assert spent.value.remaining == 0
 

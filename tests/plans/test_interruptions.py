@@ -245,7 +245,7 @@ def test_a_motor_that_never_arrives_is_stopped_and_the_point_abandoned(
             )
         )
     assert stopped
-    assert all("LatePositionError" in row["reason"] for row in docs.events["abandoned"])
+    assert all("DeviceTimeoutError" in row["reason"] for row in docs.events["abandoned"])
     assert docs.events["primary"] == []
 
 
@@ -291,7 +291,7 @@ def failing(value: float) -> Any:
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        (late, r"LatePositionError: not at \{'mx': [-.0-9]+\} within 0.1 s"),
+        (late, r"DeviceTimeoutError: not at \{'mx': [-.0-9]+\} within 0.1 s"),
         (raising, "DeviceFailedError: mx failed: ConnectionError: no PV"),
         (out_of_patience, "DeviceFailedError: mx failed: TimeoutError: put to mx.VAL timed out"),
         (failing, "DeviceFailedError: mx failed: RuntimeError: following error"),

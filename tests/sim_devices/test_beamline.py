@@ -13,7 +13,7 @@ from bluesky import plan_stubs as bps
 from bluesky.plans import list_scan
 from ophyd.utils import LimitError
 
-from ebl_autonomy.errors import BadInputError, LatePositionError
+from ebl_autonomy.errors import BadInputError, DeviceTimeoutError
 from ebl_autonomy.plans.stubs import move_motors
 from ebl_autonomy.sim_devices import Clock, Drift, Fault, SimBeamline, SimMotor
 from ebl_autonomy.sim_devices.camera import beam_statistics
@@ -204,7 +204,7 @@ def test_a_stuck_motor_is_stopped_and_moves_again_without_noise(
     def late() -> Any:
         yield from move_motors({"kbv_pitch": motor}, {"kbv_pitch": 5.0}, 0.1)
 
-    with pytest.raises(LatePositionError):
+    with pytest.raises(DeviceTimeoutError):
         RE(late())
     assert not motor.moving
     assert [r.getMessage() for r in caplog.records if "stopped" in r.getMessage() or "callback" in r.getMessage()] == []

@@ -1,0 +1,15 @@
+"""Numerics behind the agents: what a model must answer, and the engines that answer it."""
+
+from __future__ import annotations
+
+from ebl_autonomy.surrogates.base import (
+    Diagnosis,
+    Goal,
+    InputLayout,
+    Observations,
+    SafetyLimits,
+    SearchRegion,
+    Surrogate,
+)
+
+__all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]

@@ -1,0 +1,293 @@
+"""The acquisition function over several Gaussian processes, its gradient, and the ascent to its maximum, compiled.
+
+The value of a point is log EI of the objective, or log EHVI of two, plus the log-probabilities that every constraint
+holds and that the measurement is valid (Gardner et al. 2014, ICML, "Bayesian optimization with inequality
+constraints"). As long as no point is feasible, the probabilities alone lead. A point that might break a hard limit,
+with the confidence that was asked for, has no value at all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ebl_autonomy.surrogates.covariance import add, correlations, dot, slope_factor
+from ebl_autonomy.surrogates.improvement import FAR, log_ehvi, log_ei, log_mass
+
+__all__ = ["UNSAFE", "Criteria", "Stack", "climb", "means", "posterior", "screen", "values"]
+
+LEAST_VARIANCE: Final = 1e-12
+UNSAFE: Final = -1e12
+"""What is not allowed is worth this, less by how much: so that an ascent never takes a step there."""
+
+
+class Stack(NamedTuple):
+    """Models side by side: column c has `counts[c]` observations, in the first rows of X[c], W[c] and alpha[c].
+
+    `active` are the columns that a decision depends on; see `kernels` for the rest.
+    """
+
+    active: np.ndarray
+    X: np.ndarray
+    W: np.ndarray
+    alpha: np.ndarray
+    noise: np.ndarray
+    counts: np.ndarray
+    inverse_scales: np.ndarray
+    means: np.ndarray
+    kind: int
+
+
+class Criteria(NamedTuple):
+    """What is wanted of the columns' latent values.
+
+    Attributes
+    ----------
+    shares : ndarray, shape (objectives, columns)
+        Each objective is the weighted sum of latent values, such that more is better: of one column alone, or of
+        several, such as the logarithms of widths whose product is wanted (a composite objective: Astudillo and Frazier
+        2019, ICML; a sum stays Gaussian, and exact).
+    low, high : ndarray, shape (columns,)
+        Limits; infinite where there is none.
+    hard_low, hard_high : ndarray, shape (columns,)
+        Limits that may not be risked: `sigmas` standard deviations must lie between the mean and them.
+    sigmas : float
+    best : float
+        The incumbent of a single objective; -inf if nothing is feasible yet.
+    strips : ndarray, shape (k, 3)
+        The front of two objectives, see `hypervolume.strips`; none if nothing is feasible yet.
+    noise : ndarray, shape (columns,)
+        The variance of one measurement. Of a gain, that counts which one measurement can tell: see `_told`.
+    """
+
+    shares: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    hard_low: np.ndarray
+    hard_high: np.ndarray
+    sigmas: float
+    best: float
+    strips: np.ndarray
+    noise: np.ndarray
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def posterior(
+    points: np.ndarray, stack: Stack, c: int, k: np.ndarray, v: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> None:
+    """Latent means and variances of model c at `points`, shape (s, d); k and v, shape (s, n), are left for gradients.
+
+    Each row of W is read once for all points, because at a thousand observations reading it is what takes the time.
+    """
+    s, n, W = points.shape[0], stack.counts[c], stack.W[c]
+    for p in range(s):
+        correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.kind, k[p])
+        mean[p] = stack.means[c] + dot(k[p], stack.alpha[c], n)
+        variance[p] = 1.0
+    for j in range(n):
+        for p in range(s):
+            z = dot(W[j], k[p], j + 1)
+            v[p, j] = z
+            variance[p] -= z * z
+    for p in range(s):
+        variance[p] = max(variance[p], LEAST_VARIANCE)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def means(points: np.ndarray, stack: Stack, c: int, mean: np.ndarray) -> None:
+    """Latent means of model c at `points`, shape (s, d), without the variances that cost n times as much."""
+    n = stack.counts[c]
+    k = np.empty(n)
+    for p in range(points.shape[0]):
+        correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.kind, k)
+        mean[p] = stack.means[c] + dot(k, stack.alpha[c], n)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def values(
+    points: np.ndarray,
+    stack: Stack,
+    wanted: Criteria,
+    with_gradient: bool,
+    k: np.ndarray,
+    v: np.ndarray,
+    value: np.ndarray,
+    gradient: np.ndarray,
+) -> None:
+    """The acquisition at `points`, shape (s, d), into `value`, shape (s,), and its gradient into `gradient`, (s, d).
+
+    k and v are work space of shape (columns, s, >= n).
+    """
+    s, d = points.shape
+    columns = stack.counts.shape[0]
+    m, s2 = np.zeros((columns, s)), np.zeros((columns, s))
+    by_mean, by_variance = np.zeros((columns, s)), np.zeros((columns, s))
+    gradient[:] = 0.0
+    for c in stack.active:
+        posterior(points, stack, c, k[c], v[c], m[c], s2[c])
+    for p in range(s):
+        value[p] = _combine(stack.active, m[:, p], s2[:, p], wanted, by_mean[:, p], by_variance[:, p])
+    if not with_gradient:
+        return
+    for c in stack.active:
+        n, X, W, inverse_scales = stack.counts[c], stack.X[c], stack.W[c], stack.inverse_scales[c]
+        # What k is weighed by in the gradient: alpha dv/dmean - 2 (Wᵀ v) dv/dvariance; it takes the place of k.
+        for p in range(s):
+            for i in range(n):
+                k[c, p, i] = by_mean[c, p] * stack.alpha[c, i]
+        for j in range(n):
+            for p in range(s):
+                add(k[c, p], -2.0 * by_variance[c, p] * v[c, p, j], W[j], j + 1)
+        for p in range(s):
+            for i in range(n):
+                r2 = 0.0
+                for j in range(d):
+                    z = (points[p, j] - X[i, j]) * inverse_scales[j]
+                    r2 += z * z
+                pull = -k[c, p, i] * slope_factor(r2, stack.kind)
+                for j in range(d):
+                    gradient[p, j] += pull * (points[p, j] - X[i, j]) * inverse_scales[j] * inverse_scales[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _told(variance: float, noise: float) -> tuple[float, float]:
+    """The variance of what will be expected of a point once it is measured, and its derivative in the variance now.
+
+    With it, EI is that of the posterior mean instead of the unknown truth: a point at which noise would hide what there
+    is to gain is worth no measurement (the knowledge gradient with one alternative: Scott, Frazier and Powell 2011,
+    SIAM J. Optim. 21, 996). Without noise the two are the same.
+    """
+    share = variance / (variance + noise)
+    return variance * share, share * (2.0 - share)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _combine(
+    active: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    wanted: Criteria,
+    by_mean: np.ndarray,
+    by_variance: np.ndarray,
+) -> float:
+    """The acquisition from the columns' latent means and variances, with its derivatives in them."""
+    total, risk = 0.0, 0.0
+    m1, v1, m2, v2 = 0.0, 0.0, 0.0, 0.0
+    two = wanted.shares.shape[0] == 2
+    for c in active:
+        std = math.sqrt(variance[c])
+        risk += max(wanted.hard_low[c] - (mean[c] - wanted.sigmas * std), 0.0)
+        risk += max(mean[c] + wanted.sigmas * std - wanted.hard_high[c], 0.0)
+        gain, in_mean, in_std = log_mass(mean[c], std, wanted.low[c], wanted.high[c])
+        total += gain
+        by_mean[c] = in_mean
+        by_variance[c] = in_std / (2.0 * std)
+        m1 += wanted.shares[0, c] * mean[c]
+        told, _ = _told(variance[c], wanted.noise[c])
+        v1 += wanted.shares[0, c] ** 2 * told
+        if two:
+            m2 += wanted.shares[1, c] * mean[c]
+            v2 += wanted.shares[1, c] ** 2 * told
+    if risk > 0.0:
+        by_mean[:] = 0.0
+        by_variance[:] = 0.0
+        return UNSAFE - risk
+    std1 = math.sqrt(max(v1, LEAST_VARIANCE))
+    if two and wanted.strips.shape[0]:
+        std2 = math.sqrt(max(v2, LEAST_VARIANCE))
+        gain, in_m1, in_s1, in_m2, in_s2 = log_ehvi(m1, std1, m2, std2, wanted.strips)
+        total += gain
+        for c in active:
+            by_mean[c] += wanted.shares[0, c] * in_m1 + wanted.shares[1, c] * in_m2
+            _, slope = _told(variance[c], wanted.noise[c])
+            by_variance[c] += slope * wanted.shares[0, c] ** 2 * in_s1 / (2.0 * std1)
+            by_variance[c] += slope * wanted.shares[1, c] ** 2 * in_s2 / (2.0 * std2)
+    elif not two and wanted.best > -FAR:
+        gain, in_mean, in_std = log_ei(m1, std1, wanted.best)
+        total += gain
+        for c in active:
+            by_mean[c] += wanted.shares[0, c] * in_mean
+            _, slope = _told(variance[c], wanted.noise[c])
+            by_variance[c] += slope * wanted.shares[0, c] ** 2 * in_std / (2.0 * std1)
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def screen(points: np.ndarray, stack: Stack, wanted: Criteria, value: np.ndarray) -> None:
+    """A cheap guess of the acquisition, to choose which of many points are worth an exact one.
+
+    Means are exact; the variance is the one that the nearest observation alone would leave, which is an upper bound.
+    """
+    columns = stack.counts.shape[0]
+    k = np.empty(stack.X.shape[1])
+    mean, variance = np.zeros(columns), np.zeros(columns)
+    by_mean, by_variance = np.zeros(columns), np.zeros(columns)
+    for p in range(points.shape[0]):
+        for c in stack.active:
+            n = stack.counts[c]
+            correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.kind, k)
+            nearest = 0.0
+            for i in range(n):
+                nearest = max(nearest, k[i] * k[i] / (1.0 + stack.noise[c, i]))
+            mean[c] = stack.means[c] + dot(k, stack.alpha[c], n)
+            variance[c] = max(1.0 - nearest, 1e-8)
+        value[p] = _combine(stack.active, mean, variance, wanted, by_mean, by_variance)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def climb(
+    points: np.ndarray,
+    box_low: np.ndarray,
+    box_high: np.ndarray,
+    iterations: int,
+    stack: Stack,
+    wanted: Criteria,
+    value: np.ndarray,
+) -> None:
+    """Take each of `points`, shape (s, d), uphill inside the box, in place; `value` is what they reach.
+
+    Projected gradients with Barzilai and Borwein's step (Birgin, Martínez and Raydan 2000, SIAM J. Optim. 10, 1196), in
+    coordinates in which the box is a cube; all points take their steps together.
+    """
+    s, d = points.shape
+    n = stack.X.shape[1]
+    k, v = np.empty((stack.counts.shape[0], s, n)), np.empty((stack.counts.shape[0], s, n))
+    gradient, trial_gradient = np.empty((s, d)), np.empty((s, d))
+    trial, trial_value = np.empty((s, d)), np.empty(s)
+    side2, step = np.empty(d), np.empty(s)
+    for j in range(d):
+        side2[j] = (box_high[j] - box_low[j]) ** 2
+    values(points, stack, wanted, True, k, v, value, gradient)
+    for p in range(s):
+        longest = 1e-300
+        for j in range(d):
+            longest = max(longest, abs(gradient[p, j]) * math.sqrt(side2[j]))
+        step[p] = 0.1 / longest
+    for _iteration in range(iterations):
+        moved = 0.0
+        for p in range(s):
+            for j in range(d):
+                x = points[p, j] + step[p] * gradient[p, j] * side2[j]
+                trial[p, j] = min(max(x, box_low[j]), box_high[j])
+                if side2[j] > 0.0:
+                    moved = max(moved, (trial[p, j] - points[p, j]) ** 2 / side2[j])
+        if moved < 1e-12:
+            break
+        values(trial, stack, wanted, True, k, v, trial_value, trial_gradient)
+        for p in range(s):
+            if not trial_value[p] > value[p]:
+                step[p] *= 0.2
+                continue
+            ss, sy = 0.0, 0.0
+            for j in range(d):
+                if side2[j] > 0.0:
+                    dx = trial[p, j] - points[p, j]
+                    ss += dx * dx / side2[j]
+                    sy += dx * (gradient[p, j] - trial_gradient[p, j])
+                points[p, j] = trial[p, j]
+                gradient[p, j] = trial_gradient[p, j]
+            value[p] = trial_value[p]
+            step[p] = ss / sy if sy > 1e-12 * ss else 2.0 * step[p]

@@ -1,0 +1,325 @@
+"""Exact Gaussian-process arithmetic, compiled: covariances, factors that grow by rows, and hyper-parameters.
+
+Nothing here calls BLAS. Results so depend neither on the number of threads nor on where in memory an array lies, a
+factor that grew row by row equals, bit for bit, the one that was made at once, and hot loops allocate nothing.
+
+Throughout: X has shape (n, d); W is the inverse of the lower Cholesky factor of the covariance K of n observations,
+kept in the first n rows of an array of at least that size; alpha = K⁻¹ (y - mean).
+Rasmussen and Williams 2006, "Gaussian Processes for Machine RefitSchedule", chapters 2 and 5.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+__all__ = [
+    "MATERN52",
+    "NOISE_BOUNDS",
+    "RBF",
+    "SCALE_BOUNDS",
+    "add",
+    "constant_mean",
+    "correlations",
+    "dot",
+    "extend",
+    "fit",
+    "negative_log_posterior",
+    "slope_factor",
+    "solve",
+]
+
+RBF: Final = 0
+MATERN52: Final = 1
+
+SQRT5: Final = math.sqrt(5.0)
+LOG_2PI: Final = math.log(2.0 * math.pi)
+
+SCALE_BOUNDS: Final = (0.01, 100.0)
+"""Of a length scale, in units of the domain."""
+NOISE_BOUNDS: Final = (1e-6, 1.0)
+"""Of the inferred noise variance, in units of the outcome's variance."""
+PIVOT: Final = 1e-10
+"""The least squared pivot: what is left of a point's prior variance when it repeats others."""
+
+# Sums may be taken in the order that suits the machine's vectors; the order is fixed when this is compiled.
+_FAST: Final = {"reassoc", "contract", "nsz", "arcp"}
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def correlation(r2: float, kind: int) -> float:
+    """k(r) from the squared scaled distance; k(0) = 1."""
+    if kind == RBF:
+        return math.exp(-0.5 * r2)
+    r = math.sqrt(5.0 * r2)
+    return (1.0 + r + r * r / 3.0) * math.exp(-r)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def slope_factor(r2: float, kind: int) -> float:
+    """-2 dk/d(r²): what dk/dx_j = -slope_factor * (x_j - x'_j) / l_j² needs, without a division by r."""
+    if kind == RBF:
+        return math.exp(-0.5 * r2)
+    r = math.sqrt(5.0 * r2)
+    return 5.0 / 3.0 * (1.0 + r) * math.exp(-r)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, kind: int, out: np.ndarray) -> None:
+    """k(x, X[i]) for i < n."""
+    d = x.shape[0]
+    for i in range(n):
+        r2 = 0.0
+        for j in range(d):
+            z = (x[j] - X[i, j]) * inverse_scales[j]
+            r2 += z * z
+        out[i] = correlation(r2, kind)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def dot(a: np.ndarray, b: np.ndarray, n: int) -> float:
+    """Of the first n elements."""
+    total = 0.0
+    for i in range(n):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+def add(out: np.ndarray, factor: float, a: np.ndarray, n: int) -> None:
+    """out += factor a, for the first n elements."""
+    for i in range(n):
+        out[i] += factor * a[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def extend(
+    X: np.ndarray, noise: np.ndarray, inverse_scales: np.ndarray, kind: int, start: int, stop: int, W: np.ndarray
+) -> float:
+    """Rows `start` to `stop` of W, from the rows before them; returns their part of the log-determinant of K.
+
+    Parameters
+    ----------
+    X : ndarray, shape (>= stop, d)
+    noise : ndarray, shape (>= stop,)
+        Variances.
+    inverse_scales : ndarray, shape (d,)
+    kind : int
+    start, stop : int
+    W : ndarray, shape (>= stop, >= stop)
+        Written in place.
+    """
+    log_determinant = 0.0
+    k, row = np.empty(stop), np.empty(stop)
+    for i in range(start, stop):
+        correlations(X[i], X, i, inverse_scales, kind, k)
+        for j in range(i):
+            row[j] = 0.0
+        pivot = 1.0 + noise[i]
+        for j in range(i):
+            v = dot(W[j], k, j + 1)
+            pivot -= v * v
+            add(row, v, W[j], j + 1)
+        pivot = math.sqrt(max(pivot, PIVOT))
+        for j in range(i):
+            W[i, j] = -row[j] / pivot
+        W[i, i] = 1.0 / pivot
+        log_determinant += 2.0 * math.log(pivot)
+    return log_determinant
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def solve(W: np.ndarray, n: int, y: np.ndarray, out: np.ndarray) -> None:
+    """out = K⁻¹ y."""
+    for i in range(n):
+        out[i] = 0.0
+    for j in range(n):
+        add(out, dot(W[j], y, j + 1), W[j], j + 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def constant_mean(W: np.ndarray, n: int, y: np.ndarray) -> float:
+    """The constant mean that makes y most likely: generalised least squares."""
+    above, below = 0.0, 0.0
+    for j in range(n):
+        ones, seen = 0.0, 0.0
+        for i in range(j + 1):
+            ones += W[j, i]
+            seen += W[j, i] * y[i]
+        above += ones * seen
+        below += ones * ones
+    return above / max(below, 1e-300)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def negative_log_posterior(
+    theta: np.ndarray,
+    X: np.ndarray,
+    y: np.ndarray,
+    known_noise: np.ndarray,
+    kind: int,
+    scale_prior: np.ndarray,
+    noise_prior: tuple[float, float],
+    gradient: np.ndarray,
+    work: np.ndarray,
+) -> float:
+    """Minus log p(y | theta) p(theta), the mean profiled out, and its gradient.
+
+    Priors are log-normal densities of the length scales and of the noise variance (not of their logarithms).
+
+    Parameters
+    ----------
+    theta : ndarray, shape (d + 1,)
+        Logarithms of the length scales, and of the noise variance; that one is ignored where `known_noise` is given.
+    X, y : ndarray, shapes (n, d) and (n,)
+    known_noise : ndarray, shape (n,)
+        Variances, or NaN in the first place: the noise is inferred.
+    kind : int
+    scale_prior : ndarray, shape (d, 2)
+        Mean and standard deviation of the logarithm of each length scale; a deviation of 0 is no prior at all.
+    noise_prior : (mean, standard deviation)
+        Of the logarithm.
+    gradient : ndarray, shape (d + 1,)
+        Written in place.
+    work : ndarray, shape (2, n, n)
+        Overwritten.
+    """
+    n, d = X.shape
+    inferred = math.isnan(known_noise[0])
+    inverse_scales, noise = np.empty(d), known_noise.copy()
+    for j in range(d):
+        inverse_scales[j] = math.exp(-theta[j])
+    if inferred:
+        noise[:] = math.exp(theta[d])
+    W, inverse = work[0], work[1]
+    log_determinant = extend(X, noise, inverse_scales, kind, 0, n, W)
+    mean = constant_mean(W, n, y)
+    residual, alpha = y - mean, np.empty(n)
+    solve(W, n, residual, alpha)
+    value: float = 0.5 * (dot(residual, alpha, n) + log_determinant + n * LOG_2PI)
+    for i in range(n):
+        for j in range(i + 1):
+            inverse[i, j] = 0.0
+    for k in range(n):
+        for i in range(k + 1):
+            add(inverse[i], W[k, i], W[k], i + 1)
+    gradient[:] = 0.0
+    for i in range(n):
+        for k in range(i):
+            r2 = 0.0
+            for j in range(d):
+                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                r2 += z * z
+            weight = (inverse[i, k] - alpha[i] * alpha[k]) * slope_factor(r2, kind)
+            for j in range(d):
+                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                gradient[j] += weight * z * z
+        if inferred:
+            gradient[d] += 0.5 * (inverse[i, i] - alpha[i] * alpha[i]) * noise[i]
+    for j in range(d):
+        if scale_prior[j, 1] > 0.0:
+            z = (theta[j] - scale_prior[j, 0]) / scale_prior[j, 1]
+            value += 0.5 * z * z + theta[j]
+            gradient[j] += z / scale_prior[j, 1] + 1.0
+    if inferred:
+        z = (theta[d] - noise_prior[0]) / noise_prior[1]
+        value += 0.5 * z * z + theta[d]
+        gradient[d] += z / noise_prior[1] + 1.0
+    return value
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fit(
+    theta: np.ndarray,
+    X: np.ndarray,
+    y: np.ndarray,
+    known_noise: np.ndarray,
+    kind: int,
+    scale_prior: np.ndarray,
+    noise_prior: tuple[float, float],
+    low: np.ndarray,
+    high: np.ndarray,
+    iterations: int,
+) -> float:
+    """Minimise `negative_log_posterior` over `theta` in place by projected BFGS; returns the value reached.
+
+    Nocedal and Wright 2006, "Numerical Optimization", chapter 6. Ends when a step gains less than 1e-4 nats, which no
+    decision can tell.
+    """
+    p, n = theta.shape[0], X.shape[0]
+    work = np.zeros((2, n, n))
+    gradient, trial_gradient, trial = np.empty(p), np.empty(p), np.empty(p)
+    H, direction = np.eye(p), np.empty(p)
+    s, t, Ht = np.empty(p), np.empty(p), np.empty(p)
+    value = negative_log_posterior(theta, X, y, known_noise, kind, scale_prior, noise_prior, gradient, work)
+    first = True
+    for _ in range(iterations):
+        for i in range(p):
+            total = 0.0
+            for j in range(p):
+                total -= H[i, j] * gradient[j]
+            direction[i] = total
+        slope, longest = 0.0, 0.0
+        for i in range(p):
+            if (theta[i] <= low[i] and direction[i] < 0.0) or (theta[i] >= high[i] and direction[i] > 0.0):
+                direction[i] = 0.0
+            slope += direction[i] * gradient[i]
+            longest = max(longest, abs(direction[i]))
+        if not slope < -1e-9:
+            if first:
+                break
+            H[:] = 0.0
+            for i in range(p):
+                H[i, i] = 1.0
+            first = True
+            continue
+        step = min(1.0, (0.5 if first else 2.0) / longest)  # at most so much in a logarithm at once
+        gained = -1.0
+        for _backtrack in range(10):
+            for i in range(p):
+                trial[i] = min(max(theta[i] + step * direction[i], low[i]), high[i])
+            reached: float = negative_log_posterior(
+                trial, X, y, known_noise, kind, scale_prior, noise_prior, trial_gradient, work
+            )
+            if math.isfinite(reached) and reached <= value + 1e-4 * step * slope:
+                gained = value - reached
+                break
+            step *= 0.3
+        if gained < 0.0:
+            if first:
+                break
+            H[:] = 0.0
+            for i in range(p):
+                H[i, i] = 1.0
+            first = True
+            continue
+        st, tt = 0.0, 0.0
+        for i in range(p):
+            s[i] = trial[i] - theta[i]
+            t[i] = trial_gradient[i] - gradient[i]
+            st += s[i] * t[i]
+            tt += t[i] * t[i]
+            theta[i] = trial[i]
+            gradient[i] = trial_gradient[i]
+        value = reached
+        if gained < 1e-4:
+            break
+        if st > 1e-10 * math.sqrt(tt):
+            if first:
+                for i in range(p):
+                    H[i, i] = st / tt
+            tHt = 0.0
+            for i in range(p):
+                total = 0.0
+                for j in range(p):
+                    total += H[i, j] * t[j]
+                Ht[i] = total
+                tHt += t[i] * total
+            for i in range(p):
+                for j in range(p):
+                    H[i, j] += (1.0 + tHt / st) * s[i] * s[j] / st - (Ht[i] * s[j] + s[i] * Ht[j]) / st
+            first = False
+    return value

@@ -1,0 +1,77 @@
+"""Looking around: two probes a motor where there is something to see, four further out where there is not."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ebl_autonomy.agents.bayesian.probing import Probing, first_light
+
+START = np.array([0.5, 0.5])
+
+
+def look(merit: Callable[[np.ndarray], float], std: float = math.nan, dim: int = 2) -> np.ndarray:
+    """All points of the phase, one asked and measured after the other; the start first."""
+    points, values = [np.full(dim, 0.5)], [merit(np.full(dim, 0.5))]
+    while True:
+        light = first_light(np.array(values), np.full(len(values), std))
+        phase = Probing(np.array(points), values, light, 0.1)
+        point = phase.next(len(points), points[0])
+        if point is None:
+            assert phase.over(len(points) + 5, points[0]) == len(points)
+            return np.array(points)
+        points.append(point)
+        values.append(merit(point))
+
+
+def test_a_slope_is_followed_motor_by_motor() -> None:
+    points = look(lambda x: x[0] - x[1])
+    assert points[1] == pytest.approx([0.65, 0.5])  # of the start alone nobody can tell whether it is dark
+    assert points[2] == pytest.approx([0.75, 0.5])  # it was better: on in that direction
+    assert points[3] == pytest.approx([0.75, 0.6])
+    assert points[4] == pytest.approx([0.75, 0.4])  # it was worse: the other side of the best
+    assert len(points) == 5
+
+
+def test_a_probe_never_leaves_the_domain() -> None:
+    start = np.array([1.0, 0.0])
+    phase = Probing(start[None], [1.0], 1, 0.2)
+    assert phase.next(1, start) == pytest.approx([0.8, 0.0])
+
+
+def test_in_the_dark_each_motor_is_probed_far_out() -> None:
+    points = look(lambda x: 0.0, std=0.1)
+    moved = points[1:] - START
+    assert np.abs(moved).max(axis=1) == pytest.approx([0.15, 0.15, 0.32, 0.32] * 2)
+    assert np.count_nonzero(moved, axis=1) == pytest.approx(1)  # one motor at a time, from the start
+    assert moved[0] == pytest.approx(-moved[1])
+
+
+def test_no_beam_at_all_is_dark_too() -> None:
+    assert len(look(lambda x: math.nan)) == 1 + 4 * 2
+
+
+def test_light_that_is_found_is_looked_at_closely() -> None:
+    points = look(lambda x: 1.0 if abs(x[0] - 0.8) < 0.05 else 0.0, std=0.1)
+    lit = next(k for k, x in enumerate(points) if abs(x[0] - 0.8) < 0.05)
+    assert lit == 3
+    assert points[lit + 1 :, 0] == pytest.approx([points[lit][0]] * 2)  # the second motor, from the light
+    assert np.abs(points[lit + 1 :, 1] - 0.5) == pytest.approx([0.1, 0.1])
+
+
+def test_what_counts_as_light() -> None:
+    nan = math.nan
+    assert first_light(np.array([0.0, 0.1, 0.2]), np.full(3, nan)) == 2  # unknown noise: any difference
+    assert first_light(np.array([0.0, 0.1, 0.9]), np.full(3, 0.1)) == 3
+    assert first_light(np.array([0.0, 0.1, 0.2]), np.full(3, 0.1)) == 4  # more than there are: none yet
+    assert first_light(np.array([nan, nan, 5.0]), np.full(3, nan)) == 3  # a beam where there was none
+    assert first_light(np.array([nan, nan]), np.full(2, nan)) == 3
+    assert first_light(np.array([]), np.array([])) == 1
+
+
+def test_a_batch_is_probed_as_if_nothing_in_it_were_better() -> None:
+    phase = Probing(START[None], [1.0], 1, 0.1)
+    points = [phase.next(k, START) for k in range(1, 5)]
+    assert [tuple(np.round(p, 3)) for p in points if p is not None] == [(0.6, 0.5), (0.4, 0.5), (0.5, 0.6), (0.5, 0.4)]
+    assert phase.next(5, START) is None

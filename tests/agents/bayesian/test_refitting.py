@@ -1,0 +1,184 @@
+"""When hyper-parameters are inferred again: as a function of the results, however and whenever they came in."""
+
+import copy
+import pickle
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ebl_autonomy.agents import BayesianAgent
+from ebl_autonomy.agents.bayesian.refitting import ASIDE_FROM, RefitSchedule
+from ebl_autonomy.surrogates.base import Observations
+
+
+class Notes:
+    """A surrogate that only notes what it is asked, and is surprised by what it is told to be."""
+
+    version, outcomes, fits_in_background = "notes", 1, True
+
+    def __init__(self, surprising: frozenset[int], fits: tuple[int, ...] = ()) -> None:
+        self.surprising, self.fits = surprising, fits
+        self.knows = 0
+        self.threads = [threading.current_thread().name]
+
+    def clone(self) -> "Notes":
+        return Notes(self.surprising, self.fits)
+
+    def fit(self, data: Observations) -> None:
+        self.fits = (*self.fits, len(data.X))
+        self.threads.append(threading.current_thread().name)
+        if len(data.X) in FAILING:
+            raise RuntimeError("no fit")
+
+    def condition_on(self, data: Observations) -> None:
+        self.knows = len(data.X)
+
+    def standardized_residuals(self, data: Observations) -> np.ndarray:
+        return np.array([9.0 if len(data.X) in self.surprising else 0.5, np.nan])
+
+
+FAILING = set[int]()
+
+
+@pytest.fixture
+def failing() -> Iterator[set[int]]:
+    yield FAILING
+    FAILING.clear()
+
+
+def observations(n: int, scaled_at: int = 0) -> Observations:
+    return Observations(np.zeros((n, 1)), np.zeros((n, 1)), np.zeros((n, 1)))
+
+
+def brought(sizes: Sequence[int], surprising: frozenset[int] = frozenset(), first: int = 5) -> RefitSchedule:
+    made = RefitSchedule(Notes(surprising), observations, first)
+    for n in sizes:
+        made.bring_to(n)
+        assert made.surrogate.knows == n
+    return made
+
+
+def test_fits_follow_the_number_of_results() -> None:
+    assert brought(range(5, 50)).surrogate.fits == (5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48)
+
+
+def test_what_is_improbable_is_learned_as_soon_as_the_last_fit_is_a_twentieth_old() -> None:
+    assert brought(range(5, 34), frozenset({24, 30})).surrogate.fits == (5, 6, 8, 10, 12, 15, 18, 22, 24, 29, 31)
+
+
+def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = brought(range(5, 28))
+    assert made.surrogate.fits[-1] == 27
+    monkeypatch.setattr(Notes, "standardized_residuals", lambda *_: np.array([2.0, np.nan]))
+    for n in range(28, 33):
+        made.bring_to(n)  # each is 0.8 nats more probable if residuals have doubled
+    assert made.surrogate.fits[-1] == 32
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    batches=st.lists(st.integers(1, 9), min_size=1, max_size=25),
+    surprising=st.frozensets(st.integers(1, 140), max_size=20),
+)
+def test_the_model_is_a_function_of_the_results(batches: list[int], surprising: frozenset[int]) -> None:
+    sizes = np.cumsum(batches)
+    lived = brought(sizes.tolist(), surprising)
+    told = brought([int(sizes[-1])], surprising)
+    assert lived.surrogate.fits == told.surrogate.fits
+
+
+def test_a_long_fit_runs_beside_the_next_measurement() -> None:
+    made = brought(range(5, 59))  # 58 is on the schedule
+    assert made.surrogate.fits[-1] == 48
+    made.bring_to(59)
+    assert made.surrogate.fits[-1] == 58 > ASIDE_FROM
+    assert made.surrogate.threads == [threading.current_thread().name, "ebl-autonomy-learning"]
+
+
+def test_a_fit_that_fails_beside_is_not_silent(failing: set[int]) -> None:
+    made = brought(range(5, 58))
+    failing.add(58)
+    made.bring_to(58)
+    with pytest.raises(RuntimeError, match="no fit"):
+        made.bring_to(59)
+
+
+def test_what_cannot_be_learned_is_not_learned_all_the_time() -> None:
+    fits = brought(range(5, 200), frozenset(range(200))).surrogate.fits
+    assert len([size for size in fits if size >= 100]) <= 18  # 5 % apart
+
+
+def test_validity_does_not_make_it_learn() -> None:
+    agent = BayesianAgent({"variables": {"x": [0.0, 1.0]}, "objectives": {"f": "MINIMIZE"}}, seed=0)
+    rng = np.random.default_rng(0)
+    fits = set[int]()
+    for x in rng.random(120):
+        noisy = (x - 0.3) ** 2 + 0.01 * rng.standard_normal()
+        agent.ingest([{"x": x, "f": float("nan") if rng.random() < 0.3 else noisy}])
+        agent.predict([{"x": 0.5}])
+        fits.add(agent._learning._learned)
+    assert len([size for size in fits if size > 40]) <= 10  # the schedule alone makes 6
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_copy_makes_the_fit_that_is_under_way_itself(copied: Any) -> None:
+    made = brought(range(5, 59))
+    assert made._aside is not None
+    other = copied(made)
+    made.bring_to(59)
+    other.bring_to(59)
+    assert other.surrogate.fits == made.surrogate.fits
+    assert other.surrogate.threads[-1] == threading.current_thread().name
+
+
+def test_a_copied_process_does_not_wait_for_a_thread_that_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = brought(range(5, 59))
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    made.bring_to(59)
+    assert made.surrogate.threads[-1] == threading.current_thread().name
+
+
+def test_inputs_keep_their_scale_from_one_fit_to_the_next() -> None:
+    """Or the model would have to be made anew for every result."""
+    variables = {"x": [0.0, 1.0], "t": {"type": "ContextualVariable"}}
+    agent = BayesianAgent(
+        {"variables": variables, "objectives": {"f": "MINIMIZE"}, "observables": ["hours"]}, seed=0, clock="hours"
+    )
+    rng = np.random.default_rng(0)
+    for i, x in enumerate(rng.random(40)):
+        agent.ingest([{"x": x, "t": 20.0 + 0.1 * i, "hours": 0.1 * i**1.1, "f": (x - 0.3) ** 2}])
+        agent.predict([{"x": 0.5, "t": 20.0}])
+        learned = agent._learning._learned
+        if learned > 5 and i + 1 > learned:
+            now, before = (agent._experience.observations(n, learned).X for n in (i + 1, learned))
+            assert np.array_equal(now[:learned], before)
+            assert agent._learning.surrogate._models[0].factored == i + 1
+
+
+def test_a_long_search_is_the_same_again() -> None:
+    """With fits beside the measurements, and surprises: the peak is narrow, and it jumps."""
+    vocs = {"variables": {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}, "objectives": {"f": "MAXIMIZE"}}
+
+    def measured(point: dict[str, float], i: int) -> dict[str, float]:
+        off = 0.5 if i > 55 else 0.0
+        return {**point, "f": float(np.exp(-8.0 * ((point["x"] - 0.3) ** 2 + (point["y"] + 0.2 - off) ** 2)))}
+
+    lived = BayesianAgent(vocs, seed=0)
+    results = []
+    for i in range(75):
+        (point,) = lived.suggest(1)
+        results.append(measured(point, i))
+        lived.ingest(results[-1:])
+        if i in (52, 63, 74):
+            told = BayesianAgent(vocs, seed=0)
+            told.ingest(results)
+            at = [{"x": x, "y": 0.1} for x in (-0.9, 0.0, 0.8)]
+            assert told.predict(at)["f"][0].tolist() == lived.predict(at)["f"][0].tolist()
+    told = BayesianAgent(vocs, seed=0)
+    told.ingest(results)
+    assert told.suggest(1) == lived.suggest(1)

@@ -1,0 +1,281 @@
+"""The compiled surrogate agrees with gpytorch and botorch: posterior, likelihood, log EI, EHVI, and all gradients."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from botorch.acquisition.analytic import LogExpectedImprovement
+from botorch.models.gp_regression import SingleTaskGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ebl_autonomy.surrogates import acquisition, covariance, hypervolume, improvement
+from ebl_autonomy.surrogates.base import Goal, Observations, SearchRegion
+from ebl_autonomy.surrogates.hyperparameters import NOISE_PRIOR
+from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # botorch's advice on scaling
+
+
+def problem(n: int, d: int, seed: int = 0, noise: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.random((n, d))
+    y = np.sin(3.0 * X).sum(axis=1) + noise * rng.standard_normal(n)
+    return X, (y - y.mean()) / y.std()
+
+
+def ours(X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = None) -> NumbaSurrogate:
+    surrogate = NumbaSurrogate(X.shape[1], 1, kernel=kernel)
+    Yvar = np.full((len(y), 1), math.nan if variance is None else variance)
+    data = Observations(X, y[:, None], Yvar)
+    surrogate.fit(data)
+    surrogate.condition_on(data)
+    return surrogate
+
+
+def theirs(surrogate: NumbaSurrogate, X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = None) -> Any:
+    """botorch's model with our hyper-parameters."""
+    d = X.shape[1]
+    Yvar = None if variance is None else torch.full((len(y), 1), variance, dtype=torch.double)
+    model = SingleTaskGP(
+        torch.as_tensor(X),
+        torch.as_tensor(y)[:, None],
+        train_Yvar=Yvar,
+        outcome_transform=None,
+        covar_module=get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf"),
+    )
+    fitted = surrogate._models[0].fitted
+    assert fitted is not None
+    theta = fitted.theta
+    model.covar_module.lengthscale = torch.as_tensor(np.exp(theta[:d]))
+    model.mean_module.constant.data.fill_(surrogate._models[0].mean)
+    if variance is None:
+        model.likelihood.noise = float(np.exp(theta[d]))
+    return model
+
+
+CASES = [("matern52", None), ("matern52", 0.01), ("rbf", None), ("rbf", 0.01)]
+
+
+@pytest.mark.parametrize(("kernel", "variance"), CASES)
+@pytest.mark.parametrize(("n", "d"), [(12, 1), (60, 6), (150, 3)])
+def test_posterior_and_likelihood(kernel: str, variance: float | None, n: int, d: int) -> None:
+    X, y = problem(n, d)
+    surrogate = ours(X, y, kernel, variance)
+    model = theirs(surrogate, X, y, kernel, variance)
+    at = np.random.default_rng(1).random((50, d)) * 1.4 - 0.2
+    mean, std = surrogate.predict(at)
+    model.train()
+    output = model.likelihood(model(*model.train_inputs))
+    likelihood = float(output.log_prob(model.train_targets))
+    model.eval()
+    with torch.no_grad():
+        posterior = model.posterior(torch.as_tensor(at))
+    assert mean[:, 0] == pytest.approx(posterior.mean[:, 0].numpy(), abs=1e-6)
+    assert std[:, 0] ** 2 == pytest.approx(posterior.variance[:, 0].numpy(), abs=1e-6)
+    assert surrogate.log_marginal_likelihood(0) == pytest.approx(likelihood, rel=1e-8, abs=1e-6)
+
+
+@pytest.mark.parametrize(("kernel", "variance"), CASES)
+def test_the_gradient_of_the_posterior_of_the_hyper_parameters(kernel: str, variance: float | None) -> None:
+    X, y = problem(25, 4)
+    kind = {"matern52": covariance.MATERN52, "rbf": covariance.RBF}[kernel]
+    known = np.full(25, math.nan if variance is None else variance)
+    work, gradient = np.zeros((2, 25, 25)), np.empty(5)
+
+    prior = np.array([(2.0, 1.7)] * 3 + [(0.0, 0.0)])  # the last input without one
+
+    def value(theta: np.ndarray, into: np.ndarray) -> float:
+        return float(covariance.negative_log_posterior(theta, X, y, known, kind, prior, NOISE_PRIOR, into, work))
+
+    theta = np.array([-1.0, -0.5, 0.3, 1.0, -4.0])
+    value(theta, gradient)
+    free = 5 if variance is None else 4
+    for j in range(free):
+        ends = [theta.copy(), theta.copy()]
+        ends[0][j] -= 1e-5
+        ends[1][j] += 1e-5
+        slope = (value(ends[1], np.empty(5)) - value(ends[0], np.empty(5))) / 2e-5
+        assert gradient[j] == pytest.approx(slope, rel=1e-5, abs=1e-6)
+
+
+def test_the_fit_is_as_likely_as_botorchs() -> None:
+    from botorch.fit import fit_gpytorch_mll
+
+    X, y = problem(60, 4, noise=0.2)
+    surrogate = ours(X, y, "matern52")
+    model = theirs(surrogate, X, y, "matern52")
+    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+
+    def posterior_density() -> float:
+        model.train()
+        return float(mll(model(*model.train_inputs), model.train_targets))
+
+    reached = posterior_density()
+    fit_gpytorch_mll(mll)
+    assert reached >= posterior_density() - 1e-3
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_log_ei_and_its_gradient_are_botorchs(sign: float) -> None:
+    X, y = problem(30, 3)
+    surrogate = ours(X, y, "matern52")
+    model = theirs(surrogate, X, y, "matern52")
+    model.eval()
+    best = float(np.nanmax(surrogate.expected(Goal(0, sign), SearchRegion(np.zeros(3), np.ones(3)))))
+    reference = LogExpectedImprovement(model, best_f=sign * best, maximize=sign > 0)
+    at = np.random.default_rng(2).random((40, 3))
+    tensor = torch.as_tensor(at)[:, None, :].requires_grad_()
+    expected = reference(tensor)
+    expected.sum().backward()
+    value, gradient = acquired(surrogate, at, sign, best)
+    assert value == pytest.approx(expected.detach().numpy(), rel=1e-6, abs=1e-6)
+    assert gradient == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-4)
+
+
+def test_of_a_noisy_point_what_counts_is_what_measuring_it_would_tell() -> None:
+    """E[max(mean once x is measured - best, 0)], by fantasies: botorch's models of each possible reading."""
+    from gpytorch import settings as gpytorch_settings
+
+    own = 0.2
+    X, y = problem(25, 2, noise=0.5)
+    surrogate = ours(X, y, "matern52", own)
+    model = theirs(surrogate, X, y, "matern52", own)
+    model.eval()
+    at, best = np.random.default_rng(3).random((6, 2)), 0.4
+    value, gradient = acquired(surrogate, at, 1.0, best, noise=own)
+    nodes = np.linspace(-6.0, 6.0, 601)
+    weights = np.exp(-0.5 * nodes**2)
+    for x, reached in zip(torch.as_tensor(at), value, strict=True):
+        with torch.no_grad(), gpytorch_settings.fast_computations(False, False, False):
+            now = model.posterior(x[None])
+            readings = now.mean.item() + np.sqrt(now.variance.item() + own) * nodes
+            then = model.condition_on_observations(
+                x[None, None].expand(601, 1, 2),
+                torch.as_tensor(readings)[:, None, None],
+                noise=torch.full((601, 1, 1), own, dtype=torch.double),
+            ).posterior(x[None, None].expand(601, 1, 2))
+        gain = np.maximum(then.mean[:, 0, 0].numpy() - best, 0.0) @ weights / weights.sum()
+        assert np.exp(reached) == pytest.approx(gain, rel=1e-3, abs=1e-6)
+    for j in range(2):
+        step = np.zeros(2)
+        step[j] = 1e-5
+        up, down = (acquired(surrogate, at + side * step, 1.0, best, noise=own)[0] for side in (1.0, -1.0))
+        assert gradient[:, j] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-5)
+
+
+def acquired(
+    surrogate: NumbaSurrogate,
+    at: np.ndarray,
+    sign: float,
+    best: float,
+    strips: np.ndarray | None = None,
+    noise: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    columns, n = surrogate.outcomes + 1, len(surrogate._models[0].rows)
+    shares = np.zeros((1 if strips is None else 2, columns))
+    np.fill_diagonal(shares, sign)
+    none = np.full(columns, math.inf)
+    front = np.empty((0, 3)) if strips is None else strips
+    wanted = acquisition.Criteria(shares, -none, none, -none, none, 2.0, best, front, np.full(columns, noise))
+    work = np.empty((2, columns, len(at), n))
+    value, gradient = np.empty(len(at)), np.empty_like(at)
+    acquisition.values(at, surrogate.stack(wanted), wanted, True, work[0], work[1], value, gradient)
+    return value, gradient
+
+
+@pytest.mark.parametrize("n", [1, 6, 40])
+def test_log_ehvi_and_its_gradient_are_botorchs(n: int) -> None:
+    """The exact expected hypervolume improvement of two objectives, the front being that of n observed points."""
+    from botorch.acquisition.multi_objective.analytic import ExpectedHypervolumeImprovement
+    from botorch.models import ModelListGP
+    from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+
+    X, y = problem(40, 3)
+    _, z = problem(40, 3, seed=1)
+    Y = np.stack([y, z - 0.5 * y], axis=1)
+    surrogate = NumbaSurrogate(3, 2, plain=(0, 1))
+    data = Observations(X, Y, np.full(Y.shape, math.nan))
+    surrogate.fit(data)
+    surrogate.condition_on(data)
+    known = surrogate.expected(Goal(0, 1.0, others=((1, 1.0),)), SearchRegion(np.zeros(3), np.ones(3)))[:n]
+    corner = hypervolume.reference(known)
+    models = []
+    for column in (0, 1):
+        single = ours(X, Y[:, column], "matern52")
+        model = theirs(single, X, single._y[0, :40], "matern52")
+        model.eval()
+        models.append(model)
+    partitioning = FastNondominatedPartitioning(torch.as_tensor(corner), torch.as_tensor(known))
+    reference = ExpectedHypervolumeImprovement(ModelListGP(*models), torch.as_tensor(corner), partitioning)
+    at = np.random.default_rng(2).random((40, 3))
+    tensor = torch.as_tensor(at)[:, None, :].requires_grad_()
+    expected = reference(tensor)
+    expected.sum().backward()
+    value, gradient = acquired(surrogate, at, 1.0, -math.inf, hypervolume.strips(known, corner))
+    told = expected.detach().numpy()
+    assert np.exp(value) == pytest.approx(told, rel=1e-5, abs=1e-9)
+    assert gradient * told[:, None] == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=300)
+@given(u=st.floats(-200.0, 20.0), std=st.floats(1e-6, 1e3))
+def test_log_ei_holds_far_into_the_tail(u: float, std: float) -> None:
+    from botorch.acquisition.analytic import _log_ei_helper
+
+    value, by_mean, by_std = improvement.log_ei(u * std, std, 0.0)
+    expected = float(_log_ei_helper(torch.tensor(u, dtype=torch.double))) + math.log(std)
+    assert value == pytest.approx(expected, rel=1e-8, abs=1e-8)
+    assert by_mean > 0
+    assert by_std > 0
+
+
+ends = st.one_of(st.floats(-50.0, 50.0), st.sampled_from([-math.inf, math.inf]))
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    low=ends,
+    width=st.floats(1e-3, 100.0),
+    mean=st.floats(-20.0, 20.0),
+    std=st.floats(1e-2, 10.0),
+    bounded=st.booleans(),
+)
+def test_the_mass_between_two_limits(low: float, width: float, mean: float, std: float, bounded: bool) -> None:
+    from scipy.stats import norm
+
+    if low == math.inf:
+        low = 0.0
+    high = low + width if bounded and math.isfinite(low) else math.inf
+    value, by_mean, by_std = improvement.log_mass(mean, std, low, high)
+    assert math.isfinite(value)
+    assert value <= 1e-12
+    exact = norm.cdf(high, mean, std) - norm.cdf(low, mean, std)
+    if exact > 1e-8:
+        assert value == pytest.approx(math.log(exact), rel=1e-5, abs=1e-6)
+        for slope, shift in ((by_mean, (1e-5 * std, 0.0)), (by_std, (0.0, 1e-5 * std))):
+            up = improvement.log_mass(mean + shift[0], std + shift[1], low, high)[0]
+            down = improvement.log_mass(mean - shift[0], std - shift[1], low, high)[0]
+            assert slope == pytest.approx((up - down) / (2e-5 * std), rel=1e-3, abs=1e-3 / std)
+
+
+def test_it_finds_what_botorch_finds() -> None:
+    """The maximum found is at least as good as the one that botorch's optimiser finds for the same function."""
+    from botorch.optim.optimize import optimize_acqf
+
+    X, y = problem(40, 4)
+    surrogate = ours(X, y, "matern52")
+    model = theirs(surrogate, X, y, "matern52")
+    model.eval()
+    best = float(np.nanmax(surrogate.expected(Goal(0, 1.0), SearchRegion(np.zeros(4), np.ones(4)))))
+    bounds = torch.stack([torch.zeros(4), torch.ones(4)]).double()
+    torch.manual_seed(0)
+    _, reference = optimize_acqf(
+        LogExpectedImprovement(model, best_f=best), bounds=bounds, q=1, num_restarts=8, raw_samples=256
+    )
+    _, value = surrogate.propose(Goal(0, 1.0), SearchRegion(np.zeros(4), np.ones(4)), 1, np.empty((0, 4)), 0)
+    assert value[0] >= float(reference) - 0.05
