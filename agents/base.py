@@ -246,30 +246,14 @@ class Agent(Generator):
             f"{type(self).__name__} learns nothing from past results ({label!r}): use 'bayesian', or leave prior= out"
         )
 
-    def ingest_run(self, run: Any, client: Any = None) -> None:
-        """Take a past run as a prior, out of Tiled or of an archive that databroker serves.
-
-        Parameters
-        ----------
-        run : str or tiled run
-            A uid (with `client`), or the run itself; steered by an agent or not.
-        client : tiled container, optional
-
-        Raises
-        ------
-        BadInputError, DataError
-            See `ingest_prior` and `ebl_autonomy.data.past_results`.
-        """
-        from ebl_autonomy.data import past_results  # an agent knows no Tiled unless it is asked to read from it
-
-        uid, results = past_results(run, self.vocs, client)
-        self.ingest_prior(results, uid)
-
     # -- for subclasses ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        """`count` points of the unit cube, shape (d,), each with its decision."""
+        """`count` points of the unit cube, shape (d,), each with its decision.
+
+        A point outside the cube is proposed as it is, and refused by the plan's gate: see `Space.points`.
+        """
 
     def _learn(self) -> None:
         """Called after results were added; most agents need nothing here."""

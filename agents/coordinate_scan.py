@@ -127,8 +127,7 @@ class CoordinateScanAgent(Agent):
         return np.asarray(inside[np.unique(np.linspace(0, len(inside) - 1, points).round().astype(int))])
 
     def _start(self) -> FloatArray:
-        (snapped,) = self.space.points(self.space.unit([self.space.standing()]))
-        return np.asarray(self.space.unit([snapped])[0])
+        return np.asarray(self.space.snap(self.space.unit([self.space.standing()]))[0])
 
     def _rank(self, result: Point) -> tuple[float, float]:
         """Larger is better: feasible and valid, then by score; else by how little the constraints are violated."""

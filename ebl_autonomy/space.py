@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,9 @@ from pydantic import ValidationError
 from ebl_autonomy.errors import BadInputError
 
 FloatArray = npt.NDArray[np.float64]
+
+ROUNDING: Final = 1e-9
+"""How far outside the unit cube a coordinate may lie by rounding alone."""
 
 __all__ = [
     "VOCS",
@@ -162,16 +165,27 @@ class Space:
         return unit
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
-        """Rows of the unit cube, shape (n, d), to points: clipped into the domain, discrete values snapped."""
-        return [dict(zip(self.names, map(float, row), strict=True)) for row in self._values(unit)]
+        """Rows of the unit cube, shape (n, d), to points; discrete values are snapped to the nearest allowed one.
+
+        A coordinate within `ROUNDING` of the cube is taken for its bound. One further outside gives a value outside the
+        variable's domain, which no gate lets through: nothing is clipped in silence.
+        """
+        unit = np.atleast_2d(unit)
+        values = self._inside(unit)
+        raw = self.low + unit * (self.high - self.low)
+        # Of a domain that is narrow beside its bounds, the sum may round to a value inside.
+        values = np.where(unit < -ROUNDING, np.minimum(raw, np.nextafter(self.low, -np.inf)), values)
+        values = np.where(unit > 1.0 + ROUNDING, np.maximum(raw, np.nextafter(self.high, np.inf)), values)
+        return [dict(zip(self.names, map(float, row), strict=True)) for row in values]
 
     def snap(self, unit: FloatArray) -> FloatArray:
-        """Rows of the unit cube, shape (n, d), to those that `points` makes of them: discrete values snapped."""
-        snapped: FloatArray = (self._values(unit) - self.low) / (self.high - self.low)
+        """Rows, shape (n, d), to the nearest ones of the cube that motors can take: clipped, discrete ones snapped."""
+        snapped: FloatArray = (self._inside(np.atleast_2d(unit)) - self.low) / (self.high - self.low)
         return snapped
 
-    def _values(self, unit: FloatArray) -> FloatArray:
-        values = self.low + np.clip(np.atleast_2d(unit), 0.0, 1.0) * (self.high - self.low)
+    def _inside(self, unit: FloatArray) -> FloatArray:
+        """Values of the variables, shape (n, d), all of them in the domain."""
+        values = self.low + np.clip(unit, 0.0, 1.0) * (self.high - self.low)
         # The sum above may round to one unit in the last place outside the bounds.
         values = np.clip(values, self.low, self.high)
         for name, allowed in self.choices.items():

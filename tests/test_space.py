@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ebl_autonomy.errors import BadInputError
@@ -146,9 +146,9 @@ bounds = (
 @given(
     domains=st.lists(bounds, min_size=1, max_size=4),
     values=st.sets(st.integers(-100, 100), min_size=2, max_size=6),
-    unit=st.lists(st.floats(-2.0, 3.0, allow_nan=False), min_size=5, max_size=5),
+    unit=st.lists(st.floats(0.0, 1.0), min_size=5, max_size=5),
 )
-def test_points_are_in_the_domain_and_go_there_and_back(
+def test_points_of_the_cube_are_in_the_domain_and_go_there_and_back(
     domains: list[list[float]], values: set[int], unit: list[float]
 ) -> None:
     s = space(**{f"x{i}": domain for i, domain in enumerate(domains)}, n=values)
@@ -163,10 +163,37 @@ def test_points_are_in_the_domain_and_go_there_and_back(
     (again,) = s.points(s.unit([point]))
     for i, name in enumerate(s.names):
         assert again[name] == pytest.approx(point[name], rel=1e-9, abs=1e-9 * (s.high[i] - s.low[i]))
-    inside = (u[:-1] >= 0) & (u[:-1] <= 1)
     width = s.high - s.low
     resolution = 4e-16 * np.maximum(np.abs(s.low), np.abs(s.high)) / width + 1e-12
-    assert (np.abs(s.unit([point])[0][:-1] - u[:-1])[inside] <= resolution[:-1][inside]).all()
+    assert (np.abs(s.unit([point])[0][:-1] - u[:-1]) <= resolution[:-1]).all()
+    assert np.array_equal(s.snap(u), s.unit([point]))
+
+
+@settings(deadline=None)
+@given(
+    domains=st.lists(bounds, min_size=4, max_size=4),
+    values=st.sets(st.integers(-100, 100), min_size=2, max_size=6),
+    unit=st.lists(st.floats(-2.0, 3.0), min_size=5, max_size=5),
+)
+@example([[0.0, 1.0]] * 4, {0, 1}, [1.0 + 1e-6, 1.2, -1e-6, 0.5, 1.0 + 1e-6])
+@example([[1e6, 1e6 + 1e-9]] * 4, {0, 1}, [1.0 + 2e-9, -2e-9, 0.5, 0.5, -0.1])
+def test_what_lies_outside_the_cube_lies_outside_the_domain(
+    domains: list[list[float]], values: set[int], unit: list[float]
+) -> None:
+    s = space(**{f"x{i}": domain for i, domain in enumerate(domains)}, n=values)
+    (point,) = s.points(np.array(unit))
+    for u, name, low, high in zip(unit, s.names, s.low, s.high, strict=True):
+        assert (point[name] < low) == (u < -1e-9), name
+        assert (point[name] > high) == (u > 1.0 + 1e-9), name
+    (snapped,) = s.points(s.snap(np.array(unit)))
+    assert all(low <= snapped[name] <= high for name, low, high in zip(s.names, s.low, s.high, strict=True))
+    assert snapped["n"] in values
+
+
+def test_what_lies_outside_by_rounding_goes_to_the_bound() -> None:
+    s = space(x=[2e-6, 5e-6], n={0.0, 1.0, 10.0})
+    assert s.points(np.array([1.0 + 1e-9, 1.0 + 1e-9])) == [{"x": 5e-6, "n": 10.0}]
+    assert s.points(np.array([[-1e-9, -1e-9], [0.0, 0.0]])) == [{"x": 2e-6, "n": 0.0}] * 2
 
 
 def test_no_points_are_an_empty_array() -> None:

@@ -261,7 +261,7 @@ class BayesianAgent(Agent):
             for i in np.flatnonzero(acquisition < 0.5 * UNSAFE):
                 units[i] = safest  # nothing else is known to be safe: know it better
         # Predictions are of the point that will be measured, discrete values snapped.
-        snapped = self.space.unit(self.space.points(units))
+        snapped = self.space.snap(units)
         mean, std = surrogate.predict(self._now(self.coordinates.search(snapped)))
         return [
             (

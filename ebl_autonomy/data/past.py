@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ebl_autonomy.data.reader import find_run, find_stream
-from ebl_autonomy.errors import DataError
+from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import DECISIONS, METADATA_KEY, PRIMARY, PROPOSAL_ID, ROW, STD
 from ebl_autonomy.space import VOCS, FloatArray, Space, make_vocs, outcome_names
 
-__all__ = ["past_results"]
+__all__ = ["ingest_run", "past_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,33 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     values = {name: _numbers(uid, name, columns[name]) for name in [*wanted, *strangers]}
     _check_strangers(uid, {name: values[name] for name in strangers})
     return uid, _inside(uid, space, {name: values[name] for name in wanted})
+
+
+def ingest_run(agent: Any, run: Any, client: Any = None) -> None:
+    """Hand a past run to an agent as a prior.
+
+    Parameters
+    ----------
+    agent : Generator
+        With a ``vocs`` and a method ``ingest_prior(results, label)``, as the agents of this package have; the run's uid
+        is the label.
+    run : str or tiled run
+        As for `past_results`.
+    client : tiled container, optional
+
+    Raises
+    ------
+    BadInputError
+        If the agent cannot learn from the past; or see `past_results`.
+    DataError
+        See `past_results`.
+    """
+    if not callable(getattr(agent, "ingest_prior", None)):
+        raise BadInputError(
+            f"agent {type(agent).__name__} has no ingest_prior(): it cannot learn from past runs. Use 'bayesian'"
+        )
+    uid, results = past_results(run, agent.vocs, client)
+    agent.ingest_prior(results, uid)
 
 
 class _Stream:

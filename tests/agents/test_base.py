@@ -228,6 +228,15 @@ def test_an_agent_that_breaks_down_is_stopped() -> None:
         Generous(VOCS_FIELDS).suggest(1)
 
 
+def test_a_proposal_outside_the_cube_is_not_clipped_into_the_domain() -> None:
+    class Outside(Constant):
+        answer: ClassVar[list[float]] = [1.2, 1.0 + 1e-6]
+
+    (point,) = Outside(VOCS_FIELDS).suggest(1)
+    assert point["x"] == pytest.approx(12.0)
+    assert point["n"] > 5.0
+
+
 @pytest.mark.parametrize("objectives", [{}, {"f": "MINIMIZE", "h": "MINIMIZE"}, {"f": "EXPLORE"}])
 def test_objectives_that_it_cannot_pursue_are_refused(objectives: dict[str, str]) -> None:
     with pytest.raises(BadInputError, match="objective"):

@@ -10,7 +10,8 @@ from gest_api.generator import Generator
 
 from ebl_autonomy import registry
 from ebl_autonomy.agents import Agent, SobolAgent
-from ebl_autonomy.space import VOCS
+from ebl_autonomy.records import Decision
+from ebl_autonomy.space import VOCS, FloatArray
 from ebl_autonomy.testing import check_agent, problems
 
 SHIPPED: dict[str, dict[str, bool]] = {
@@ -160,6 +161,21 @@ class Snapless(SobolAgent):
         return [{n: v + 0.5 if n == "filter" else v for n, v in p.items()} for p in super().suggest(num_points)]
 
 
+class Outside(SobolAgent):
+    """Leaves the unit cube by a fifth."""
+
+    by: ClassVar[float] = 0.2
+
+    def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
+        return [(np.full(self.space.dim, 1.0 + self.by), Decision(reason="outside"))] * count
+
+
+class JustOutside(Outside):
+    """Leaves it by more than rounding, though by nothing that a motor could do."""
+
+    by = 1e-6
+
+
 class Remembers(SobolAgent):
     """Depends on how often it was asked, not on results alone."""
 
@@ -244,6 +260,8 @@ def test_broken_generators_are_found(broken: Callable[[VOCS], Generator], messag
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
+        (Outside, r"'x' is 5\.0: it must lie in \[-1\.0, 4\.0\]"),
+        (JustOutside, r"'x' is 4\.00000\d+: it must lie in \[-1\.0, 4\.0\]"),
         (Snapless, r"must be one of"),
         (Remembers, r"depend on nothing else|answered|best"),
         (NotJSON, r"no strict JSON"),
