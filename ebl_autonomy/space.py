@@ -207,7 +207,9 @@ class Space:
         return all(limit.holds(float(outcome.get(name, math.nan))) for name, limit in self.limits.items())
 
     def score(self, outcome: Mapping[str, float]) -> float:
-        """The (first) objective such that more is better; NaN where it was not measured."""
+        """The (first) objective such that more is better; NaN where it was not measured, or if there is none."""
+        if not self.objectives:
+            return math.nan
         name = self.objectives[0]
         return float(self.signs[0] * float(outcome.get(name, math.nan)))
 

@@ -133,6 +133,7 @@ def test_scores_are_such_that_more_is_better() -> None:
     assert Space(make_vocs(FULL)).score({"area": 3.0}) == -3.0
     assert Space(make_vocs({"variables": {"x": [0, 1]}, "objectives": {"f": "MAXIMIZE"}})).score({"f": 3.0}) == 3.0
     assert math.isnan(Space(make_vocs(FULL)).score({}))
+    assert math.isnan(Space(make_vocs({"variables": {"x": [0, 1]}, "observables": ["f"]})).score({"f": 3.0}))
 
 
 bounds = (

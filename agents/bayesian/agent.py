@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import qmc
 
-from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
+from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction, most_wanted
 from ebl_autonomy.agents.bayesian import construction, prior_mean
 from ebl_autonomy.agents.bayesian.coordinates import Coordinates
 from ebl_autonomy.agents.bayesian.explanation import Drift, Explanation, explain, loss
@@ -456,15 +456,7 @@ class BayesianAgent(Agent):
         gains = np.array(
             [sign * prediction[name][0] for name, sign in zip(self.space.objectives, self.space.signs, strict=True)]
         )
-        if not self._several:
-            return int(np.argmax(gains[0]))
-        # Of several objectives, what lies nearest to the best of each.
-        span = np.ptp(gains, axis=1, keepdims=True)
-        short = (gains.max(axis=1, keepdims=True) - gains) / np.where(span > 0.0, span, 1.0)
-        return int(np.argmin(np.sum(short**2, axis=0)))
-
-    def _scored(self, result: Point) -> bool:
-        return all(math.isfinite(result[name]) for name in self.space.objectives)
+        return most_wanted(gains)
 
     # -- inputs ------------------------------------------------------------------------------------------------
 
