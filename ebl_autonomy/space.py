@@ -45,6 +45,7 @@ __all__ = [
     "limit_of",
     "make_vocs",
     "outcome_names",
+    "violation",
     "vocs_dict",
 ]
 
@@ -239,6 +240,29 @@ class Space:
                 "give a default inside it"
             )
         return low, high
+
+
+def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
+    """How far outcomes break their limits.
+
+    Parameters
+    ----------
+    limits : sequence of Limit, length m
+    values : FloatArray, shape (n, m)
+        In the outcomes' own units.
+
+    Returns
+    -------
+    FloatArray, shape (n,)
+        0 where all limits hold (also on a strict limit's end). Each excess counts in units of the end that is passed,
+        so that excesses of different outcomes add up; NaN counts as infinite.
+    """
+    total = np.zeros(len(values))
+    for limit, value in zip(limits, values.T, strict=True):
+        for end, excess in ((limit.low, limit.low - value), (limit.high, value - limit.high)):
+            if math.isfinite(end):
+                total += np.maximum(excess, 0.0) / max(abs(end), 1e-12)
+    return np.where(np.isnan(total), np.inf, total)
 
 
 @dataclass(frozen=True)

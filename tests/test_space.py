@@ -12,7 +12,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.space import VOCS, AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.space import (
+    VOCS,
+    AxisTravel,
+    Limit,
+    Space,
+    Travel,
+    make_vocs,
+    outcome_names,
+    violation,
+    vocs_dict,
+)
 
 FULL: dict[str, Any] = {
     "variables": {
@@ -127,6 +137,14 @@ def test_constraints_hold_as_gest_api_says() -> None:
     assert s.feasible(good)
     assert not s.feasible({**good, "centre": math.nan})
     assert not s.feasible({"total": 2e4})
+
+
+def test_violations_add_up_in_units_of_the_ends_that_are_passed() -> None:
+    limits = [Limit(2.0, math.inf), Limit(-1.0, 4.0, strict=True)]
+    values = [[2.0, 4.0], [1.0, 6.0], [3.0, -3.0], [math.nan, 0.0], [0.0, math.nan]]
+    assert violation(limits, np.array(values)).tolist() == [0.0, 0.5 + 0.5, 2.0, math.inf, math.inf]
+    assert violation([], np.zeros((2, 0))).tolist() == [0.0, 0.0]
+    assert violation([Limit(-math.inf, 0.0)], np.array([[-1.0], [1e-6], [1.0]])).tolist() == [0.0, 1e6, 1e12]
 
 
 def test_scores_are_such_that_more_is_better() -> None:
