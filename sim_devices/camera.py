@@ -16,6 +16,7 @@ from ophyd.status import Status
 from ebl_autonomy.analysis import beam_statistics
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.sim_devices.layout import PIXELS, image_key
 from ebl_autonomy.sim_devices.motor import DoneStatus
 from ebl_autonomy.space import FloatArray
 
@@ -64,7 +65,7 @@ class SimCamera:
     """
 
     parent = None
-    pixels = 256
+    pixels = PIXELS
     pixel_um = 0.65
     dark = 100.0
     """Mean counts of a pixel without beam."""
@@ -163,13 +164,8 @@ class SimCamera:
             }
         keys[f"{self.name}_state"] = {"source": source, "dtype": "string", "shape": []}
         if self.record_image:
-            keys[f"{self.name}_image"] = self.image_key()
+            keys[f"{self.name}_image"] = image_key(f"sim:{self.name}")
         return keys
-
-    def image_key(self) -> dict[str, Any]:
-        """How an event describes a frame."""
-        shape = [self.pixels, self.pixels]
-        return {"source": f"sim:{self.name}", "dtype": "array", "dtype_numpy": "<u2", "shape": shape, "units": "counts"}
 
     def read_configuration(self) -> dict[str, dict[str, Any]]:
         now = time.time()
@@ -222,7 +218,7 @@ class CameraFrame:
         return {self.name: {"value": self._camera.snapshot().copy(), "timestamp": time.time()}}
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        return {self.name: self._camera.image_key()}
+        return {self.name: image_key(f"sim:{self._camera.name}")}
 
 
 @njit(cache=True)
