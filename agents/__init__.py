@@ -37,5 +37,4 @@ __getattr__, __dir__ = lazy_attributes(
         "GridAgent": ".grid",
         "SobolAgent": ".sobol",
     },
-    eager=("Agent", "AgentOptions", "Explains", "PositionAware", "TravelAware", "make_agent"),
 )
