@@ -38,5 +38,4 @@ __getattr__, __dir__ = lazy_attributes(
         "GridAgent": ".grid",
         "SobolAgent": ".sobol",
     },
-    eager=("Agent", "AgentOptions", "Explains", "PositionAware", "TravelAware", "Withdraws", "make_agent"),
 )
