@@ -41,7 +41,7 @@ class ProgressBar:
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
         if name == "start" and METADATA_KEY in doc:
-            metadata = RunMetadata.model_validate(doc[METADATA_KEY])
+            metadata = RunMetadata.read(doc[METADATA_KEY])
             self._space = Space(make_vocs(metadata.agent["vocs"]))
             self._unit = metadata.units.get(next(iter(self._space.objectives), ""), "")
             self.best = math.nan
