@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
 from bluesky.utils import FailedPause, FailedStatus, Msg, MsgGenerator, RunEngineControlException
@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 _groups = itertools.count()
+
+SETTLE_STEP_S: Final = 0.05
 
 _NO_FAULT = (RunEngineControlException, FailedPause)
 """What the RunEngine itself throws into a plan to end it."""
@@ -190,8 +192,12 @@ def wait_all(
     every_s: float,
     meanwhile: Callable[[], MsgGenerator[None]],
     values: Mapping[str, Any] | None = None,
+    begun: dict[str, Any] | None = None,
 ) -> MsgGenerator[None]:
     """As `do_all`, and do something every so many seconds while the devices are at work, and once at the end.
+
+    A pause cuts the wait short: the devices may still be at work then. `begun` takes their statuses, by name, for
+    `settle`.
 
     Raises
     ------
@@ -199,7 +205,7 @@ def wait_all(
         As `do_all`.
     """
     group = f"ebl-{command}-{next(_groups)}"
-    begun: dict[str, Any] = {}
+    begun = {} if begun is None else begun
     deadline = math.inf  # a device may raise a TimeoutError of its own
     try:
         for device in devices:
@@ -236,6 +242,17 @@ def stop_all(devices: Sequence[Any]) -> MsgGenerator[None]:
                 continue
             except Exception:  # a device that cannot be stopped must not keep the others from it
                 logger.exception("%s could not be stopped", getattr(device, "name", device))
+
+
+def settle(begun: Mapping[str, Any], timeout_s: float) -> MsgGenerator[None]:
+    """Wait until what was stopped has said so, and take the failures of its statuses, lest they surface later."""
+    deadline = time.monotonic() + timeout_s
+    last = False
+    while not last:
+        # The RunEngine throws a failure into the step that follows it: one more step once all are done.
+        last = time.monotonic() > deadline or all(status is None or status.done for status in begun.values())
+        with contextlib.suppress(FailedStatus):
+            yield Msg("sleep", None, SETTLE_STEP_S)
 
 
 def _nothing() -> MsgGenerator[None]:

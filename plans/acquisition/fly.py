@@ -27,7 +27,7 @@ from ebl_autonomy.plans.acquisition.external import default_reader
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
 from ebl_autonomy.plans.recorder import Attempt
-from ebl_autonomy.plans.stubs import do_all, stop_all, wait_all
+from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
 from ebl_autonomy.records import PRIMARY
 from ebl_autonomy.space import AxisTravel
 
@@ -37,6 +37,8 @@ RAW_ROW = "row_in_stream"
 """Event key of `primary`: the sequence number of a row in the flyers' own stream."""
 FLUSH_S = 0.5
 """How often the flyers are asked for documents while they fly."""
+STOP_S = 5.0
+"""How long flyers may take to stop."""
 
 LineMaker = Callable[[Mapping[str, float]], Line]
 Preparation = Callable[[Any, Line], Any]
@@ -143,6 +145,8 @@ class FlyLine:
         self._when_cut, self._timeout_s = when_cut, timeout_s
         self._axes: dict[str, AxisTravel] = {}
         self._declared_in = ""
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        """Of the files that flyers write, the documents that name them: a file may hold many lines."""
 
     def describe(self) -> MsgGenerator[dict[str, Any] | None]:
         """See `Acquisition.describe`; what is written into files is known only once the device is prepared."""
@@ -183,29 +187,32 @@ class FlyLine:
         ready = {name: value for name, value in ready.items() if value is not None}
         yield from do_all("prepare", [f for f in self._flyers if f.name in ready], timeout_s, ready)
         attempt.check_uninterrupted()  # nothing has flown yet: the line may be prepared again
+        flight: dict[str, Any] = {}
         with watch.capture() as documents:
             try:
-                yield from self._fly(attempt, timeout_s)
+                yield from self._fly(attempt, timeout_s, flight)
                 attempt.check_uninterrupted()
+                readings = self._readings(line, admitted.target, documents, watch.stream_of)
             except RunEngineControlException:
                 raise
             except Exception as error:
                 yield from stop_all(self._flyers)
+                yield from settle(flight, STOP_S)
                 interrupted = attempt.recorder.tag.interruptions != attempt.mark
                 if self._when_cut == "repeat":
                     raise
                 why = "a pause or a suspender" if interrupted else f"{type(error).__name__}: {error}"
                 raise LineCutError(f"the line was cut by {why}", interrupted) from error
-        readings = self._readings(line, admitted.target, documents, watch.stream_of)
         return (yield from attempt.record_rows(readings))
 
-    def _fly(self, attempt: Attempt, timeout_s: float) -> MsgGenerator[None]:
+    def _fly(self, attempt: Attempt, timeout_s: float, flight: dict[str, Any]) -> MsgGenerator[None]:
         if self._writers and self._declared_in != attempt.recorder.run_uid:
             yield Msg("declare_stream", None, *self._writers, name=self._stream, collect=True)
             self._declared_in = attempt.recorder.run_uid
         for flyer in self._flyers:  # a motor is at its speed before a detector begins
             yield from do_all("kickoff", [flyer], timeout_s)
-        yield from wait_all("complete", self._flyers, timeout_s, FLUSH_S, self._collect_written)
+        yield from wait_all("complete", self._flyers, timeout_s, FLUSH_S, self._collect_written, begun=flight)
+        attempt.check_uninterrupted()
         for flyer in self._collectables:
             yield Msg("collect", flyer, stream=False, return_payload=False)
 
@@ -221,7 +228,7 @@ class FlyLine:
         stream_of: Callable[[Mapping[str, Any]], str],
     ) -> list[dict[str, Any]]:
         """The readings of each row, from the documents that the flyers emitted."""
-        columns, raw = _columns(documents, stream_of, self._read_external)
+        columns, raw = self._columns(documents, stream_of)
         lengths = {key: len(values) for key, values in columns.items()}
         count = max(lengths.values(), default=0)
         if set(lengths.values()) != {count} or count == 0:
@@ -242,6 +249,26 @@ class FlyLine:
             }
             for i in range(count)
         ]
+
+    def _columns(
+        self, documents: Sequence[tuple[str, Mapping[str, Any]]], stream_of: Callable[[Mapping[str, Any]], str]
+    ) -> tuple[dict[str, list[Any]], list[int]]:
+        """What the flyers recorded, by event key, and the sequence numbers of the rows."""
+        columns: dict[str, list[Any]] = {}
+        raw: set[int] = set()
+        for name, doc in documents:
+            if name == "event_page" and stream_of(doc) != PRIMARY:
+                raw.update(doc["seq_num"])
+                for key, values in doc["data"].items():
+                    columns.setdefault(key, []).extend(values)
+            elif name == "stream_resource":
+                self._resources[doc["uid"]] = doc
+            elif name == "stream_datum":
+                resource = self._resources[doc["stream_resource"]]
+                start, stop = doc["indices"]["start"], doc["indices"]["stop"]
+                columns.setdefault(resource["data_key"], []).extend(self._read_external(resource, start, stop))
+                raw.update(range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"]))
+        return columns, sorted(raw)
 
 
 def default_preparation(device: Any, line: Line) -> Any:
@@ -264,33 +291,6 @@ def default_preparation(device: Any, line: Line) -> Any:
 
 def _is_ophyd_async(device: Any) -> bool:
     return any(base.__module__.startswith("ophyd_async.") for base in type(device).__mro__)
-
-
-def _columns(
-    documents: Sequence[tuple[str, Mapping[str, Any]]],
-    stream_of: Callable[[Mapping[str, Any]], str],
-    read_external: Reader,
-) -> tuple[dict[str, list[Any]], list[int]]:
-    """What flyers recorded, by event key, and the sequence numbers of the rows."""
-    columns: dict[str, list[Any]] = {}
-    raw: list[int] = []
-    resources: dict[str, Mapping[str, Any]] = {}
-    for name, doc in documents:
-        if name == "event_page" and stream_of(doc) != PRIMARY:
-            raw.extend(doc["seq_num"])
-            for key, values in doc["data"].items():
-                columns.setdefault(key, []).extend(values)
-        elif name == "stream_resource":
-            resources[doc["uid"]] = doc
-        elif name == "stream_datum":
-            resource = resources.get(doc["stream_resource"])
-            if resource is None:
-                continue
-            start, stop = doc["indices"]["start"], doc["indices"]["stop"]
-            columns.setdefault(resource["data_key"], []).extend(read_external(resource, start, stop))
-            numbers = range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"])
-            raw.extend(number for number in numbers if number not in raw)
-    return columns, sorted(set(raw))
 
 
 def _plain(value: Any) -> Any:
