@@ -11,7 +11,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: install demo test test-unit lint bench docs clean
+.PHONY: install demo test test-unit lint bench docs figures clean
 
 install: $(STAMP)
 
@@ -41,6 +41,9 @@ bench: $(STAMP)
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $(DOCS_STAMP)
+
+figures: $(STAMP)
+	$(BIN)/python docs/figures
 
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ebl_autonomy.data.reader import find_run, find_stream
-from ebl_autonomy.errors import DataError
+from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
     DECISIONS,
     METADATA_KEY,
