@@ -137,7 +137,7 @@ class Agent(Generator):
             raise BadInputError(f"suggest({num_points!r}): the number of points must be a positive integer")
         points: list[Point] = []
         self._decisions = []
-        context = self._context()
+        context = latest_context(self.space, self._results)
         for unit, decision in self._propose(count):
             if not np.isfinite(unit).all():
                 raise AgentError(f"{type(self).__name__} proposed {unit}: its model has broken down")
@@ -333,13 +333,6 @@ class Agent(Generator):
         """How many proposals have been made or answered so far."""
         return len(self._results) + len(self._pending)
 
-    def _context(self) -> dict[str, float]:
-        for result in reversed(self._results):
-            values = {name: float(result[name]) for name in self.space.context}
-            if all(math.isfinite(v) for v in values.values()):
-                return values
-        return {name: float(self.vocs.variables[name].default_value or 0.0) for name in self.space.context}
-
     def _checked(self, result: Mapping[str, Any]) -> Point:
         needed = [*self.space.names, *self.space.context, *outcome_names(self.vocs)]
         missing = [name for name in needed if name not in result]
@@ -366,6 +359,15 @@ class Agent(Generator):
             if all(point[name] == answered.get(name) for name in self.space.names):
                 del self._pending[i]
                 return
+
+
+def latest_context(space: Space, results: Sequence[Point]) -> dict[str, float]:
+    """The contextual variables at their latest measured values; at their defaults, or 0, if there is none."""
+    for result in reversed(results):
+        values = {name: float(result[name]) for name in space.context}
+        if all(math.isfinite(value) for value in values.values()):
+            return values
+    return {name: float(space.vocs.variables[name].default_value or 0.0) for name in space.context}
 
 
 def most_wanted(gains: FloatArray) -> int:
