@@ -28,6 +28,7 @@ from ebl_autonomy.records import (
     EXPLANATION,
     MEAN,
     PRIMARY,
+    PROPOSAL_ID,
     READING,
     RECOMMENDATION,
     RECOMMENDED,
@@ -59,6 +60,8 @@ class Recorder:
         In every row of `primary` that devices are read for; counts the interruptions of the RunEngine.
     watch : EventWatch
         Must be subscribed to the RunEngine.
+    binding : EventTag
+        In every event of a user's stub: the id of the proposal that is being measured.
     run_uid : str
         Of the run, once it is open.
     """
@@ -69,6 +72,7 @@ class Recorder:
         self.watch = EventWatch()
         self.tag = EventTag("ebl_row", {}, hints=experiment.hinted)
         self.page = EventPage("ebl_rows", PRIMARY, hints=experiment.hinted)
+        self.binding = EventTag("ebl_measured", {PROPOSAL_ID: ""})
         self.run_uid = ""
         self._baseline = EventTag("ebl_baseline", {"proposals_accepted": 0})
         self._soft: dict[str, EventTag] = {}

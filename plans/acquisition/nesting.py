@@ -8,7 +8,6 @@ from bluesky.utils import Msg, MsgGenerator, ensure_generator, root_ancestor
 
 from ebl_autonomy.guard import Move
 from ebl_autonomy.plans.devices import read_position
-from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.records import ABANDONED, BASELINE, DECISIONS, EXPLANATION, PRIMARY, PROPOSAL_ID, RECOMMENDED
 
@@ -74,7 +73,8 @@ class _Nesting:
         self._experiment = attempt.recorder.experiment
         self._staged = {id(root_ancestor(device)) for device in staged} | {id(device) for device in staged}
         self._runs: list[str] = []
-        self._tag = EventTag("ebl_measured", {PROPOSAL_ID: attempt.proposal.proposal_id})
+        self._tag = attempt.recorder.binding
+        self._tag.put({PROPOSAL_ID: attempt.proposal.proposal_id})
         self._bundling_ours = False
         self._positions: dict[str, float] = {}
 
