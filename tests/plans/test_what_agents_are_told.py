@@ -246,7 +246,11 @@ def test_an_agents_own_best_point_counts_if_it_is_one(RE: RunEngine, bench: Any,
     assert motors[0].position == end
 
 
-@pytest.mark.parametrize("answer", ["points", 7, {"mx": 0.1, "my": 0.2}, None, (p for p in [])], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    ["points", 7, {"mx": 0.1, "my": 0.2}, None, (p for p in [])],
+    ids=["text", "number", "point", "none", "generator"],
+)
 def test_an_answer_that_is_no_list_ends_the_run(RE: RunEngine, docs: Documents, bench: Any, answer: Any) -> None:
     bowl, motors = bench
     agent = Scripted([])
