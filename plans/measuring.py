@@ -50,20 +50,20 @@ class Measuring:
         self._blamed: Counter[str] = Counter()
         """How many of those failures each device caused."""
 
-    def admit(self, proposal: Proposal, alone: bool) -> MsgGenerator[bool]:
-        """Let the gate judge a proposal before the batch is ordered; a refusal is recorded.
+    def admit(self, proposal: Proposal) -> MsgGenerator[bool]:
+        """Let the gate judge a proposal of a batch before the batch is ordered; a refusal is recorded.
 
-        Within a batch, where a move starts depends on the order: rules on the way are judged when its turn comes.
+        Where a move starts depends on the order: rules on the way are judged when its turn comes.
         """
         try:
-            self._session.admit(proposal, self._motion.here if alone else {}, self._acquisition.line)
+            self._session.admit(proposal, {}, self._acquisition.line)
         except RefusedError as error:
             yield from self._refuse(proposal, error)
             return False
         return True
 
     def measure(self, proposal: Proposal) -> MsgGenerator[None]:
-        """Measure one admitted proposal: accepted, refused from where the motors stand now, or abandoned.
+        """Measure one proposal: accepted, refused from where the motors stand now, or abandoned.
 
         Raises
         ------
@@ -79,6 +79,9 @@ class Measuring:
                 if self._motion.lost:
                     yield from self._motion.find()
                 self._session.admit(proposal, self._motion.here, self._acquisition.line)
+                if reason := self._session.check_budgets(proposal):
+                    yield from self._abandon(proposal, "until", f"the run ended: {reason}", attempts - 1)
+                    return
                 rows = yield from self._attempt(proposal, attempts, mark)
             except InterruptedReadingError:
                 self._motion.lost = True
@@ -121,11 +124,14 @@ class Measuring:
         yield from self._recorder.write_abandonment(proposal, "refused", error.rule, error.message)
         self._session.refuse(proposal, error)
 
+    def _abandon(self, proposal: Proposal, rule: str, reason: str, attempts: int) -> MsgGenerator[None]:
+        yield from self._recorder.write_abandonment(proposal, "abandoned", rule, reason, attempts)
+        self._session.abandon(proposal, rule)
+
     def _give_up(self, proposal: Proposal, error: Exception, attempts: int) -> MsgGenerator[None]:
         reason = f"{type(error).__name__}: {error}"
         rule = "cut" if isinstance(error, LineCutError) else "device"
-        yield from self._recorder.write_abandonment(proposal, "abandoned", rule, reason, attempts)
-        self._session.abandon(proposal, rule)
+        yield from self._abandon(proposal, rule, reason, attempts)
         if isinstance(error, LineCutError) and error.interrupted:
             return  # no device failed
         self._failures_in_a_row += 1

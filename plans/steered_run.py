@@ -218,23 +218,19 @@ class SteeredRun:
         yield from self.recorder.write_decisions(proposals)
         if session.surplus:
             yield from self.recorder.write_surplus(session.surplus, len(proposals))
+        if len(proposals) > 1:
+            proposals = yield from self._admitted_in_shortest_order(proposals)
+        for proposal in proposals:
+            yield from self.measuring.measure(proposal)
+
+    def _admitted_in_shortest_order(self, proposals: list[Proposal]) -> MsgGenerator[list[Proposal]]:
+        """Those of a batch that the gate lets pass, in the order that takes the least travel."""
         admitted = []
         for proposal in proposals:
-            if (yield from self.measuring.admit(proposal, alone=len(proposals) == 1)):
+            if (yield from self.measuring.admit(proposal)):
                 admitted.append(proposal)
-        for proposal in self._in_shortest_order(admitted):
-            if reason := session.check_budgets(proposal):
-                reason = f"the run ended: {reason}"
-                yield from self.recorder.write_abandonment(proposal, "abandoned", "until", reason)
-                session.abandon(proposal, "until")
-            else:
-                yield from self.measuring.measure(proposal)
-
-    def _in_shortest_order(self, proposals: list[Proposal]) -> list[Proposal]:
-        if len(proposals) < 2:
-            return proposals
-        order = self.experiment.travel.order(self.motion.here, [proposal.target for proposal in proposals])
-        return [proposals[i] for i in order]
+        order = self.experiment.travel.order(self.motion.here, [proposal.target for proposal in admitted])
+        return [admitted[i] for i in order]
 
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
         """Record what ended the run, tell the agent what was measured, close the run."""

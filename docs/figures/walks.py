@@ -234,7 +234,8 @@ def _module(frame: FrameType) -> str:
 def _holders(thing: Any, value: float, into_objects: bool = True) -> Iterator[Any]:
     """Everything in `thing` that has the number in it, `thing` included.
 
-    Attributes are looked into, but not those of an object inside an object: a session holds everything there is.
+    Attributes are looked into, but not those of an object inside an object: a session holds everything there is. Frozen
+    dataclasses are values, such as an admitted move, and are looked into wherever they are.
     """
     if isinstance(thing, float):
         if thing == value:
@@ -244,6 +245,8 @@ def _holders(thing: Any, value: float, into_objects: bool = True) -> Iterator[An
         parts, deeper = list(thing.values()), into_objects
     elif isinstance(thing, (list, tuple)):
         parts, deeper = list(thing), into_objects
+    elif _is_value(thing):
+        parts, deeper = list(vars(thing).values()), into_objects
     elif into_objects and type(thing).__module__.startswith("ebl_autonomy."):
         parts, deeper = list(getattr(thing, "__dict__", {}).values()), False
     else:
@@ -252,3 +255,8 @@ def _holders(thing: Any, value: float, into_objects: bool = True) -> Iterator[An
     if inside:
         yield thing
         yield from inside
+
+
+def _is_value(thing: Any) -> bool:
+    parameters = getattr(type(thing), "__dataclass_params__", None)
+    return type(thing).__module__.startswith("ebl_autonomy.") and parameters is not None and parameters.frozen

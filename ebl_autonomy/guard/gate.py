@@ -67,6 +67,11 @@ class Gate:
     ) -> None:
         variables = vocs.variables if vocs is not None else {}
         self._variables = {n: v for n, v in variables.items() if not isinstance(v, ContextualVariable)}
+        self._choices = {
+            name: {float(value) for value in variable.values}
+            for name, variable in self._variables.items()
+            if isinstance(variable, DiscreteVariable)
+        }
         self._known_keys = {*variables, *(vocs.constants if vocs is not None else ()), "_id"}
         self._rules = tuple(rules)
         self.envelope = envelope
@@ -147,10 +152,11 @@ class Gate:
             With the rule (``"type"``, ``"keys"``, ``"domain"``, ``"limits"``, ``"forbidden"``, ``"step"``), the value
             and the remedy.
         """
-        target = self._numbers(proposal)
+        self._check_form(proposal)
+        target = {name: float(proposal[name]) for name in self._variables}
         self._check_domain(target)
         line = line_of(target) if line_of is not None else None
-        return self._judge(Move(target, here, line, decision))
+        return self.check_move(Move(target, here, line, decision))
 
     def check_move(self, move: Move) -> AdmittedMove:
         """Judge one move, whoever asks for it: a plan on its way back, or a stub of the user's.
@@ -164,10 +170,6 @@ class Gate:
             raise RefusedError("limits", f"{strangers} are not among the motors of this gate, {sorted(self.limits)}")
         if move.bound_by_domain:
             self._check_domain(move.target)
-        return self._judge(move)
-
-    def _judge(self, move: Move) -> AdmittedMove:
-        """All rules but the domain of the target."""
         self._check_point(move.target)
         first = dict(move.target)
         if move.line is not None:
@@ -215,22 +217,30 @@ class Gate:
     def _check_domain(self, target: Mapping[str, float]) -> None:
         for name, value in target.items():
             variable = self._variables.get(name)
-            if isinstance(variable, DiscreteVariable):
-                if value not in {float(v) for v in variable.values}:
-                    raise RefusedError("domain", f"{name} = {value!r} is none of its values {sorted(variable.values)}")
+            if name in self._choices:
+                if value not in self._choices[name]:
+                    raise RefusedError(
+                        "domain", f"{name} = {value!r} is none of its values {sorted(self._choices[name])}"
+                    )
             elif variable is not None:
                 low, high = _domain(variable)
                 if not low <= value <= high:
                     raise RefusedError("domain", f"{name} = {value!r} is outside the variable's domain [{low}, {high}]")
 
-    def _numbers(self, proposal: Any) -> dict[str, float]:
+    def _check_form(self, proposal: Any) -> None:
         if not isinstance(proposal, Mapping):
             raise RefusedError("type", f"a proposal must map variables to numbers, this is {_short(proposal)}")
         missing = [name for name in self._variables if name not in proposal]
         unknown = [key for key in proposal if key not in self._known_keys]
         if missing or unknown:
             raise RefusedError("keys", f"the proposal lacks {missing} and has unknown {_short(unknown)}")
-        return {name: _number(name, proposal[name]) for name in self._variables}
+        for name in self._variables:
+            value = proposal[name]
+            # bool is a Real, but nobody means it as a position.
+            if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+                raise RefusedError("type", f"{name} = {_short(value)} is no number")
+            if not math.isfinite(value):
+                raise RefusedError("type", f"{name} = {value} is not finite")
 
     # -- budgets -----------------------------------------------------------------------------------------------
 
@@ -316,16 +326,6 @@ def _check_straight(region: Region, start: Mapping[str, float], stop: Mapping[st
             f"the line from {_named(region, start)} to {_named(region, stop)} crosses the region "
             f"{region.box}{_because(region)}",
         )
-
-
-def _number(name: str, value: Any) -> float:
-    # bool is a Real, but nobody means it as a position.
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise RefusedError("type", f"{name} = {_short(value)} is no number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise RefusedError("type", f"{name} = {number} is not finite")
-    return number
 
 
 def _domain(variable: Any) -> Interval:

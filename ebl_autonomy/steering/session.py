@@ -167,7 +167,14 @@ class SteeringSession:
         self.flush()
         left = math.ceil((self.max_points - self.rows) / self.rows_per_proposal)
         count = max(min(self.batch, left), 1)
-        answers, decisions = self._suggest(count)
+        try:
+            answers = self.agent.suggest(count)
+        except NoMoreProposals as error:
+            if not error.remaining:
+                raise
+            answers = self.agent.suggest(error.remaining)
+        _check_answer(answers, count)
+        decisions = self._decisions()
         self.surplus = max(len(answers) - count, 0)
         seconds = (time.perf_counter() - began) / min(len(answers), count)
         self._current = [
@@ -177,19 +184,9 @@ class SteeringSession:
         self._batches += 1
         return list(self._current)
 
-    def _suggest(self, count: int) -> tuple[list[Any], list[Decision]]:
-        try:
-            answer = self.agent.suggest(count)
-        except NoMoreProposals as error:
-            if not error.remaining:
-                raise
-            answer = self.agent.suggest(error.remaining)
-        if not isinstance(answer, Sequence) or isinstance(answer, (str, bytes)):
-            raise AgentError(f"suggest({count}) answered a {type(answer).__name__}, not a list of points")
-        if not answer:
-            raise NoMoreProposals("it has no more proposals")
+    def _decisions(self) -> list[Decision]:
         decisions = getattr(self.agent, "decisions", None)
-        return list(answer), list(decisions()) if callable(decisions) else []
+        return list(decisions()) if callable(decisions) else []
 
     def _new(self, answer: Any, decision: Decision, seconds: float) -> Proposal:
         proposal = Proposal(f"{self._made:05d}", answer, self._batches, decision, self.known, seconds)
@@ -375,7 +372,8 @@ class SteeringSession:
     def _ask_again(self, batch: list[Proposal]) -> None:
         """Make the agent know that a batch is out, by asking it once more what it was asked when the run was cut."""
         try:
-            answers, _ = self._suggest(len(batch))
+            answers = self.agent.suggest(len(batch))
+            _check_answer(answers, len(batch))
         except NoMoreProposals:
             answers = []
         names = self.space.names
@@ -399,6 +397,13 @@ class SteeringSession:
             self._count_refused(ended.reason)
         elif ended.status == "abandoned" and ended.rule != RULE_RUN:
             self.counts["abandoned"] += 1
+
+
+def _check_answer(answer: Any, count: int) -> None:
+    if not isinstance(answer, Sequence) or isinstance(answer, (str, bytes)):
+        raise AgentError(f"suggest({count}) answered a {type(answer).__name__}, not a list of points")
+    if not answer:
+        raise NoMoreProposals("it has no more proposals")
 
 
 def _restored(one: ProposalRecord) -> Proposal:
