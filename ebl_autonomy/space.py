@@ -37,6 +37,7 @@ ROUNDING: Final = 1e-9
 __all__ = [
     "VOCS",
     "AxisTravel",
+    "BestSoFar",
     "FloatArray",
     "Limit",
     "Space",
@@ -240,6 +241,39 @@ class Space:
                 "give a default inside it"
             )
         return low, high
+
+
+class BestSoFar:
+    """Which of many outcomes, one after the other, betters all before it: the one place that says so.
+
+    An outcome counts if its (first) objective is finite and every outcome constraint holds. Of equal ones the first
+    stays.
+
+    Parameters
+    ----------
+    space : Space
+
+    Attributes
+    ----------
+    space : Space
+    score : float
+        The best objective so far, signed such that more is better; -inf if there is none.
+    value : float
+        The same in the objective's own sense and unit; NaN if there is none.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.score = -math.inf
+        self.value = math.nan
+
+    def take(self, outcome: Mapping[str, float]) -> bool:
+        """Whether an outcome is better than all before it; if so, it is the best from now on."""
+        score = self.space.score(outcome)
+        if not (math.isfinite(score) and score > self.score and self.space.feasible(outcome)):
+            return False
+        self.score, self.value = score, float(outcome[self.space.objectives[0]])
+        return True
 
 
 def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:

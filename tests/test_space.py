@@ -15,6 +15,7 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import (
     VOCS,
     AxisTravel,
+    BestSoFar,
     Limit,
     Space,
     Travel,
@@ -264,3 +265,30 @@ def test_the_order_of_travel_is_a_permutation_that_no_reversal_makes_shorter(
     for i, j in combinations(range(len(route) + 1), 2):
         turned = route[:i] + route[i:j][::-1] + route[j:]
         assert length(route) <= length(turned) + 1e-9, "2-opt: no part of it is better run through backwards"
+
+
+def test_the_best_so_far_is_finite_feasible_and_strictly_better() -> None:
+    best = BestSoFar(Space(make_vocs(FULL)))
+    good = {"total": 2e4, "width": 1.0, "centre": 0.0}
+    assert math.isnan(best.value)
+    taken = [
+        best.take({"area": area, **good, **more})
+        for area, more in [
+            (math.nan, {}),
+            (-math.inf, {}),
+            (1.0, {"total": 1.0}),
+            (9.0, {}),
+            (9.0, {}),
+            (1.0, {"width": math.nan}),
+            (4.0, {}),
+            (5.0, {}),
+        ]
+    ]
+    assert taken == [False, False, False, True, False, False, True, False]
+    assert (best.value, best.score) == (4.0, -4.0)
+
+
+def test_without_an_objective_nothing_is_best() -> None:
+    best = BestSoFar(Space(make_vocs({"variables": {"x": [0.0, 1.0]}, "observables": ["f"]})))
+    assert not best.take({"f": 1.0})
+    assert math.isnan(best.value)

@@ -31,7 +31,7 @@ from ebl_autonomy.records import (
     row_at,
     to_float,
 )
-from ebl_autonomy.space import VOCS, Space, make_vocs, outcome_names
+from ebl_autonomy.space import VOCS, BestSoFar, Space, make_vocs, outcome_names
 from ebl_autonomy.steering.proposal import Proposal
 from ebl_autonomy.steering.stopping import StopRules, Until
 
@@ -120,7 +120,7 @@ class SteeringSession:
         self.surplus = 0
         self.stop_reason = ""
         self.best_reading: BestReading | None = None
-        self._best_score = -math.inf
+        self._best_so_far = BestSoFar(self.space)
         self._rules = StopRules(self.until, self.space)
         self._made = self._batches = 0
         self._refused_in_a_row = 0
@@ -267,7 +267,7 @@ class SteeringSession:
             self._compare(proposal, result)
         recorded = to_float(rows[-1].get(ROW.seconds_elapsed))
         seconds = recorded if math.isfinite(recorded) else self.elapsed()
-        reason = self._rules.after(proposal, rows[-1], seconds, self._best_score)
+        reason = self._rules.after(proposal, rows[-1], seconds, self._best_so_far.score)
         if self.rows >= self.max_points:
             reason = f"max_points: {self.rows} points are measured"
         self.stop_reason = self.stop_reason or reason
@@ -296,12 +296,8 @@ class SteeringSession:
         self.flush()
 
     def _compare(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
-        if not self.space.objectives:
-            return
         outcome = {name: to_float(result[name]) for name in self.outcomes}
-        score = self.space.score(outcome)
-        if score > self._best_score and self.space.feasible(outcome):
-            self._best_score = score
+        if self._best_so_far.take(outcome):
             point = {name: float(result[name]) for name in self.space.names}
             self.best_reading = BestReading(proposal.proposal_id, point, outcome)
 
