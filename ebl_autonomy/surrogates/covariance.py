@@ -246,21 +246,30 @@ def fit(
 ) -> float:
     """Minimise `negative_log_posterior` over `theta` in place by projected BFGS; returns the value reached.
 
-    Nocedal and Wright 2006, "Numerical Optimization", chapter 6. Ends when a step gains less than 1e-4 nats, which no
-    decision can tell.
+    Nocedal and Wright 2006, "Numerical Optimization", chapter 6. A parameter that stands at a bound, and that the
+    gradient pushes against it, is held: the others are searched as if it were a constant (Bertsekas 1982, SIAM J.
+    Control Optim. 20, 221). The search ends when a step gains less than 1e-4 nats, which no decision can tell.
+
+    scipy's L-BFGS-B on the same objective reaches the same optima. For fits that agents made it took 5 times the CPU
+    time with 10 observations and 1.4 times with 400; and between its evaluations it needs the interpreter's lock, for
+    which a fit in the background and the RunEngine would then compete.
     """
     p, n = theta.shape[0], X.shape[0]
     work = np.zeros((2, n, n))
     gradient, trial_gradient, trial = np.empty(p), np.empty(p), np.empty(p)
     H, direction = np.eye(p), np.empty(p)
     s, t, Ht = np.empty(p), np.empty(p), np.empty(p)
+    held = np.empty(p, dtype=np.bool_)
     value = negative_log_posterior(theta, X, y, known_noise, kind, scale_prior, noise_prior, gradient, work)
     first = True
     for _ in range(iterations):
         for i in range(p):
+            held[i] = (theta[i] <= low[i] and gradient[i] > 0.0) or (theta[i] >= high[i] and gradient[i] < 0.0)
+        for i in range(p):
             total = 0.0
             for j in range(p):
-                total -= H[i, j] * gradient[j]
+                if not held[i] and not held[j]:
+                    total -= H[i, j] * gradient[j]
             direction[i] = total
         slope, longest = 0.0, 0.0
         for i in range(p):
@@ -299,7 +308,7 @@ def fit(
         st, tt = 0.0, 0.0
         for i in range(p):
             s[i] = trial[i] - theta[i]
-            t[i] = trial_gradient[i] - gradient[i]
+            t[i] = 0.0 if held[i] else trial_gradient[i] - gradient[i]
             st += s[i] * t[i]
             tt += t[i] * t[i]
             theta[i] = trial[i]
