@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ebl_autonomy.errors import BadInputError, validation_text
+from ebl_autonomy.errors import BadInputError, validated
 
 __all__ = ["Envelope", "Interval", "Region"]
 
@@ -90,17 +90,7 @@ class Envelope(BaseModel):
         BadInputError
             If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
         """
-        if isinstance(envelope, Envelope):
-            return envelope
-        if not isinstance(envelope, Mapping | None):
-            raise BadInputError(f"envelope={envelope!r:.80}: give an Envelope, or a mapping of its fields")
-        try:
-            made = cls.model_validate(dict(envelope or {}))
-        except ValidationError as error:
-            raise BadInputError(
-                f"envelope: {validation_text(error)}. Its keys are {sorted(cls.model_fields)}."
-            ) from error
-        return made
+        return validated(cls, envelope, "envelope")
 
     def check_names(self, motors: Sequence[str]) -> None:
         """Refuse an envelope that speaks of motors which are not there: a misspelt rule would protect nothing."""

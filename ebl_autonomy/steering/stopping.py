@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ebl_autonomy.errors import BadInputError, validation_text
+from ebl_autonomy.errors import validated
 from ebl_autonomy.records import to_float
 from ebl_autonomy.space import Space
 from ebl_autonomy.steering.proposal import Proposal
@@ -48,14 +48,7 @@ class Until(BaseModel):
         BadInputError
             If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
         """
-        if isinstance(until, Until):
-            return until
-        if not isinstance(until, Mapping | None):
-            raise BadInputError(f"until={until!r}: give a mapping with the keys {sorted(cls.model_fields)}")
-        try:
-            return cls.model_validate(dict(until or {}))
-        except ValidationError as error:
-            raise BadInputError(f"until: {validation_text(error)}. Its keys are {sorted(cls.model_fields)}.") from error
+        return validated(cls, until, "until")
 
 
 class StopRules:
