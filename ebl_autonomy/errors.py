@@ -94,6 +94,21 @@ class DeviceTimeoutError(EblError, TimeoutError):
         self.devices = tuple(devices)
 
 
+class LineCutError(EblError, RuntimeError):
+    """A flown line was cut by a pause or a failure, and is not flown again: the sample has seen the beam.
+
+    Parameters
+    ----------
+    message : str
+    interrupted : bool
+        Whether a pause or a suspender cut it, which is no device's fault.
+    """
+
+    def __init__(self, message: str, interrupted: bool) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
 class MeasurementError(EblError, RuntimeError):
     """Too many points in a row could not be measured: something is wrong with the beamline, not with a point."""
 

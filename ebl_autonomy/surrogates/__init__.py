@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ebl_autonomy.lazy import public_dir
 from ebl_autonomy.surrogates.base import (
     Diagnosis,
     Goal,
@@ -13,3 +14,5 @@ from ebl_autonomy.surrogates.base import (
 )
 
 __all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
+
+__dir__ = public_dir(__name__)

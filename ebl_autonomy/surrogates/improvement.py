@@ -13,13 +13,41 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-__all__ = ["FAR", "log_ehvi", "log_ei", "log_mass"]
+__all__ = ["FAR", "expected_improvement", "log_ehvi", "log_ei", "log_mass"]
 
 SQRT2: Final = math.sqrt(2.0)
 SQRT2PI: Final = math.sqrt(2.0 * math.pi)
 TAIL: Final = -3.0
 """Below this many standard deviations the tail is computed by continued fractions."""
 FAR: Final = 1e100
+CERTAIN: Final = 40.0
+"""This many standard deviations above the best value, a gain is as large as it is expected to be: nothing of the normal
+distribution's tail is left in double precision."""
+
+
+def expected_improvement(mean: float, std: float, best: float) -> float:
+    """E[max(f - best, 0)] for f ~ N(mean, std²), where more is better.
+
+    Jones, Schonlau and Welch 1998, J. Global Optim. 13, 455, eq. 15.
+
+    Parameters
+    ----------
+    mean, std : float
+        Prediction at the point. A std of 0, or NaN, stands for a value that is known.
+    best : float
+        The best value so far, in the unit of the mean.
+
+    Returns
+    -------
+    float
+        In the same unit; infinite if `mean` or `best` is not finite, because nothing is known yet.
+    """
+    if not (math.isfinite(mean) and math.isfinite(best)):
+        return math.inf
+    gain = mean - best
+    if not std > 0.0 or gain > CERTAIN * std:
+        return max(gain, 0.0)
+    return math.exp(log_ei(mean, std, best)[0])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

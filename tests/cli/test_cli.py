@@ -40,11 +40,16 @@ def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
     assert result["points"] == 15
     assert result["stop_reason"].startswith("max_points")
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == result
+    assert result["recommended"]["std"]["camera_spot_area"] > 0.0
+    assert result["left_at"] == pytest.approx(result["recommended"]["point"], abs=0.5)
+    assert result["best_reading"]["outcome"]["camera_spot_area"] > 0.0
     assert Path(result["report"]).read_text().count("<svg") >= 4
     listed = call("runs", folder=tmp_path).stdout
     assert result["uid"] in listed
     assert "bayesian" in listed
-    call("report", "last", "--output", "again", folder=tmp_path)
+    told = call("report", "last", "--output", "again", folder=tmp_path).stdout
+    for finding in ("recommended: camera_spot_area ", "best reading: camera_spot_area ", "left at: kbv_pitch "):
+        assert finding in told
     assert result["uid"] in (tmp_path / "again" / "report.html").read_text()
 
 

@@ -246,16 +246,16 @@ def test_an_agents_own_best_point_counts_if_it_is_one(RE: RunEngine, bench: Any,
     assert motors[0].position == end
 
 
-def kind_of(answer: Any) -> str:
-    return type(answer).__name__
-
-
-@pytest.mark.parametrize("answer", ["points", 7, {"mx": 0.1, "my": 0.2}, None, iter([])], ids=kind_of)
+@pytest.mark.parametrize(
+    "answer",
+    ["points", 7, {"mx": 0.1, "my": 0.2}, None, (p for p in [])],
+    ids=["text", "number", "point", "none", "generator"],
+)
 def test_an_answer_that_is_no_list_ends_the_run(RE: RunEngine, docs: Documents, bench: Any, answer: Any) -> None:
     bowl, motors = bench
     agent = Scripted([])
     agent.suggest = lambda n=None: answer  # type: ignore[method-assign]
-    with pytest.raises(AgentError, match=rf"suggest\(1\) answered a {kind_of(answer)}, not a list"):
+    with pytest.raises(AgentError, match=rf"suggest\(1\) answered a {type(answer).__name__}, not a list"):
         RE(optimize([bowl], motors, agent, max_points=3, envelope=ENVELOPE))
     assert docs.stop["exit_status"] == "fail"
 
