@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
@@ -158,7 +157,7 @@ def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:
     children = set(parts)
     columns: Columns = {}
     if "internal" in children:
-        table: pd.DataFrame = parts["internal"].read()
+        table = parts["internal"].read()  # a pandas.DataFrame
         columns = {str(key): table[key].tolist() for key in table if not str(key).startswith("ts_")}
     if arrays:
         for key in children - {"internal"}:

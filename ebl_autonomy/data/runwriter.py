@@ -3,18 +3,45 @@
 Built on the run writer of bluesky-tiled-plugins, with two changes: what is collected is written when the caller says so
 (by time) and not by count; and a run that is partly there is continued: nodes are found instead of made, and rows that
 are stored already are not sent again. So a document may be given any number of times and is stored once.
+
+That run writer is private to its package, and this module uses its attributes. They are looked up at import, so that a
+version that has changed them is named before anything is measured.
 """
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from bluesky_tiled_plugins.writing.tiled_writer import MAX_ARRAY_SIZE, RunNormalizer, _RunWriter
+from bluesky_tiled_plugins.writing import tiled_writer
 
 __all__ = ["ResumableRun"]
 
 _NEVER = 10**9
+
+
+def _require(thing: Any, *names: str) -> None:
+    """Raise ImportError unless `thing`, of the installed bluesky-tiled-plugins, has all attributes that are named."""
+    if missing := [name for name in names if not hasattr(thing, name)]:
+        raise ImportError(
+            f"bluesky-tiled-plugins {version('bluesky-tiled-plugins')} cannot write resumable runs: its run writer "
+            f"lacks {missing}. Install a version that ebl-autonomy was tested with: pip install --upgrade ebl-autonomy"
+        )
+
+
+_require(tiled_writer, "MAX_ARRAY_SIZE", "RunNormalizer", "_RunWriter")
+_require(
+    tiled_writer._RunWriter(None),  # most of the attributes are those of an instance
+    "_desc_nodes",
+    "_external_data_cache",
+    "_int_array_keys",
+    "_internal_arrays",
+    "_internal_data_cache",
+    "_internal_tables",
+    "_write_external_data",
+    "_write_internal_data",
+)
 
 
 class ResumableRun:
@@ -29,7 +56,7 @@ class ResumableRun:
     def __init__(self, client: Any) -> None:
         self._writer = _Writer(client.include_data_sources())
         # Documents of older schemas, and external assets, are brought to the present form first.
-        self._normalizer = RunNormalizer()
+        self._normalizer = tiled_writer.RunNormalizer()
         self._normalizer.subscribe(self._writer)
 
     @property
@@ -46,11 +73,11 @@ class ResumableRun:
         self._writer.flush()
 
 
-class _Writer(_RunWriter):
+class _Writer(tiled_writer._RunWriter):
     root_node: Any
 
     def __init__(self, client: Any) -> None:
-        super().__init__(_GetOrCreate(client), batch_size=_NEVER, max_array_size=MAX_ARRAY_SIZE)
+        super().__init__(_GetOrCreate(client), batch_size=_NEVER, max_array_size=tiled_writer.MAX_ARRAY_SIZE)
         self._stored_rows: dict[str, int] = {}
         self._stored_arrays: dict[tuple[str, str], int] = {}
         self._given: dict[str, int] = {}
@@ -108,7 +135,7 @@ class _Writer(_RunWriter):
             self._write_external_data(datum)
             del self._external_data_cache[key]
 
-    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:
+    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:  # called from 2.0.12 on
         # Not again by itself: an append whose answer was lost may have been stored. The caller looks first.
         df_client.append_partition(0, table)
 

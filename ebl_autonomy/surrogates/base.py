@@ -6,14 +6,13 @@ within the box that it is given. Engines are exchanged behind `Surrogate` withou
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import FloatArray, Limit, violation
 
 __all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
 
@@ -140,14 +139,8 @@ class Goal:
         Only constraints on columns that are `told` of, shape (m,), count, if that is given. Each constraint's excess is
         measured in units of its bound, so that excesses of different outcomes add up.
         """
-        total = np.zeros(len(Y))
-        for column, low, high in self.limits:
-            if told is not None and not told[column]:
-                continue
-            for bound, excess in ((low, low - Y[:, column]), (high, Y[:, column] - high)):
-                if math.isfinite(bound):
-                    total += np.maximum(excess, 0.0) / max(abs(bound), 1e-12)
-        return np.where(np.isnan(total), np.inf, total)
+        limits = [limit for limit in self.limits if told is None or told[limit[0]]]
+        return violation([Limit(low, high) for _, low, high in limits], Y[:, [column for column, _, _ in limits]])
 
 
 @dataclass(frozen=True)

