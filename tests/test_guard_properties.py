@@ -147,7 +147,7 @@ def judge(check: Callable[[], Any], rules: Rules, way: Way, names: tuple[str, ..
     return True
 
 
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=300)
 @given(all_rules, places, targets)
 def test_a_proposal_is_admitted_exactly_if_it_breaks_no_rule(rules: Rules, here: Point, target: Point) -> None:
     gate, admitted = rules.gate(), []
@@ -155,7 +155,7 @@ def test_a_proposal_is_admitted_exactly_if_it_breaks_no_rule(rules: Rules, here:
         assert admitted == [target]  # as it was proposed
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 @given(all_rules, places, targets)
 def test_the_domain_does_not_bind_where_the_plan_itself_goes(rules: Rules, here: Point, target: Point) -> None:
     gate = rules.gate()
@@ -167,7 +167,7 @@ def test_the_domain_does_not_bind_where_the_plan_itself_goes(rules: Rules, here:
     )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 @given(all_rules, some_of(numbers), targets)
 def test_a_motor_whose_place_is_unknown_breaks_no_rule_of_the_way(rules: Rules, here: Point, target: Point) -> None:
     gate = rules.gate()
@@ -177,7 +177,7 @@ def test_a_motor_whose_place_is_unknown_breaks_no_rule_of_the_way(rules: Rules, 
 shares_of_the_way = st.tuples(*[st.floats(0.0, 1.0)] * len(MOTORS))
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 @given(only_regions, places, targets, st.lists(shares_of_the_way, min_size=1, max_size=20))
 def test_no_motor_speeds_lead_an_admitted_move_through_a_swept_region(
     rules: Rules, here: Point, target: Point, moments: list[tuple[float, ...]]
