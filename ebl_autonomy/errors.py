@@ -103,11 +103,14 @@ class LineCutError(EblError, RuntimeError):
     message : str
     interrupted : bool
         Whether a pause or a suspender cut it, which is no device's fault.
+    devices : sequence of str
+        The devices that failed, by name.
     """
 
-    def __init__(self, message: str, interrupted: bool) -> None:
+    def __init__(self, message: str, interrupted: bool, devices: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.interrupted = interrupted
+        self.devices = tuple(devices)
 
 
 class MeasurementError(EblError, RuntimeError):

@@ -92,6 +92,11 @@ class Envelope(BaseModel):
         """
         return validated(cls, envelope, "envelope")
 
+    @property
+    def region_motors(self) -> set[str]:
+        """The motors that the forbidden regions name."""
+        return {name for region in self.forbidden for name in region.box}
+
     def check_names(self, motors: Sequence[str]) -> None:
         """Refuse an envelope that speaks of motors which are not there: a misspelt rule would protect nothing."""
         named = {*self.limits, *self.max_step, *(name for region in self.forbidden for name in region.box)}

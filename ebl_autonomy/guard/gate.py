@@ -171,7 +171,7 @@ class Gate:
         if move.bound_by_domain:
             self._check_domain(move.target)
         self._check_point(move.target)
-        first = dict(move.target)
+        first = {**move.here, **move.target}  # motors that stand still are part of where a move ends
         if move.line is not None:
             first.update(move.line.ends()[0])
         self._check_step(move.here, first)
@@ -180,14 +180,14 @@ class Gate:
             if region.sweep:
                 _check_sweep(region, move.here, first)
         if move.line is not None:
-            self._check_line(move.line, move.target, move.bound_by_domain)
+            self._check_line(move.line, first, move.bound_by_domain)
         for rule in self._rules:
             rule(move)
         admitted = AdmittedMove(dict(move.target), dict(move.here), move.line)
         note_admission(admitted)
         return admitted
 
-    def _check_line(self, line: Line, target: Mapping[str, float], bound_by_domain: bool) -> None:
+    def _check_line(self, line: Line, first: Mapping[str, float], bound_by_domain: bool) -> None:
         begin, end = line.ends()
         for part in (line.start, line.stop) if bound_by_domain else ():
             self._check_domain(part)
@@ -195,7 +195,7 @@ class Gate:
             self._check_point(part)
         self._check_step(begin, end)
         for region in self.envelope.forbidden:
-            _check_straight(region, {**target, **begin}, {**target, **end})
+            _check_straight(region, first, {**first, **end})
 
     def _check_point(self, target: Mapping[str, float]) -> None:
         for name, value in target.items():

@@ -20,6 +20,9 @@ RECOMMENDED: Final = "recommended"
 EXPLANATION: Final = "explanation"
 """One event at the end: what the agent believes and how good its model is, in words, under a key of the same name."""
 
+OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, BASELINE, RECOMMENDED, EXPLANATION})
+"""The streams that a run has by itself."""
+
 PROPOSAL_ID: Final = "proposal_id"
 """Binds the rows of every stream to one proposal; present in all streams but the baseline."""
 
@@ -58,7 +61,8 @@ class DecisionKeys:
     """Event keys of a row of `decisions`, beside one key per variable and two per outcome.
 
     The point lies under the variables' own names; predictions under ``<outcome>_mean`` and ``<outcome>_std``
-    (NaN where the agent makes none).
+    (NaN where the agent makes none). ``agent_id`` is the ``_id`` that a generator gave the proposal, as JSON; empty if
+    it gave none.
     """
 
     proposal_id: str = PROPOSAL_ID
@@ -68,6 +72,7 @@ class DecisionKeys:
     points_known: str = "points_known"
     seconds_to_decide: str = "seconds_to_decide"
     agent: str = "agent"
+    agent_id: str = "agent_id"
     model_version: str = "model_version"
 
 

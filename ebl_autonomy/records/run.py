@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ class ProposalRecord:
 
     Attributes
     ----------
+    agent_id : anything
+        The ``_id`` that a generator gave the proposal; None if it gave none.
     rows : tuple of int
         The positions of its rows in `RunRecord.rows`.
     ended : float
@@ -56,6 +59,7 @@ class ProposalRecord:
     batch: int
     reason: str = ""
     rule: str = ""
+    agent_id: Any = None
     rows: tuple[int, ...] = ()
     ended: float = math.nan
     seconds_elapsed: float = math.nan
@@ -180,7 +184,9 @@ def _proposals(
             "points_known": int(decided[DECISION.points_known]),
             "seconds_to_decide": to_float(decided[DECISION.seconds_to_decide]),
             "batch": int(decided[DECISION.batch]),
+            "agent_id": json.loads(decided.get(DECISION.agent_id) or "null"),
         }
+        proposed = {**point, **({} if common["agent_id"] is None else {"_id": common["agent_id"]})}
         if proposal in measured:
             own = [row_at(rows, k) for k in measured[proposal]]
             yield ProposalRecord(
@@ -190,12 +196,12 @@ def _proposals(
                 rows=tuple(measured[proposal]),
                 ended=to_float(own[-1].get("time")),
                 seconds_elapsed=to_float(own[-1].get(ROW.seconds_elapsed)),
-                results=tuple(layout.measured(row, point) for row in own),
+                results=tuple(layout.measured(row, proposed) for row in own),
             )
         elif proposal in ended:
             row = row_at(abandoned, ended[proposal])
             untried = row[ABANDONMENT.rule] == RULE_RUN
-            result = None if untried else layout.unmeasured(point)
+            result = None if untried else layout.unmeasured(proposed)
             yield ProposalRecord(
                 **common,
                 status="refused" if row[ABANDONMENT.status] == "refused" else "abandoned",

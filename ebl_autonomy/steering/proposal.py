@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,7 @@ class Proposal:
             DECISION.points_known: self.points_known,
             DECISION.seconds_to_decide: self.seconds_to_decide,
             DECISION.agent: agent,
+            DECISION.agent_id: json.dumps(self.proposed["_id"], default=str) if "_id" in self.proposed else "",
             DECISION.model_version: self.decision.model_version,
         }
 

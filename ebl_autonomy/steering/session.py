@@ -217,7 +217,7 @@ class SteeringSession:
     def check_budgets(self, proposal: Proposal) -> str:
         """Why this proposal is not to be measured any more; empty if it is. Sets `stop_reason`."""
         line = proposal.admitted.line if proposal.admitted is not None else None
-        rows = line.rows if line is not None else 1
+        rows = line.rows if line is not None else self.rows_per_proposal
         if not self.stop_reason:
             try:
                 self.gate.check_budget(self.elapsed(), rows)
@@ -359,7 +359,7 @@ class SteeringSession:
             if self._waiting:
                 self._ask_again(batches[-1])
         by_id = dict(zip((one.proposal_id for one in record.proposals), proposals, strict=True))
-        for one in sorted(record.proposals, key=lambda one: one.ended):
+        for one in sorted(record.proposals, key=lambda one: (math.isnan(one.ended), one.ended)):
             self._replay(by_id[one.proposal_id], one, [row_at(record.rows, i) for i in one.rows])
         spent = [one.seconds_elapsed for one in record.proposals if math.isfinite(one.seconds_elapsed)]
         self._seconds_before = max(spent, default=0.0)
@@ -406,7 +406,7 @@ def _restored(one: ProposalRecord) -> Proposal:
     untried = one.status == "pending" or one.rule == RULE_RUN
     return Proposal(
         proposal_id=one.proposal_id,
-        answer=dict(one.point),
+        answer={**one.point, **({} if one.agent_id is None else {"_id": one.agent_id})},
         batch=one.batch,
         decision=one.decision,
         points_known=one.points_known,
