@@ -219,7 +219,7 @@ quarter_regions = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 @given(quarter_regions, quarter_places, quarter_places)
 def test_no_point_of_an_admitted_line_lies_in_a_region(rules: Rules, start: Point, stop: Point) -> None:
     gate = rules.gate()
