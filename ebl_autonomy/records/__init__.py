@@ -1,4 +1,4 @@
-"""The plain types that every layer shares: what a run holds, and how one row of it becomes one result."""
+"""Plain types that all layers share: the contents of a run, and the conversion of one row into one result."""
 
 from ebl_autonomy.lazy import public_dir
 from ebl_autonomy.records.findings import Best, BestReading, Decision, Recommendation
