@@ -238,7 +238,7 @@ def test_a_beam_dump_and_a_closed_shutter_show_where_they_would() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Fault("nan", 3, 2), "first before last"),
+        (lambda: Fault("nan", 3, 2), "last must not be before first"),
         (lambda: Fault("stuck motor", 1, 2), "names its device"),
         (lambda: Fault("beam dmp", 1, 2), "'beam dmp'"),  # type: ignore[arg-type]
         (lambda: SimBeamline(faults=[Fault("stuck motor", 1, 2, device="kbx_pitch")]), "kbx_pitch"),
