@@ -1,4 +1,4 @@
-"""Real servers and real processes: seen while it happens, and each document exactly once whatever dies."""
+"""Live writing with real servers and processes: runs are visible live, and each document is stored exactly once."""
 
 import copy
 import json
@@ -109,7 +109,7 @@ def test_another_process_sees_the_run_point_by_point(
     out, _ = reader.communicate(timeout=60)
     seen = [tuple(map(int, part.split(":"))) for part in out.split()]
     live = {count for count, stopped in seen if not stopped}
-    assert len(live) >= 5  # many lengths were seen while the run was going on, each before its stop document
+    assert len(live) >= 5  # the run was seen at many lengths before its stop document
     assert seen[-1] == (12, 1)
 
 
@@ -172,7 +172,7 @@ def test_a_killed_session_costs_no_row(tiled_server: EmbeddedServer, tmp_path: P
 
 @pytest.fixture
 def old_layout(tiled: Connection) -> Iterator[None]:
-    """What `client.v2`, asked for once, leaves behind: its copy of the table of clients is the table itself."""
+    """The effect of one access to `client.v2`: it changes the table of client classes of the whole process."""
     table = tiled.client.structure_clients
     before = table["BlueskyRun"]
     assert tiled.client.v2 is not None
@@ -234,7 +234,7 @@ def test_a_server_that_is_not_there_is_named_at_once(RE: RunEngine, tmp_path: Pa
 def test_runs_go_where_in_the_tree_the_address_leads(
     RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
 ) -> None:
-    """A facility keeps a beamline's runs in a node of its own, and its address in the browser is that node's."""
+    """A facility keeps the runs of a beamline in a node of its tree, and users copy that node's address."""
     with connect(None, tiled_server.uri, tiled_server.api_key, tmp_path) as root:
         key = f"beamline-{time.time_ns()}"
         root.client.create_container(key=key)
@@ -256,7 +256,7 @@ def test_what_is_no_address_is_named(address: str, tmp_path: Path) -> None:
 def test_a_wrong_key_is_refused(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> None:
     with pytest.raises(TiledUnreachableError, match="api_key"):
         connect(RE, tiled_server.uri, "wrong", tmp_path)
-    connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path).close()  # and it may be tried again
+    connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path).close()  # the right key then succeeds
 
 
 def test_connecting_twice_is_refused(RE: RunEngine, tiled: Connection, tiled_server: EmbeddedServer) -> None:
