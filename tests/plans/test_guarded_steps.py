@@ -101,9 +101,7 @@ def test_after_a_failed_move_the_next_is_judged_from_where_the_motor_ended(
     envelope = {**ENVELOPE, "max_step": {"mx": 0.6}}
     RE(optimize([bowl], motors, agent, max_points=9, retries=3, finish="stay", envelope=envelope))
     assert measured(docs) == [(-0.7, 0.0)]
-    assert rules(docs) == [
-        ("refused", "step")
-    ]  # 0.5 is near enough to the start, but not to where the failed move ended
+    assert rules(docs) == [("refused", "step")]  # 0.5 is near enough to the start, but not to where the motor is
     assert motors[0].moves == [(-1.0, -0.7)]
 
 

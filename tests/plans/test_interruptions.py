@@ -75,9 +75,7 @@ def test_twenty_random_pauses_leave_one_right_row_per_proposal_in_tiled(
     rows = {row["proposal_id"]: row["bowl"] for row in docs.events["primary"]}
     points = {d["proposal_id"]: d for d in docs.events["decisions"]}
     known = {(r["mx"], r["my"]): r["bowl"] for r in agent.results}
-    assert {
-        (points[i]["mx"], points[i]["my"]): value for i, value in rows.items()
-    } == known  # the agent was given the recorded values
+    assert {(points[i]["mx"], points[i]["my"]): value for i, value in rows.items()} == known  # the agent knows the rows
     table = tiled.client[docs.start["uid"]]["primary"].base["internal"].read()
     stored = dict(zip(table["proposal_id"], table["bowl"], strict=True))
     assert len(table) == len(stored) == 40
