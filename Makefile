@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
+# Processes that share the tests.
+WORKERS ?= 2
 
 # One thread each for BLAS, OpenMP and numba: with more, decisions take 30 times longer on a busy 2-core machine.
 export OMP_NUM_THREADS := 1
@@ -23,11 +25,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/ebl-autonomy demo --output demo_report
 
+# A worker that has nothing left to do takes tests from the other: modules differ by minutes.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-unit: $(STAMP)
-	$(BIN)/python -m pytest -m 'not integration'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not integration'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

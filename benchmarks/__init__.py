@@ -1,4 +1,4 @@
-"""What is measured, and printed as ratios within one run: `make bench`."""
+"""Benchmarks against other packages. They print ratios within one run: `make bench`."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: everything, one report after the other, as `make bench` does; or one of them, by name.
+"""``python -m benchmarks``: all reports one after the other, as in `make bench`, or one of them by name.
 
-Each report is one run of everything that it compares, so its ratios hold on any machine. With --page, the tables
-between ``<!-- NAME -->`` and ``<!-- end -->`` in that file are replaced by the new ones.
+A report measures everything that it compares in the same run, so its ratios hold on any machine. With --page, the
+tables between ``<!-- NAME -->`` and ``<!-- end -->`` in that file are replaced by the new ones.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
         report.arguments(command)
     options = parser.parse_args()
     chosen = [REPORTS[options.command]] if options.command else list(REPORTS.values())
-    if options.page is not None:  # said now, not after half an hour
+    if options.page is not None:  # checked before the reports run, which takes half an hour
         text = options.page.read_text()
         if unmarked := [report.name for report in chosen if filled(text, report.name, "") == text]:
             parser.error(f"{options.page} has no place for {unmarked}: add '<!-- NAME -->' and '<!-- end -->' lines")
@@ -42,7 +42,7 @@ def main() -> None:
         given = options if options.command else _defaults(report)
         if options.plots is not None and report.figure:
             given.plot = options.plots / f"{report.name}.png"
-        text = _said(report, given)
+        text = _run(report, given)
         if options.page is not None:
             options.page.write_text(filled(options.page.read_text(), report.name, text))
 
@@ -53,18 +53,18 @@ def _defaults(report: Report) -> argparse.Namespace:
     return parser.parse_args([])
 
 
-def _said(report: Report, options: argparse.Namespace) -> str:
-    """Print what a report says while it says it; all of it, at its end."""
+def _run(report: Report, options: argparse.Namespace) -> str:
+    """Run a report, print each line as soon as it is known, and return them all."""
     began = time.monotonic()
     print(f"{report.name} ...", file=sys.stderr, flush=True)
     print(f"\n## {report.name}\n", flush=True)
-    said = []
+    lines = []
     for line in report.run(options):
         print(line, flush=True)
-        said.append(line)
+        lines.append(line)
     print(f"{report.name}: {(time.monotonic() - began) / 60:.1f} min", file=sys.stderr, flush=True)
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":  # workers that are spawned import this module too
+if __name__ == "__main__":  # spawned worker processes import this module too
     main()

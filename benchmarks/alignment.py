@@ -1,10 +1,10 @@
-"""Points and simulated seconds to the best beam on the simulated beamline, through the RunEngine, against the peers.
+"""Points and simulated seconds to the best beam on the simulated beamline, through the RunEngine, against other agents.
 
-A run has arrived once it measured a point at which the beam, by the truth, is within 10 % of the best width in both
-directions. Simulated seconds are the beamline's own: motors that travel and settle, exposures. The final width is the
-one that the plan leaves behind, the wider direction over the best possible. Medians over seeds, which draw the
-misalignment; botorch's own recipe and BayesianAgent on botorch decide in seconds instead of milliseconds and so get
-fewer points.
+A run has arrived when it measures a point whose true beam widths are both within 10 % of the best possible. Simulated
+seconds are those of the beamline: travel and settling of motors, and exposures. The final width is the one that the
+plan leaves behind: true width over best possible width, in the worse direction. Figures are medians over seeds, which
+draw the misalignment. botorch's own recipe and BayesianAgent on botorch decide in seconds instead of milliseconds, so
+they get fewer points.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ebl_autonomy.space import FloatArray, make_vocs
 
 POINTS: dict[Tier, int] = {"A": 60, "B": 120, "C": 200}
 WITHIN = 1.1
-"""Times the best width."""
+"""A run has arrived at this many times the best width."""
 OURS = "bayesian"
 LABELS = {
     OURS: "BayesianAgent",
@@ -44,12 +44,12 @@ LABELS = {
     "recipe": "botorch's recipe",
 }
 ON_BOTORCH = ("botorch", "recipe")
-"""Seconds a point, so that they get fewer points."""
+"""They need seconds for each decision, so they get fewer points."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One alignment."""
+    """One alignment to run."""
 
     agent: str
     tier: Tier
@@ -59,18 +59,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Alignment:
-    """What became of it.
+    """The result of a task.
 
     Attributes
     ----------
     widths : FloatArray, shape (points,)
-        Of the best point so far: the wider direction over the best possible; infinite before any beam.
+        Relative true width, see `width`, of the best point so far; infinite before any beam is seen.
     seconds : FloatArray, shape (points,)
-        Simulated, at the end of each exposure.
+        Simulated seconds at the end of each exposure.
     final : float
-        The same width where the motors end.
+        Relative true width where the motors end.
     wall : float
-        Seconds a point, all in all.
+        Wall-clock seconds per point.
     """
 
     task: Task
@@ -80,25 +80,25 @@ class Alignment:
     wall: float
 
     def points_to(self, budget: int) -> float:
-        """How many points it took to arrive within so many; infinite if it did not."""
+        """The number of points to arrival; infinite if it is more than `budget`."""
         (within,) = np.nonzero(self.widths[:budget] <= WITHIN)
         return float(within[0] + 1) if len(within) else math.inf
 
     def seconds_to(self, budget: int) -> float:
-        """Simulated seconds likewise."""
+        """The simulated seconds to arrival, likewise."""
         points = self.points_to(budget)
         return float(self.seconds[int(points) - 1]) if math.isfinite(points) else math.inf
 
 
 def align(task: Task) -> Alignment:
-    """Align the beamline once."""
+    """Align the beamline once, through the RunEngine."""
     beamline = SimBeamline(seed=task.seed, tier=task.tier)
     motors = beamline.motors()
     rows: list[tuple[float, dict[str, float]]] = []
 
     def note(name: str, document: dict[str, Any]) -> None:
         if all(motor.name in document["data"] for motor in motors) and "camera_valid" in document["data"]:
-            # Documents are handed out while the plan waits: the clock still shows when the exposure ended.
+            # Documents are emitted while the plan waits, so the clock still shows when the exposure ended.
             rows.append((beamline.clock.now(), {motor.name: document["data"][motor.name] for motor in motors}))
 
     agent = contender(beamline, task.agent, task.seed)
@@ -113,19 +113,19 @@ def align(task: Task) -> Alignment:
 
 @cache
 def _engine() -> RunEngine:
-    """One for each process: a RunEngine leaves a thread behind."""
+    """One RunEngine for each process, because each leaves a thread behind."""
     return RunEngine({})
 
 
 def contender(beamline: SimBeamline, agent: str, seed: int) -> Any:
-    """What decides: an agent of this package, or botorch's recipe on the same VOCS."""
+    """An agent of this package, or botorch's recipe on the same VOCS."""
     if agent == "recipe":
         return BotorchRecipe(make_vocs(alignment(beamline, agent, seed)["vocs"]), seed)
     return make_agent(config(beamline, agent, seed))
 
 
 def config(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
-    """The configuration of an agent of this package for the main job, that of the demo."""
+    """The configuration of an agent of this package for the alignment that the demo shows."""
     if agent != "botorch":
         return alignment(beamline, agent, seed)
     configuration = alignment(beamline, OURS, seed)
@@ -135,14 +135,17 @@ def config(beamline: SimBeamline, agent: str, seed: int) -> dict[str, Any]:
 
 
 def width(beamline: SimBeamline, point: dict[str, float] | None = None) -> float:
-    """True width at a point (where the motors stand, if none is given), the wider direction over the best possible."""
+    """True width at a point over the best possible width, in the worse direction; infinite without a beam.
+
+    Without a point, where the motors stand.
+    """
     here, best = beamline.truth.outcome(point), beamline.truth.best_fwhm()
     wider = float(np.max([here["camera_fwhm_x"] / best[0], here["camera_fwhm_y"] / best[1]]))  # NaN without a beam
     return wider if math.isfinite(wider) else math.inf
 
 
 def prepare() -> None:
-    """Load and compile, so that no alignment pays for it."""
+    """Load and compile everything, so that no alignment waits for it."""
     align(Task(OURS, "A", 0, 12))
 
 
@@ -166,7 +169,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
-    """What the alignments say, tier by tier."""
+    """The report, tier by tier."""
     tasks = {tier: _tasks(tier, options) for tier in options.tiers}
     answers = shared_out(align, [task for part in tasks.values() for task in part], options.jobs, prepare, "alignment")
     for tier, part in tasks.items():
@@ -180,7 +183,7 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _tasks(tier: Tier, options: argparse.Namespace) -> list[Task]:
-    """All alignments of a tier, what takes longest first."""
+    """All alignments of a tier, the longest first."""
     tasks = []
     for agent in sorted(options.agents, key=lambda agent: agent not in ON_BOTORCH):
         points, seeds = options.points or POINTS[tier], options.seeds
@@ -203,7 +206,7 @@ HEAD = [
 
 
 def row(runs: Sequence[Alignment]) -> list[str]:
-    """Of an agent."""
+    """The row of an agent's alignments in the table."""
     return [
         str(len(runs)),
         str(runs[0].task.points),
@@ -216,7 +219,7 @@ def row(runs: Sequence[Alignment]) -> list[str]:
 
 
 def against(agent: str, runs: dict[str, list[Alignment]]) -> str:
-    """Ours over theirs, over the seeds and within the budget that both have."""
+    """BayesianAgent's figures over another agent's, with the seeds and the budget that both have."""
     theirs = {run.task.seed: run for run in runs[agent]}
     ours = {run.task.seed: run for run in runs[OURS] if run.task.seed in theirs}
     budget = min(len(run.widths) for run in [*theirs.values(), *ours.values()])
@@ -225,12 +228,12 @@ def against(agent: str, runs: dict[str, list[Alignment]]) -> str:
         "simulated seconds": lambda run: run.seconds_to(budget),
         "best measured width": lambda run: run.widths[budget - 1],
     }
-    said = [
+    ratios = [
         f"{name} {ratio(*(median([figure(of[seed]) for seed in ours]) for of in (ours, theirs)))}"
         for name, figure in figures.items()
     ]
     seeds = f"{len(ours)} seed{'s' * (len(ours) > 1)}"
-    return f"against {LABELS[agent]}: {', '.join(said)} ({seeds} in common, within {budget} points)"
+    return f"against {LABELS[agent]}: {', '.join(ratios)} ({seeds} in common, within {budget} points)"
 
 
 REPORT = Report("alignment", __doc__, arguments, lines)

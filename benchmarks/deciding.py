@@ -1,11 +1,12 @@
 """CPU time of a decision with n points known: suggest + ingest, refits included, against botorch on the same points.
 
-Both begin with the same n points, then measure what they propose and go on from there; one thread each. Botorch's
-recipe fits its hyper-parameters before every point; ours when the number of points has grown by a fifth, or when they
-surprise it, so more than a fifth of n steps are measured, and at least 60: some of them hold a refit. The first
-decision of ours, which learns all n points at once, is left out, as it is in a run. The ratio is that of the means,
-which hold all refits. A long refit runs beside the measurement that follows: what a plan waits for is measured as well,
-by the wall, with an exposure between one decision and the next.
+Both start from the same n points, then measure what they propose and go on from there, with one thread each. botorch's
+recipe fits its hyper-parameters before every point. BayesianAgent fits them when the number of points has grown by a
+fifth, or when measurements contradict the model. Therefore at least 60 steps are measured, and more than a fifth of n,
+so that refits are among them. The first decision of BayesianAgent is left out, because it takes in all n points at
+once, which does not happen in a run. The ratio is that of the means, which include all refits. A long refit runs during
+the measurement that follows, so the time that a plan waits is reported too: wall-clock time, with an exposure between
+decisions.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ DIM = 6
 NAMES = [f"x{i}" for i in range(DIM)]
 STEPS = 60
 GROWTH = 0.22
-"""Steps at least, as a share of the known points: a refit falls in."""
+"""The least number of steps, as a share of the known points, so that a refit is among them."""
 EXPOSURE_S = 0.2
 WAITED_UP_TO = 1000
-"""With more points known, it is not measured by the wall."""
+"""The largest number of known points for which the plan's wait is measured."""
 SIZES = {10: 5, 50: 5, 100: 5, 200: 5, 500: 3, 1000: 2, 2000: 0, 3000: 0}
-"""Known points, and how many steps of botorch's are worth the wait."""
+"""Numbers of known points, and how many steps botorch's recipe makes with each."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +43,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
-    """What it costs, by number of known points."""
+    """The report: a table by number of known points."""
     rows, drawn = [], []
     progress = Progress("deciding", len(options.sizes))
-    cost(BayesianAgent(vocs(), seed=0), 20, 5)  # loads and compiles
+    cost(BayesianAgent(vocs(), seed=0), 20, 5)  # load and compile
     theirs_of(10, 1)
     for n in options.sizes:
         steps = max(STEPS, int(np.ceil(GROWTH * n)))
@@ -59,7 +60,7 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
         rows.append(row)
         drawn.append((n, middle, longest, theirs))
         progress.step()
-    yield f"{DIM} variables, one thread; a plan's wait by the wall, with exposures of {EXPOSURE_S} s.\n"
+    yield f"{DIM} variables, one thread. The plan's wait is wall-clock time, with exposures of {EXPOSURE_S} s.\n"
     head = ["points", "steps", "median", "mean", "99th percentile", "longest", "botorch, mean (steps)", "ratio"]
     yield table([*head, "a plan waits, median", "longest"], rows)
     if options.plot is not None:
@@ -67,19 +68,19 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
 
 
 def theirs_of(n: int, steps: int) -> list[float]:
-    """CPU milliseconds of steps of botorch's recipe."""
+    """CPU milliseconds of each step of botorch's recipe."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return cost(BotorchRecipe(vocs(), seed=0), n, steps, skipped=0)
 
 
 def cost(generator: Any, n: int, steps: int, skipped: int = 1) -> list[float]:
-    """CPU milliseconds of each of `steps` decisions with n points known, after those that are left out."""
+    """CPU milliseconds of each of `steps` decisions with n points known, after `skipped` ones that do not count."""
     return _timed(generator, n, steps, skipped, time.process_time, 0.0)
 
 
 def waits(generator: Any, n: int, steps: int) -> list[float]:
-    """Milliseconds that a plan waits for each decision, while something else goes on in between."""
+    """Wall-clock milliseconds that a plan waits for each decision, with an exposure in between."""
     return _timed(generator, n, steps, 1, time.perf_counter, EXPOSURE_S)
 
 
@@ -107,14 +108,14 @@ def vocs() -> VOCS:
 
 
 def measured(point: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:
-    """A bowl with a ripple, and noise."""
+    """A quadratic function with a ripple, and noise."""
     x = np.array([point[name] for name in NAMES])
     ripple = 0.3 * np.sin(5.0 * x[0] * x[1])
     return {**point, "f": float(np.sum((x - 0.4) ** 2) + ripple + 0.01 * rng.normal())}
 
 
 def draw(rows: list[tuple[int, float, float, float | None]], path: Path) -> None:
-    """CPU time against points, as a picture."""
+    """Draw CPU time against points."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -1,4 +1,4 @@
-"""Who is compared: this package's agents, what one would do without it, and other packages, behind one protocol."""
+"""What is compared: agents of this package, textbook methods, and other packages, behind one protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.problems import Problem
+from benchmarks.problems import AlignmentProblem
 from benchmarks.recipe import BotorchRecipe
 from ebl_autonomy.agents import BayesianAgent, CoordinateScanAgent, SobolAgent
 from ebl_autonomy.space import VOCS, FloatArray, Space
@@ -17,24 +17,25 @@ from ebl_autonomy.space import VOCS, FloatArray, Space
 __all__ = ["OURS", "PEERS", "Contender", "Peer", "kind"]
 
 PENALTY = 5.0
-"""What a limit that is exceeded by its own size takes off the objective, for those who know no constraints."""
+"""What is subtracted from the objective where an outcome exceeds a limit by the limit's own size. For methods without
+constraints."""
 CONVERGED = 1e-3
-"""Of a simplex, as a share of the domain and in units of the objective."""
+"""The size of a simplex that has converged, as a share of the domain and in units of the objective."""
 
 
 class Contender(Protocol):
-    """What decides: a generator in the sense of gest-api."""
+    """A generator in the sense of gest-api."""
 
     def suggest(self, num_points: int | None = None) -> Sequence[Mapping[str, Any]]:
-        """Where to measure next."""
+        """Points to measure next."""
 
     def ingest(self, results: Sequence[Mapping[str, Any]]) -> None:
-        """What was measured: variables, outcomes, ``<outcome>_std``."""
+        """Take measurements: variables, outcomes, ``<outcome>_std``."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to search.
+    """One method of searching.
 
     Attributes
     ----------
@@ -42,16 +43,16 @@ class Peer:
     make : callable
         ``make(problem, seed) -> Contender``.
     notes : dict of str to str
-        For a kind of problem (see `kind`) that it does not take as it is: what is done about it; for a kind that is
-        left out, a text that begins with "left out".
+        What is done about each kind of problem (see `kind`) that the method does not solve as it is. The text begins
+        with "left out" if nothing is.
     seeds : int, optional
-        It is so slow that it gets so many at most.
+        The largest number of seeds, for a slow method.
     needs : str
-        The module without which it is left out.
+        The module that must be installed.
     """
 
     label: str
-    make: Callable[[Problem, int], Contender]
+    make: Callable[[AlignmentProblem, int], Contender]
     notes: dict[str, str]
     seeds: int | None = None
     needs: str = "ebl_autonomy"
@@ -60,29 +61,30 @@ class Peer:
     def installed(self) -> bool:
         return importlib.util.find_spec(self.needs) is not None
 
-    def takes(self, problem: type[Problem]) -> bool:
-        """Whether it has an answer to such a problem."""
+    def takes(self, problem: type[AlignmentProblem]) -> bool:
+        """Whether it can solve such a problem."""
         return not self.notes.get(kind(problem), "").startswith("left out")
 
 
-def kind(problem: type[Problem]) -> str:
-    """Of a problem: "one objective", "two objectives" or "constraints"."""
+def kind(problem: type[AlignmentProblem]) -> str:
+    """The kind of a problem: "one objective", "two objectives" or "constraints"."""
     if len(problem.objectives) > 1:
         return "two objectives"
     return "constraints" if problem.limits else "one objective"
 
 
 class NelderMead:
-    """scipy's simplex, adaptive, from where the beamline stands with steps of a quarter; then from random points.
+    """scipy's adaptive simplex. It starts where the beamline stands, with steps of a quarter, then from random points.
 
-    scipy calls the function, here the function's values come from outside: so the search is run anew up to the first
-    point without an answer. That is quadratic, in points of which there are a hundred.
+    scipy calls a function, but here the values come from outside. Therefore each call of `suggest` runs the search
+    again up to the first point without a measured value. The cost is quadratic in the number of points, which is about
+    100.
 
     Parameters
     ----------
     vocs : VOCS
     seed : int
-        Of the restarts.
+        Of the random starting points.
     """
 
     def __init__(self, vocs: VOCS, seed: int) -> None:
@@ -140,9 +142,9 @@ class _UnansweredError(Exception):
 
 
 class Xopt:
-    """Xopt's expected improvement (its hypervolume's for two objectives), with its defaults; 2d quasi-random points."""
+    """Xopt's expected improvement (of the hypervolume for two objectives) with its defaults, after 2d Sobol points."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: AlignmentProblem, seed: int) -> None:
         import torch
         from xopt.generators.bayesian import ExpectedImprovementGenerator, MOBOGenerator
 
@@ -169,13 +171,13 @@ class Xopt:
         self.generator.ingest([{name: result[name] for name in self.names} for result in results])
 
 
-def _sobol(problem: Problem, seed: int) -> Contender:
+def _sobol(problem: AlignmentProblem, seed: int) -> Contender:
     first = next(iter(problem.objectives.items()))
-    # The sequence never looks at a result, so one objective is as good as two.
+    # The sequence ignores results, so one objective is enough.
     return SobolAgent({"variables": problem.vocs.model_dump()["variables"], "objectives": dict([first])}, seed=seed)
 
 
-def _ours(problem: Problem, seed: int) -> Contender:
+def _ours(problem: AlignmentProblem, seed: int) -> Contender:
     return BayesianAgent(problem.vocs, seed=seed, reference=dict(problem.reference or {}))
 
 

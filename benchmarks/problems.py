@@ -1,17 +1,17 @@
-"""Alignment problems out of the physics of a mirror pair, whose truth is known.
+"""Alignment problems whose truth is known, from the physics of a mirror pair.
 
 A mirror at grazing angle θ, p behind the source and q in front of the focus, is bent to the curvature
 κ0 = θ0 (1/p + 1/q) / 2. Its focal length is θ / 2κ, so the ray that crosses it at the height a arrives at
 
     a (1 + q/p) (1 - κ θ0 / κ0 θ)
 
-in the focal plane: wrong bending and wrong pitch make up for each other, and over the accepted width L θ, filled
-evenly, the blur is L θ / √12 times both brackets (rms). A pitch error δ also moves the image, by 2 q δ, against an
-aperture in front of the detector, and changes the reflectivity, which falls to nothing beyond the critical angle
-(Fresnel's formula for a thin-skinned surface). What is measured is the brightest pixel, photons upon dark counts: its
-logarithm spans more than four decades, most of which hide behind the aperture.
+in the focal plane. Wrong bending and wrong pitch thus compensate each other. Over the accepted width L θ, evenly
+filled, the blur (rms) is L θ / √12 times both brackets. A pitch error δ also moves the image by 2 q δ, against an
+aperture in front of the detector, and changes the reflectivity, which vanishes beyond the critical angle (Fresnel's
+formula, with absorption). The measured signal is the brightest pixel: photons and dark counts. Its logarithm spans more
+than four decades, most of which lie behind the aperture.
 
-The seed draws where the optimum lies. Nobody who searches sees more of a problem than `vocs` and `measure`.
+The seed draws where the optimum lies. A method sees only `AlignmentProblem.vocs` and `AlignmentProblem.measure`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,28 @@ from ebl_autonomy.space import VOCS, FloatArray
 
 CRITICAL_RAD = 3.4e-3
 SKIN_RAD = 0.7e-3
-"""√2β: how absorption rounds off the edge of total reflection."""
+"""√2β: the width over which absorption rounds the edge of total reflection."""
 CURVATURE_PER_UM = 1e-3
 """Relative curvature per µm of bender travel."""
 RIPPLE = 0.003
-"""Of the source, in decades (0.7 %)."""
+"""Noise of the source's intensity, in decades (0.7 %)."""
 
 
 @dataclass(frozen=True)
 class Optic:
-    """A bendable mirror: distances p and q and length in m, angle in rad; spot is the rms of its best focus, m."""
+    """A bendable mirror.
+
+    Attributes
+    ----------
+    p, q : float
+        Distances from the source and to the focus, m.
+    angle : float
+        Grazing angle, rad.
+    length : float
+        m.
+    spot : float
+        Width of the best focus, rms, m.
+    """
 
     p: float
     q: float
@@ -47,7 +59,10 @@ class Optic:
     spot: float
 
     def image(self, pitch: FloatArray, bend: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Reflected share, rms width and shift of the image (m), for pitch errors (rad) and relative bending errors."""
+        """Reflected share, and rms width and shift of the image, m, for pitch errors, rad, and relative bending errors.
+
+        All arrays have the same shape.
+        """
         angle = self.angle + pitch
         bracket = 1.0 - (1.0 + bend) * self.angle / angle
         blur = self.accepted(angle) / np.sqrt(12.0) * (1.0 + self.q / self.p) * bracket
@@ -55,7 +70,7 @@ class Optic:
         return share, np.hypot(self.spot, blur), 2.0 * self.q * pitch
 
     def accepted(self, angle: FloatArray | float) -> Any:
-        """Width of the beam that meets the mirror, m."""
+        """Width of the beam that the mirror accepts, m."""
         return self.length * angle
 
 
@@ -64,7 +79,7 @@ HORIZONTAL = Optic(p=31.2, q=0.16, angle=2.7e-3, length=0.12, spot=1.8e-6)
 
 
 def reflectivity(angle: FloatArray) -> FloatArray:
-    """Fresnel's, at a grazing angle in rad."""
+    """Fresnel reflectivity at grazing angles in rad."""
     inside = np.sqrt(angle**2 - CRITICAL_RAD**2 + 1j * SKIN_RAD**2)
     return np.asarray(np.abs((angle - inside) / (angle + inside)) ** 2)
 
@@ -76,7 +91,7 @@ def passed(shift: FloatArray, rms: FloatArray, half: float) -> FloatArray:
 
 
 def hypervolume(gains: FloatArray) -> float:
-    """Area that points of shape (n, 2) dominate above the origin, more of either being better."""
+    """The area above the origin that points, shape (n, 2), dominate, if more of either is better."""
     gains = gains[(gains > 0.0).all(axis=1)]
     first, second = gains[np.argsort(-gains[:, 0])].T
     top = np.maximum.accumulate(second)
@@ -84,19 +99,24 @@ def hypervolume(gains: FloatArray) -> float:
 
 
 @dataclass(frozen=True)
-class Problem:
+class AlignmentProblem:
     """One instance of an alignment problem.
 
     Attributes
     ----------
     seed : int
         Draws the hidden misalignment.
+    name, title : str
     bounds : dict of str to (float, float)
         Of the variables, in their own units.
     objectives : dict of str to str
-        As a VOCS has them.
+        ``"MAXIMIZE"`` or ``"MINIMIZE"``, as in a VOCS.
     limits : dict of str to float
-        Outcomes that may not exceed a value.
+        The values that outcomes must not exceed.
+    reference : dict of str to float, optional
+        With two objectives, the worst value of each that is worth anything.
+    drifts : bool
+        Whether the optimum moves.
     floor : float
         The objective where there is no beam.
     """
@@ -114,7 +134,7 @@ class Problem:
 
     @property
     def vocs(self) -> VOCS:
-        """All that a searcher is told; the beamline stands at mid-travel."""
+        """What a method knows in advance. The beamline stands at mid-travel."""
         return VOCS(
             variables={
                 name: {"type": "ContinuousVariable", "domain": [low, high], "default_value": 0.5 * (low + high)}
@@ -125,20 +145,20 @@ class Problem:
         )
 
     def truth(self, X: FloatArray, number: int = 0) -> dict[str, FloatArray]:
-        """Outcomes without noise, shape (n,) each, at positions of shape (n, d), when `number` points are done."""
+        """Outcomes without noise, shape (n,) each, at positions of shape (n, d), after `number` measured points."""
         raise NotImplementedError
 
     def noisy(self, truth: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:
-        """A measurement of the outcomes, with their standard deviations."""
+        """Measured outcomes, with their standard deviations, for true ones."""
         raise NotImplementedError
 
     def measure(self, point: Mapping[str, float], number: int, rng: np.random.Generator) -> dict[str, float]:
-        """The result at `point`, after `number` others: variables, outcomes and ``<outcome>_std``."""
+        """The result at `point`, after `number` measured points: variables, outcomes and ``<outcome>_std``."""
         truth = self.truth(self.positions([point]), number)
         return {**point, **self.noisy({name: float(value[0]) for name, value in truth.items()}, rng)}
 
     def merit(self, X: FloatArray) -> FloatArray:
-        """The objective, more is better; what breaks a limit has the floor's."""
+        """The objective, shape (n,), signed so that more is better; the floor where a limit is broken."""
         truth = self.truth(X)
         ((name, sense),) = self.objectives.items()
         value = truth[name] if sense == "MAXIMIZE" else -truth[name]
@@ -147,7 +167,7 @@ class Problem:
 
     @cached_property
     def optimum(self) -> float:
-        """The best merit there is: differential evolution over thousands of points, from the aligned position too."""
+        """The largest merit, by differential evolution over thousands of points that include the aligned position."""
         found = differential_evolution(
             lambda u: -self.merit(np.atleast_2d(u.T)),
             list(self.bounds.values()),
@@ -164,19 +184,19 @@ class Problem:
 
     @property
     def aligned(self) -> FloatArray:
-        """The hidden position, shape (d,): the optimum, or near it."""
+        """The hidden position, shape (d,): the optimum, or a point near it."""
         raise NotImplementedError
 
     def regret(self, points: Sequence[Mapping[str, float]]) -> FloatArray:
-        """After each of the points, shape (n,): 0 if the best of them is the optimum, 1 if none saw the beam."""
+        """The regret after each point, shape (n,): 0 if the best so far is the optimum, 1 if none saw the beam."""
         return np.minimum.accumulate(self.losses(points))
 
     def losses(self, points: Sequence[Mapping[str, float]]) -> FloatArray:
-        """Of each point alone, shape (n,): its share of the way from the optimum to the floor."""
+        """The loss of each point alone, shape (n,): its share of the way from the optimum to the floor."""
         return (self.optimum - self.merit(self.positions(points))) / (self.optimum - self.floor)
 
     def violations(self, points: Sequence[Mapping[str, float]]) -> int:
-        """How many of the points truly break a limit."""
+        """The number of points that break a limit, by the truth."""
         truth = self.truth(self.positions(points))
         broken = [truth[name] >= limit for name, limit in self.limits.items()]
         return int(np.any(broken, axis=0).sum()) if broken else 0
@@ -186,14 +206,17 @@ class Problem:
         return np.array([[float(point[name]) for name in self.bounds] for point in points])
 
     def _drawn(self, *reach: float) -> FloatArray:
-        """Offsets from mid-travel, shape (len(reach),), evenly drawn within shares of half the travel."""
+        """Positions of the last variables, drawn evenly within shares of half the travel about its middle.
+
+        Shape (len(reach),).
+        """
         half = np.array([0.5 * (high - low) for low, high in list(self.bounds.values())[-len(reach) :]])
         middle = np.array([0.5 * (high + low) for low, high in list(self.bounds.values())[-len(reach) :]])
         return middle + half * np.array(reach) * np.random.default_rng([self.seed, 41]).uniform(-1.0, 1.0, len(reach))
 
 
 @dataclass(frozen=True)
-class MirrorPair(Problem):
+class MirrorPair(AlignmentProblem):
     """Pitch and bender of both mirrors of a Kirkpatrick-Baez pair."""
 
     name = "pair"
@@ -226,7 +249,7 @@ class MirrorPair(Problem):
         return {"log_counts": float(np.log10(counts) + RIPPLE * rng.standard_normal()), "log_counts_std": std}
 
     def _log_counts(self, v: Sequence[FloatArray], h: Sequence[FloatArray], flux: FloatArray | float = 1.0) -> Any:
-        """Of the brightest pixel, from (share, rms, shift) along both axes."""
+        """log10 of the counts in the brightest pixel, from (share, rms, shift) along both axes."""
         for share, rms, shift in (v, h):
             pixel = erf(self.pixel / (2.0 * np.sqrt(2.0) * rms))
             flux = flux * share * passed(shift, rms, self.opening) * pixel
@@ -235,10 +258,11 @@ class MirrorPair(Problem):
 
 @dataclass(frozen=True)
 class Plateau(MirrorPair):
-    """The pair behind slits, on a table that can be raised and rolled: most of the box is dark.
+    """The pair behind slits, on a table that can be raised and rolled. Most of the domain is dark.
 
-    The slits cut a Gaussian beam, and the mirrors must be at the height of what is let through. Height moves the image
-    by h (1 + q/p), the roll by its lever; and by twice the roll each line focus is smeared with the other's width.
+    The slits cut a Gaussian beam, and the mirrors must be at the height of the part that passes. A height h moves the
+    image by h (1 + q/p), the roll by its lever. The roll also smears each line focus: by twice the roll, over the width
+    of the other.
     """
 
     name = "plateau"
@@ -272,7 +296,7 @@ class Plateau(MirrorPair):
         h_rms = np.hypot(h_rms, smear * VERTICAL.accepted(VERTICAL.angle))
         v_shift = v_shift + height * (1.0 + VERTICAL.q / VERTICAL.p) + self.lever * roll
         h_shift = h_shift - self.lever * roll
-        # The mirror sees the part of the beam that the slit lets through.
+        # The mirror must follow the part of the beam that the slit lets through.
         flux = np.exp(
             -0.5 * (v_slit**2 + h_slit**2) / self.beam**2 - 0.5 * ((height - 0.5 * v_slit) / self.follow) ** 2
         )
@@ -280,11 +304,11 @@ class Plateau(MirrorPair):
 
 
 @dataclass(frozen=True)
-class FluxAgainstSize(Problem):
+class FluxAgainstSize(AlignmentProblem):
     """Slits and benders: more flux, or a smaller spot.
 
-    A wide slit passes more of a Gaussian beam, but lets in the mirror's figure error, which grows with the third power
-    of the width, and magnifies what is out of focus; a narrow one diffracts, 0.37 λ q / gap (rms).
+    A wide slit passes more of a Gaussian beam, but increases the blur by defocus and by the figure error of the mirror,
+    which grows with the third power of the width. A narrow slit diffracts, by 0.37 λ q / gap (rms).
     """
 
     name = "front"
@@ -305,7 +329,7 @@ class FluxAgainstSize(Problem):
 
     @cached_property
     def aligned(self) -> FloatArray:
-        """Of the benders, shape (2,)."""
+        """The aligned positions of the benders, shape (2,)."""
         return self._drawn(0.6, 0.6)
 
     def truth(self, X: FloatArray, number: int = 0) -> dict[str, FloatArray]:
@@ -331,27 +355,27 @@ class FluxAgainstSize(Problem):
 
     @cached_property
     def optimum(self) -> float:
-        """The area under the whole front: benders in focus, which costs nothing, and all gaps."""
+        """The area under the whole front: all gaps, with benders in focus, which is best for both objectives."""
         gap = np.geomspace(20.0, 600.0, 500)
         v, h = (grid.ravel() for grid in np.meshgrid(gap, gap))
         return hypervolume(self.gains(np.column_stack([v, h, *np.broadcast_to(self.aligned[:, None], (2, v.size))])))
 
     def gains(self, X: FloatArray) -> FloatArray:
-        """True outcomes over the reference, shape (n, 2), more is better."""
+        """True outcomes relative to the reference, shape (n, 2), signed so that more is better."""
         truth = self.truth(X)
         return np.column_stack(
             [truth["log_flux"] - self.reference["log_flux"], self.reference["log_size"] - truth["log_size"]]
         )
 
     def losses(self, points: Sequence[Mapping[str, float]]) -> FloatArray:
-        """After each point, what is missing of the whole area, as a share of it."""
+        """The share of the whole area that is missing after each point, shape (n,)."""
         gains = self.gains(self.positions(points))
         return np.array([1.0 - hypervolume(gains[: n + 1]) / self.optimum for n in range(len(gains))])
 
 
 @dataclass(frozen=True)
-class Drifting(Problem):
-    """Two steering motors while the optics warm up: the best position relaxes towards another one, and sways."""
+class Drifting(AlignmentProblem):
+    """Two steering motors while the optics warm up: the best position relaxes towards another one, and oscillates."""
 
     name = "drift"
     title = "drifting beam, 2 motors"
@@ -372,7 +396,7 @@ class Drifting(Problem):
         return 1.0
 
     def centre(self, number: int) -> FloatArray:
-        """Where the beam passes after `number` points, shape (2,), µrad."""
+        """The best position after `number` measured points, shape (2,), µrad."""
         turn, phase = 2.0 * np.pi * np.random.default_rng([self.seed, 43]).random(2)
         along = np.array([np.cos(turn), np.sin(turn)])
         done = (1.0 - np.exp(-number / self.relaxes_in)) * self.walk
@@ -384,7 +408,7 @@ class Drifting(Problem):
         return self.centre(0)
 
     def truth(self, X: FloatArray, number: int = 0) -> dict[str, FloatArray]:
-        u = (X - self.centre(number)) @ np.array([[0.95, 0.31], [-0.31, 0.95]])  # motors stand askew to the beam
+        u = (X - self.centre(number)) @ np.array([[0.95, 0.31], [-0.31, 0.95]])  # rotated axes
         return {"flux": np.exp(-0.5 * np.sum((u / self.widths) ** 2, axis=1))}
 
     def noisy(self, truth: Mapping[str, float], rng: np.random.Generator) -> dict[str, float]:
@@ -395,17 +419,17 @@ class Drifting(Problem):
         return 1.0 - np.array(truth)
 
     def regret(self, points: Sequence[Mapping[str, float]]) -> FloatArray:
-        """The mean over the points so far, shape (n,): a good point is worth nothing once the beam has left it."""
+        """The mean loss so far, shape (n,), because a good point is worthless when the beam has left it."""
         losses = self.losses(points)
         return np.asarray(np.cumsum(losses) / np.arange(1, len(losses) + 1))
 
 
 @dataclass(frozen=True)
-class HeatLimited(Problem):
-    """Flux density on the sample while the mirror may not become too hot.
+class HeatLimited(AlignmentProblem):
+    """Flux density on the sample, while the mirror must not become too hot.
 
-    Power through the slits that is not reflected heats the mirror, which bends it: the bender must make up for it.
-    What does not meet the mirror is lost.
+    The power that passes the slits and is not reflected heats the mirror. Heat bends it, and the bender must
+    compensate. The part of the beam that misses the mirror is lost.
     """
 
     name = "heat"
@@ -432,7 +456,7 @@ class HeatLimited(Problem):
 
     @cached_property
     def aligned(self) -> FloatArray:
-        """With gaps that are about as wide as the limit allows."""
+        """The aligned position, with gaps that are about as wide as the limit allows."""
         return np.concatenate([[0.6, 0.8], self._drawn(0.4, 0.4)])
 
     def truth(self, X: FloatArray, number: int = 0) -> dict[str, FloatArray]:
@@ -459,6 +483,6 @@ class HeatLimited(Problem):
         }
 
 
-PROBLEMS: dict[str, type[Problem]] = {
+PROBLEMS: dict[str, type[AlignmentProblem]] = {
     problem.name: problem for problem in (MirrorPair, Plateau, FluxAgainstSize, Drifting, HeatLimited)
 }

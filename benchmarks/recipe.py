@@ -1,9 +1,9 @@
-"""botorch's own recipe, written out as its tutorials have it: what a decision costs and reaches without this package.
+"""botorch's own recipe, as in its tutorials: what a decision costs and reaches without this package.
 
 SingleTaskGP with its default priors and inferred noise, fitted anew before every point; noisy log expected improvement
-(of the hypervolume if there are two objectives; under outcome constraints if there are any); `optimize_acqf` with 10
+(of the hypervolume if there are two objectives, under outcome constraints if there are any); `optimize_acqf` with 10
 restarts, 512 raw samples and at most 200 iterations. The first 2d points are quasi-random. Values that are NaN are left
-out, outcome by outcome; as long as an outcome has fewer than two others, the points stay quasi-random.
+out, outcome by outcome. As long as an outcome has fewer than two valid values, the points are quasi-random.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ RESTARTS = 10
 RAW_SAMPLES = 512
 ITERATIONS = 200
 ENOUGH = 2
-"""Valid values that an outcome needs to have a model."""
+"""The number of valid values from which an outcome is modelled."""
 
 
 class BotorchRecipe:
-    """A generator by suggest and ingest.
+    """A generator in the sense of gest-api.
 
     Parameters
     ----------
     vocs : VOCS
-        Continuous variables, one objective or two, limits of any kind.
+        Continuous variables, one objective or two, constraints of any kind.
     seed : int
     reference : mapping of str to float, optional
-        The worst values that count, of two objectives.
+        With two objectives, the worst value of each that is worth anything.
     """
 
     def __init__(self, vocs: VOCS, seed: int, reference: Mapping[str, float] | None = None) -> None:
@@ -64,7 +64,7 @@ class BotorchRecipe:
         self.results.extend(results)
 
     def _chosen(self, count: int, values: Mapping[str, FloatArray], judged: Any) -> Any:
-        """The points with the best acquisition, shape (count, d), in the unit cube.
+        """The points with the largest acquisition, shape (count, d), in the unit cube.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class BotorchRecipe:
         values : mapping of str to FloatArray, shape (n,)
             Of the outcomes: objectives, then limits.
         judged : bool array, shape (n,)
-            Where the objectives are valid: what is to be improved on.
+            Whether all objectives are valid: the points to improve on.
         """
         import torch
         from botorch.acquisition.logei import qLogNoisyExpectedImprovement
@@ -132,10 +132,10 @@ class BotorchRecipe:
         return points.numpy()
 
     def _constraints(self, values: Mapping[str, FloatArray]) -> list[Callable[[Any], Any]]:
-        """Of samples of the outcomes, one for each finite end of a limit: negative where it holds.
+        """One function of samples of the outcomes for each finite end of a limit, negative where it holds.
 
-        In units of the outcome's spread, because botorch smooths a constraint over 1e-3: of counts in their own unit
-        nothing would be left to follow, and an ascent takes minutes.
+        It is in units of the outcome's spread, because botorch smooths a constraint over 1e-3. For an outcome in
+        counts, the gradient would vanish nearly everywhere, and an ascent would take minutes.
         """
         constraints: list[Callable[[Any], Any]] = []
         for i, (name, limit) in enumerate(self.space.limits.items(), start=len(self.space.objectives)):
@@ -147,5 +147,5 @@ class BotorchRecipe:
         return constraints
 
     def _values(self, name: str) -> FloatArray:
-        """An outcome, shape (n,); an objective such that more is better."""
+        """The values of an outcome, shape (n,); of an objective, signed so that more is better."""
         return self.signs.get(name, 1.0) * np.array([result[name] for result in self.results], dtype=float)

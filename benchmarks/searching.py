@@ -1,9 +1,9 @@
-"""Regret against the number of points, on alignment problems whose truth is known, against the peers.
+"""Regret against the number of points, on alignment problems whose truth is known, compared with other methods.
 
-Regret is what the best point so far lacks (by the truth, without noise) of the way from no beam to the optimum; for two
-objectives, what the measured points lack of the hypervolume; for a beam that drifts, the mean over the points so far,
-because a good point is worth nothing once the beam has left it. Medians over seeds, which draw the misalignment and
-the noise. Slow peers get fewer seeds; ratios are formed over the seeds that both have.
+Regret is the share of the way from no beam to the optimum that the best point so far lacks, by the truth without noise.
+For two objectives, it is the missing share of the hypervolume. For a drifting beam, it is the mean over the points so
+far, because a good point is worthless when the beam has left it. Figures are medians over seeds, which draw the
+misalignment and the noise. Slow methods get fewer seeds. Ratios are formed over the seeds that both methods have.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers import OURS, PEERS, Peer, kind
-from benchmarks.problems import PROBLEMS, Problem
+from benchmarks.problems import PROBLEMS, AlignmentProblem
 from benchmarks.reporting import COLOURS, NEITHER, Report, add_plot, count, median, ratio, shared_out, table
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import FloatArray
@@ -28,12 +28,12 @@ from ebl_autonomy.space import FloatArray
 MARKS = (10, 20, 40, 80)
 LEVELS = {"90 %": 0.1, "99 %": 0.01}
 RESOLUTION = 1e-4
-"""Smaller regrets count as this in ratios: nobody can tell them apart at a beamline."""
+"""Smaller regrets count as this in ratios, because no beamline can tell them apart."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One search."""
+    """One search to run."""
 
     peer: str
     problem: str
@@ -43,17 +43,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of it.
+    """The result of a task.
 
     Attributes
     ----------
     regret, losses : FloatArray, shape (points,)
-        See `Problem`.
+        See `AlignmentProblem`.
     violations : int
     cpu_ms : float
         CPU milliseconds of one suggest + ingest, the mean over the run.
     refused : str
-        Why there is no run.
+        The reason if the method does not take the problem; else empty.
     """
 
     task: Task
@@ -67,7 +67,7 @@ class Run:
         return float(self.regret[points - 1])
 
     def reached(self, level: float) -> float:
-        """How many points it took to come within `level` of the optimum; infinite if it never did."""
+        """The number of points to a loss of at most `level`; infinite if none has it."""
         (within,) = np.nonzero(self.losses <= level)
         return float(within[0] + 1) if len(within) else math.inf
 
@@ -76,12 +76,12 @@ class Run:
 
 
 def search(task: Task) -> Run:
-    """Let a peer search, one point at a time."""
+    """Let a method search, one point at a time."""
     problem = PROBLEMS[task.problem](task.seed)
     rng = np.random.default_rng([task.seed, 47])
     points = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of other packages, about their own insides
+        warnings.simplefilter("ignore")  # other packages warn about their own internals
         try:
             contender = PEERS[task.peer].make(problem, task.seed)
         except BadInputError as error:
@@ -102,15 +102,15 @@ def search(task: Task) -> Run:
 
 
 def prepare() -> None:
-    """Load and compile what deciding needs, so that no search pays for it."""
+    """Load and compile everything, so that no search waits for it."""
     for problem in ("pair", "heat"):
         search(Task(OURS, problem, 0, 15))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seeds", type=int, default=20, help="how many each fast peer gets (default 20)")
+    parser.add_argument("--seeds", type=int, default=20, help="seeds of each fast method (default 20)")
     few = ", ".join(f"{peer.label} {peer.seeds}" for peer in PEERS.values() if peer.seeds)
-    parser.add_argument("--slow-seeds", type=int, help=f"how many each slow one gets (default: {few})")
+    parser.add_argument("--slow-seeds", type=int, help=f"seeds of each slow method (default: {few})")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--points", type=int, default=80)
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS), metavar="PROBLEM")
@@ -120,7 +120,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
-    """What the search says, problem by problem."""
+    """The report, problem by problem."""
     peers = [name for name in PEERS if name in options.peers and PEERS[name].installed]
     for name in options.peers:
         if not PEERS[name].installed:
@@ -136,7 +136,7 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _tasks(problem: str, peers: Sequence[str], options: argparse.Namespace) -> list[Task]:
-    """All searches of a problem, the slow ones first, so that none is left alone at the end."""
+    """All searches of a problem, the slow ones first, so that no process runs alone at the end."""
     return [
         Task(name, problem, options.first_seed + i, options.points)
         for name in sorted(peers, key=lambda name: PEERS[name].seeds or math.inf)
@@ -150,7 +150,7 @@ def _seeds(peer: Peer, options: argparse.Namespace) -> int:
 
 
 def by_peer(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
-    """The runs that there are, by peer and seed, ours first."""
+    """The runs by peer and seed, BayesianAgent's first."""
     found: dict[str, dict[int, Run]] = {}
     for name in PEERS:
         mine = {run.task.seed: run for run in runs if run.task.peer == name}
@@ -159,7 +159,9 @@ def by_peer(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
     return found
 
 
-def _problem_lines(problem: type[Problem], results: dict[str, dict[int, Run]], peers: Sequence[str]) -> Iterator[str]:
+def _problem_lines(
+    problem: type[AlignmentProblem], results: dict[str, dict[int, Run]], peers: Sequence[str]
+) -> Iterator[str]:
     done = {name: runs for name, runs in results.items() if not any(run.refused for run in runs.values())}
     yield f"\n### {problem.name}: {problem.title}\n"
     if done:
@@ -174,8 +176,8 @@ def _problem_lines(problem: type[Problem], results: dict[str, dict[int, Run]], p
         yield from (f"* {line}" for line in ratios(problem, done))
 
 
-def rows(problem: type[Problem], done: dict[str, dict[int, Run]]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a problem's table."""
+def rows(problem: type[AlignmentProblem], done: dict[str, dict[int, Run]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of a problem."""
     points = len(next(iter(next(iter(done.values())).values())).regret)
     marks = [mark for mark in MARKS if mark <= points]
     word = "mean regret" if problem.drifts else "regret"
@@ -195,8 +197,8 @@ def rows(problem: type[Problem], done: dict[str, dict[int, Run]]) -> tuple[list[
     return head, body
 
 
-def ratios(problem: type[Problem], done: dict[str, dict[int, Run]]) -> Iterator[str]:
-    """Ours over that peer's which stands best against us, over the seeds that both have."""
+def ratios(problem: type[AlignmentProblem], done: dict[str, dict[int, Run]]) -> Iterator[str]:
+    """BayesianAgent's figures over those of the best other method, with the seeds that both have."""
     points = len(next(iter(done[OURS].values())).regret)
     for mark in (mark for mark in MARKS if 20 <= mark <= points):
         yield f"regret @{mark}: " + _against_best(done, lambda run, mark=mark: max(run.at(mark), RESOLUTION))
@@ -213,7 +215,7 @@ def _against_best(done: dict[str, dict[int, Run]], figure: Callable[[Run], float
             continue
         ours = median([figure(done[OURS][seed]) for seed in common])
         theirs = median([figure(runs[seed]) for seed in common])
-        # An infinite figure is worse than any other; two of them are alike.
+        # Two infinite figures are equal, although their ratio is undefined.
         badness = 1.0 if ours == theirs else ours / theirs
         compared.append((badness, name, ratio(ours, theirs), len(common)))
     _, name, text, seeds = max(compared)
@@ -231,7 +233,7 @@ def draw(found: dict[str, dict[str, dict[int, Run]]], path: Path) -> None:
     colours = dict(zip(PEERS, COLOURS, strict=False))
     handles = {}
     for axes, (problem, results) in zip(panels, found.items(), strict=False):
-        for name, by_seed in reversed(results.items()):  # ours on top
+        for name, by_seed in reversed(results.items()):  # BayesianAgent on top
             runs = [run for run in by_seed.values() if not run.refused]
             if not runs:
                 continue

@@ -1,4 +1,4 @@
-"""Points per second of `optimize` against a bare scan, and stalls of the RunEngine's loop while an agent decides."""
+"""Points per second of `optimize` against a bare scan, and delays of the RunEngine's loop while an agent decides."""
 
 import argparse
 import asyncio
@@ -29,7 +29,7 @@ BEAT_S = 0.001
 
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
-    """Both measurements."""
+    """The report: points per second, then delays."""
     bare, plain, live, flushed = throughput()
     yield f"{POINTS} points with two motors and a detector of `ophyd.sim`, median of {ROUNDS} rounds taken in turn:\n"
     yield table(
@@ -51,7 +51,7 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
 
 
 def throughput() -> tuple[float, float, float, int]:
-    """Points per second of the bare scan, of `optimize` without and with Tiled; and rows found at the end."""
+    """Points per second of a bare scan and of `optimize` without and with Tiled; and the rows in Tiled at the end."""
     points = SobolAgent(_vocs(2), seed=0).suggest(POINTS)
     rates: dict[str, list[float]] = {"bare": [], "plain": [], "live": []}
     rows = POINTS
@@ -71,7 +71,7 @@ def throughput() -> tuple[float, float, float, int]:
 
 
 def stalls() -> tuple[list[float], list[float]]:
-    """Milliseconds by which each beat of the RunEngine's loop was late: while an agent decides, and while idle."""
+    """Delays of the RunEngine's loop in milliseconds, one per beat: while an agent decides, and while nothing runs."""
     RE = _engine()
     motors, det = _devices(4)
     agent = _Timed(_vocs(4), seed=0)
@@ -88,7 +88,7 @@ def stalls() -> tuple[list[float], list[float]]:
 
 
 class _Timed(BayesianAgent):
-    """Notes when it thinks."""
+    """Notes when it decides."""
 
     name = "timed"
 
@@ -140,7 +140,7 @@ def _vocs(n: int) -> VOCS:
 
 
 def _envelope(n: int) -> dict[str, Any]:
-    return {"limits": {f"m{i}": [-2.0, 2.0] for i in range(n)}}  # simulated axes have none of their own
+    return {"limits": {f"m{i}": [-2.0, 2.0] for i in range(n)}}  # simulated axes have no limits of their own
 
 
 def _optimize(det: SynGauss, motors: list[SynAxis]) -> Any:

@@ -5,13 +5,17 @@ plan then tells its agent values that are not the ones in the data. Here nothing
 notifies of each interruption lets the plan see it, drop the open event and take the reading again itself.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
+
+from ebl_autonomy.errors import BadInputError
 
 __all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
 
@@ -21,6 +25,9 @@ _DTYPES = {
     float: {"dtype": "number"},
     str: {"dtype": "string"},
 }
+
+
+_EMPTY = {bool: False, int: 0, float: math.nan, str: ""}
 
 
 class InterruptedReadingError(Exception):
@@ -50,16 +57,20 @@ class EventTag:
         self._described: dict[str, dict[str, Any]] | None = None
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Set values for the next event. A key that the first event did not have is an error.
+        """Set values for the next event; a key without a value is empty in it (NaN, or no text).
 
         Raises
         ------
-        KeyError
+        BadInputError
             If a new key comes after the first event: the descriptor is written by then.
         """
         if self._described is not None and (late := set(values) - set(self._values)):
-            raise KeyError(f"{sorted(late)} came after the first event; its keys are {sorted(self._values)}")
-        self._values.update(values)
+            raise BadInputError(
+                f"{sorted(late)} came after the first row, whose keys are {sorted(self._values)}: give the same keys "
+                "with each row"
+            )
+        empty = {key: _EMPTY[type(value)] for key, value in self._values.items()}
+        self._values = {**empty, **{key: plain(value) for key, value in values.items()}}
 
     def read(self) -> dict[str, dict[str, Any]]:
         now = time.time()
@@ -104,13 +115,16 @@ class EventPage:
 
         Raises
         ------
-        KeyError
+        BadInputError
             If a row has other keys than the very first one, which the descriptor was made from.
         """
         keys = self._described or rows[0]
         for row in rows:
             if differ := sorted(set(row) ^ set(keys)):
-                raise KeyError(f"a row has or lacks {differ}; the keys of the first row were {sorted(keys)}")
+                raise BadInputError(
+                    f"{differ} are not in every row; the keys of the first row were {sorted(keys)}: give the same keys "
+                    "with each row"
+                )
         self._rows = [dict(row) for row in rows]
         if not self._described:
             self._described = _describe(self.name, self._rows[0])
@@ -239,3 +253,8 @@ def _describe(source: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any
     return {
         key: {"source": f"ebl_autonomy:{source}", "shape": [], **_DTYPES[type(value)]} for key, value in values.items()
     }
+
+
+def plain(value: Any) -> Any:
+    """Numpy's scalars as Python's own; everything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value

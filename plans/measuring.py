@@ -14,6 +14,7 @@ from ebl_autonomy.plans.events import InterruptedReadingError
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.recorder import Attempt, Recorder
 from ebl_autonomy.plans.setup import Experiment
+from ebl_autonomy.records import RULE_RUN
 from ebl_autonomy.steering import Proposal
 
 __all__ = ["Measuring"]
@@ -76,11 +77,11 @@ class Measuring:
             yield Msg("checkpoint")  # a deferred pause (one Ctrl-C) stops here, between points
             mark = tag.interruptions
             try:
-                if self._motion.lost:
+                if not self._motion.is_known:
                     yield from self._motion.find()
                 self._session.admit(proposal, self._motion.here, self._acquisition.line)
                 if reason := self._session.check_budgets(proposal):
-                    yield from self._abandon(proposal, "until", f"the run ended: {reason}", attempts - 1)
+                    yield from self._abandon(proposal, RULE_RUN, f"the run ended: {reason}", attempts - 1)
                     return
                 rows = yield from self._attempt(proposal, attempts, mark)
             except InterruptedReadingError:

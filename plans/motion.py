@@ -41,6 +41,9 @@ class Motion:
         Where the motors stand, as far as it is known.
     lost : bool
         Whether a move was cut short, so that the motors must be asked where they stand.
+    is_known : bool
+        Whether the motors stand where `here` says: not if a move was cut short, nor if somebody may have moved them in
+        a pause.
     """
 
     def __init__(
@@ -55,10 +58,16 @@ class Motion:
         self.motors = dict(motors)
         self.here = dict(start)
         self.lost = False
+        self._known_at = tag.interruptions
         self._gate, self._travel, self._tag, self._timeout_s = gate, travel, tag, timeout_s
+
+    @property
+    def is_known(self) -> bool:
+        return not self.lost and self._known_at == self._tag.interruptions
 
     def find(self) -> MsgGenerator[None]:
         """Ask the motors where they stand."""
+        self._known_at = self._tag.interruptions
         for name, motor in self.motors.items():
             self.here[name] = yield from read_position(motor)
 

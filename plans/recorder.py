@@ -16,6 +16,7 @@ from ebl_autonomy.plans.events import (
     EventTag,
     EventWatch,
     InterruptedReadingError,
+    plain,
     save_event,
     save_page,
 )
@@ -71,7 +72,7 @@ class Recorder:
         self.session = experiment.session
         self.watch = EventWatch()
         self.tag = EventTag("ebl_row", {}, hints=experiment.hinted)
-        self.page = EventPage("ebl_rows", PRIMARY, hints=experiment.hinted)
+        self.page = EventPage("ebl_rows", PRIMARY, hints=experiment.session.outcomes)
         self.binding = EventTag("ebl_measured", {PROPOSAL_ID: ""})
         self.run_uid = ""
         self._baseline = EventTag("ebl_baseline", {"proposals_accepted": 0})
@@ -281,4 +282,5 @@ class Attempt:
 
 
 def _scalars(reading: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in reading.items() if isinstance(value, (bool, int, float, str))}
+    plain_reading = {key: plain(value) for key, value in reading.items()}
+    return {key: value for key, value in plain_reading.items() if isinstance(value, (bool, int, float, str))}

@@ -27,7 +27,7 @@ from ebl_autonomy.plans.devices import (
     read_travel,
     units,
 )
-from ebl_autonomy.records import DECISION, RECOMMENDATION, ROW, Finish, RunMetadata
+from ebl_autonomy.records import DECISION, MEAN, READING, RECOMMENDATION, ROW, STD, Finish, RunMetadata
 from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
@@ -154,6 +154,11 @@ def prepare(
     described.update(measured or {})
     _check_keys(space, described, functions, measured is not None, [rules.clock, allowed.dose_key])
 
+    if unknown := sorted(acquisition.positions_from_rows - {*space.names, *acquisition.motors}):
+        raise BadInputError(f"positions_from_rows names {unknown}, which are no variables: there are {space.names}")
+    middle = dict(zip(space.names, (0.5 * (space.low + space.high)).tolist(), strict=True))
+    acquisition.line(middle)  # a line that cannot be made is found before anything moves
+
     start: dict[str, float] = {}
     limits: dict[str, tuple[float, float] | None] = {}
     axes: dict[str, AxisTravel] = {}
@@ -234,6 +239,11 @@ def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
         raise BadInputError(
             f"the variables {unknown} are no motors: there are {list(motors)}. A variable has its motor's name."
         )
+    outcomes = outcome_names(space.vocs)
+    if clash := sorted(
+        {name + suffix for name in outcomes for suffix in (MEAN, STD, READING)} & {*space.vocs.variables}
+    ):
+        raise BadInputError(f"the variables {clash} have names that the run uses for predictions: rename the outcomes")
     if idle := [name for name in motors if name not in space.names]:
         raise BadInputError(f"the motors {idle} are no variables of the VOCS: add them, or leave them out of motors")
     reserved = {*vars(ROW).values(), *vars(DECISION).values(), *vars(RECOMMENDATION).values()}

@@ -1,5 +1,6 @@
 """One run that an agent steers: session, acquisition, recorder and finish, put together for every adaptive plan."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from ebl_autonomy.records import METADATA_KEY, BestReading, Recommendation
 from ebl_autonomy.steering import Proposal
 
 __all__ = ["RunResult", "SteeredRun", "acquisition_of", "steer"]
+
+logger = logging.getLogger(__name__)
 
 _ENDED: dict[type[BaseException], str] = {
     RequestAbort: "aborted by the user",
@@ -157,6 +160,8 @@ class SteeredRun:
         self._document = dict(document)
         self._recommended: Recommendation | None = None
         self._front: list[Recommendation] = []
+        self._asking = False
+        """Whether the agent is thinking about what to propose; then it knows already what was measured."""
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ebl-agent")
 
     def plan(self) -> MsgGenerator[RunResult]:
@@ -211,8 +216,11 @@ class SteeredRun:
     def _one_batch(self) -> MsgGenerator[None]:
         session = self.session
         try:
+            self._asking = True
             proposals = yield from think(self._executor, session.ask)
+            self._asking = False
         except NoMoreProposals as error:
+            self._asking = False
             session.stop_reason = f"agent: {error}"
             return
         yield from self.recorder.write_decisions(proposals)
@@ -229,14 +237,19 @@ class SteeredRun:
         for proposal in proposals:
             if (yield from self.measuring.admit(proposal)):
                 admitted.append(proposal)
-        order = self.experiment.travel.order(self.motion.here, [proposal.target for proposal in admitted])
+        here = self.motion.here
+        order = self.experiment.travel.order(here, [{**here, **proposal.target} for proposal in admitted])
         return [admitted[i] for i in order]
 
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
         """Record what ended the run, tell the agent what was measured, close the run."""
         ending = f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)
         yield from self.recorder.abandon_open(f"the run ended: {ending}")
-        self.session.finish()
+        if not self._asking:
+            try:
+                yield from think(self._executor, self.session.finish)
+            except Exception:  # what ended the run is what must be reported
+                logger.exception("the agent could not be told what was measured last")
         if self.experiment.finish == "return":
             yield from self._go_to_finish()
         status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"

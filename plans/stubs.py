@@ -14,7 +14,7 @@ from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
 from bluesky.utils import FailedPause, FailedStatus, Msg, MsgGenerator, RunEngineControlException
 from ophyd.utils import LimitError
 
-from ebl_autonomy.errors import DeviceFailedError, DeviceTimeoutError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
 from ebl_autonomy.plans.devices import check_value, read_limits, read_position
 
@@ -45,6 +45,7 @@ def move_motors(
     Parameters
     ----------
     motors : mapping of str to motor
+        Those that move, and those that stand still but are named by the gate's forbidden regions.
     targets : mapping of str to float
         By the names of `motors`, in motor units.
     timeout_s : float
@@ -62,13 +63,16 @@ def move_motors(
         If a move fails or cannot be begun; a LimitError is raised as it is, and so is whatever a motor raises when it
         is asked.
     BadInputError
-        If no gate is given and a motor has no limits of its own.
+        If no gate is given and a motor has no limits of its own, or a forbidden region names a motor that is not among
+        `motors`.
     """
     moved = {name: motors[name] for name in targets}
     if gate is None:
         gate = yield from make_gate(list(moved.values()))
+    if unknown := sorted(gate.envelope.region_motors - set(motors)):
+        raise BadInputError(f"forbidden regions name {unknown}: give these motors too, so that they can be asked")
     here = {}
-    for name, motor in moved.items():
+    for name, motor in motors.items():
         here[name] = yield from read_position(motor)
     admitted = gate.check_move(Move(dict(targets), here, bound_by_domain=False))
     yield from carry_out(moved, admitted, timeout_s)

@@ -13,6 +13,9 @@ from ebl_autonomy.sim_devices.motor import DoneStatus, SimMotor
 
 __all__ = ["SimFlyer"]
 
+EXPOSURE_S = 60.0
+"""Wall seconds that an exposure may take."""
+
 
 class LineOfRows(Protocol):
     """The line that the flyer is prepared with, e.g. an `ebl_autonomy.guard.Line`.
@@ -117,7 +120,12 @@ class SimFlyer:
         }
 
     def _fly_in_time(self, line: LineOfRows, flight: Status) -> None:
-        if self._fly(line):
+        try:
+            flown = self._fly(line)
+        except Exception as error:  # noqa: BLE001 - the flight's status carries it to whoever waits
+            flight.set_exception(error)
+            return
+        if flown:
             flight.set_finished()
         else:
             flight.set_exception(RuntimeError(f"{self.name} was stopped after {len(self._rows)} of {line.rows} rows"))
@@ -130,7 +138,9 @@ class SimFlyer:
             if self._stopped.wait(wait) if wait else self._stopped.is_set():
                 return False
             self.motor.place(start + (stop - start) * (i + 0.5) / line.rows)
-            self.detector.trigger()
+            exposure = self.detector.trigger()
+            if exposure is not None:
+                exposure.wait(timeout=EXPOSURE_S)
             self._rows.append({**self.motor.read(), **self.detector.read()})
         self.motor.place(stop)
         return True

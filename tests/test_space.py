@@ -109,7 +109,7 @@ def test_a_space_knows_its_parts() -> None:
         ({"current": "CONTEXTUAL"}, "no variable to choose"),
         ({"x": [0.0, math.inf]}, "finite"),
         ({"x": [-1.7e308, 1.7e308]}, "finite"),
-        ({"n": {"a", "b"}}, "no number"),
+        ({"n": {"a", "b"}}, "not a number"),
         ({"n": {4.0}}, "constant"),
         (
             {"x": {"type": "ContinuousVariable", "domain": [0, 1], "default_value": 1.5}},

@@ -1,9 +1,9 @@
 """The acquisition function over several Gaussian processes, its gradient, and the ascent to its maximum, compiled.
 
-The value of a point is log EI of the objective, or log EHVI of two, plus the log-probabilities that every constraint
-holds and that the measurement is valid (Gardner et al. 2014, ICML, "Bayesian optimization with inequality
-constraints"). As long as no point is feasible, the probabilities alone lead. A point that might break a hard limit,
-with the confidence that was asked for, has no value at all.
+The acquisition is the log expected improvement of the objective, or the log expected hypervolume improvement of two,
+plus the log-probabilities that each constraint holds and that the measurement is valid (Gardner et al. 2014, ICML,
+"Bayesian optimization with inequality constraints"). As long as no point is feasible, it is the log-probabilities
+alone. A point that might break a hard limit, with the confidence that is asked for, is worth less than any other.
 """
 
 from __future__ import annotations
@@ -17,17 +17,30 @@ from numba import njit
 from ebl_autonomy.surrogates.covariance import add, correlations, dot, slope_factor
 from ebl_autonomy.surrogates.improvement import FAR, log_ehvi, log_ei, log_mass
 
-__all__ = ["UNSAFE", "Criteria", "Stack", "climb", "means", "posterior", "screen", "values"]
+__all__ = ["UNSAFE", "Criteria", "ModelStack", "climb", "means", "posterior", "screen", "values"]
 
 LEAST_VARIANCE: Final = 1e-12
 UNSAFE: Final = -1e12
-"""What is not allowed is worth this, less by how much: so that an ascent never takes a step there."""
+"""The acquisition of a point that might break a hard limit, minus the excess, so that no ascent steps there."""
 
 
-class Stack(NamedTuple):
-    """Models side by side: column c has `counts[c]` observations, in the first rows of X[c], W[c] and alpha[c].
+class ModelStack(NamedTuple):
+    """The models of all outcomes, as the compiled functions take them; a column each, and one for validity.
 
-    `active` are the columns that a decision depends on; see `kernels` for the rest.
+    Attributes
+    ----------
+    active : ndarray of int
+        The columns on which the decision depends.
+    X : ndarray, shape (columns, >= n, d)
+    W : ndarray, shape (columns, >= n, >= n)
+    alpha, noise : ndarray, shape (columns, >= n)
+        See `covariance`. Column c has its ``counts[c]`` observations in the first rows.
+    counts : ndarray of int, shape (columns,)
+    inverse_scales : ndarray, shape (columns, d)
+    means : ndarray, shape (columns,)
+        Constant means.
+    kind : int
+        `covariance.RBF` or `covariance.MATERN52`.
     """
 
     active: np.ndarray
@@ -42,25 +55,25 @@ class Stack(NamedTuple):
 
 
 class Criteria(NamedTuple):
-    """What is wanted of the columns' latent values.
+    """What a point is judged by: the goal in terms of the columns' latent values.
 
     Attributes
     ----------
     shares : ndarray, shape (objectives, columns)
-        Each objective is the weighted sum of latent values, such that more is better: of one column alone, or of
-        several, such as the logarithms of widths whose product is wanted (a composite objective: Astudillo and Frazier
-        2019, ICML; a sum stays Gaussian, and exact).
+        Weights: each objective is a weighted sum of latent values, such that more is better. Usually one column has a
+        weight. Several have one where the objective is composite, such as the logarithms of two widths whose product is
+        to be minimised (Astudillo and Frazier 2019, ICML). The sum of Gaussian variables is Gaussian, and exact.
     low, high : ndarray, shape (columns,)
-        Limits; infinite where there is none.
+        Constraints; infinite where there is none.
     hard_low, hard_high : ndarray, shape (columns,)
-        Limits that may not be risked: `sigmas` standard deviations must lie between the mean and them.
+        Hard limits: `sigmas` standard deviations must lie between the mean and the limit.
     sigmas : float
     best : float
-        The incumbent of a single objective; -inf if nothing is feasible yet.
+        The best value so far of a single objective; -inf if nothing is feasible yet.
     strips : ndarray, shape (k, 3)
-        The front of two objectives, see `hypervolume.strips`; none if nothing is feasible yet.
+        The front of two objectives, see `hypervolume.strips`; no rows if nothing is feasible yet.
     noise : ndarray, shape (columns,)
-        The variance of one measurement. Of a gain, that counts which one measurement can tell: see `_told`.
+        The variance of one measurement, see `_resolved`.
     """
 
     shares: np.ndarray
@@ -76,11 +89,12 @@ class Criteria(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def posterior(
-    points: np.ndarray, stack: Stack, c: int, k: np.ndarray, v: np.ndarray, mean: np.ndarray, variance: np.ndarray
+    points: np.ndarray, stack: ModelStack, c: int, k: np.ndarray, v: np.ndarray, mean: np.ndarray, variance: np.ndarray
 ) -> None:
-    """Latent means and variances of model c at `points`, shape (s, d); k and v, shape (s, n), are left for gradients.
+    """Latent means and variances of model c at `points`, shape (s, d).
 
-    Each row of W is read once for all points, because at a thousand observations reading it is what takes the time.
+    Correlations ``k`` with the observations, and ``v = W k``, shape (s, n) each, are kept for gradients. Each row of W
+    is read once for all points, because reading W takes most of the time with a thousand observations.
     """
     s, n, W = points.shape[0], stack.counts[c], stack.W[c]
     for p in range(s):
@@ -97,8 +111,8 @@ def posterior(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def means(points: np.ndarray, stack: Stack, c: int, mean: np.ndarray) -> None:
-    """Latent means of model c at `points`, shape (s, d), without the variances that cost n times as much."""
+def means(points: np.ndarray, stack: ModelStack, c: int, mean: np.ndarray) -> None:
+    """Latent means of model c at `points`, shape (s, d), without the variances, which take n times as long."""
     n = stack.counts[c]
     k = np.empty(n)
     for p in range(points.shape[0]):
@@ -109,8 +123,8 @@ def means(points: np.ndarray, stack: Stack, c: int, mean: np.ndarray) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def values(
     points: np.ndarray,
-    stack: Stack,
-    wanted: Criteria,
+    stack: ModelStack,
+    criteria: Criteria,
     with_gradient: bool,
     k: np.ndarray,
     v: np.ndarray,
@@ -129,12 +143,13 @@ def values(
     for c in stack.active:
         posterior(points, stack, c, k[c], v[c], m[c], s2[c])
     for p in range(s):
-        value[p] = _combine(stack.active, m[:, p], s2[:, p], wanted, by_mean[:, p], by_variance[:, p])
+        value[p] = _combine(stack.active, m[:, p], s2[:, p], criteria, by_mean[:, p], by_variance[:, p])
     if not with_gradient:
         return
     for c in stack.active:
         n, X, W, inverse_scales = stack.counts[c], stack.X[c], stack.W[c], stack.inverse_scales[c]
-        # What k is weighed by in the gradient: alpha dv/dmean - 2 (Wᵀ v) dv/dvariance; it takes the place of k.
+        # The gradient is the sum of dk/dx weighted by alpha dvalue/dmean - 2 (Wᵀ v) dvalue/dvariance. The weights
+        # overwrite k.
         for p in range(s):
             for i in range(n):
                 k[c, p, i] = by_mean[c, p] * stack.alpha[c, i]
@@ -153,12 +168,12 @@ def values(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _told(variance: float, noise: float) -> tuple[float, float]:
-    """The variance of what will be expected of a point once it is measured, and its derivative in the variance now.
+def _resolved(variance: float, noise: float) -> tuple[float, float]:
+    """The variance by which one measurement is expected to move the posterior mean, and its derivative in `variance`.
 
-    With it, EI is that of the posterior mean instead of the unknown truth: a point at which noise would hide what there
-    is to gain is worth no measurement (the knowledge gradient with one alternative: Scott, Frazier and Powell 2011,
-    SIAM J. Optim. 21, 996). Without noise the two are the same.
+    With this variance, the expected improvement is that of the posterior mean after the measurement, instead of that of
+    the unknown truth. A point where noise would hide any gain is then worth no measurement (the knowledge gradient with
+    one alternative: Scott, Frazier and Powell 2011, SIAM J. Optim. 21, 996). Without noise, the two are the same.
     """
     share = variance / (variance + noise)
     return variance * share, share * (2.0 - share)
@@ -169,57 +184,57 @@ def _combine(
     active: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
-    wanted: Criteria,
+    criteria: Criteria,
     by_mean: np.ndarray,
     by_variance: np.ndarray,
 ) -> float:
-    """The acquisition from the columns' latent means and variances, with its derivatives in them."""
+    """The acquisition from the columns' latent means and variances, and its derivatives in them."""
     total, risk = 0.0, 0.0
     m1, v1, m2, v2 = 0.0, 0.0, 0.0, 0.0
-    two = wanted.shares.shape[0] == 2
+    two = criteria.shares.shape[0] == 2
     for c in active:
         std = math.sqrt(variance[c])
-        risk += max(wanted.hard_low[c] - (mean[c] - wanted.sigmas * std), 0.0)
-        risk += max(mean[c] + wanted.sigmas * std - wanted.hard_high[c], 0.0)
-        gain, in_mean, in_std = log_mass(mean[c], std, wanted.low[c], wanted.high[c])
+        risk += max(criteria.hard_low[c] - (mean[c] - criteria.sigmas * std), 0.0)
+        risk += max(mean[c] + criteria.sigmas * std - criteria.hard_high[c], 0.0)
+        gain, in_mean, in_std = log_mass(mean[c], std, criteria.low[c], criteria.high[c])
         total += gain
         by_mean[c] = in_mean
         by_variance[c] = in_std / (2.0 * std)
-        m1 += wanted.shares[0, c] * mean[c]
-        told, _ = _told(variance[c], wanted.noise[c])
-        v1 += wanted.shares[0, c] ** 2 * told
+        m1 += criteria.shares[0, c] * mean[c]
+        resolved, _ = _resolved(variance[c], criteria.noise[c])
+        v1 += criteria.shares[0, c] ** 2 * resolved
         if two:
-            m2 += wanted.shares[1, c] * mean[c]
-            v2 += wanted.shares[1, c] ** 2 * told
+            m2 += criteria.shares[1, c] * mean[c]
+            v2 += criteria.shares[1, c] ** 2 * resolved
     if risk > 0.0:
         by_mean[:] = 0.0
         by_variance[:] = 0.0
         return UNSAFE - risk
     std1 = math.sqrt(max(v1, LEAST_VARIANCE))
-    if two and wanted.strips.shape[0]:
+    if two and criteria.strips.shape[0]:
         std2 = math.sqrt(max(v2, LEAST_VARIANCE))
-        gain, in_m1, in_s1, in_m2, in_s2 = log_ehvi(m1, std1, m2, std2, wanted.strips)
+        gain, in_m1, in_s1, in_m2, in_s2 = log_ehvi(m1, std1, m2, std2, criteria.strips)
         total += gain
         for c in active:
-            by_mean[c] += wanted.shares[0, c] * in_m1 + wanted.shares[1, c] * in_m2
-            _, slope = _told(variance[c], wanted.noise[c])
-            by_variance[c] += slope * wanted.shares[0, c] ** 2 * in_s1 / (2.0 * std1)
-            by_variance[c] += slope * wanted.shares[1, c] ** 2 * in_s2 / (2.0 * std2)
-    elif not two and wanted.best > -FAR:
-        gain, in_mean, in_std = log_ei(m1, std1, wanted.best)
+            by_mean[c] += criteria.shares[0, c] * in_m1 + criteria.shares[1, c] * in_m2
+            _, slope = _resolved(variance[c], criteria.noise[c])
+            by_variance[c] += slope * criteria.shares[0, c] ** 2 * in_s1 / (2.0 * std1)
+            by_variance[c] += slope * criteria.shares[1, c] ** 2 * in_s2 / (2.0 * std2)
+    elif not two and criteria.best > -FAR:
+        gain, in_mean, in_std = log_ei(m1, std1, criteria.best)
         total += gain
         for c in active:
-            by_mean[c] += wanted.shares[0, c] * in_mean
-            _, slope = _told(variance[c], wanted.noise[c])
-            by_variance[c] += slope * wanted.shares[0, c] ** 2 * in_std / (2.0 * std1)
+            by_mean[c] += criteria.shares[0, c] * in_mean
+            _, slope = _resolved(variance[c], criteria.noise[c])
+            by_variance[c] += slope * criteria.shares[0, c] ** 2 * in_std / (2.0 * std1)
     return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def screen(points: np.ndarray, stack: Stack, wanted: Criteria, value: np.ndarray) -> None:
-    """A cheap guess of the acquisition, to choose which of many points are worth an exact one.
+def screen(points: np.ndarray, stack: ModelStack, criteria: Criteria, value: np.ndarray) -> None:
+    """A cheap guess of the acquisition at `points`, shape (s, d), into `value`, shape (s,).
 
-    Means are exact; the variance is the one that the nearest observation alone would leave, which is an upper bound.
+    Means are exact. Each variance is the one that the nearest observation alone would leave, an upper bound.
     """
     columns = stack.counts.shape[0]
     k = np.empty(stack.X.shape[1])
@@ -234,23 +249,23 @@ def screen(points: np.ndarray, stack: Stack, wanted: Criteria, value: np.ndarray
                 nearest = max(nearest, k[i] * k[i] / (1.0 + stack.noise[c, i]))
             mean[c] = stack.means[c] + dot(k, stack.alpha[c], n)
             variance[c] = max(1.0 - nearest, 1e-8)
-        value[p] = _combine(stack.active, mean, variance, wanted, by_mean, by_variance)
+        value[p] = _combine(stack.active, mean, variance, criteria, by_mean, by_variance)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def climb(
     points: np.ndarray,
-    box_low: np.ndarray,
-    box_high: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
     iterations: int,
-    stack: Stack,
-    wanted: Criteria,
+    stack: ModelStack,
+    criteria: Criteria,
     value: np.ndarray,
 ) -> None:
-    """Take each of `points`, shape (s, d), uphill inside the box, in place; `value` is what they reach.
+    """Move `points`, shape (s, d), uphill between `low` and `high`, in place; their acquisition goes into `value`.
 
     Projected gradients with Barzilai and Borwein's step (Birgin, Martínez and Raydan 2000, SIAM J. Optim. 10, 1196), in
-    coordinates in which the box is a cube; all points take their steps together.
+    coordinates in which the region is a cube. All points take their steps together.
     """
     s, d = points.shape
     n = stack.X.shape[1]
@@ -259,8 +274,8 @@ def climb(
     trial, trial_value = np.empty((s, d)), np.empty(s)
     side2, step = np.empty(d), np.empty(s)
     for j in range(d):
-        side2[j] = (box_high[j] - box_low[j]) ** 2
-    values(points, stack, wanted, True, k, v, value, gradient)
+        side2[j] = (high[j] - low[j]) ** 2
+    values(points, stack, criteria, True, k, v, value, gradient)
     for p in range(s):
         longest = 1e-300
         for j in range(d):
@@ -271,12 +286,12 @@ def climb(
         for p in range(s):
             for j in range(d):
                 x = points[p, j] + step[p] * gradient[p, j] * side2[j]
-                trial[p, j] = min(max(x, box_low[j]), box_high[j])
+                trial[p, j] = min(max(x, low[j]), high[j])
                 if side2[j] > 0.0:
                     moved = max(moved, (trial[p, j] - points[p, j]) ** 2 / side2[j])
         if moved < 1e-12:
             break
-        values(trial, stack, wanted, True, k, v, trial_value, trial_gradient)
+        values(trial, stack, criteria, True, k, v, trial_value, trial_gradient)
         for p in range(s):
             if not trial_value[p] > value[p]:
                 step[p] *= 0.2

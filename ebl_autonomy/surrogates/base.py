@@ -1,7 +1,8 @@
-"""The seam between an agent's strategy and the numerics: what is observed, what is wanted, where to look.
+"""What an agent and a surrogate say to each other: observations, a goal, where to search, proposals.
 
-An agent decides where to search and when to stop; a surrogate models the outcomes and maximises an acquisition function
-within the box that it is given. Engines are exchanged behind `Surrogate` without touching an agent.
+The agent decides where to search and when to stop. The surrogate models the outcomes and maximises an acquisition
+function within the region that it is given. An agent knows only the protocol `Surrogate`, so one surrogate can replace
+another without a change to the agent.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class Observations:
     Attributes
     ----------
     X : FloatArray, shape (n, d)
-        InputLayout, scaled to about the unit cube.
+        Inputs, scaled to about the unit cube; see `InputLayout` for its columns.
     Y : FloatArray, shape (n, m)
         Outcomes in their own units; NaN where the measurement was invalid.
     Yvar : FloatArray, shape (n, m)
         Variances of the measured values; NaN where unknown.
     past : int
-        So many of them, the first, are of past experiments.
+        The number of rows from past experiments. They come first.
     """
 
     X: FloatArray
@@ -39,25 +40,26 @@ class Observations:
     past: int = 0
 
     def first(self, count: int) -> Observations:
-        """The past, and the first `count` of the present."""
+        """All rows from past experiments, and the first `count` rows of the present one."""
         stop = self.past + count
         return Observations(self.X[:stop], self.Y[:stop], self.Yvar[:stop], self.past)
 
 
 @dataclass(frozen=True)
 class InputLayout:
-    """What the columns of X are.
+    """What the columns of X are, from left to right.
 
     Attributes
     ----------
     searched : int
-        The first ones: coordinates that are chosen, within about the unit cube.
+        The number of coordinates that are chosen, within about the unit cube.
     context : int
-        Then so many that are measured, scaled likewise.
+        The number of inputs that are measured instead of chosen, scaled likewise.
     clock : bool
-        Then when a point was measured, in units of 50 measurements: what lies far back may no longer hold.
+        Whether a column says when a point was measured, in units of 50 measurements. Points that were measured long
+        ago may no longer hold.
     pasts : int
-        Last, for each past experiment, 1 for its points and 0 for all others.
+        The number of past experiments. Each has a column that is 1 for its own points and 0 for all others.
     """
 
     searched: int
@@ -67,12 +69,12 @@ class InputLayout:
 
     @property
     def dim(self) -> int:
-        """Columns of X."""
+        """The number of columns of X."""
         return self.searched + self.context + self.clock + self.pasts
 
     @property
     def clock_at(self) -> int | None:
-        """Which column the clock is, if there is one."""
+        """The column of the clock; None if there is no clock."""
         return self.searched + self.context if self.clock else None
 
     @property
@@ -83,16 +85,17 @@ class InputLayout:
 
 @dataclass(frozen=True)
 class SafetyLimits:
-    """Limits that may not be risked.
+    """Limits on outcomes that no proposal may risk to break.
 
     Attributes
     ----------
     limits : tuple of (column, low, high)
         In the outcomes' units; an end may be infinite.
     sigmas : float
-        So many standard deviations must lie between what is expected and the limit.
+        The number of standard deviations that must lie between the predicted mean and the limit.
     max_length_scale : float
-        The longest length scale that such an outcome may have: how far a measurement vouches for its neighbourhood.
+        The longest length scale that the model of such an outcome may have. It bounds how far from a measurement a
+        point may count as safe.
     """
 
     limits: tuple[tuple[int, float, float], ...] = ()
@@ -102,7 +105,7 @@ class SafetyLimits:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted of the outcomes.
+    """What the experiment wants of the outcomes.
 
     Attributes
     ----------
@@ -113,12 +116,13 @@ class Goal:
     limits : tuple of (column, low, high)
         Outcome constraints; an end may be infinite.
     factors : tuple of (column, power)
-        Positive outcomes the product of whose powers is the objective, up to a constant; each is modelled alone. An
-        surrogate may leave this out of account and model the objective itself.
+        Positive outcomes of which the objective is the product, each to its power, up to a constant. Each factor is
+        modelled alone. A surrogate may ignore this and model the objective itself.
     others : tuple of (column, sign)
-        More objectives.
+        Further objectives.
     reference : tuple of float
-        Of several objectives, in their units: what is worse is worth nothing. Empty: taken from what was measured.
+        With several objectives, the worst value of each that is worth anything, in their units. If empty, it is taken
+        from the measurements.
     """
 
     objective: int
@@ -133,33 +137,44 @@ class Goal:
         """All objectives as (column, sign)."""
         return ((self.objective, self.sign), *self.others)
 
-    def violation(self, Y: FloatArray, told: np.ndarray | None = None) -> FloatArray:
-        """How far rows of outcomes, shape (n, m), break the constraints: 0 if they hold, NaN counts as infinite.
+    def violation(self, Y: FloatArray, known: np.ndarray | None = None) -> FloatArray:
+        """By how much rows of outcomes break the constraints, in units of each constraint's bound, added up.
 
-        Only constraints on columns that are `told` of, shape (m,), count, if that is given. Each constraint's excess is
-        measured in units of its bound, so that excesses of different outcomes add up.
+        Parameters
+        ----------
+        Y : FloatArray, shape (n, m)
+        known : bool array, shape (m,), optional
+            Outcomes whose constraints count; all if not given.
+
+        Returns
+        -------
+        FloatArray, shape (n,)
+            0 where all constraints hold, infinite where an outcome is NaN.
         """
-        limits = [limit for limit in self.limits if told is None or told[limit[0]]]
+        limits = [limit for limit in self.limits if known is None or known[limit[0]]]
         return violation([Limit(low, high) for _, low, high in limits], Y[:, [column for column, _, _ in limits]])
 
 
 @dataclass(frozen=True)
 class SearchRegion:
-    """Where to look.
+    """Where to search for the next point.
 
     Attributes
     ----------
     low, high : FloatArray, shape (d,)
+        Opposite corners of a box.
     fixed : dict of int to float
-        InputLayout that are not chosen (contextual variables, the time, which experiment it is) and their values.
+        Inputs that are not chosen (contextual variables, the time, the experiment) and their values.
     near : FloatArray, shape (k, d), optional
-        Points around which to look most closely; the middle of the box if not given.
+        Points around which to search most closely; the middle of the region if not given.
     seconds : callable, optional
-        What it costs to measure points of shape (k, d) next, or after a point of shape (d,) if one is given: seconds,
-        shape (k,). The acquisition is then per second (Snoek et al. 2012, NeurIPS, "Practical Bayesian optimization of
-        machine learning algorithms", section 3.2).
+        ``seconds(X, after)`` is the time that it takes to measure each of the points X, shape (k, d), next, or after
+        the point ``after``, shape (d,), unless that is None: seconds, shape (k,). The acquisition is then counted per
+        second (Snoek et al. 2012, NeurIPS, "Practical Bayesian optimization of machine learning algorithms", section
+        3.2).
     project : callable, optional
-        Points of shape (k, d) to the nearest ones that the motors can take, if not all of the region is such.
+        Moves points, shape (k, d), to the nearest ones that the motors can reach, if they cannot reach all of the
+        region.
     """
 
     low: FloatArray
@@ -182,12 +197,12 @@ class Diagnosis:
         Standard deviation of measurements about the model, in the outcome's unit.
     length_scales : FloatArray, shape (d,)
     rows : ndarray, shape (k,)
-        Which observations of the present are valid.
+        The observations of the present experiment that are valid.
     mean, std : FloatArray, shape (k,)
-        What the model says of each without having seen it, in the outcome's unit (Rasmussen and Williams 2006,
-        "Gaussian Processes for Machine RefitSchedule", section 5.4.2).
+        Leave-one-out prediction of each of them, in the outcome's unit (Rasmussen and Williams 2006, "Gaussian
+        Processes for Machine Learning", section 5.4.2).
     pasts : tuple of float
-        How far each past experiment correlates with the present.
+        The correlation of each past experiment with the present one.
     """
 
     modelled_as: str
@@ -200,7 +215,7 @@ class Diagnosis:
 
 
 class Surrogate(Protocol):
-    """A model of the outcomes and an acquisition function over it.
+    """A model of the outcomes, and an acquisition function over it.
 
     A surrogate is a pure function of the calls made to it: the same calls in the same order give the same answers, bit
     for bit.
@@ -209,57 +224,62 @@ class Surrogate(Protocol):
     version: str
     """Name and kind of the model, written with every decision."""
     outcomes: int
+    """The number of outcomes m."""
     fits_in_background: bool
-    """Whether an heir may learn in another thread."""
+    """Whether a clone may be fitted in another thread."""
 
     def clone(self) -> Surrogate:
-        """A new surrogate with the same hyper-parameters and no data; it shares nothing with this one."""
+        """A new surrogate with the same hyper-parameters and no data, which shares nothing with this one."""
 
     def fit(self, data: Observations) -> None:
-        """Infer hyper-parameters from `data`, starting from the ones inferred before."""
+        """Infer hyper-parameters from `data`, starting from the present ones."""
 
     def condition_on(self, data: Observations) -> None:
-        """Take `data` as what is known, with the hyper-parameters as they are."""
+        """Compute the posterior given `data`, with the present hyper-parameters."""
 
     def standardized_residuals(self, data: Observations) -> FloatArray:
-        """By how many of its standard deviations the last observation lies off what was expected before it.
+        """The last observation minus its prediction from the earlier ones, in units of the predicted deviation.
 
-        Of each outcome, and last of validity; NaN where that is not known, infinite where the model cannot take it. Of
-        the surrogate nothing but this may be asked until it is conditioned anew.
+        After this call the surrogate must be conditioned again before anything else is asked of it.
 
         Returns
         -------
         FloatArray, shape (m + 1,)
+            One for each outcome, then one for validity. NaN where it is unknown, infinite where the model cannot
+            represent the value.
         """
 
     def predict(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Means and standard deviations, shape (k, m) each, in the outcomes' units, at points of shape (k, d)."""
 
     def predict_latent(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """As `predict`, on the scale that the models see, on which what is expected is normal."""
+        """As `predict`, on the latent scale, on which predictions are normal distributions."""
 
     def length_scales(self, column: int) -> FloatArray:
-        """Length scales of one outcome's model, shape (d,), in units of the inputs; infinite if an input has no say."""
+        """Length scales of one outcome's model, shape (d,), in units of the inputs; infinite for an ignored input."""
 
     def diagnose(self, column: int) -> Diagnosis:
         """How well one outcome is modelled."""
 
-    def expected(self, goal: Goal, box: SearchRegion) -> FloatArray:
-        """What is expected of the observed points of the present under the box's fixed inputs, shape (n, objectives).
+    def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
+        """The objectives expected at the observed points of the present experiment, with the region's fixed inputs.
 
-        Such that more is better, on the scale that the model sees; NaN where a limit is not expected to hold, or the
-        measurement was invalid.
+        Returns
+        -------
+        FloatArray, shape (n, objectives)
+            On the latent scale, signed so that more is better. NaN where a constraint is expected to be broken, or
+            where the measurement was invalid.
         """
 
     def propose(
-        self, goal: Goal, box: SearchRegion, count: int, pending: FloatArray, seed: int
+        self, goal: Goal, region: SearchRegion, count: int, pending: FloatArray, seed: int
     ) -> tuple[FloatArray, FloatArray]:
         """Points to measure next.
 
         Parameters
         ----------
         goal : Goal
-        box : SearchRegion
+        region : SearchRegion
         count : int
         pending : FloatArray, shape (p, d)
             Points that are being measured.

@@ -1,10 +1,10 @@
-"""The surrogate over botorch: exact Gaussian processes, one per outcome, and noisy log expected improvement.
+"""The surrogate on botorch: exact Gaussian processes, one per outcome, and noisy log expected improvement.
 
 Models: Matérn-5/2 or RBF with ARD and the dimension-scaled log-normal prior (Hvarfner et al. 2024, ICML, "Vanilla
 Bayesian optimization performs great in high dimensions"). Acquisition: qLogNoisyExpectedImprovement (Ament et al. 2023,
 NeurIPS, "Unexpected improvements to expected improvement") with outcome constraints, or
-qLogNoisyExpectedHypervolumeImprovement of several objectives. Invalid measurements never enter an outcome's model: they
-teach a model of validity, whose probability weighs the acquisition like a constraint.
+qLogNoisyExpectedHypervolumeImprovement of several objectives. Invalid measurements never enter an outcome's model. A
+model of validity learns from them, and its probability weighs the acquisition like a constraint.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-# A matrix product may not depend on where in memory its operands lie: a run that is replayed makes the same decisions.
-# Read by the library at its first use.
+# By default, MKL's matrix products depend on where in memory their operands lie, and a replayed run would not make the
+# same decisions. The library reads this setting at its first use.
 os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
 
 import torch
@@ -51,20 +51,24 @@ torch.set_num_threads(1)
 
 
 class BotorchSurrogate:
-    """Gaussian processes by botorch, one per outcome; see `ebl_autonomy.surrogates.Surrogate`.
+    """Gaussian processes of botorch, one per outcome; see `ebl_autonomy.surrogates.Surrogate`.
 
     Parameters
     ----------
     dim : int
-        InputLayout d.
+        The number of inputs d.
     outcomes : int
-        Outcomes m.
+        The number of outcomes m.
     kernel : {"matern52", "rbf"}
-    samples, restarts, raw_samples : int
-        Monte-Carlo samples of the acquisition, starts of its ascent and points that the starts are chosen from.
+    samples : int
+        Monte-Carlo samples of the acquisition function.
+    restarts : int
+        Starting points of its ascent.
+    raw_samples : int
+        Points from which the starting points are chosen.
     """
 
-    fits_in_background = False  # what gpytorch and torch are set to holds for all threads
+    fits_in_background = False  # settings of gpytorch and torch hold for all threads
     _warm = False
 
     def __init__(
@@ -92,7 +96,7 @@ class BotorchSurrogate:
 
     def clone(self) -> BotorchSurrogate:
         """See `Surrogate.clone`."""
-        heir = BotorchSurrogate(
+        clone = BotorchSurrogate(
             self.dim,
             self.outcomes,
             kernel=self._kernel,
@@ -100,15 +104,15 @@ class BotorchSurrogate:
             restarts=self._restarts,
             raw_samples=self._raw_samples,
         )
-        heir._hyper = dict(self._hyper)
-        return heir
+        clone._hyper = dict(self._hyper)
+        return clone
 
     def standardized_residuals(self, data: Observations) -> FloatArray:
-        """See `Surrogate.standardized_residuals`: nothing is known of them, so that fits follow the schedule alone."""
+        """See `Surrogate.standardized_residuals`. All unknown: fits follow the schedule, whatever is measured."""
         return np.full(self.outcomes + 1, math.nan)
 
     def fit(self, data: Observations) -> None:
-        """Infer hyper-parameters by maximum a posteriori, warm-started; see `Surrogate.fit`."""
+        """Infer hyper-parameters by maximum a posteriori; see `Surrogate.fit`."""
         for column in range(self.outcomes + 1):
             model, _ = self._model(data, column)
             if model is None:
@@ -128,7 +132,7 @@ class BotorchSurrogate:
         for column in range(self.outcomes + 1):
             model, transform = self._model(data, column)
             if model is None and column == self.outcomes:
-                break  # everything is valid: no model of validity is needed
+                break  # every measurement was valid
             if model is None:
                 raise ValueError(f"outcome {column} has no valid value: there is nothing to condition on")
             model.eval()
@@ -174,40 +178,40 @@ class BotorchSurrogate:
         scales = self.length_scales(column)
         return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
 
-    def expected(self, goal: Goal, box: SearchRegion) -> FloatArray:
+    def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """See `Surrogate.expected`."""
         assert self._data is not None
         X = self._data.X.copy()
-        for i, value in box.fixed.items():
+        for i, value in region.fixed.items():
             X[:, i] = value
         with torch.no_grad(), _quiet():
             at = torch.as_tensor(X, dtype=torch.double)
             latent = np.stack([model.posterior(at).mean[:, 0].numpy() for model in self._models], axis=1)
-        gains = self._aims(goal).gains(latent)
+        gains = self._latent_goal(goal).gains(latent)
         valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
         return np.where(valid, gains, math.nan)[self._data.past :]
 
     def propose(
-        self, goal: Goal, box: SearchRegion, count: int, pending: FloatArray, seed: int
+        self, goal: Goal, region: SearchRegion, count: int, pending: FloatArray, seed: int
     ) -> tuple[FloatArray, FloatArray]:
         """See `Surrogate.propose`."""
         assert self._data is not None
-        known = ~np.isnan(self._data.Y).any(axis=1)
-        known |= not known.any()  # no point is valid in all outcomes: all of them then
+        valid = ~np.isnan(self._data.Y).any(axis=1)
+        valid |= not valid.any()  # all points, if none is valid in all outcomes
         # optimize_acqf draws its restarts from the global generator, which is the user's.
         with _quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             shared: dict[str, Any] = {
                 "model": ModelListGP(*self._models),
-                "X_baseline": torch.as_tensor(self._data.X[known], dtype=torch.double),
+                "X_baseline": torch.as_tensor(self._data.X[valid], dtype=torch.double),
                 "sampler": SobolQMCNormalSampler(sample_shape=torch.Size([self._samples]), seed=seed),
                 "constraints": self._constraints(goal) or None,
                 "X_pending": torch.as_tensor(pending, dtype=torch.double) if len(pending) else None,
                 "prune_baseline": True,
             }
             if goal.others:
-                gains = self.expected(goal, box)
-                corner = self._aims(goal).corner(gains[~np.isnan(gains).any(axis=1)]).tolist()
+                gains = self.expected(goal, region)
+                corner = self._latent_goal(goal).corner(gains[~np.isnan(gains).any(axis=1)]).tolist()
                 acquisition: Any = qLogNoisyExpectedHypervolumeImprovement(
                     ref_point=corner, objective=_objectives(goal), **shared
                 )
@@ -215,11 +219,11 @@ class BotorchSurrogate:
                 acquisition = qLogNoisyExpectedImprovement(objective=_objective(goal), **shared)
             X, value = optimize_acqf(
                 acquisition,
-                bounds=torch.as_tensor(np.stack([box.low, box.high]), dtype=torch.double),
+                bounds=torch.as_tensor(np.stack([region.low, region.high]), dtype=torch.double),
                 q=count,
                 num_restarts=self._restarts,
                 raw_samples=self._raw_samples,
-                fixed_features=box.fixed or None,
+                fixed_features=region.fixed or None,
                 options={"maxiter": 60, "seed": seed},
                 sequential=count > 1,
             )
@@ -227,11 +231,11 @@ class BotorchSurrogate:
         values = np.broadcast_to(value.detach().numpy().reshape(-1), (count,)).copy()
         return X.detach().numpy().reshape(count, self.dim), values
 
-    def _aims(self, goal: Goal) -> LatentGoal:
+    def _latent_goal(self, goal: Goal) -> LatentGoal:
         return LatentGoal(goal, SafetyLimits(), self._transforms, self.outcomes)
 
     def _constraints(self, goal: Goal) -> list[Callable[[torch.Tensor], torch.Tensor]]:
-        """botorch's form: a function of the modelled outcomes that is negative where the constraint holds."""
+        """The constraints as botorch takes them: functions of the modelled outcomes, negative where they hold."""
         constraints: list[Callable[[torch.Tensor], torch.Tensor]] = []
         for column, low, high in goal.limits:
             transform = self._transforms[column]
@@ -244,7 +248,7 @@ class BotorchSurrogate:
         return constraints
 
     def _model(self, data: Observations, column: int) -> tuple[SingleTaskGP | None, OutcomeTransform]:
-        """The model of one outcome, or (column m) of validity; None if there is nothing to model."""
+        """The model of one outcome, or of validity (column m); None if there is nothing to model."""
         if column == self.outcomes:
             y = (~np.isnan(data.Y).any(axis=1)).astype(float)
             variance = np.full(len(y), np.nan)
@@ -273,19 +277,19 @@ class BotorchSurrogate:
                     ard_num_dims=self.dim, use_rbf_kernel=self._kernel == "rbf"
                 ),
             )
-        known = self._hyper.get(column)
-        if known is not None:
+        previous = self._hyper.get(column)
+        if previous is not None:
             parameters = dict(model.named_parameters())
-            for name, value in known.items():
+            for name, value in previous.items():
                 if name in parameters:
                     parameters[name].data.copy_(value)
         return model, transform
 
 
 def _warm_up() -> None:
-    """Decide once about nothing: torch imports hundreds of modules at its first optimisation.
+    """Make one proposal for three made-up points, because torch imports hundreds of modules at its first optimisation.
 
-    An import holds the interpreter's lock, so in the middle of a run it would hold up the RunEngine's loop.
+    An import holds the interpreter's lock, and in the middle of a run it would stall the RunEngine's event loop.
     """
     surrogate = BotorchSurrogate(1, 1, samples=2, restarts=1, raw_samples=2)
     data = Observations(np.array([[0.0], [0.5], [1.0]]), np.array([[0.0], [1.0], [0.5]]), np.full((3, 1), np.nan))
@@ -318,9 +322,10 @@ def _hyper_parameters(model: Any) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without botorch's advice about data scaling and line searches: a fit that fails raises.
+    """Silence botorch's warnings about data scaling and line searches, and compute in double precision.
 
-    And in double precision whatever the default is: other packages change it when they are imported.
+    A fit that fails raises an error all the same. The default precision is set because other packages change it when
+    they are imported.
     """
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.double)

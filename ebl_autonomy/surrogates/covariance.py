@@ -1,11 +1,11 @@
-"""Exact Gaussian-process arithmetic, compiled: covariances, factors that grow by rows, and hyper-parameters.
+"""Exact Gaussian processes, compiled: correlations, factors that grow by rows, and the fit of hyper-parameters.
 
-Nothing here calls BLAS. Results so depend neither on the number of threads nor on where in memory an array lies, a
-factor that grew row by row equals, bit for bit, the one that was made at once, and hot loops allocate nothing.
+Nothing here calls BLAS. Therefore results depend neither on the number of threads nor on where in memory an array lies,
+and a factor that grew row by row equals, bit for bit, the one that is computed at once. Hot loops allocate nothing.
 
-Throughout: X has shape (n, d); W is the inverse of the lower Cholesky factor of the covariance K of n observations,
-kept in the first n rows of an array of at least that size; alpha = K⁻¹ (y - mean).
-Rasmussen and Williams 2006, "Gaussian Processes for Machine RefitSchedule", chapters 2 and 5.
+Notation: X has shape (n, d); K is the covariance of n observations, in units of the prior variance; W is the inverse of
+its lower Cholesky factor, kept in the first n rows of an array of at least that size; alpha = K⁻¹ (y - mean).
+Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ SQRT5: Final = math.sqrt(5.0)
 LOG_2PI: Final = math.log(2.0 * math.pi)
 
 SCALE_BOUNDS: Final = (0.01, 100.0)
-"""Of a length scale, in units of the domain."""
+"""Bounds of a length scale, in units of the domain."""
 NOISE_BOUNDS: Final = (1e-6, 1.0)
-"""Of the inferred noise variance, in units of the outcome's variance."""
+"""Bounds of the inferred noise variance, in units of the outcome's variance."""
 PIVOT: Final = 1e-10
-"""The least squared pivot: what is left of a point's prior variance when it repeats others."""
+"""The smallest squared pivot: the share of its prior variance that a repeated point is left with."""
 
-# Sums may be taken in the order that suits the machine's vectors; the order is fixed when this is compiled.
+# The compiler may reorder sums to suit the machine's vector units. The order is then fixed for all calls.
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp"}
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def correlation(r2: float, kind: int) -> float:
-    """k(r) from the squared scaled distance; k(0) = 1."""
+    """The correlation k(r), with k(0) = 1, from the squared scaled distance r²."""
     if kind == RBF:
         return math.exp(-0.5 * r2)
     r = math.sqrt(5.0 * r2)
@@ -60,7 +60,7 @@ def correlation(r2: float, kind: int) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def slope_factor(r2: float, kind: int) -> float:
-    """-2 dk/d(r²): what dk/dx_j = -slope_factor * (x_j - x'_j) / l_j² needs, without a division by r."""
+    """-2 dk/d(r²), in which nothing is divided by r: ``dk/dx_j = -slope_factor(r²) (x_j - x'_j) / l_j²``."""
     if kind == RBF:
         return math.exp(-0.5 * r2)
     r = math.sqrt(5.0 * r2)
@@ -69,7 +69,7 @@ def slope_factor(r2: float, kind: int) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, kind: int, out: np.ndarray) -> None:
-    """k(x, X[i]) for i < n."""
+    """out[i] = k(x, X[i]) for i < n."""
     d = x.shape[0]
     for i in range(n):
         r2 = 0.0
@@ -81,7 +81,7 @@ def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarra
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def dot(a: np.ndarray, b: np.ndarray, n: int) -> float:
-    """Of the first n elements."""
+    """The scalar product of the first n elements."""
     total = 0.0
     for i in range(n):
         total += a[i] * b[i]
@@ -99,7 +99,7 @@ def add(out: np.ndarray, factor: float, a: np.ndarray, n: int) -> None:
 def extend(
     X: np.ndarray, noise: np.ndarray, inverse_scales: np.ndarray, kind: int, start: int, stop: int, W: np.ndarray
 ) -> float:
-    """Rows `start` to `stop` of W, from the rows before them; returns their part of the log-determinant of K.
+    """Compute rows `start` to `stop` of W from the rows before them.
 
     Parameters
     ----------
@@ -108,9 +108,15 @@ def extend(
         Variances.
     inverse_scales : ndarray, shape (d,)
     kind : int
+        `RBF` or `MATERN52`.
     start, stop : int
     W : ndarray, shape (>= stop, >= stop)
         Written in place.
+
+    Returns
+    -------
+    float
+        The contribution of these rows to the log-determinant of K.
     """
     log_determinant = 0.0
     k, row = np.empty(stop), np.empty(stop)
@@ -142,7 +148,7 @@ def solve(W: np.ndarray, n: int, y: np.ndarray, out: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def constant_mean(W: np.ndarray, n: int, y: np.ndarray) -> float:
-    """The constant mean that makes y most likely: generalised least squares."""
+    """The constant mean under which y is most likely, by generalised least squares."""
     above, below = 0.0, 0.0
     for j in range(n):
         ones, seen = 0.0, 0.0
@@ -166,22 +172,23 @@ def negative_log_posterior(
     gradient: np.ndarray,
     work: np.ndarray,
 ) -> float:
-    """Minus log p(y | theta) p(theta), the mean profiled out, and its gradient.
+    """Minus log p(y | theta) p(theta), with the most likely constant mean, and its gradient.
 
-    Priors are log-normal densities of the length scales and of the noise variance (not of their logarithms).
+    The priors are log-normal densities of the length scales and of the noise variance, not of their logarithms.
 
     Parameters
     ----------
     theta : ndarray, shape (d + 1,)
-        Logarithms of the length scales, and of the noise variance; that one is ignored where `known_noise` is given.
+        Logarithms of the length scales and of the noise variance. The latter is ignored if `known_noise` is given.
     X, y : ndarray, shapes (n, d) and (n,)
     known_noise : ndarray, shape (n,)
-        Variances, or NaN in the first place: the noise is inferred.
+        Variances. If the first is NaN, the noise is inferred.
     kind : int
+        `RBF` or `MATERN52`.
     scale_prior : ndarray, shape (d, 2)
-        Mean and standard deviation of the logarithm of each length scale; a deviation of 0 is no prior at all.
+        Mean and standard deviation of the logarithm of each length scale; a deviation of 0 stands for no prior.
     noise_prior : (mean, standard deviation)
-        Of the logarithm.
+        Likewise of the noise variance.
     gradient : ndarray, shape (d + 1,)
         Written in place.
     work : ndarray, shape (2, n, n)
@@ -244,14 +251,30 @@ def fit(
     high: np.ndarray,
     iterations: int,
 ) -> float:
-    """Minimise `negative_log_posterior` over `theta` in place by projected BFGS; returns the value reached.
+    """Minimise `negative_log_posterior` over `theta` by projected BFGS.
 
-    Nocedal and Wright 2006, "Numerical Optimization", chapter 6. Ends when a step gains less than 1e-4 nats, which no
-    decision can tell.
+    Nocedal and Wright 2006, "Numerical Optimization", chapter 6. The search ends when a step gains less than 1e-4 nats,
+    which changes no decision.
 
-    scipy's L-BFGS-B on the same objective reaches the same optima. For fits that agents made it took 5 times the CPU
-    time with 10 observations and 1.4 times with 400; and between its evaluations it needs the interpreter's lock, for
-    which a fit in the background and the RunEngine would then compete.
+    scipy's L-BFGS-B reaches the same optima of the same function. In fits that agents made it took 5 times the CPU time
+    for 10 observations and 1.4 times for 400. Besides, it needs the interpreter's lock between evaluations, for which a
+    fit in the background and the RunEngine would compete.
+
+    Parameters
+    ----------
+    theta : ndarray, shape (d + 1,)
+        Where the search starts; overwritten by where it ends. It stays there if the value at the start is not finite.
+    X, y, known_noise, kind, scale_prior, noise_prior
+        See `negative_log_posterior`.
+    low, high : ndarray, shape (d + 1,)
+        Bounds of theta.
+    iterations : int
+        The largest number of steps.
+
+    Returns
+    -------
+    float
+        The value at theta.
     """
     p, n = theta.shape[0], X.shape[0]
     work = np.zeros((2, n, n))
@@ -280,7 +303,7 @@ def fit(
                 H[i, i] = 1.0
             first = True
             continue
-        step = min(1.0, (0.5 if first else 2.0) / longest)  # at most so much in a logarithm at once
+        step = min(1.0, (0.5 if first else 2.0) / longest)  # no logarithm changes by more at once
         gained = -1.0
         for _backtrack in range(10):
             for i in range(p):

@@ -1,4 +1,4 @@
-"""Inferring what a Gaussian process needs beside data: length scales, noise, and how its outcome is transformed."""
+"""What is inferred for each outcome: length scales, noise, the transform, drift, and whether past data are of use."""
 
 from __future__ import annotations
 
@@ -17,61 +17,66 @@ from ebl_autonomy.surrogates.transforms import POWERS, OutcomeTransform
 __all__ = ["VALIDITY_NOISE", "HyperparameterFitter", "Hyperparameters"]
 
 VALIDITY_NOISE: Final = 1e-2
-"""Variance of the labels of the validity model: a valid point once may be invalid the next time."""
-VALIDITY_REACH: Final = 0.4
-"""The least length scale of validity. Labels are steps, and short ones would let each point speak for itself alone."""
+"""Variance of the labels of validity, 1 or 0: a point that was valid may be invalid when it is measured again."""
+VALIDITY_MIN_LENGTH_SCALE: Final = 0.4
+"""The shortest length scale of validity. Labels are steps: with shorter scales, each would say nothing about others."""
 NOISE_PRIOR: Final = (-4.0, 1.0)
+"""Mean and standard deviation of the logarithm of the noise variance, in units of the outcome's variance."""
 CLOCK_PRIOR: Final = (0.0, 1.0)
-"""Of the logarithm of how long a measurement holds, in units of 50 measurements."""
+"""Likewise of the length scale of the clock: how long a measurement holds, in units of 50 measurements."""
 PAST_PRIOR: Final = (math.log(3.0), 1.0)
-"""Of the length scale between the present and a past experiment: at 3 they correlate by 0.9, at 0.3 by nothing."""
-NO_SAY: Final = math.log(1e6)
-"""The logarithm of a length scale beyond which an input has no influence."""
+"""Likewise of the length scale between the present and a past experiment: at 3 they correlate by 0.9, at 0.3 by 0."""
+NO_INFLUENCE: Final = math.log(1e6)
+"""The logarithm of the length scale of an input that has no influence."""
 DRIFT_EVIDENCE: Final = 3.0
-"""So many nats more probable must the measurements be with a clock before it is believed that something drifts."""
+"""A drift is modelled if it makes the measurements more probable by this many nats."""
 PAST_EVIDENCE: Final = 2.0
-"""So many nats better must the present be predicted without the past before the past is left out."""
+"""Past experiments are left out if the present one is predicted better without them by this many nats."""
 FIT_POINTS: Final = 400
-"""Hyper-parameters are inferred from so many observations at most: the latest half, and others evenly from the rest."""
+"""The largest number of observations that a fit uses: half of them the latest, the others spread over the rest."""
 FIT_ITERATIONS: Final = 30
+"""The largest number of steps of a fit. A fit that needs more is continued by the next one."""
 CHOOSE_GROWTH: Final = 1.4
-"""Its transform, and whether it drifts, are chosen again when an outcome's values have grown by this factor."""
+"""The transform of an outcome, and whether it drifts, are chosen again when its values are this many times as many."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What was inferred for one outcome; transform and hyper-parameters belong together until the next fit.
+    """What was inferred for one outcome. The length scales and the noise hold for this transform only.
 
     Attributes
     ----------
     theta : FloatArray, shape (d + 1,)
-        Logarithms of length scales and noise variance.
+        Logarithms of the length scales and of the noise variance.
     transform : OutcomeTransform
     chosen_at : int
-        How many values the power of the transform was chosen from.
-    alone : bool
-        Whether past experiments are left out, because the present is predicted better without them.
+        The number of values from which the power of the transform was chosen.
+    without_past : bool
+        Whether past experiments are left out, because the present one is predicted better without them.
     """
 
     theta: FloatArray
     transform: OutcomeTransform
     chosen_at: int
-    alone: bool = False
+    without_past: bool = False
 
 
 class HyperparameterFitter:
-    """The rules by which the models of one surrogate are inferred.
+    """Infers the hyper-parameters of the models of one surrogate.
 
     Parameters
     ----------
     inputs : InputLayout
     outcomes : int
-        The column after the last outcome is of validity.
+        The number of outcomes m. Column m is validity.
     kind : int
-        Of the kernel.
-    logarithms, plain : collection of int
-        Outcomes that are modelled by their logarithms as long as they are positive, and as they are measured.
+        The kernel: `covariance.RBF` or `covariance.MATERN52`.
+    logarithms : collection of int
+        Outcomes that are modelled by their logarithms, as long as all values are positive.
+    plain : collection of int
+        Outcomes that are modelled as they are.
     drift : {"auto", "on"}
+        Whether the clock has an influence: if the measurements show a drift, or always.
     hard : SafetyLimits
     """
 
@@ -96,57 +101,79 @@ class HyperparameterFitter:
         )
 
     def infer(
-        self, column: int, before: Hyperparameters | None, X: FloatArray, y: FloatArray, variance: FloatArray, past: int
+        self,
+        column: int,
+        previous: Hyperparameters | None,
+        X: FloatArray,
+        y: FloatArray,
+        variance: FloatArray,
+        past: int,
     ) -> Hyperparameters | None:
-        """What makes the measurements most probable, starting from what was inferred before.
+        """The hyper-parameters that make the measurements most probable.
 
-        The first `past` rows are of past experiments. They are left out if the present measurements are predicted
-        better without them, each from all others. `before` if nothing can be inferred.
+        Parameters
+        ----------
+        column : int
+        previous : Hyperparameters, optional
+            Where the search starts; the mode of the prior if not given.
+        X, y, variance : FloatArray, shapes (n, d), (n,) and (n,)
+            Valid observations of this outcome.
+        past : int
+            The number of rows from past experiments. These are left out if the present rows, each from all others,
+            are predicted better without them.
+
+        Returns
+        -------
+        Hyperparameters or None
+            `previous` if nothing can be inferred.
         """
-        together = self._infer(column, before, X, y, variance, past > 0)
-        if not past or len(y) - past < self._inputs.searched + 2 or together is None:
-            return together
-        mine = slice(past, None)
-        start = before if before is None or before.alone else replace(before, theta=self.mode(column), chosen_at=0)
-        alone = self._infer(column, start, X[mine], y[mine], variance[mine], False)
-        if alone is None:
-            return together
-        with_past = self._predictive(column, together, X, y, variance)[mine].sum()
-        without = self._predictive(column, alone, X[mine], y[mine], variance[mine]).sum()
-        return replace(alone, alone=True) if without > with_past + PAST_EVIDENCE else together
+        with_past = self._infer(column, previous, X, y, variance, past > 0)
+        if not past or len(y) - past < self._inputs.searched + 2 or with_past is None:
+            return with_past
+        present = slice(past, None)
+        start = previous
+        if previous is not None and not previous.without_past:
+            start = replace(previous, theta=self.prior_mode(column), chosen_at=0)
+        without_past = self._infer(column, start, X[present], y[present], variance[present], False)
+        if without_past is None:
+            return with_past
+        density_with = self._log_predictive(column, with_past, X, y, variance)[present].sum()
+        density_without = self._log_predictive(column, without_past, X[present], y[present], variance[present]).sum()
+        return replace(without_past, without_past=True) if density_without > density_with + PAST_EVIDENCE else with_past
 
     def _infer(
         self,
         column: int,
-        before: Hyperparameters | None,
+        previous: Hyperparameters | None,
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
         pasts: bool,
     ) -> Hyperparameters | None:
-        """Maximum a posteriori."""
+        """The best of all transforms and drifts that come into question, each at its maximum a posteriori."""
         fits = OutcomeTransform.fits(y) and column not in self._plain
-        powers: tuple[float, ...] = (before.transform.power if before is not None and fits else 1.0,)
-        chosen_at = before.chosen_at if before is not None else 0
-        clocks = self._clock_choices(column, pasts)
+        powers: tuple[float, ...] = (previous.transform.power if previous is not None and fits else 1.0,)
+        chosen_at = previous.chosen_at if previous is not None else 0
+        clock_choices = self._clock_choices(column, pasts)
         if len(y) >= CHOOSE_GROWTH * chosen_at:
             powers = ((0.0,) if column in self._logarithms else POWERS) if fits else (1.0,)
             chosen_at = len(y)
-        elif before is not None and self._inputs.clock_at is not None and len(clocks) > 1:
-            clocks = [(bool(before.theta[self._inputs.clock_at] < NO_SAY), 0.0)]  # as it was found before
-        best, least = before, math.inf
+        elif previous is not None and self._inputs.clock_at is not None and len(clock_choices) > 1:
+            drifted = bool(previous.theta[self._inputs.clock_at] < NO_INFLUENCE)
+            clock_choices = [(drifted, 0.0)]
+        best, least = previous, math.inf
         for power in powers:
             transform = self.transform(column, y, power)
-            for drifts, evidence in clocks:
-                theta, reached = self._fit(column, before, transform, drifts, X, y, variance)
+            for drifts, evidence in clock_choices:
+                theta, reached = self._fit(column, previous, transform, drifts, X, y, variance)
                 if np.isfinite(theta).all() and reached + evidence < least:
                     best, least = Hyperparameters(theta, transform, chosen_at), reached + evidence
         return best
 
-    def _predictive(
+    def _log_predictive(
         self, column: int, fitted: Hyperparameters, X: FloatArray, y: FloatArray, variance: FloatArray
     ) -> FloatArray:
-        """Logarithms of how probable each value is, given all others, shape (n,)."""
+        """The logarithm of the predictive density of each value given all others, shape (n,)."""
         n, d = X.shape
         noise = self.known_noise(column, fitted.transform, y, variance)
         noise = noise if noise is not None else np.full(n, math.exp(fitted.theta[d]))
@@ -158,18 +185,18 @@ class HyperparameterFitter:
         return np.asarray(0.5 * (np.log(precision) - alpha**2 / precision) + slopes)
 
     def transform(self, column: int, y: FloatArray, power: float) -> OutcomeTransform:
-        """The transform of one outcome; of one with a hard limit such that what is unknown is not safe."""
+        """The transform of one outcome, shaped so that no point far from all data looks safe under a hard limit."""
         transform = OutcomeTransform.of(y, power)
         if column not in self._bounds:
             return transform
-        # Far from all data the model expects the mean, plus or minus one scale: that must reach over the limit.
+        # Far from all data the model predicts the mean, plus or minus one scale. That must reach beyond the limit.
         margin = min(abs(transform.shift - (end - 1.0)) for end in self._bounds[column] if math.isfinite(end))
         return replace(transform, scale=max(transform.scale, margin / (0.8 * self._hard.sigmas)))
 
     def known_noise(
         self, column: int, transform: OutcomeTransform, y: FloatArray, variance: FloatArray
     ) -> FloatArray | None:
-        """Variances of the transformed values, or None if they have to be inferred."""
+        """Variances of the transformed values, shape (n,); None if the noise must be inferred."""
         if column == self._outcomes:
             return np.full(len(y), VALIDITY_NOISE / transform.scale**2)
         known = transform.variance(y, variance)
@@ -177,20 +204,23 @@ class HyperparameterFitter:
             return None
         return np.clip(known, covariance.NOISE_BOUNDS[0], 1e6)
 
-    def mode(self, column: int) -> FloatArray:
-        """The most likely hyper-parameters a priori: the mode of a log-normal lies at exp(mean - variance)."""
+    def prior_mode(self, column: int) -> FloatArray:
+        """The most likely hyper-parameters before anything is measured, shape (d + 1,).
+
+        The mode of a log-normal density lies at exp(mean - variance).
+        """
         theta = np.append(self._prior[:, 0] - self._prior[:, 1] ** 2, NOISE_PRIOR[0] - NOISE_PRIOR[1] ** 2)
         if self._inputs.clock_at is not None and self._drift != "on":
-            theta[self._inputs.clock_at] = NO_SAY
+            theta[self._inputs.clock_at] = NO_INFLUENCE
         if column in self._bounds:
             searched = slice(self._inputs.searched)
             theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale))
         return theta
 
     def _clock_choices(self, column: int, pasts: bool) -> list[tuple[bool, float]]:
-        """Whether the clock may have a say, and how many nats that must gain.
+        """Whether the clock may have an influence, and the nats that this must gain, for each fit that is to be made.
 
-        Not beside past experiments unless it must: what changed since then is no drift.
+        Beside past experiments it has none, unless it is always on: what changed since then is no drift.
         """
         if self._inputs.clock_at is None or column == self._outcomes:
             return [(False, 0.0)]
@@ -201,27 +231,30 @@ class HyperparameterFitter:
     def _fit(
         self,
         column: int,
-        before: Hyperparameters | None,
+        previous: Hyperparameters | None,
         transform: OutcomeTransform,
         drifts: bool,
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
     ) -> tuple[FloatArray, float]:
-        """Hyper-parameters, and minus the logarithm of how probable they make the values as they were measured."""
+        """The hyper-parameters at their maximum a posteriori, and minus the logarithm of their density.
+
+        The density is that of the values as measured, so that those under different transforms can be compared.
+        """
         chosen = _subset(len(y))
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
-        start = before.theta.copy() if before is not None else self.mode(column)
+        start = previous.theta.copy() if previous is not None else self.prior_mode(column)
         if (clock := self._inputs.clock_at) is not None:
             if not drifts:
-                low[clock] = high[clock] = NO_SAY
+                low[clock] = high[clock] = NO_INFLUENCE
                 prior[clock, 1] = 0.0
             elif start[clock] > high[clock]:
                 start[clock] = CLOCK_PRIOR[0]
         if column in self._bounds:
             high[: self._inputs.searched] = math.log(self._hard.max_length_scale)
         if column == self._outcomes:
-            low[: self._inputs.searched] = math.log(VALIDITY_REACH)
+            low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE)
         theta = np.clip(start, low, high)
         noise = self.known_noise(column, transform, y, variance)
         given = noise[chosen] if noise is not None else np.full(len(chosen), math.nan)
@@ -243,7 +276,7 @@ class HyperparameterFitter:
 def _scale_prior(inputs: InputLayout) -> FloatArray:
     """Mean and standard deviation of the logarithm of each length scale, shape (d, 2).
 
-    Of what is chosen they grow with the dimension (Hvarfner et al. 2024, ICML).
+    The mean grows with the number of coordinates (Hvarfner et al. 2024, ICML).
     """
     chosen = inputs.searched + inputs.context
     scales = [(math.sqrt(2.0) + 0.5 * math.log(chosen), math.sqrt(3.0))] * chosen
@@ -251,7 +284,7 @@ def _scale_prior(inputs: InputLayout) -> FloatArray:
 
 
 def _subset(n: int) -> np.ndarray:
-    """Which of n observations hyper-parameters are inferred from."""
+    """Indices of those of n observations that a fit uses; see `FIT_POINTS`."""
     if n <= FIT_POINTS:
         return np.arange(n)
     late = FIT_POINTS // 2

@@ -1,4 +1,4 @@
-"""Fronts of objectives that are all to be maximised: which points are on them, and the area that two dominate."""
+"""Pareto fronts of objectives that are all to be maximised, and the area that points dominate in two of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ __all__ = ["front", "reference", "strips", "undominated", "volume"]
 
 
 def front(values: FloatArray) -> np.ndarray:
-    """Indices of the rows that no other row dominates, by rising first objective; of equal rows the first.
+    """The rows that no other row dominates, by rising first objective; of equal rows the first.
 
     Parameters
     ----------
     values : FloatArray, shape (n, 2)
-        None of them NaN.
+        Without NaN.
+
+    Returns
+    -------
+    ndarray of int, shape (k,)
     """
     order = np.lexsort((-values[:, 1], -values[:, 0]))  # by falling first objective, ties by falling second
     kept, top = [], -np.inf
@@ -27,21 +31,30 @@ def front(values: FloatArray) -> np.ndarray:
 
 
 def undominated(values: FloatArray) -> np.ndarray:
-    """Which rows, of shape (n, objectives), no other row betters in one objective and matches in all others."""
+    """Whether each row of `values`, shape (n, objectives), is dominated by no other row: shape (n,).
+
+    A row dominates another if it is no worse in any objective and better in one.
+    """
     no_worse = (values[:, None, :] >= values[None, :, :]).all(axis=2)
     better = (values[:, None, :] > values[None, :, :]).any(axis=2)
     return np.asarray(~(no_worse & better).any(axis=0))
 
 
 def reference(values: FloatArray) -> FloatArray:
-    """The point that areas are measured from where the user names none, shape (2,): a little below the worst of all."""
+    """The default reference point of areas, shape (2,): a little below the worst value of each objective."""
     low, span = values.min(axis=0), np.ptp(values, axis=0)
     corner: FloatArray = low - 0.1 * np.where(span > 0.0, span, 1.0)
     return corner
 
 
 def strips(values: FloatArray, corner: FloatArray) -> FloatArray:
-    """The area above `corner` cut at the front's points: rows (from, to, height of the front), shape (k + 1, 3)."""
+    """The area above `corner`, cut into strips at the points of the front of `values`, shape (n, 2).
+
+    Returns
+    -------
+    FloatArray, shape (k + 1, 3)
+        For each strip, where it begins and ends in the first objective, and the height of the front there.
+    """
     above = values[(values > corner).all(axis=1)] if len(values) else values.reshape(0, 2)
     best = above[front(above)]
     ends = np.array([corner[0], *best[:, 0], np.inf])
@@ -50,6 +63,6 @@ def strips(values: FloatArray, corner: FloatArray) -> FloatArray:
 
 
 def volume(values: FloatArray, corner: FloatArray) -> float:
-    """The area between `corner` and the front of `values`, shape (n, 2)."""
+    """The area between the point `corner`, shape (2,), and the front of `values`, shape (n, 2)."""
     cut = strips(values, corner)[:-1]
     return float(np.sum((cut[:, 1] - cut[:, 0]) * (cut[:, 2] - corner[1])))

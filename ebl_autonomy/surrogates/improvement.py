@@ -1,8 +1,8 @@
-"""How much a point is expected to gain, and how probably it keeps its limits: of normal distributions, compiled.
+"""The improvement that a point is expected to bring, and the probability that it satisfies a constraint.
 
-All are logarithms that are computed without cancellation, with their derivatives (Ament et al. 2023, NeurIPS,
-"Unexpected improvements to expected improvement", section 4.1), so that an ascent has a slope to follow where the value
-itself would underflow.
+The compiled functions return logarithms and their derivatives, computed without cancellation (Ament et al. 2023,
+NeurIPS, "Unexpected improvements to expected improvement", section 4.1). An ascent thus has a slope to follow even
+where the value itself would underflow. All predictions are normal distributions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ __all__ = ["FAR", "expected_improvement", "log_ehvi", "log_ei", "log_mass"]
 SQRT2: Final = math.sqrt(2.0)
 SQRT2PI: Final = math.sqrt(2.0 * math.pi)
 TAIL: Final = -3.0
-"""Below this many standard deviations the tail is computed by continued fractions."""
+"""Below this many standard deviations, the tail is computed by continued fractions."""
 FAR: Final = 1e100
+"""Ends beyond this count as infinite."""
 CERTAIN: Final = 40.0
-"""This many standard deviations above the best value, a gain is as large as it is expected to be: nothing of the normal
-distribution's tail is left in double precision."""
+"""This many standard deviations above the best value, the expected improvement is the difference of mean and best: the
+tail of the normal distribution that lies below the best value vanishes in double precision."""
 
 
 def expected_improvement(mean: float, std: float, best: float) -> float:
@@ -33,14 +34,14 @@ def expected_improvement(mean: float, std: float, best: float) -> float:
     Parameters
     ----------
     mean, std : float
-        Prediction at the point. A std of 0, or NaN, stands for a value that is known.
+        Prediction at the point. A std of 0 or NaN stands for a value that is known.
     best : float
         The best value so far, in the unit of the mean.
 
     Returns
     -------
     float
-        In the same unit; infinite if `mean` or `best` is not finite, because nothing is known yet.
+        In the same unit; infinite if `mean` or `best` is not finite, that is, before anything is known.
     """
     if not (math.isfinite(mean) and math.isfinite(best)):
         return math.inf
@@ -54,7 +55,7 @@ def expected_improvement(mean: float, std: float, best: float) -> float:
 def _fraction(t: float, first: int) -> float:
     """The continued fraction t + first / (t + (first + 1) / (t + ...)).
 
-    With first = 1 it is phi(t) / Q(t), the inverse of Mills' ratio (Abramowitz and Stegun 1964, 26.2.14); 60 terms give
+    With first = 1 it is phi(t) / Q(t), the inverse of Mills' ratio (Abramowitz and Stegun 1964, 26.2.14). 60 terms give
     double precision for t >= 3.
     """
     tail = t
@@ -82,7 +83,7 @@ def _log_cdf(u: float) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def log_ei(mean: float, std: float, best: float) -> tuple[float, float, float]:
-    """log E[max(f - best, 0)] for f ~ N(mean, std²), with its derivatives in mean and std."""
+    """log E[max(f - best, 0)] for f ~ N(mean, std²), and its derivatives in mean and std."""
     u = (mean - best) / std
     if u > TAIL:
         phi, cdf = _phi(u), _cdf(u)
@@ -98,10 +99,10 @@ def log_ei(mean: float, std: float, best: float) -> tuple[float, float, float]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def log_mass(mean: float, std: float, low: float, high: float) -> tuple[float, float, float]:
-    """log P(low <= g <= high) for g ~ N(mean, std²), with its derivatives in mean and std; ends may be infinite."""
+    """log P(low <= g <= high) for g ~ N(mean, std²), and its derivatives in mean and std; ends may be infinite."""
     a = (low - mean) / std if low > -FAR else -math.inf
     b = (high - mean) / std if high < FAR else math.inf
-    if a > 0.0:  # the mass lies in the upper tail: mirror it, where differences are exact
+    if a > 0.0:  # mirror the upper tail to the lower one, where differences are exact
         value, by_mean, by_std = _log_mass_lower(-b, -a, std)
         return value, -by_mean, by_std
     return _log_mass_lower(a, b, std)
@@ -135,15 +136,16 @@ def _log_mass_lower(a: float, b: float, std: float) -> tuple[float, float, float
 def log_ehvi(
     mean1: float, std1: float, mean2: float, std2: float, strips: np.ndarray
 ) -> tuple[float, float, float, float, float]:
-    """log of the expected gain in hypervolume of two independent objectives, both to be maximised.
+    """log of the expected hypervolume improvement of two independent objectives, both to be maximised.
 
     The area that (y1, y2) would add is the sum over strips (from, to, height) of ``(min(y1, to) - from)⁺ (y2 -
-    height)⁺``, and the expectation of each factor is an expected improvement, or the difference of two (Yang et al.
-    2019, J. Global Optim. 75, 3, "Efficient computation of expected hypervolume improvement").
+    height)⁺``. The expectation of the second factor is an expected improvement, that of the first the difference of two
+    (Yang et al. 2019, J. Global Optim. 75, 3, "Efficient computation of expected hypervolume improvement").
 
     Parameters
     ----------
     mean1, std1, mean2, std2 : float
+        Predictions of the two objectives.
     strips : ndarray, shape (k, 3)
         See `hypervolume.strips`.
 
@@ -151,7 +153,7 @@ def log_ehvi(
     -------
     value : float
     by_mean1, by_std1, by_mean2, by_std2 : float
-        Its derivatives.
+        Derivatives of the value.
     """
     top, total = -math.inf, 0.0
     m1, s1, m2, s2 = 0.0, 0.0, 0.0, 0.0
@@ -161,7 +163,7 @@ def log_ehvi(
             beyond, beyond_m, beyond_s = log_ei(mean1, std1, strips[i, 1])
             share = math.exp(beyond - part)
             if not share < 1.0 - 1e-12:
-                continue  # the strip is narrower than the arithmetic
+                continue  # narrower than double precision resolves
             part += math.log1p(-share)
             in_m1 = (in_m1 - share * beyond_m) / (1.0 - share)
             in_s1 = (in_s1 - share * beyond_s) / (1.0 - share)

@@ -1,4 +1,4 @@
-"""A goal on the scale on which models see the outcomes, as the compiled acquisition takes it."""
+"""The goal of an experiment on the latent scale, as the compiled acquisition function takes it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["LatentGoal"]
 
 
 class LatentGoal:
-    """One goal under the transforms of one moment.
+    """One goal, under the transforms that are in use.
 
     Parameters
     ----------
     goal : Goal
     hard : SafetyLimits
     transforms : sequence of OutcomeTransform
-        Of the outcomes, and last of validity if that is modelled.
+        One for each outcome, then one for validity if validity is modelled.
     outcomes : int
-    noise : FloatArray, shape (models,)
-        The variance of one measurement, of each model's latent value.
+    noise : FloatArray, shape (models,), optional
+        The variance of one measurement of each latent value; 0 if not given.
 
     Attributes
     ----------
     shares : FloatArray, shape (objectives, outcomes + 1)
-        The share of each model's latent value in each objective, signed so that more is better. Of a product,
-        logarithms add up; its factors are modelled by their logarithms unless one was not positive.
+        The weight of each latent value in each objective, signed so that more is better. If the objective is a product
+        whose factors are all modelled by their logarithms, it is the weighted sum of these.
     limits : list of (column, low, high)
-        On latent values, that of validity included.
+        Constraints on latent values, that of validity included.
     """
 
     def __init__(
@@ -62,20 +62,23 @@ class LatentGoal:
             self.limits.append((outcomes, self._z(outcomes, 0.5), math.inf))
 
     def gains(self, latent: FloatArray) -> FloatArray:
-        """Objectives such that more is better, shape (n, objectives), from latent values, shape (n, models).
+        """The objectives, signed so that more is better, from latent values of shape (n, models).
 
-        NaN where a limit does not hold.
+        Returns
+        -------
+        FloatArray, shape (n, objectives)
+            NaN where a constraint is broken.
         """
         holds = np.ones(len(latent), dtype=bool)
         for column, low, high in self.limits:
             with np.errstate(invalid="ignore"):
                 holds &= (latent[:, column] >= low) & (latent[:, column] <= high)
         shares = self.shares[:, : latent.shape[1]]
-        taken = np.flatnonzero(shares.any(axis=0))  # others may be NaN
-        return np.where(holds[:, None], latent[:, taken] @ shares[:, taken].T, math.nan)
+        used = np.flatnonzero(shares.any(axis=0))  # the latent values of others may be NaN
+        return np.where(holds[:, None], latent[:, used] @ shares[:, used].T, math.nan)
 
-    def wanted(self, known: FloatArray) -> Criteria:
-        """What is wanted of the next point if `known`, shape (k, objectives), is there already; none of it NaN."""
+    def criteria(self, known: FloatArray) -> Criteria:
+        """What the next point is judged by, given the objectives reached so far, shape (k, objectives), without NaN."""
         low, hard_low = np.full((2, self._outcomes + 1), -math.inf)
         high, hard_high = np.full((2, self._outcomes + 1), math.inf)
         for column, least, most in self.limits:
@@ -90,9 +93,10 @@ class LatentGoal:
         return Criteria(self.shares, low, high, hard_low, hard_high, self._hard.sigmas, best, strips, self._noise)
 
     def corner(self, known: FloatArray) -> FloatArray:
-        """The reference point of several objectives: the user's, or a little below the worst of `known`.
+        """The reference point of several objectives, shape (objectives,).
 
-        `known` has the shape (k, objectives); if it is empty the point lies three standard deviations below the mean.
+        It is the user's; or a little below the worst of `known`, shape (k, objectives); or, if that is empty, three
+        standard deviations below the mean.
         """
         if not self._goal.reference:
             return hypervolume.reference(known) if len(known) else np.full(len(self.shares), -3.0)
@@ -101,5 +105,5 @@ class LatentGoal:
 
     def _z(self, column: int, value: float) -> float:
         if math.isinf(value):
-            return value  # no transform makes an end of what has none
+            return value  # a transform would turn -inf into a finite limit
         return float(self._transforms[column].forward(np.array([value]))[0])

@@ -1,4 +1,4 @@
-"""Where the acquisition is largest: many points guessed cheaply, some computed exactly, a few taken uphill."""
+"""The search for the largest acquisition: a guess at many points, the exact value at some, an ascent from a few."""
 
 from __future__ import annotations
 
@@ -10,64 +10,81 @@ from scipy.stats import qmc
 
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates import acquisition
-from ebl_autonomy.surrogates.acquisition import Criteria, Stack
+from ebl_autonomy.surrogates.acquisition import Criteria, ModelStack
 from ebl_autonomy.surrogates.base import SearchRegion
 
 __all__ = ["AcquisitionMaximizer"]
 
 SCREENED: Final = 512
+"""The number of points at which the acquisition is guessed."""
 KEPT: Final = 32
+"""The number of them at which it is computed exactly."""
 CLIMBERS: Final = 4
+"""The number of them from which it is followed uphill."""
 CLIMB_WORK: Final = 4_000_000
-"""Climbing takes so many multiplications at most, within 8 to 30 iterations."""
+"""Multiplications that the ascent may take; it makes 8 to 30 iterations."""
 
 
 class AcquisitionMaximizer:
-    """One decision's search of a box.
+    """Finds the points of one proposal within a region.
 
     Parameters
     ----------
-    box : SearchRegion
+    region : SearchRegion
     seed : int
+        Of the candidate points.
     """
 
-    def __init__(self, box: SearchRegion, seed: int) -> None:
-        self._low, self._high = box.low.copy(), box.high.copy()
-        for i, value in box.fixed.items():
+    def __init__(self, region: SearchRegion, seed: int) -> None:
+        self._low, self._high = region.low.copy(), region.high.copy()
+        for i, value in region.fixed.items():
             self._low[i] = self._high[i] = value
-        self._near = 0.5 * (self._low + self._high)[None] if box.near is None else box.near
-        self._seconds, self._project = box.seconds, box.project
+        self._near = 0.5 * (self._low + self._high)[None] if region.near is None else region.near
+        self._seconds, self._project = region.seconds, region.project
         self._rng = np.random.default_rng(seed)
 
-    def best(self, stack: Stack, wanted: Criteria, after: FloatArray | None = None) -> tuple[FloatArray, float]:
-        """The point of the largest acquisition, shape (d,), and its value; of a batch, `after` the one before."""
+    def best(self, stack: ModelStack, criteria: Criteria, after: FloatArray | None = None) -> tuple[FloatArray, float]:
+        """The point with the largest acquisition per second.
+
+        Parameters
+        ----------
+        stack : ModelStack
+        criteria : Criteria
+        after : FloatArray, shape (d,), optional
+            The point that will be measured before this one.
+
+        Returns
+        -------
+        point : FloatArray, shape (d,)
+        acquisition : float
+        """
         points = self._projected(self._candidates())
         guess = np.empty(len(points))
-        acquisition.screen(points, stack, wanted, guess)
-        kept = np.ascontiguousarray(points[_largest(guess - self._price(points, after), KEPT)])
-        value = _values(kept, stack, wanted)
-        climbers = np.ascontiguousarray(kept[_largest(value - self._price(kept, after), CLIMBERS)])
+        acquisition.screen(points, stack, criteria, guess)
+        kept = np.ascontiguousarray(points[_largest(guess - self._log_seconds(points, after), KEPT)])
+        value = _values(kept, stack, criteria)
+        climbers = np.ascontiguousarray(kept[_largest(value - self._log_seconds(kept, after), CLIMBERS)])
         reached = np.empty(len(climbers))
         n = int(stack.counts[stack.active].max())
         iterations = min(max(CLIMB_WORK // (CLIMBERS * len(stack.active) * n * n), 8), 30)
-        acquisition.climb(climbers, self._low, self._high, iterations, stack, wanted, reached)
+        acquisition.climb(climbers, self._low, self._high, iterations, stack, criteria, reached)
         if self._project is not None:
             climbers = self._projected(climbers)
-            reached = _values(climbers, stack, wanted)
-        # The ascent knows no price: a point on the way may be the better bargain.
+            reached = _values(climbers, stack, criteria)
+        # The ascent ignores the seconds, so a point where it started may be worth more per second.
         points, value = np.vstack([climbers, kept]), np.concatenate([reached, value])
-        first = int(np.argmax(value - self._price(points, after)))
+        first = int(np.argmax(value - self._log_seconds(points, after)))
         return points[first].copy(), float(value[first])
 
     def _projected(self, points: FloatArray) -> FloatArray:
         return points if self._project is None else np.ascontiguousarray(self._project(points))
 
-    def _price(self, points: FloatArray, after: FloatArray | None) -> FloatArray | float:
-        """The logarithm of the seconds; a gain per second is a difference of logarithms."""
+    def _log_seconds(self, points: FloatArray, after: FloatArray | None) -> FloatArray | float:
+        """What to subtract from the acquisition, which is a logarithm, to have it per second."""
         return 0.0 if self._seconds is None else np.log(self._seconds(points, after))
 
     def _candidates(self) -> FloatArray:
-        """Half of them spread over the box, half near the points that are worth it, in some inputs only."""
+        """Points to screen: half spread over the region, half near the given points and different in few inputs."""
         d, span = len(self._low), self._high - self._low
         half = SCREENED // 2
         spread = self._low + span * qmc.Sobol(d, seed=self._rng).random(half)
@@ -78,13 +95,14 @@ class AcquisitionMaximizer:
         return np.ascontiguousarray(np.vstack([spread, np.clip(near, self._low, self._high)]))
 
 
-def _values(points: FloatArray, stack: Stack, wanted: Criteria) -> FloatArray:
+def _values(points: FloatArray, stack: ModelStack, criteria: Criteria) -> FloatArray:
     """The acquisition at points of shape (k, d)."""
     value = np.empty(len(points))
     k, v = np.empty((2, len(stack.counts), len(points), int(stack.counts[stack.active].max())))
-    acquisition.values(points, stack, wanted, False, k, v, value, np.empty_like(points))
+    acquisition.values(points, stack, criteria, False, k, v, value, np.empty_like(points))
     return value
 
 
 def _largest(values: FloatArray, count: int) -> np.ndarray:
+    """Indices of the largest values, the largest first."""
     return np.argsort(-values, kind="stable")[:count]

@@ -1,9 +1,9 @@
-"""The surrogate that decides in milliseconds: exact Gaussian processes and log EI, compiled by numba.
+"""The surrogate that decides in milliseconds: exact Gaussian processes and log expected improvement, compiled by numba.
 
-The model is botorch's: Matérn-5/2 with one length scale for each input, log-normal priors scaled with the dimension
-(Hvarfner et al. 2024, ICML), inferred or given noise, a constant mean, on outcomes of mean 0 and variance 1. What is
-different is the cost. A new observation adds a row to the inverse factor instead of a new factorisation;
-hyper-parameters start from the ones before; and nothing between the observations and the proposal is interpreted.
+The model is that of botorch: Matérn-5/2 with one length scale for each input, log-normal priors that scale with the
+dimension (Hvarfner et al. 2024, ICML), inferred or given noise, and a constant mean, on outcomes scaled to mean 0 and
+variance 1. It costs less for three reasons. A new observation adds a row to the inverse factor, which is not computed
+anew. A fit starts from the previous hyper-parameters. All loops between the observations and the proposal are compiled.
 """
 
 from __future__ import annotations
@@ -18,55 +18,57 @@ import numpy as np
 
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates import acquisition, covariance
-from ebl_autonomy.surrogates.acquisition import Criteria, Stack
+from ebl_autonomy.surrogates.acquisition import Criteria, ModelStack
 from ebl_autonomy.surrogates.base import Diagnosis, Goal, InputLayout, Observations, SafetyLimits, SearchRegion
-from ebl_autonomy.surrogates.hyperparameters import NO_SAY, HyperparameterFitter, Hyperparameters
+from ebl_autonomy.surrogates.hyperparameters import NO_INFLUENCE, HyperparameterFitter, Hyperparameters
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
 from ebl_autonomy.surrogates.maximization import AcquisitionMaximizer
 from ebl_autonomy.surrogates.transforms import OutcomeTransform, in_units
 
 __all__ = ["NumbaSurrogate"]
 
-SIDES: Final = np.array([-1.0, 1.0])
+BOTH_SIDES: Final = np.array([-1.0, 1.0])
 
 
 @dataclass
 class _Model:
-    """One outcome: what was inferred, its data as the model sees them, its factor."""
+    """The state of one outcome's model beside its arrays, which are columns of the surrogate's arrays."""
 
-    fitted: Hyperparameters | None = None
+    hyperparameters: Hyperparameters | None = None
     transform: OutcomeTransform = field(default_factory=lambda: OutcomeTransform(1.0, 0.0, 1.0))
-    """The one that is in use: the inferred one, unless it cannot take what was measured since."""
+    """The transform in use: that of the hyper-parameters, unless it cannot represent a newer value."""
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+    """The observations that the model uses."""
     n: int = 0
+    """Their number."""
     factored: int = 0
-    """Rows of the factor that hold with the present hyper-parameters."""
-    learned: int = 0
-    """How many observations there were when its hyper-parameters were inferred."""
-    level: float | None = None
-    """The constant mean of those, once it is asked for."""
+    """The number of rows of the factor that hold with the present hyper-parameters."""
+    fitted_to: int = 0
+    """The number of observations to which the hyper-parameters were fitted."""
+    fitted_mean: float | None = None
+    """The constant mean of these observations, once it is needed."""
     mean: float = 0.0
     log_determinant: float = 0.0
 
 
 class NumbaSurrogate:
-    """See the module, and `ebl_autonomy.surrogates.Surrogate`.
+    """Compiled Gaussian processes, one per outcome; see `ebl_autonomy.surrogates.Surrogate`.
 
     Parameters
     ----------
     inputs : InputLayout or int
-        What the columns of X are; a number stands for so many searched ones.
+        What the columns of X are. A number stands for a layout with that many searched coordinates and nothing else.
     outcomes : int
-        Outcomes m.
+        The number of outcomes m.
     kernel : {"matern52", "rbf"}
     logarithms : sequence of int
-        Outcomes that are modelled by their logarithms as long as all values are positive.
+        Outcomes that are modelled by their logarithms, as long as all values are positive.
     plain : sequence of int
-        Outcomes that are modelled as they are measured.
+        Outcomes that are modelled as they are.
     drift : {"auto", "on"}
-        Whether the clock, if there is one, has a say: if the measurements tell of it, or always.
-    hard : SafetyLimits
-        Limits that may not be risked.
+        Whether the clock, if there is one, has an influence: if the measurements show a drift, or always.
+    hard : SafetyLimits, optional
+        Limits that no proposal may risk to break.
     """
 
     fits_in_background = True
@@ -90,8 +92,8 @@ class NumbaSurrogate:
         self._hard_columns = frozenset(column for column, _, _ in self._hard.limits)
         self.version = f"numba/{kernel}"
         self._kind = {"matern52": covariance.MATERN52, "rbf": covariance.RBF}[kernel]
-        self._fitting = HyperparameterFitter(self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard)
-        self._as_made = partial(
+        self._fitter = HyperparameterFitter(self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard)
+        self._new = partial(
             NumbaSurrogate,
             self.inputs,
             outcomes,
@@ -103,8 +105,8 @@ class NumbaSurrogate:
         )
         self._models = [_Model() for _ in range(outcomes + 1)]
         self._data: Observations | None = None
-        self._used = outcomes
-        """How many models count: the last, of validity, only if something was invalid."""
+        self._modelled = outcomes
+        """The number of models in use: the last one, of validity, only if a measurement was invalid."""
         columns = outcomes + 1
         self._X = np.zeros((columns, 0, dim))
         self._y, self._noise, self._alpha = np.zeros((3, columns, 0))
@@ -116,91 +118,92 @@ class NumbaSurrogate:
             _warm_up()
 
     def _reserve(self, rows: int) -> None:
-        """Make room for so many observations; what is there stays."""
-        columns, there = self._y.shape
-        if rows <= there:
+        """Make room for this many observations, and keep those that are there."""
+        columns, capacity = self._y.shape
+        if rows <= capacity:
             return
-        rows = max(rows, int(1.5 * there))
+        rows = max(rows, int(1.5 * capacity))
         for name, shape in (("X", (self.dim,)), ("y", ()), ("noise", ()), ("alpha", ()), ("W", (rows,))):
             grown = np.zeros((columns, rows, *shape))
             old = getattr(self, f"_{name}")
-            grown[(slice(None), slice(there), *(slice(n) for n in old.shape[2:]))] = old
+            grown[(slice(None), slice(capacity), *(slice(n) for n in old.shape[2:]))] = old
             setattr(self, f"_{name}", grown)
 
-    # -- learning ----------------------------------------------------------------------------------------------
+    # -- fitting and conditioning --------------------------------------------------------------------------------
 
     def clone(self) -> NumbaSurrogate:
         """See `Surrogate.clone`."""
-        heir = self._as_made()
-        heir._reserve(self._y.shape[1])
-        for mine, given in zip(heir._models, self._models, strict=True):
-            mine.fitted, mine.learned = given.fitted, given.learned
-        return heir
+        clone = self._new()
+        clone._reserve(self._y.shape[1])
+        for new, old in zip(clone._models, self._models, strict=True):
+            new.hyperparameters, new.fitted_to = old.hyperparameters, old.fitted_to
+        return clone
 
     def fit(self, data: Observations) -> None:
-        """Infer hyper-parameters by maximum a posteriori, warm-started; see `Surrogate.fit`."""
+        """Infer hyper-parameters by maximum a posteriori; see `Surrogate.fit`."""
         for column, model in enumerate(self._models):
-            rows, y, variance = self._of_column(data, column)
+            rows, y, variance = self._column_data(data, column)
             if not len(rows):
                 continue
             past = int(np.searchsorted(rows, data.past))
-            model.fitted = self._fitting.infer(column, model.fitted, data.X[rows], y, variance, past)
-            model.factored, model.learned, model.level = 0, len(data.X), None
+            model.hyperparameters = self._fitter.infer(column, model.hyperparameters, data.X[rows], y, variance, past)
+            model.factored, model.fitted_to, model.fitted_mean = 0, len(data.X), None
 
     def condition_on(self, data: Observations) -> None:
         """See `Surrogate.condition_on`."""
-        self._take(data)
-        for column in range(self._used):
+        self._update(data)
+        for column in range(self._modelled):
             if not self._models[column].n:
                 raise ValueError(f"outcome {column} has no valid value: there is nothing to condition on")
-            self._settle(column)
+            self._solve(column)
 
     def standardized_residuals(self, data: Observations) -> FloatArray:
-        """See `Surrogate.standardized_residuals`; the mean is the one that was found with the hyper-parameters."""
-        self._take(data)
-        off = np.full(self.outcomes + 1, math.nan)
-        for column, model in enumerate(self._models[: self._used]):
-            if model.fitted is None or not model.n or model.rows[-1] != len(data.X) - 1:
+        """See `Surrogate.standardized_residuals`. The constant mean is that of the observations that were fitted."""
+        self._update(data)
+        residuals = np.full(self.outcomes + 1, math.nan)
+        for column, model in enumerate(self._models[: self._modelled]):
+            if model.hyperparameters is None or not model.n or model.rows[-1] != len(data.X) - 1:
                 continue
-            if model.transform != model.fitted.transform:
-                off[column] = math.inf
+            if model.transform != model.hyperparameters.transform:
+                residuals[column] = math.inf
                 continue
-            if model.level is None:
-                known = int(np.searchsorted(model.rows, model.learned))
-                model.level = self._mean(column, known)
-            y = self._y[column, : model.n] - model.level
-            off[column] = covariance.dot(self._W[column, model.n - 1], y, model.n)
-        return off
+            if model.fitted_mean is None:
+                fitted = int(np.searchsorted(model.rows, model.fitted_to))
+                model.fitted_mean = self._mean(column, fitted)
+            y = self._y[column, : model.n] - model.fitted_mean
+            residuals[column] = covariance.dot(self._W[column, model.n - 1], y, model.n)
+        return residuals
 
-    def _take(self, data: Observations) -> None:
-        """Bring data and factors up to date."""
+    def _update(self, data: Observations) -> None:
+        """Take the data, and extend the factors to them."""
         self._data = data
         self._reserve(len(data.X))
-        self._used = self.outcomes
+        self._modelled = self.outcomes
         for column, model in enumerate(self._models):
-            rows, y, variance = self._of_column(data, column)
+            rows, y, variance = self._column_data(data, column)
             if not len(rows):
                 model.rows, model.n, model.factored = rows, 0, 0
                 continue
-            self._used = max(self._used, column + 1)
-            if model.fitted is not None and model.fitted.alone:
-                mine = rows >= data.past
-                rows, y, variance = rows[mine], y[mine], variance[mine]
-            # Nothing that is settled here is kept for the next call: an agent that is told all at once would not
-            # have it.
-            if model.fitted is None or (model.fitted.transform.power != 1.0 and not OutcomeTransform.fits(y)):
-                model.transform = self._fitting.transform(column, y, 1.0)
+            self._modelled = max(self._modelled, column + 1)
+            if model.hyperparameters is not None and model.hyperparameters.without_past:
+                present = rows >= data.past
+                rows, y, variance = rows[present], y[present], variance[present]
+            # The transform is decided anew in each call: an agent that receives all results at once makes one call,
+            # and must decide as the agent did that received them one by one.
+            fitted = model.hyperparameters
+            if fitted is None or (fitted.transform.power != 1.0 and not OutcomeTransform.fits(y)):
+                model.transform = self._fitter.transform(column, y, 1.0)
             else:
-                model.transform = model.fitted.transform
-            self._fill(column, model, data.X[rows], y, variance, rows)
+                model.transform = fitted.transform
+            self._update_column(column, model, data.X[rows], y, variance, rows)
 
-    def _fill(
+    def _update_column(
         self, column: int, model: _Model, X: FloatArray, y: FloatArray, variance: FloatArray, rows: np.ndarray
     ) -> None:
-        """Bring one column to its data; rows of the factor that hold are kept."""
-        theta = model.fitted.theta if model.fitted is not None else self._fitting.mode(column)
+        """Write the data of one column, and extend its factor. Rows of the factor that still hold are kept."""
+        theta = model.hyperparameters.theta if model.hyperparameters is not None else self._fitter.prior_mode(column)
         n = len(rows)
-        noise = self._fitting.known_noise(column, model.transform, y, variance)
+        noise = self._fitter.known_noise(column, model.transform, y, variance)
         if noise is None:
             noise = np.full(n, math.exp(theta[self.dim]))
         kept = min(model.factored, n)
@@ -216,9 +219,10 @@ class NumbaSurrogate:
         self._y[column, :n] = model.transform.forward(y)
         self._inverse_scales[column] = np.exp(-theta[: self.dim])
         model.rows, model.n, model.factored = rows, n, n
-        self._grow(column, model, kept)
+        self._extend(column, model, kept)
 
-    def _grow(self, column: int, model: _Model, start: int) -> None:
+    def _extend(self, column: int, model: _Model, start: int) -> None:
+        """Compute the rows of one column's factor from row `start` on."""
         model.log_determinant += covariance.extend(
             self._X[column],
             self._noise[column],
@@ -229,20 +233,20 @@ class NumbaSurrogate:
             self._W[column],
         )
 
-    def _settle(self, column: int) -> None:
-        """The mean and alpha, from the factor."""
+    def _solve(self, column: int) -> None:
+        """Compute the mean and alpha of one column from its factor."""
         model = self._models[column]
         n = model.n
         model.mean = self._mean(column, n)
         covariance.solve(self._W[column], n, self._y[column, :n] - model.mean, self._alpha[column])
 
     def _mean(self, column: int, n: int) -> float:
-        """The constant mean, from the first n rows of a column."""
-        # Far from all data the model expects the mean. Where that must not look safe, it is the one that the scale was
-        # made for (see `HyperparameterFitter.transform`).
+        """The constant mean of the first n rows of a column."""
+        # Far from all data the model predicts the mean. Under a hard limit that must not look safe: the mean is 0, for
+        # which `HyperparameterFitter.transform` chose the scale.
         return 0.0 if column in self._hard_columns else covariance.constant_mean(self._W[column], n, self._y[column])
 
-    # -- answering ---------------------------------------------------------------------------------------------
+    # -- predictions and proposals -------------------------------------------------------------------------------
 
     def predict(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Surrogate.predict`."""
@@ -258,7 +262,7 @@ class NumbaSurrogate:
     def length_scales(self, column: int) -> FloatArray:
         """See `Surrogate.length_scales`."""
         scales = 1.0 / self._inverse_scales[column]
-        return np.where(scales < math.exp(0.5 * NO_SAY), scales, math.inf)
+        return np.where(scales < math.exp(0.5 * NO_INFLUENCE), scales, math.inf)
 
     def diagnose(self, column: int) -> Diagnosis:
         """See `Surrogate.diagnose`."""
@@ -270,101 +274,109 @@ class NumbaSurrogate:
         left_out = self._y[column, :n] - self._alpha[column, :n] / precision
         mean, std = model.transform.backward(left_out, 1.0 / np.sqrt(precision))
         present = model.rows >= past
-        about = float(np.median(self._y[column, :n])) + math.sqrt(float(np.median(self._noise[column, :n]))) * SIDES
-        ends, _ = model.transform.backward(about, np.zeros(2))
+        noise = math.sqrt(float(np.median(self._noise[column, :n])))
+        ends = float(np.median(self._y[column, :n])) + noise * BOTH_SIDES
+        (low, high), _ = model.transform.backward(ends, np.zeros(2))
         scales = self.length_scales(column)
         return Diagnosis(
             modelled_as=model.transform.in_words,
-            noise=float(ends[1] - ends[0]) / 2.0,
+            noise=float(high - low) / 2.0,
             length_scales=scales,
             rows=model.rows[present] - past,
             mean=mean[present],
             std=std[present],
             pasts=tuple(
                 0.0
-                if model.fitted is not None and model.fitted.alone
+                if model.hyperparameters is not None and model.hyperparameters.without_past
                 else float(covariance.correlation(float(scale) ** -2.0, self._kind))
                 for scale in scales[self.inputs.past_at :]
             ),
         )
 
     def log_marginal_likelihood(self, column: int) -> float:
-        """log p(y | hyper-parameters) of one outcome as it was transformed, with its constant mean."""
+        """log p(y | hyper-parameters) of one outcome on the latent scale, with its constant mean."""
         model = self._models[column]
         n = model.n
         quadratic = float((self._y[column, :n] - model.mean) @ self._alpha[column, :n])
         return -0.5 * (quadratic + model.log_determinant + n * covariance.LOG_2PI)
 
     def propose(
-        self, goal: Goal, box: SearchRegion, count: int, pending: FloatArray, seed: int
+        self, goal: Goal, region: SearchRegion, count: int, pending: FloatArray, seed: int
     ) -> tuple[FloatArray, FloatArray]:
-        """See `Surrogate.propose`; of several points, and of pending ones, each takes the others' expected outcomes."""
+        """See `Surrogate.propose`.
+
+        Pending points, and the points of a batch that are already chosen, count as measured with their predicted means.
+        """
         assert self._data is not None
         self._reserve(len(self._data.X) + len(pending) + count)
-        aims = self.aims(goal)
-        known = self.expected(goal, box)
+        latent_goal = self.latent_goal(goal)
+        known = self.expected(goal, region)
         known = known[~np.isnan(known).any(axis=1)]
-        search = AcquisitionMaximizer(box, seed)
+        maximizer = AcquisitionMaximizer(region, seed)
         before = [model.n for model in self._models]
         try:
             for point in pending:
-                known = np.vstack([known, self._believe(point, aims)])
+                known = np.vstack([known, self._fantasize(point, latent_goal)])
             X, value = np.empty((count, self.dim)), np.empty(count)
             for i in range(count):
-                wanted = aims.wanted(known)
-                X[i], value[i] = search.best(self.stack(wanted), wanted, X[i - 1] if i else None)
+                criteria = latent_goal.criteria(known)
+                X[i], value[i] = maximizer.best(self.stack(criteria), criteria, X[i - 1] if i else None)
                 if i + 1 < count:
-                    known = np.vstack([known, self._believe(X[i], aims)])
+                    known = np.vstack([known, self._fantasize(X[i], latent_goal)])
         finally:
-            for column, model in enumerate(self._models[: self._used]):
+            for column, model in enumerate(self._models[: self._modelled]):
                 if model.n != before[column]:
                     model.n = before[column]
-                    self._settle(column)
+                    self._solve(column)
         return X, value
 
-    def expected(self, goal: Goal, box: SearchRegion) -> FloatArray:
-        """See `Surrogate.expected`: what is expected, because the luckiest noisy reading is not the best point."""
+    def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
+        """See `Surrogate.expected`. Posterior means, because the best of noisy readings is not the best point."""
         assert self._data is not None
-        # What is fixed makes a difference only if some model listens to it.
-        listened = self._inverse_scales[: self._used, list(box.fixed)] > math.exp(-0.5 * NO_SAY)
-        latent = self._latent_under(box) if listened.any() else self._latent_here()
+        # Fixed inputs matter only where they have an influence.
+        influential = self._inverse_scales[: self._modelled, list(region.fixed)] > math.exp(-0.5 * NO_INFLUENCE)
+        latent = self._latent_with_fixed(region) if influential.any() else self._latent_at_observations()
         valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
-        return np.where(valid, self.aims(goal).gains(latent), math.nan)[self._data.past :]
+        return np.where(valid, self.latent_goal(goal).gains(latent), math.nan)[self._data.past :]
 
-    def aims(self, goal: Goal) -> LatentGoal:
-        """The goal under the transforms that are in use."""
-        used = self._models[: self._used]
+    def latent_goal(self, goal: Goal) -> LatentGoal:
+        """The goal under the transforms in use."""
+        used = self._models[: self._modelled]
         noise = np.array([np.median(self._noise[column, : model.n]) for column, model in enumerate(used)])
         return LatentGoal(goal, self._hard, [model.transform for model in used], self.outcomes, noise)
 
-    def _latent_here(self) -> FloatArray:
-        """The fit at each observation, shape (n, models): K alpha = y - mean, so that it is y - noise alpha."""
+    def _latent_at_observations(self) -> FloatArray:
+        """Posterior means at the observations, shape (n, models); NaN where a model does not use one.
+
+        K includes the noise and K alpha = y - mean, so the posterior mean is y - noise alpha.
+        """
         assert self._data is not None
-        latent = np.full((len(self._data.X), self._used), math.nan)
-        for column, model in enumerate(self._models[: self._used]):
+        latent = np.full((len(self._data.X), self._modelled), math.nan)
+        for column, model in enumerate(self._models[: self._modelled]):
             own = slice(0, model.n)
             latent[model.rows, column] = self._y[column, own] - self._noise[column, own] * self._alpha[column, own]
         return latent
 
-    def _latent_under(self, box: SearchRegion) -> FloatArray:
-        """The expected latent values where the observations were made, but under the box's fixed inputs."""
+    def _latent_with_fixed(self, region: SearchRegion) -> FloatArray:
+        """Posterior means at the observations, but with the region's fixed inputs, shape (n, models)."""
         assert self._data is not None
         X = self._data.X.copy()
-        for i, value in box.fixed.items():
+        for i, value in region.fixed.items():
             X[:, i] = value
-        latent = np.empty((self._used, len(X)))
+        latent = np.empty((self._modelled, len(X)))
         stack = self.stack()
-        for column in range(self._used):
+        for column in range(self._modelled):
             acquisition.means(X, stack, column, latent[column])
         return latent.T
 
-    def stack(self, wanted: Criteria | None = None) -> Stack:
-        """The models as the compiled functions take them: those that `wanted` depends on."""
-        active = np.arange(self._used)
-        if wanted is not None:
-            bounded = np.isfinite(np.stack([wanted.low, wanted.high, wanted.hard_low, wanted.hard_high])).any(axis=0)
-            active = np.flatnonzero(bounded | (wanted.shares != 0.0).any(axis=0))
-        return Stack(
+    def stack(self, criteria: Criteria | None = None) -> ModelStack:
+        """The models as the compiled functions take them. Active are those on which `criteria` depends, else all."""
+        active = np.arange(self._modelled)
+        if criteria is not None:
+            ends = np.stack([criteria.low, criteria.high, criteria.hard_low, criteria.hard_high])
+            bounded = np.isfinite(ends).any(axis=0)
+            active = np.flatnonzero(bounded | (criteria.shares != 0.0).any(axis=0))
+        return ModelStack(
             active,
             self._X,
             self._W,
@@ -378,55 +390,65 @@ class NumbaSurrogate:
 
     # -- details -----------------------------------------------------------------------------------------------
 
-    def _of_column(self, data: Observations, column: int) -> tuple[np.ndarray, FloatArray, FloatArray]:
-        """Rows that tell of one outcome, their values and variances; of validity: all rows, if any is invalid."""
-        told = np.isfinite(data.Y)
+    def _column_data(self, data: Observations, column: int) -> tuple[np.ndarray, FloatArray, FloatArray]:
+        """The rows where one outcome is known, their values and variances, shape (k,) each.
+
+        For validity, the values are 1 or 0; there are no rows if every measurement was valid.
+        """
+        known = np.isfinite(data.Y)
         if column == self.outcomes:
-            # A prior that tells of some outcomes only says nothing of validity.
-            rows = np.flatnonzero((np.arange(len(told)) >= data.past) | told.all(axis=1) | ~told.any(axis=1))
-            valid = np.asarray(told[rows].all(axis=1))
+            # A past experiment that did not measure all outcomes says nothing about validity.
+            rows = np.flatnonzero((np.arange(len(known)) >= data.past) | known.all(axis=1) | ~known.any(axis=1))
+            valid = np.asarray(known[rows].all(axis=1))
             if valid.all():
                 return np.empty(0, dtype=int), np.empty(0), np.empty(0)
             return rows, valid.astype(float), np.full(len(valid), math.nan)
-        rows = np.flatnonzero(told[:, column])
+        rows = np.flatnonzero(known[:, column])
         if column in self._hard_columns:
-            rows = rows[rows >= data.past]  # nor does what held elsewhere, or at another time
+            rows = rows[rows >= data.past]  # past experiments prove nothing about safety now
         return rows, data.Y[rows, column], data.Yvar[rows, column]
 
     def _latent(self, column: int, X: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Latent means and variances of one column at X, shape (s, d): shape (s,) each."""
         model, s = self._models[column], len(X)
         k, v = np.empty((s, model.n)), np.empty((s, model.n))
         mean, variance = np.empty(s), np.empty(s)
         acquisition.posterior(X, self.stack(), column, k, v, mean, variance)
         return mean, variance
 
-    def _believe(self, point: FloatArray, aims: LatentGoal) -> FloatArray:
-        """Add a row that says what is expected at `point` (Ginsbourger et al. 2010, "kriging believer").
+    def _fantasize(self, point: FloatArray, latent_goal: LatentGoal) -> FloatArray:
+        """Add `point` to the data as if its predicted mean had been measured.
 
-        Returns what is gained there if that holds, shape (k, objectives), k being 1, or 0 if it breaks a limit: it
-        counts although it is not known yet, or the same point would be the best again.
+        Without this, the same point would be proposed again (the "kriging believer" of Ginsbourger, Le Riche and
+        Carraro 2010, "Kriging is well-suited to parallelize optimization").
+
+        Returns
+        -------
+        FloatArray, shape (k, objectives)
+            The objectives reached there: one row, or none if a constraint is broken.
         """
-        expected = np.empty((1, self._used))
-        for column in range(self._used):
+        predicted = np.empty((1, self._modelled))
+        for column in range(self._modelled):
             model = self._models[column]
             n = model.n
             mean, _ = self._latent(column, point[None])
-            expected[0, column] = mean[0]
+            predicted[0, column] = mean[0]
             if column in self._hard_columns:
-                continue  # what was not measured vouches for nothing
+                continue  # only a measurement proves that a point is safe
             self._X[column, n], self._y[column, n] = point, mean[0]
-            self._noise[column, n] = covariance.NOISE_BOUNDS[0]  # as if it were known, or it would be asked for twice
+            # With more noise, the point would seem to be worth a second measurement.
+            self._noise[column, n] = covariance.NOISE_BOUNDS[0]
             determinant = model.log_determinant
             model.n = n + 1
-            self._grow(column, model, n)
-            self._settle(column)
+            self._extend(column, model, n)
+            self._solve(column)
             model.log_determinant = determinant
-        gains = aims.gains(expected)
+        gains = latent_goal.gains(predicted)
         return gains[~np.isnan(gains).any(axis=1)]
 
 
 def _warm_up() -> None:
-    """Load or compile everything once, so that the first decision of a run does not pay for it."""
+    """Load or compile everything once, so that the first decision of a run does not wait for it."""
     surrogate = NumbaSurrogate(1, 2)
     Y = np.array([[0.0, 1.0], [1.0, math.nan], [0.5, 0.0]])
     data = Observations(np.array([[0.0], [0.5], [1.0]]), Y, np.full((3, 2), math.nan))

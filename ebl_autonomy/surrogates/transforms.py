@@ -1,4 +1,4 @@
-"""Bringing an outcome into a form that a Gaussian process models well, and predictions back."""
+"""Transforms of outcomes to the latent scale, on which a Gaussian process models them well, and of predictions back."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from ebl_autonomy.space import FloatArray
 __all__ = ["POWERS", "OutcomeTransform", "in_units"]
 
 POWERS: Final = (1.0, 0.5, 0.0)
-"""Which powers there are: the identity, the square root and the logarithm."""
-LEAST: Final = 0.01
-"""Values smaller than this share of the median are hardly told apart."""
+"""The identity, the square root and the logarithm."""
+OFFSET: Final = 0.01
+"""What is added to values before a power or logarithm is taken, as a share of their median."""
 SPAN: Final = 10.0
-"""Where nothing else decides, a positive outcome that spans more than this factor is modelled in its logarithm: a spot
-that is 100 x too large must not flatten what happens near the focus."""
+"""Where nothing else decides, a positive outcome that spans more than this factor is modelled by its logarithm. Without
+it, a spot that is 100 x too large would flatten the differences near the focus."""
 
 
 @dataclass(frozen=True)
 class OutcomeTransform:
-    """``z = (f(y) - shift) / scale``, f the transform of SearchRegion and Cox 1964 (J. R. Stat. Soc. B 26, 211).
+    """``z = (f(y) - shift) / scale``, where f is the transform of Box and Cox 1964 (J. R. Stat. Soc. B 26, 211).
 
-    ``f(y) = ((y + offset)^power - 1) / power``, which is the logarithm at power 0 and y itself, up to 1, at power 1. Of
-    the values it was made for, z has mean 0 and standard deviation 1. The offset keeps values near zero from deciding
-    all: to a logarithm, a millionth and a billionth are as far apart as a thousand and one.
+    ``f(y) = ((y + offset)^power - 1) / power``, which is the logarithm at power 0 and ``y - 1`` at power 1. For the
+    values from which the transform was made, z has mean 0 and standard deviation 1. The offset limits the influence of
+    values near zero: on a logarithmic scale, a millionth and a billionth are as far apart as a thousand and one.
+
+    Attributes
+    ----------
+    power : float
+        One of `POWERS`.
+    shift, scale, offset : float
     """
 
     power: float
@@ -37,7 +43,7 @@ class OutcomeTransform:
 
     @classmethod
     def of(cls, y: FloatArray, power: float | None = None) -> OutcomeTransform:
-        """For measured values, shape (n,), none of them NaN.
+        """The transform for measured values, shape (n,), none of them NaN.
 
         Parameters
         ----------
@@ -46,9 +52,9 @@ class OutcomeTransform:
         """
         if power is None:
             power = 0.0 if cls.fits(y) and bool(y.max() > SPAN * y.min()) else 1.0
-        offset = LEAST * float(np.median(y)) if power != 1.0 and len(y) else 0.0
+        offset = OFFSET * float(np.median(y)) if power != 1.0 and len(y) else 0.0
         values = cls(power, 0.0, 1.0, offset).forward(y)
-        peak = float(np.abs(values).max(initial=0.0)) or 1.0  # squares of the largest numbers would overflow
+        peak = float(np.abs(values).max(initial=0.0)) or 1.0  # the squares of the largest floats overflow
         shift = peak * float((values / peak).mean()) if len(y) else 0.0
         scale = peak * float((values / peak).std()) if len(y) > 1 else 1.0
         flat = not (np.isfinite(scale) and scale > 1e-12 * max(abs(shift), 1e-300))
@@ -56,16 +62,16 @@ class OutcomeTransform:
 
     @property
     def in_words(self) -> str:
-        """How an outcome is modelled."""
+        """What `Diagnosis.modelled_as` says."""
         return {1.0: "as it is", 0.5: "by its square root", 0.0: "by its logarithm"}[self.power]
 
     @staticmethod
     def fits(y: FloatArray) -> bool:
-        """Whether powers other than 1 can be taken of the values."""
+        """Whether powers other than 1 apply to the values."""
         return bool(len(y)) and bool(y.min() > 0)
 
     def forward(self, y: FloatArray) -> FloatArray:
-        """Values to z; a value of which f cannot be taken becomes the least z, so that bounds keep their meaning."""
+        """Values to z. A value for which f is undefined becomes the smallest z, so that bounds keep their meaning."""
         y = np.asarray(y, dtype=float) + self.offset
         if self.power == 1.0:
             y = y - 1.0
@@ -78,22 +84,22 @@ class OutcomeTransform:
         return z
 
     def log_slopes(self, y: FloatArray) -> float:
-        """The sum of log dz/dy: what compares likelihoods under different transforms."""
+        """The sum of log dz/dy, without which likelihoods under different transforms cannot be compared."""
         total = -len(y) * np.log(self.scale)
         return float(total + (self.power - 1.0) * np.log(y + self.offset).sum() if self.power != 1.0 else total)
 
     def variance(self, y: FloatArray, variance: FloatArray) -> FloatArray:
-        """Variances of y to variances of z (delta method)."""
+        """Variances of y to variances of z, by the delta method."""
         slope = np.maximum(np.abs(y + self.offset), 1e-300) ** (self.power - 1.0) / self.scale
         return np.asarray(variance * slope**2, dtype=float)
 
     def backward(self, mean: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of z to those of y: the moments of y if z is normal."""
+        """Mean and standard deviation of a normally distributed z to those of y."""
         m, s = mean * self.scale + self.shift, std * self.scale
         if self.power == 1.0:
             return m + 1.0, s
         if self.power == 0.0:
-            s2 = np.minimum(s**2, 50.0)  # beyond this the moments of a log-normal overflow and say nothing
+            s2 = np.minimum(s**2, 50.0)  # beyond this the moments of a log-normal overflow
             expected = np.exp(np.minimum(m + s2 / 2.0, 700.0))
             return expected - self.offset, expected * np.sqrt(np.expm1(s2))
         root = np.maximum(1.0 + 0.5 * m, 0.0)
@@ -103,6 +109,6 @@ class OutcomeTransform:
 def in_units(
     means: FloatArray, stds: FloatArray, transforms: Sequence[OutcomeTransform]
 ) -> tuple[FloatArray, FloatArray]:
-    """Means and standard deviations of z, shape (n, m) each, to those of the outcomes; column by column."""
+    """Means and standard deviations of z, shape (n, m) each, to those of the outcomes, column by column."""
     columns = [transforms[i].backward(means[:, i], stds[:, i]) for i in range(means.shape[1])]
     return np.stack([mean for mean, _ in columns], axis=1), np.stack([std for _, std in columns], axis=1)

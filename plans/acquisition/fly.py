@@ -28,7 +28,7 @@ from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
-from ebl_autonomy.records import PRIMARY
+from ebl_autonomy.records import OUR_STREAMS, PRIMARY
 from ebl_autonomy.space import AxisTravel
 
 __all__ = ["FlyLine", "Sweep", "default_preparation"]
@@ -58,6 +58,11 @@ class Sweep:
     seconds : float
         From start to stop.
     relative : bool
+
+    Raises
+    ------
+    BadInputError
+        If a number is out of range; when it is called, if `relative` and the motor is no variable.
     """
 
     motor: str
@@ -67,8 +72,14 @@ class Sweep:
     seconds: float
     relative: bool = False
 
+    def __post_init__(self) -> None:
+        if self.rows < 1 or not self.seconds > 0.0:
+            raise BadInputError(f"a sweep of {self.rows} rows in {self.seconds} s: give one row or more, and a time")
+
     def __call__(self, point: Mapping[str, float]) -> Line:
         """The line of a proposed point."""
+        if self.relative and self.motor not in point:
+            raise BadInputError(f"relative=True: {self.motor!r} is no variable of the VOCS, which has {sorted(point)}")
         middle = point[self.motor] if self.relative else 0.0
         ends = {self.motor: middle + self.start}, {self.motor: middle + self.stop}
         return Line(*ends, rows=self.rows, seconds=self.seconds)
@@ -124,6 +135,8 @@ class FlyLine:
         for flyer in flyers:
             if not isinstance(flyer, Flyable):
                 raise BadInputError(f"{getattr(flyer, 'name', flyer)!r} ({type(flyer).__name__}) cannot be kicked off")
+        if stream in OUR_STREAMS:
+            raise BadInputError(f"stream={stream!r}: the run has a stream of that name, give another")
         if when_cut not in ("abandon", "repeat"):
             raise BadInputError(f"when_cut={when_cut!r}: use 'abandon' or 'repeat'")
         self.motors: Mapping[str, NamedMovable[Any]] = {motor.name: motor for motor in motors}
@@ -154,11 +167,14 @@ class FlyLine:
             axis = yield from read_travel(motor)
             if axis is not None:
                 self._axes[name] = axis
+        self._resources.clear()
         if self._writers:
             return None
         keys: dict[str, Any] = {name: {"dtype": "number", "shape": []} for name in self.motors}
         for flyer in self._collectables:
             described: dict[str, Any] = yield from ask(flyer.describe_collect)
+            if taken := sorted(OUR_STREAMS & set(described)):
+                raise BadInputError(f"flyer {flyer.name!r} writes the streams {taken}, which the run has: rename them")
             for stream in described.values():
                 keys.update(stream)
         return keys
@@ -166,6 +182,8 @@ class FlyLine:
     def line(self, target: Mapping[str, float]) -> Line:
         """See `Acquisition.line`; the way in which motors gain and lose their speed is added."""
         line = self._line(target)
+        if strangers := sorted(set(line.start) - set(self.motors)):
+            raise BadInputError(f"the line moves {strangers}, which are not among motors= {sorted(self.motors)}")
         if line.overrun:
             return line
         overrun = {
@@ -185,24 +203,29 @@ class FlyLine:
         able: list[Any] = [flyer for flyer in self._flyers if isinstance(flyer, Preparable)]
         ready = {flyer.name: self._preparation(flyer, line) for flyer in able}
         ready = {name: value for name, value in ready.items() if value is not None}
-        yield from do_all("prepare", [f for f in self._flyers if f.name in ready], timeout_s, ready)
-        attempt.check_uninterrupted()  # nothing has flown yet: the line may be prepared again
         flight: dict[str, Any] = {}
+        try:
+            yield from do_all("prepare", [f for f in self._flyers if f.name in ready], timeout_s, ready)
+        except Exception:
+            yield from self._stop(flight)
+            raise
+        attempt.check_uninterrupted()  # nothing has flown yet: the line may be prepared again
         with watch.capture() as documents:
             try:
                 yield from self._fly(attempt, timeout_s, flight)
                 attempt.check_uninterrupted()
                 readings = self._readings(line, admitted.target, documents, watch.stream_of)
             except RunEngineControlException:
+                yield from self._stop(flight)  # or the motors would fly on, after the run and on their way back
                 raise
             except Exception as error:
-                yield from stop_all(self._flyers)
-                yield from settle(flight, STOP_S)
+                yield from self._stop(flight)
                 interrupted = attempt.recorder.tag.interruptions != attempt.mark
                 if self._when_cut == "repeat":
                     raise
                 why = "a pause or a suspender" if interrupted else f"{type(error).__name__}: {error}"
-                raise LineCutError(f"the line was cut by {why}", interrupted) from error
+                devices = getattr(error, "devices", ())
+                raise LineCutError(f"the line was cut by {why}", interrupted, devices) from error
         return (yield from attempt.record_rows(readings))
 
     def _fly(self, attempt: Attempt, timeout_s: float, flight: dict[str, Any]) -> MsgGenerator[None]:
@@ -215,6 +238,11 @@ class FlyLine:
         attempt.check_uninterrupted()
         for flyer in self._collectables:
             yield Msg("collect", flyer, stream=False, return_payload=False)
+
+    def _stop(self, flight: Mapping[str, Any]) -> MsgGenerator[None]:
+        """Stop the flyers, and the motors, which a flyer may have left moving."""
+        yield from stop_all([*self._flyers, *(m for m in self.motors.values() if m not in self._flyers)])
+        yield from settle(flight, STOP_S)
 
     def _collect_written(self) -> MsgGenerator[None]:
         if self._writers:
@@ -231,16 +259,13 @@ class FlyLine:
         columns, raw = self._columns(documents, stream_of)
         lengths = {key: len(values) for key, values in columns.items()}
         count = max(lengths.values(), default=0)
-        if set(lengths.values()) != {count} or count == 0:
-            names = [flyer.name for flyer in self._flyers]
-            raise DeviceFailedError(names, f"the columns of the line have different lengths: {lengths or 'no data'}")
+        names = [flyer.name for flyer in self._flyers]
+        if set(lengths.values()) - {count}:
+            raise DeviceFailedError(names, f"the columns of the line have different lengths: {lengths}")
+        if count != line.rows:
+            raise DeviceFailedError(names, f"{count} rows were recorded where the line has {line.rows}")
         for name, positions in line.positions().items():
-            if name not in columns:
-                if len(positions) != count:
-                    raise DeviceFailedError(
-                        [name], f"{count} of {line.rows} rows were recorded, and no flyer recorded where {name} was"
-                    )
-                columns[name] = positions
+            columns.setdefault(name, positions)
         return [
             {
                 **{name: float(value) for name, value in target.items()},

@@ -15,7 +15,7 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.acquisition.nesting import nested
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.recorder import Attempt
-from ebl_autonomy.records import to_float
+from ebl_autonomy.records import ROW, to_float
 
 __all__ = ["Measure", "UserStub"]
 
@@ -34,6 +34,8 @@ class UserStub:
         Handed to the stub, and staged for the whole run.
     positions_from_rows : collection of str
         Variables whose values each returned mapping holds, because the stub moves their motors from row to row.
+    rows_per_proposal : int
+        How many rows the stub returns, for budgets.
 
     Raises
     ------
@@ -42,10 +44,13 @@ class UserStub:
     """
 
     kind = "stub"
-    rows_per_proposal = 1
 
     def __init__(
-        self, measure: Measure, detectors: Sequence[Readable[Any]], positions_from_rows: Collection[str] = ()
+        self,
+        measure: Measure,
+        detectors: Sequence[Readable[Any]],
+        positions_from_rows: Collection[str] = (),
+        rows_per_proposal: int = 1,
     ) -> None:
         if not callable(measure):
             raise BadInputError(f"measure={measure!r}: give a plan stub measure(detectors, point), or leave it out")
@@ -53,6 +58,7 @@ class UserStub:
         self.staged: Sequence[Any] = self.detectors
         self.motors: Mapping[str, NamedMovable[Any]] = {}
         self.positions_from_rows = frozenset(positions_from_rows)
+        self.rows_per_proposal = rows_per_proposal
         self._measure = measure
         self._many: bool | None = None
         """Whether the stub returns many rows per proposal; a run keeps to what the first answer was."""
@@ -60,6 +66,7 @@ class UserStub:
     def describe(self) -> MsgGenerator[dict[str, Any] | None]:
         """See `Acquisition.describe`: what the stub returns is known only once it has run."""
         yield from ()
+        self._many = None
         return None
 
     def line(self, target: Mapping[str, float]) -> None:
@@ -77,17 +84,26 @@ class UserStub:
         if self._many != many:
             raise BadInputError("measure= returned one mapping for some proposals and a list for others: always do one")
         if many:
-            positions = {name: float(value) for name, value in attempt.proposal.target.items()}
-            return (yield from attempt.record_rows([{**positions, **row} for row in rows]))
+            if attempt.motion.lost:  # the stub has moved motors
+                yield from attempt.motion.find()
+            return (yield from attempt.record_rows([{**attempt.motion.here, **row} for row in rows]))
         return [(yield from attempt.record_row([], rows[0]))]
 
-    @staticmethod
-    def _outcomes(attempt: Attempt, outcome: Mapping[str, Any]) -> dict[str, float]:
-        """What the stub returned for one row, as numbers."""
+    def _outcomes(self, attempt: Attempt, outcome: Mapping[str, Any]) -> dict[str, float]:
+        """What the stub returned for one row, as numbers.
+
+        Raises
+        ------
+        BadInputError
+            If an outcome or a position is missing, or a name is taken.
+        """
         experiment = attempt.recorder.experiment
         needed = [name for name in experiment.session.outcomes if name not in experiment.functions]
-        if missing := [name for name in needed if name not in outcome]:
+        if missing := [name for name in (*needed, *sorted(self.positions_from_rows)) if name not in outcome]:
             raise BadInputError(f"measure= returned {sorted(outcome)}, which lacks {missing}")
+        taken = {*vars(ROW).values(), *experiment.functions, *experiment.motors} - self.positions_from_rows
+        if clash := sorted(taken & set(outcome)):
+            raise BadInputError(f"measure= returned {clash}, which the row has already: leave them out, or rename them")
         return {str(name): to_float(value) for name, value in outcome.items()}
 
 

@@ -47,7 +47,7 @@ def test_botorchs_recipe_takes_the_same_task(monkeypatch: pytest.MonkeyPatch) ->
     assert len(found.widths) == 9
 
 
-def test_whoever_decides_on_botorch_may_get_fewer_seeds_and_points() -> None:
+def test_agents_on_botorch_may_get_fewer_seeds_and_points() -> None:
     parser = argparse.ArgumentParser()
     arguments(parser)
     limits = ["--seeds", "3", "--botorch-seeds", "1", "--botorch-points", "40"]

@@ -1,4 +1,4 @@
-"""What a decision costs is said for each number of points, with what was not measured left empty."""
+"""The report on the cost of decisions has a row for each number of points; what was not measured is left empty."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""The alignment problems score as they say: nothing to gain at the optimum, everything in the dark."""
+"""The alignment problems score points as documented: no regret at the optimum, a regret of 1 in the dark."""
 
 import itertools
 import math
@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.problems import PROBLEMS, FluxAgainstSize, Problem, hypervolume
+from benchmarks.problems import PROBLEMS, AlignmentProblem, FluxAgainstSize, hypervolume
 from ebl_autonomy.space import Space
 
 STATIC = [name for name, problem in PROBLEMS.items() if not problem.drifts and problem.reference is None]
 SEEDS = [0, 3]
 
 
-def as_points(problem: Problem, X: np.ndarray) -> list[dict[str, float]]:
+def as_points(problem: AlignmentProblem, X: np.ndarray) -> list[dict[str, float]]:
     return [dict(zip(problem.bounds, map(float, row), strict=True)) for row in X]
 
 
-def random_points(problem: Problem, n: int) -> list[dict[str, float]]:
+def random_points(problem: AlignmentProblem, n: int) -> list[dict[str, float]]:
     low, high = np.array(list(problem.bounds.values())).T
     return as_points(problem, low + (high - low) * np.random.default_rng(0).random((n, len(low))))
 
@@ -51,7 +51,7 @@ def test_regret_counts_the_best_point_so_far() -> None:
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_the_seed_alone_draws_what_is_hidden(name: str) -> None:
+def test_the_seed_alone_determines_the_hidden_misalignment(name: str) -> None:
     points = random_points(PROBLEMS[name](), 50)
     regrets = [PROBLEMS[name](seed).regret(points) for seed in (3, 3, 0)]
     assert np.array_equal(regrets[0], regrets[1])
@@ -59,7 +59,7 @@ def test_the_seed_alone_draws_what_is_hidden(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_measurements_scatter_about_the_truth_as_they_claim(name: str) -> None:
+def test_measurements_scatter_about_the_truth_by_their_standard_deviations(name: str) -> None:
     problem = PROBLEMS[name](1)
     point = Space(problem.vocs).standing()
     if problem.reference is None and not problem.drifts:
@@ -113,7 +113,7 @@ def test_the_beam_drifts_away_from_where_it_was() -> None:
     assert all(((low < problem.centre(n)) & (problem.centre(n) < high)).all() for n in range(200))
 
 
-def test_problems_are_values() -> None:
+def test_problems_with_the_same_seed_are_equal() -> None:
     problem = PROBLEMS["pair"](1)
     assert problem == replace(problem)
     assert math.isfinite(problem.optimum)

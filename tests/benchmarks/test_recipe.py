@@ -1,4 +1,4 @@
-"""botorch's recipe keeps to limits of any kind and lives with results that hold no values."""
+"""botorch's recipe satisfies constraints of any kind and copes with results without values."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every peer answers what it claims to, and the figures that are printed are those that were measured."""
+"""Each method solves the problems that it claims to solve, and the report prints the measured figures."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ CLAIMS = [(peer, problem) for peer in PEERS for problem in KINDS if PEERS[peer].
 
 
 @pytest.mark.parametrize(("peer", "problem"), CLAIMS)
-def test_every_peer_answers_what_it_claims_to(peer: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_method_solves_what_it_claims_to(peer: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not PEERS[peer].installed:
         pytest.skip(f"{PEERS[peer].needs} is not installed")
     monkeypatch.setattr(recipe, "RESTARTS", 1)
@@ -54,7 +54,7 @@ def test_points_to_99_percent_are_counted_from_one() -> None:
     assert math.isinf(found.reached(0.001))
 
 
-def test_never_is_no_number() -> None:
+def test_levels_that_are_never_reached() -> None:
     assert median([3.0, math.inf]) == math.inf
     assert median([1.0, 3.0, math.inf]) == 3.0
     assert count([1.0, 3.0, math.inf, math.inf]) == "never (2/4)"
@@ -87,7 +87,7 @@ def test_a_table_has_what_its_problem_has() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
-def test_the_figure_shows_whoever_ran(tmp_path: Path) -> None:
+def test_a_figure_is_drawn(tmp_path: Path) -> None:
     runs = {"pair": by_peer([run(OURS, 0, [1.0, 0.1]), run("sobol", 0, [1.0, 0.5])])}
     draw(runs, tmp_path / "searching.png")
     assert (tmp_path / "searching.png").stat().st_size > 1000

@@ -13,7 +13,7 @@ from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV2SQL
 from ophyd.sim import SynSignal
 
 from ebl_autonomy import VOCS
-from ebl_autonomy.agents import Agent, SobolAgent
+from ebl_autonomy.agents import Agent, GridAgent, SobolAgent
 from ebl_autonomy.data import Connection, ingest_run, past_results, read_run
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.plans import optimize
@@ -55,12 +55,17 @@ def test_invalid_rows_come_as_nan(RE: RunEngine, tiled: Connection) -> None:
         objectives={"camera_spot_area": "MINIMIZE"},
         constraints={"camera_total": ["GREATER_THAN", 1e4]},
     )
-    agent = SobolAgent(given, seed=1)
-    uid = RE(optimize([beamline.camera], beamline.motors(), agent, max_points=12)).plan_result.uid
+    agent = GridAgent(given, points_per_axis=[3, 3, 1, 1])  # off the sensor at the corners, on it in the middle
+    uid = RE(optimize([beamline.camera], beamline.motors(), agent, max_points=9)).plan_result.uid
     _, results = past_results(uid, given, tiled.client)
     assert str(results) == str(list(agent.results))
+<<<<<<< HEAD
     assert any(math.isnan(r["camera_spot_area"]) for r in results)
     # Another outcome of the same rows, which no agent was given during the run.
+=======
+    assert {math.isnan(r["camera_spot_area"]) for r in results} == {True, False}
+    # Another outcome of the same rows, which no agent was told then.
+>>>>>>> main
     other = VOCS(variables=given.variables, objectives={"camera_fwhm_x": "MINIMIZE"})
     _, results = past_results(uid, other, tiled.client)
     assert [r["camera_fwhm_x"] for r in results] == pytest.approx(

@@ -1,4 +1,4 @@
-"""The steering session, driven by nothing but Python."""
+"""The steering session, driven by plain Python."""
 
 import math
 from typing import Any
@@ -51,7 +51,7 @@ def test_an_experiment_without_bluesky() -> None:
 
 
 class Scripted(Generator):
-    """Answers what it is told to answer, and remembers what it is told."""
+    """An agent with scripted answers that records the results it receives."""
 
     def __init__(self, answers: list[Any], given: VOCS | None = None, decisions: list[Decision] | None = None) -> None:
         self.vocs = given or vocs()
@@ -75,7 +75,7 @@ def at(x: float, y: float = 0.0) -> dict[str, float]:
 
 
 def drive(steering: SteeringSession, sizes: list[int]) -> None:
-    """Ask and measure without end; `sizes` takes how many proposals each answer had."""
+    """Ask and measure until an error ends it; the number of proposals of each answer is appended to `sizes`."""
     while True:
         proposals = steering.ask()
         sizes.append(len(proposals))

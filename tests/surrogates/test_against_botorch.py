@@ -1,4 +1,4 @@
-"""The compiled surrogate agrees with gpytorch and botorch: posterior, likelihood, log EI, EHVI, and all gradients."""
+"""The compiled surrogate agrees with gpytorch and botorch: posterior, likelihood, log EI, EHVI and all gradients."""
 
 import math
 from typing import Any
@@ -38,7 +38,7 @@ def ours(X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = Non
 
 
 def theirs(surrogate: NumbaSurrogate, X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = None) -> Any:
-    """botorch's model with our hyper-parameters."""
+    """botorch's model with the hyper-parameters of our surrogate."""
     d = X.shape[1]
     Yvar = None if variance is None else torch.full((len(y), 1), variance, dtype=torch.double)
     model = SingleTaskGP(
@@ -48,9 +48,9 @@ def theirs(surrogate: NumbaSurrogate, X: np.ndarray, y: np.ndarray, kernel: str,
         outcome_transform=None,
         covar_module=get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf"),
     )
-    fitted = surrogate._models[0].fitted
-    assert fitted is not None
-    theta = fitted.theta
+    hyperparameters = surrogate._models[0].hyperparameters
+    assert hyperparameters is not None
+    theta = hyperparameters.theta
     model.covar_module.lengthscale = torch.as_tensor(np.exp(theta[:d]))
     model.mean_module.constant.data.fill_(surrogate._models[0].mean)
     if variance is None:
@@ -87,7 +87,7 @@ def test_the_gradient_of_the_posterior_of_the_hyper_parameters(kernel: str, vari
     known = np.full(25, math.nan if variance is None else variance)
     work, gradient = np.zeros((2, 25, 25)), np.empty(5)
 
-    prior = np.array([(2.0, 1.7)] * 3 + [(0.0, 0.0)])  # the last input without one
+    prior = np.array([(2.0, 1.7)] * 3 + [(0.0, 0.0)])  # no prior for the last input
 
     def value(theta: np.ndarray, into: np.ndarray) -> float:
         return float(covariance.negative_log_posterior(theta, X, y, known, kind, prior, NOISE_PRIOR, into, work))
@@ -137,8 +137,8 @@ def test_log_ei_and_its_gradient_are_botorchs(sign: float) -> None:
     assert gradient == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-4)
 
 
-def test_of_a_noisy_point_what_counts_is_what_measuring_it_would_tell() -> None:
-    """E[max(mean once x is measured - best, 0)], by fantasies: botorch's models of each possible reading."""
+def test_the_gain_of_a_noisy_point_is_that_of_the_posterior_mean_after_the_measurement() -> None:
+    """E[max(mean after x is measured - best, 0)], by fantasies: botorch's models of each possible reading."""
     from gpytorch import settings as gpytorch_settings
 
     own = 0.2
@@ -181,10 +181,10 @@ def acquired(
     np.fill_diagonal(shares, sign)
     none = np.full(columns, math.inf)
     front = np.empty((0, 3)) if strips is None else strips
-    wanted = acquisition.Criteria(shares, -none, none, -none, none, 2.0, best, front, np.full(columns, noise))
+    criteria = acquisition.Criteria(shares, -none, none, -none, none, 2.0, best, front, np.full(columns, noise))
     work = np.empty((2, columns, len(at), n))
     value, gradient = np.empty(len(at)), np.empty_like(at)
-    acquisition.values(at, surrogate.stack(wanted), wanted, True, work[0], work[1], value, gradient)
+    acquisition.values(at, surrogate.stack(criteria), criteria, True, work[0], work[1], value, gradient)
     return value, gradient
 
 
@@ -217,9 +217,9 @@ def test_log_ehvi_and_its_gradient_are_botorchs(n: int) -> None:
     expected = reference(tensor)
     expected.sum().backward()
     value, gradient = acquired(surrogate, at, 1.0, -math.inf, hypervolume.strips(known, corner))
-    told = expected.detach().numpy()
-    assert np.exp(value) == pytest.approx(told, rel=1e-5, abs=1e-9)
-    assert gradient * told[:, None] == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-6)
+    theirs_expected = expected.detach().numpy()
+    assert np.exp(value) == pytest.approx(theirs_expected, rel=1e-5, abs=1e-9)
+    assert gradient * theirs_expected[:, None] == pytest.approx(tensor.grad[:, 0].numpy(), rel=1e-4, abs=1e-6)
 
 
 @settings(deadline=None, max_examples=300)
@@ -263,8 +263,8 @@ def test_the_mass_between_two_limits(low: float, width: float, mean: float, std:
             assert slope == pytest.approx((up - down) / (2e-5 * std), rel=1e-3, abs=1e-3 / std)
 
 
-def test_it_finds_what_botorch_finds() -> None:
-    """The maximum found is at least as good as the one that botorch's optimiser finds for the same function."""
+def test_the_maximum_is_as_large_as_the_one_that_botorch_finds() -> None:
+    """botorch's optimiser of the same acquisition function finds no point that is clearly better."""
     from botorch.optim.optimize import optimize_acqf
 
     X, y = problem(40, 4)

@@ -15,7 +15,7 @@ points = arrays(float, st.tuples(st.integers(1, 12), st.just(2)), elements=st.fl
 
 @settings(deadline=None)
 @given(values=points)
-def test_the_front_is_what_nothing_dominates(values: np.ndarray) -> None:
+def test_the_front_is_the_undominated_points(values: np.ndarray) -> None:
     on = hypervolume.front(values)
     assert set(map(tuple, values[on])) == set(map(tuple, values[hypervolume.undominated(values)]))
     assert (np.diff(values[on, 0]) > 0).all()
@@ -24,7 +24,7 @@ def test_the_front_is_what_nothing_dominates(values: np.ndarray) -> None:
 
 @settings(deadline=None)
 @given(values=points)
-def test_the_area_is_botorchs(values: np.ndarray) -> None:
+def test_the_area_equals_botorchs(values: np.ndarray) -> None:
     corner = np.array([-1.0, -2.0])
     on = values[hypervolume.front(values)]
     expected = Hypervolume(torch.as_tensor(corner)).compute(torch.as_tensor(on))
@@ -33,7 +33,7 @@ def test_the_area_is_botorchs(values: np.ndarray) -> None:
 
 @settings(deadline=None)
 @given(values=points, new=arrays(float, 2, elements=st.floats(-3.0, 3.0)))
-def test_strips_say_what_a_point_adds(values: np.ndarray, new: np.ndarray) -> None:
+def test_strips_give_the_area_that_a_point_adds(values: np.ndarray, new: np.ndarray) -> None:
     corner = np.array([-1.0, -2.0])
     cut = hypervolume.strips(values, corner)
     gain = np.sum(np.maximum(np.minimum(new[0], cut[:, 1]) - cut[:, 0], 0.0) * np.maximum(new[1] - cut[:, 2], 0.0))
@@ -41,7 +41,7 @@ def test_strips_say_what_a_point_adds(values: np.ndarray, new: np.ndarray) -> No
     assert gain == pytest.approx(more, abs=1e-9)
 
 
-def test_the_reference_lies_below_all() -> None:
+def test_the_reference_lies_below_all_values() -> None:
     values = np.array([[0.0, 1.0], [1.0, 0.0], [-3.0, -1.0]])
     assert (hypervolume.reference(values) < values.min(axis=0)).all()
     assert (hypervolume.reference(values[:1]) < values[0]).all()

@@ -1,4 +1,4 @@
-"""What a point is expected to gain, for callers outside compiled code."""
+"""The expected improvement for callers outside compiled code."""
 
 import math
 
@@ -22,23 +22,23 @@ def test_it_is_the_closed_form(mean: float, std: float, best: float) -> None:
 
 @settings(deadline=None)  # the first call compiles
 @given(gain=st.floats(-60.0, 60.0), std=st.floats(1e-300, 1e300))
-def test_it_is_no_less_than_the_gain_and_no_less_than_nothing(gain: float, std: float) -> None:
+def test_it_is_never_less_than_the_difference_or_zero(gain: float, std: float) -> None:
     expected = expected_improvement(gain * std, std, 0.0)
     assert expected >= max(gain * std, 0.0) * (1.0 - 1e-12)
 
 
 @pytest.mark.parametrize("std", [0.0, math.nan])
-def test_what_is_known_gains_the_difference(std: float) -> None:
+def test_without_uncertainty_it_is_the_difference(std: float) -> None:
     assert expected_improvement(3.0, std, 1.0) == 2.0
     assert expected_improvement(1.0, std, 3.0) == 0.0
 
 
 @pytest.mark.parametrize("unknown", [math.nan, math.inf, -math.inf])
-def test_what_is_unknown_may_gain_anything(unknown: float) -> None:
+def test_it_is_infinite_before_anything_is_known(unknown: float) -> None:
     assert expected_improvement(unknown, 1.0, 0.0) == math.inf
     assert expected_improvement(0.0, 1.0, unknown) == math.inf
 
 
-def test_the_smallest_deviation_is_no_division_by_zero() -> None:
+def test_the_smallest_deviation_causes_no_overflow() -> None:
     assert expected_improvement(2.0, 5e-324, 1.0) == 1.0
     assert expected_improvement(1.0, 5e-324, 2.0) == 0.0
