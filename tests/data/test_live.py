@@ -117,18 +117,6 @@ def test_another_process_sees_each_row_before_the_next_is_measured(
                 assert time.monotonic() < deadline, f"of {len(measured)} rows, the reader has seen {said}"
                 yield from bps.sleep(0.02)
 
-<<<<<<< HEAD
-    def step(detectors: Any, step: Any, pos_cache: Any) -> Any:
-        yield from bps.one_nd_step(detectors, step, pos_cache)
-        yield from bps.sleep(0.5)
-
-    RE(slowly())
-    out, _ = reader.communicate(timeout=60)
-    seen = [tuple(map(int, part.split(":"))) for part in out.split()]
-    live = {count for count, stopped in seen if not stopped}
-    assert len(live) >= 5  # the run was seen at many lengths before its stop document
-    assert seen[-1] == (12, 1)
-=======
         measured: list[Any] = []
         try:
             RE(list_scan([det], motors[0], list(np.linspace(-1, 1, 12)), per_step=step))
@@ -137,7 +125,6 @@ def test_another_process_sees_each_row_before_the_next_is_measured(
             reader.kill()
             listening.join()
     assert said == [*map(str, range(1, 13)), "stopped"]
->>>>>>> main
 
 
 def test_a_killed_server_costs_no_row(RE: RunEngine, tmp_path: Path, bench: Any) -> None:
