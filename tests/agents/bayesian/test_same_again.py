@@ -1,4 +1,4 @@
-"""An agent is a function of its configuration, its pasts and its results, however they came in; see decision 3."""
+"""An agent is a function of its configuration, pasts and results, however they were added; see decision 3."""
 
 import math
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_the_same_results_lead_to_the_same_proposal(kind: str, batch: int) -> No
     results: list[dict[str, Any]] = []
     for _ in range(24 // batch):
         points = lived.suggest(batch)
-        lived.predict(points)  # asking is not telling
+        lived.predict(points)  # predictions change nothing
         new = [measured(point, len(results) + i) for i, point in enumerate(points)]
         lived.ingest(new)
         results += new
