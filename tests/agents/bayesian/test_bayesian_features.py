@@ -129,9 +129,9 @@ def test_what_is_not_feasible_is_not_where_one_stands() -> None:
     for i in range(30):
         (point,) = agent.suggest(1)
         agent.ingest([{**point, **walking(point, i), "g": 1.0}])
-    told = agent.drift()
+    estimate = agent.drift()
     agent.ingest([{"x": 1.0, "y": -1.0, "f": -1.0, "f_std": 0.01, "g": -1.0}])  # better, but infeasible
-    assert agent.drift().lost == pytest.approx(told.lost, abs=0.2)
+    assert agent.drift().lost == pytest.approx(estimate.lost, abs=0.2)
     for _ in range(60):
         agent.ingest([{**agent.suggest(1)[0], "f": math.nan, "g": math.nan}])
     assert math.isnan(agent.drift().lost)
@@ -238,7 +238,7 @@ def test_a_start_that_breaks_a_hard_limit_is_not_gone_on_from() -> None:
 def test_violations_are_counted_and_reported() -> None:
     agent = BayesianAgent(CLIFF, **SAFE)
     run(agent, 8, cliff)
-    agent.ingest([{"x": 0.9, "y": 0.0, **cliff({"x": 0.9, "y": 0.0})}])  # somebody moved the motors by hand
+    agent.ingest([{"x": 0.9, "y": 0.0, **cliff({"x": 0.9, "y": 0.0})}])  # the motors were moved by hand
     assert agent.violations() == 1
     assert "broken 1 time" in str(agent.explain())
 

@@ -91,8 +91,8 @@ def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatc
 def test_the_model_is_a_function_of_the_results(batches: list[int], surprising: frozenset[int]) -> None:
     sizes = np.cumsum(batches)
     lived = brought(sizes.tolist(), surprising)
-    told = brought([int(sizes[-1])], surprising)
-    assert lived.surrogate.fits == told.surrogate.fits
+    replayed = brought([int(sizes[-1])], surprising)
+    assert lived.surrogate.fits == replayed.surrogate.fits
 
 
 def test_a_long_fit_runs_beside_the_next_measurement() -> None:
@@ -183,10 +183,10 @@ def test_a_long_search_is_the_same_again() -> None:
         results.append(measured(point, i))
         lived.ingest(results[-1:])
         if i in (52, 63, 74):
-            told = BayesianAgent(vocs, seed=0)
-            told.ingest(results)
+            replayed = BayesianAgent(vocs, seed=0)
+            replayed.ingest(results)
             at = [{"x": x, "y": 0.1} for x in (-0.9, 0.0, 0.8)]
-            assert told.predict(at)["f"][0].tolist() == lived.predict(at)["f"][0].tolist()
-    told = BayesianAgent(vocs, seed=0)
-    told.ingest(results)
-    assert told.suggest(1) == lived.suggest(1)
+            assert replayed.predict(at)["f"][0].tolist() == lived.predict(at)["f"][0].tolist()
+    replayed = BayesianAgent(vocs, seed=0)
+    replayed.ingest(results)
+    assert replayed.suggest(1) == lived.suggest(1)
