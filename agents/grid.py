@@ -76,9 +76,7 @@ class GridAgent(Agent):
         done = self._done()
         left = self.size - len(done)
         if left < count:
-            what = (
-                f"all {self.size} points of the grid are measured or pending" if not left else f"{left} points are left"
-            )
+            what = f"all {self.size} points are measured or pending" if not left else f"{left} points are left"
             raise NoMoreProposals(f"suggest({count}): {what}; make points_per_axis larger to go on", remaining=left)
         proposals: list[tuple[FloatArray, Decision]] = []
         number = 0

@@ -1,4 +1,4 @@
-"""The README is true: its session runs as it stands, on the simulated beamline and over EPICS; so do the examples."""
+"""The session in the README and the examples run unchanged, on the simulated beamline and over EPICS."""
 
 import os
 import re
