@@ -97,7 +97,8 @@ class FlyLine:
         Those that fly, by whose names the lines are written. They may be variables of the VOCS, or contextual
         variables, or neither.
     line : callable
-        From the proposed point to the `Line`; see `Sweep`.
+        From the proposed point to the `Line`; see `Sweep`. It may be called more than once for the same point, so the
+        line must depend on the point alone.
     prepare : callable, optional
         From a device and the line to what the device is prepared with; see `default_preparation`.
     stream : str
