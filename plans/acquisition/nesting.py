@@ -1,4 +1,4 @@
-"""A user's stub inside our run: its messages pass through here, and those that would collide are changed."""
+"""Runs a user's stub inside our run: passes its messages on, and changes those that would collide."""
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator
@@ -19,27 +19,27 @@ _run_keys = itertools.count()
 
 
 def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> MsgGenerator[Any]:
-    """Run a stub within an attempt, and return what it returns.
+    """Run a stub within an attempt; returns the stub's return value.
 
-    * An event that the stub reads into our run gets the proposal's id. Where its stream has the name of one of ours, it
-      goes to ``measured_<name>``.
-    * A run that the stub opens gets a key of its own, so that both can be open, and names our run in its start
-      document under ``ebl_proposal``. What the stub leaves open (a run, an event, a monitor) is closed.
-    * Devices that the plan holds staged are neither staged nor unstaged.
-    * A motor that the agent steers, or that the plan moves, is set only if the gate lets the move pass, and only by
-      itself: not by one of its signals, nor by what it is a part of.
+    * An event that the stub reads into our run also holds the proposal's id. If its stream has the name of one of ours,
+      the event goes to ``measured_<name>``.
+    * A run that the stub opens gets its own run key, so that both runs can be open, and names our run in its start
+      document under ``ebl_proposal``. A run, an event or a monitor that the stub leaves open is closed.
+    * Devices that the plan has staged are neither staged nor unstaged.
+    * A motor that the agent steers, or that the plan moves, is set only if the gate admits the move, and only directly:
+      not through one of its signals or through a device that contains it.
 
     Parameters
     ----------
     stub : iterable of Msg
     attempt : Attempt
     staged : collection of devices
-        Held staged by the plan.
+        Devices that the plan has staged.
 
     Raises
     ------
     RefusedError
-        If the gate refuses a move and the stub does not handle that.
+        If the gate refuses a move and the stub does not handle the refusal.
     Exception
         Whatever the stub raises.
     """
@@ -57,7 +57,7 @@ def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> Ms
             answer, failure = None, None
             try:
                 answer = yield from nesting.passed(message)
-            except Exception as error:  # noqa: BLE001 - the stub decides what it does about it
+            except Exception as error:  # noqa: BLE001 - passed on to the stub, which may handle it
                 failure = error
                 nesting.forget_positions()
     except Exception:
@@ -68,26 +68,26 @@ def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> Ms
 
 
 class _Nesting:
-    """The state of one stub on its way."""
+    """The state of one running stub."""
 
     def __init__(self, attempt: Attempt, staged: Collection[Any]) -> None:
         self._attempt = attempt
         self._experiment = attempt.recorder.experiment
         self._staged = {id(root_ancestor(device)) for device in staged} | {id(device) for device in staged}
         self._runs: list[str] = []
-        """Keys of the open runs that had none of their own, innermost last."""
+        """Keys of the stub's open runs that it opened without a key, innermost last."""
         self._keyed: list[Any] = []
-        """Keys of the open runs that came with one."""
+        """Keys of the stub's open runs that it opened with a key."""
         self._monitored: list[Msg] = []
         self._bundling_ours = False
         self._here: dict[str, float] | None = None
-        """Where the motors stood when the moves that are under way began; None if it must be asked."""
+        """Positions at the start of the current moves; None if they must be read first."""
         self._under_way: dict[str, float] = {}
         self._tag = attempt.recorder.binding
         self._tag.put({PROPOSAL_ID: attempt.proposal.proposal_id})
 
     def passed(self, message: Msg) -> MsgGenerator[Any]:
-        """Let one message pass, changed if need be; returns the answer to it."""
+        """Pass one message on, changed if necessary; returns the response to it."""
         if message.command in ("stage", "unstage") and id(message.obj) in self._staged:
             return [message.obj]
         if message.command == "open_run":
@@ -110,11 +110,11 @@ class _Nesting:
         return answer
 
     def forget_positions(self) -> None:
-        """Ask the motors anew where they stand before the next move."""
+        """Read the positions of the motors again before the next move."""
         self._here, self._under_way = None, {}
 
     def close(self, exit_status: str) -> MsgGenerator[None]:
-        """Close what the stub left open."""
+        """Close the runs, events and monitors that the stub left open."""
         if self._bundling_ours:
             yield Msg("drop")
         for message in self._monitored:
@@ -133,7 +133,7 @@ class _Nesting:
     def _closing(self, message: Msg) -> Msg:
         if message.run is None:
             if not self._runs:
-                raise IllegalMessageSequence("the measuring stub closes a run that it has not opened")
+                raise IllegalMessageSequence("the measuring stub closes a run that it did not open")
             return message._replace(run=self._runs.pop())
         self._keyed = [key for key in self._keyed if key != message.run]
         return message
@@ -165,7 +165,7 @@ class _Nesting:
             self._here = {}
             for one, motor in motors.items():
                 self._here[one] = yield from read_position(motor)
-        # Motors that are set one after the other without a wait move together, as those of one `mv` do.
+        # Motors that are set one after the other without a wait in between move together, as in one `mv`.
         self._under_way[name] = float(message.args[0])
         self._attempt.motion.lost = True
         gate = self._experiment.session.gate
@@ -181,7 +181,7 @@ def _renamed(message: Msg) -> Msg:
 
 
 def _moves_with(device: Any, motor: Any) -> bool:
-    """Whether setting a device moves a motor that is not itself: a part of it, a whole around it, or a real axis."""
+    """Whether setting `device` also moves `motor`: its part, its parent, or an axis of its pseudo positioner."""
     if motor in _ancestors(device) or device in _ancestors(motor):
         return True
     parent = getattr(motor, "parent", None)

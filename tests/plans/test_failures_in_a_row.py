@@ -55,7 +55,7 @@ def test_only_what_failed_in_the_row_that_ended_the_run_is_blamed(RE: RunEngine,
 
     motors[1].set = jam
     agent = Scripted([at(0.1, 0.1), at(0.2, 0.2), at(0.3, 1.0), at(0.4, 1.1)])
-    with pytest.raises(MeasurementError, match=r"could not be measured \(2 times because of my\).* Mend my,"):
+    with pytest.raises(MeasurementError, match=r"could not be measured \(2 times because of my\).* Repair my,"):
         RE(optimize([bowl], motors, agent, max_points=9, retries=0, max_failures=2, envelope=ENVELOPE))
 
 

@@ -285,7 +285,7 @@ def test_surplus_answers_are_counted_in_the_run(RE: RunEngine, docs: Documents, 
     (gone,) = docs.events["abandoned"]
     assert (gone["proposal_id"], gone["status"], gone["rule"]) == ("", "refused", "batch")
     assert gone["proposed"] == "2 proposals"
-    assert gone["reason"] == "3 proposals were answered where 1 were asked for"
+    assert gone["reason"] == "the agent returned 3 proposals, but 1 were requested"
 
 
 def test_what_is_said_of_each_proposal_stands_in_its_own_row(RE: RunEngine, docs: Documents, bench: Any) -> None:
