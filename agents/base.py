@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ebl_autonomy import registry
 from ebl_autonomy.errors import AgentError, BadInputError, validation_text
-from ebl_autonomy.records import STD, Best, Decision
+from ebl_autonomy.records import STD, Decision, Recommendation
 from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
 
 Point = dict[str, Any]
@@ -227,7 +227,7 @@ class Agent(Generator):
                 if self.space.low[i] <= value <= self.space.high[i]:
                     variable.default_value = value
 
-    def best(self) -> Best:
+    def best(self) -> Recommendation:
         """The best feasible measured point; if none is feasible, the best of the valid ones.
 
         With several objectives, it is the point nearest to the best of each.
@@ -322,10 +322,10 @@ class Agent(Generator):
         """The feasible results, by index, that are likely to be feasible again."""
         return feasible
 
-    def _as_best(self, result: Point, feasible: bool) -> Best:
+    def _as_best(self, result: Point, feasible: bool) -> Recommendation:
         """A result with the model's prediction at its point."""
         prediction = self.predict([result])
-        return Best(
+        return Recommendation(
             point={name: result[name] for name in self.space.names},
             outcome={name: float(result[name]) for name in outcome_names(self.vocs)},
             mean={name: float(mean[0]) for name, (mean, _) in prediction.items()},

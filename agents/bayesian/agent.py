@@ -31,7 +31,7 @@ from ebl_autonomy.agents.bayesian.phases import (
 )
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.errors import AgentError, BadInputError
-from ebl_autonomy.records import Best
+from ebl_autonomy.records import Recommendation
 from ebl_autonomy.space import VOCS, Travel
 from ebl_autonomy.surrogates import hypervolume
 
@@ -154,7 +154,7 @@ class BayesianAgent(Agent):
         mean, std = self._state.predict(points)
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._state.outcomes)}
 
-    def front(self) -> list[Best]:
+    def front(self) -> list[Recommendation]:
         """The Pareto front of the feasible measured points, sorted by the first objective, worst first."""
         feasible = [r for r in self._results if self.space.feasible(r) and self._scored(r)]
         if not feasible:

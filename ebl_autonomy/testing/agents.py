@@ -14,7 +14,7 @@ from gest_api.vocs import ContextualVariable, DiscreteVariable
 
 from ebl_autonomy.agents.base import Explains, Withdraws
 from ebl_autonomy.errors import AgentError
-from ebl_autonomy.records import Best
+from ebl_autonomy.records import Recommendation
 from ebl_autonomy.space import VOCS
 from ebl_autonomy.testing.problems import Problem, problems
 
@@ -316,7 +316,7 @@ class _Check:
         if not callable(getattr(agent, "best", None)):
             return
         best = agent.best()
-        if not isinstance(best, Best):
+        if not isinstance(best, Recommendation):
             return  # another type of best point
         again = agent.best()
         self.require(
