@@ -103,8 +103,8 @@ class FlyLine:
         The flying motors, whose names the lines use. They may be variables of the VOCS, contextual variables, or
         neither.
     line : callable
-        Maps the proposed point to a `Line`; see `Sweep`. It may be called more than once for the same point, so the line
-        must depend on the point alone.
+        Maps the proposed point to a `Line`; see `Sweep`. It may be called more than once for the same point, so the
+        line must depend on the point alone.
     prepare : callable, optional
         Maps a device and the line to the value that the device is prepared with; see `default_preparation`.
     stream : str
