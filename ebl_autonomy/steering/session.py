@@ -303,7 +303,8 @@ class SteeringSession:
 
     def _withdraw(self, over: Sequence[Proposal]) -> None:
         """Withdraw proposals that have no result at the proposed point, such as those of fly lines."""
-        if isinstance(self.agent, Withdraws) and (self.layout.positions_from_rows or any(not p.results for p in over)):
+        unanswered = self.layout.positions_from_rows or any(not proposal.results for proposal in over)
+        if unanswered and isinstance(self.agent, Withdraws):
             self.agent.withdraw([dict(proposal.proposed) for proposal in over])
 
     # -- best --------------------------------------------------------------------------------------------------
