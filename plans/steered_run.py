@@ -215,14 +215,19 @@ class SteeredRun:
 
     def _one_batch(self) -> MsgGenerator[None]:
         session = self.session
+        self._asking = True
         try:
-            self._asking = True
             proposals = yield from think(self._executor, session.ask)
-            self._asking = False
+        except RunEngineControlException:
+            raise  # the agent may still be computing
         except NoMoreProposals as error:
             self._asking = False
             session.stop_reason = f"agent: {error}"
             return
+        except Exception:
+            self._asking = False
+            raise
+        self._asking = False
         yield from self.recorder.write_decisions(proposals)
         if session.surplus:
             yield from self.recorder.write_surplus(session.surplus, len(proposals))
