@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
+# Processes that share the tests.
+WORKERS ?= 2
 
 # One thread each for BLAS, OpenMP and numba: with more, a busy 2-core machine decides 30 x slower.
 export OMP_NUM_THREADS := 1
@@ -10,7 +13,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: install demo test test-unit lint bench clean
+.PHONY: install demo test test-unit lint bench docs figures clean
 
 install: $(STAMP)
 
@@ -22,11 +25,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/ebl-autonomy demo --output demo_report
 
+# A worker that has nothing left to do takes tests from the other: modules differ by minutes.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-unit: $(STAMP)
-	$(BIN)/python -m pytest -m 'not integration'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not integration'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -37,5 +41,16 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $(DOCS_STAMP)
+
+figures: $(STAMP)
+	$(BIN)/python docs/figures
+
+docs: $(DOCS_STAMP)
+	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 clean:
-	rm -rf $(VENV) build dist demo_report
+	rm -rf $(VENV) build dist demo_report docs/_build docs/reference

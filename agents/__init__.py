@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, PositionAware, TravelAware, make_agent
+from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, PositionAware, TravelAware, Withdraws, make_agent
 from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "PositionAware",
     "SobolAgent",
     "TravelAware",
+    "Withdraws",
     "make_agent",
 ]
 
@@ -37,5 +38,4 @@ __getattr__, __dir__ = lazy_attributes(
         "GridAgent": ".grid",
         "SobolAgent": ".sobol",
     },
-    eager=("Agent", "AgentOptions", "Explains", "PositionAware", "TravelAware", "make_agent"),
 )

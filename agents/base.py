@@ -1,7 +1,7 @@
 """What every agent of ours has in common: bookkeeping of results and proposals, configuration, the best point.
 
-An agent is a pure function of its configuration and the ordered list of its results (and of the proposals that are
-still out): a subclass keeps no other state that its answers depend on. So a run is a checkpoint.
+An agent is a pure function of its configuration, the ordered list of its results, and the proposals that are out: a
+subclass keeps no other state that its answers depend on. So a run is a checkpoint.
 """
 
 from __future__ import annotations
@@ -63,8 +63,19 @@ class PositionAware(Protocol):
         """Take `point` as the default value of each variable that has none."""
 
 
+@runtime_checkable
+class Withdraws(Protocol):
+    """A generator that forgets proposals which will not be answered any more."""
+
+    def withdraw(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Forget the proposals at `points`; points that are not out are ignored."""
+
+
 class Agent(Generator):
     """Base of the agents of this package: a gest-api ``Generator`` with a configuration and a best point.
+
+    What it proposes depends on its configuration, on its results in their order, and on the proposals that are out:
+    those that were suggested, and neither answered by a result nor withdrawn.
 
     Parameters
     ----------
@@ -126,7 +137,7 @@ class Agent(Generator):
             raise BadInputError(f"suggest({num_points!r}): the number of points must be a positive integer")
         points: list[Point] = []
         self._decisions = []
-        context = self._context()
+        context = latest_context(self.space, self._results)
         for unit, decision in self._propose(count):
             if not np.isfinite(unit).all():
                 raise AgentError(f"{type(self).__name__} proposed {unit}: its model has broken down")
@@ -159,6 +170,18 @@ class Agent(Generator):
         if taken:
             self._learn()
 
+    def withdraw(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Forget proposals that will not be answered any more, for example because their run has ended.
+
+        Parameters
+        ----------
+        points : sequence of mapping
+            As `suggest` gave them. Each takes back one proposal with exactly these values of the variables that the
+            agent chooses; a point that is not out is ignored.
+        """
+        for point in points:
+            self._forget_pending(point)
+
     def finalize(self) -> None:
         """Nothing to close: agents hold no files or connections, and a thread that learns ends by itself."""
 
@@ -168,6 +191,11 @@ class Agent(Generator):
     def results(self) -> tuple[Point, ...]:
         """Everything that was ingested, in order."""
         return tuple(dict(result) for result in self._results)
+
+    @property
+    def pending(self) -> tuple[Point, ...]:
+        """The proposals that are out, in the order in which they were made."""
+        return tuple(dict(point) for point in self._pending)
 
     def decisions(self) -> list[Decision]:
         """Why the points of the latest ``suggest`` were chosen, in its order."""
@@ -192,16 +220,23 @@ class Agent(Generator):
     def best(self) -> Best:
         """The best feasible measured point; if none is feasible, the best of the valid ones.
 
+        Of several objectives, the point that lies nearest to the best of each.
+
         Raises
         ------
         AgentError
-            If no valid point has been ingested yet.
+            If no valid point has been ingested yet, or the VOCS has no objective.
         """
-        valid = [i for i, r in enumerate(self._results) if not math.isnan(self.space.score(r))]
+        if not self.space.objectives:
+            raise AgentError(
+                f"the VOCS has no objective, so none of the {len(self._results)} results is better than the others: "
+                "read them all from the agent's results"
+            )
+        valid = [i for i, result in enumerate(self._results) if self._scored(result)]
         if not valid:
             raise AgentError(
-                f"no valid measurement of {self.space.objectives[0]!r} among {len(self._results)} results: "
-                "there is no best point yet"
+                f"no valid measurement of {' and '.join(map(repr, self.space.objectives))} among {len(self._results)} "
+                "results: there is no best point yet"
             )
         feasible = [i for i in valid if self.space.feasible(self._results[i])]
         candidates = [self._results[i] for i in self._trusted(feasible) or feasible or valid]
@@ -246,37 +281,26 @@ class Agent(Generator):
             f"{type(self).__name__} learns nothing from past results ({label!r}): use 'bayesian', or leave prior= out"
         )
 
-    def ingest_run(self, run: Any, client: Any = None) -> None:
-        """Take a past run as a prior, out of Tiled or of an archive that databroker serves.
-
-        Parameters
-        ----------
-        run : str or tiled run
-            A uid (with `client`), or the run itself; steered by an agent or not.
-        client : tiled container, optional
-
-        Raises
-        ------
-        BadInputError, DataError
-            See `ingest_prior` and `ebl_autonomy.data.past_results`.
-        """
-        from ebl_autonomy.data import past_results  # an agent knows no Tiled unless it is asked to read from it
-
-        uid, results = past_results(run, self.vocs, client)
-        self.ingest_prior(results, uid)
-
     # -- for subclasses ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        """`count` points of the unit cube, shape (d,), each with its decision."""
+        """`count` points of the unit cube, shape (d,), each with its decision.
+
+        A point outside the cube is proposed as it is, and refused by the plan's gate: see `Space.points`.
+        """
 
     def _learn(self) -> None:
         """Called after results were added; most agents need nothing here."""
 
     def _best_index(self, candidates: Sequence[Point]) -> int:
         """Which of the (all valid, all equally feasible) results is the best."""
-        return int(np.argmax([self.space.score(result) for result in candidates]))
+        measured = [[float(result[name]) for result in candidates] for name in self.space.objectives]
+        return most_wanted(self.space.signs[:, None] * np.array(measured))
+
+    def _scored(self, result: Point) -> bool:
+        """Whether every objective was measured."""
+        return all(math.isfinite(result[name]) for name in self.space.objectives)
 
     def _trusted(self, feasible: Sequence[int]) -> Sequence[int]:
         """Which of the feasible results, by number, are likely to be feasible again."""
@@ -309,13 +333,6 @@ class Agent(Generator):
         """How many proposals have been made or answered so far."""
         return len(self._results) + len(self._pending)
 
-    def _context(self) -> dict[str, float]:
-        for result in reversed(self._results):
-            values = {name: float(result[name]) for name in self.space.context}
-            if all(math.isfinite(v) for v in values.values()):
-                return values
-        return {name: float(self.vocs.variables[name].default_value or 0.0) for name in self.space.context}
-
     def _checked(self, result: Mapping[str, Any]) -> Point:
         needed = [*self.space.names, *self.space.context, *outcome_names(self.vocs)]
         missing = [name for name in needed if name not in result]
@@ -337,11 +354,32 @@ class Agent(Generator):
                 taken[key] = math.nan
         return taken
 
-    def _forget_pending(self, result: Point) -> None:
+    def _forget_pending(self, answered: Mapping[str, Any]) -> None:
         for i, point in enumerate(self._pending):
-            if all(point[name] == result[name] for name in self.space.names):
+            if all(point[name] == answered.get(name) for name in self.space.names):
                 del self._pending[i]
                 return
+
+
+def latest_context(space: Space, results: Sequence[Point]) -> dict[str, float]:
+    """The contextual variables at their latest measured values; at their defaults, or 0, if there is none."""
+    for result in reversed(results):
+        values = {name: float(result[name]) for name in space.context}
+        if all(math.isfinite(value) for value in values.values()):
+            return values
+    return {name: float(space.vocs.variables[name].default_value or 0.0) for name in space.context}
+
+
+def most_wanted(gains: FloatArray) -> int:
+    """Which of n points is the best by m gains, shape (m, n), of which more is better.
+
+    Of several objectives, the point nearest to the best of each, with every gain in units of its span.
+    """
+    if len(gains) == 1:
+        return int(np.argmax(gains[0]))
+    span = np.ptp(gains, axis=1, keepdims=True)
+    short = (gains.max(axis=1, keepdims=True) - gains) / np.where(span > 0.0, span, 1.0)
+    return int(np.argmin(np.sum(short**2, axis=0)))
 
 
 def make_agent(config: Mapping[str, Any]) -> Generator:

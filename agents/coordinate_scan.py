@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ebl_autonomy.agents.base import Agent, AgentOptions, Point
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import FloatArray, violation
 
 __all__ = ["CoordinateScanAgent", "CoordinateScanOptions"]
 
@@ -127,22 +127,16 @@ class CoordinateScanAgent(Agent):
         return np.asarray(inside[np.unique(np.linspace(0, len(inside) - 1, points).round().astype(int))])
 
     def _start(self) -> FloatArray:
-        (snapped,) = self.space.points(self.space.unit([self.space.standing()]))
-        return np.asarray(self.space.unit([snapped])[0])
+        return np.asarray(self.space.snap(self.space.unit([self.space.standing()]))[0])
 
     def _rank(self, result: Point) -> tuple[float, float]:
         """Larger is better: feasible and valid, then by score; else by how little the constraints are violated."""
         score = self.space.score(result)
         if not math.isnan(score) and self.space.feasible(result):
             return 1.0, score
-        violation = 0.0
-        for name, limit in self.space.limits.items():
-            value = result[name]
-            scale = max((abs(end) for end in (limit.low, limit.high) if math.isfinite(end)), default=0.0) or 1.0
-            violation += max(limit.low - value, value - limit.high, 0.0) / scale if not math.isnan(value) else math.nan
-        if math.isnan(violation) or not self.space.limits:
-            return _WORST
-        return 0.0, -violation
+        limits = self.space.limits
+        (excess,) = violation(list(limits.values()), np.array([[result[name] for name in limits]]))
+        return (0.0, -float(excess)) if limits and math.isfinite(excess) else _WORST
 
 
 _WORST = (-1.0, 0.0)

@@ -42,7 +42,8 @@ class GridAgent(Agent):
     """The points of a grid in order, the last variable fastest; each once, whatever its result.
 
     What is left is read off the results and the proposals that are out, so a grid that was cut short is continued
-    where its gaps are. Contextual variables and constraints do not change the order.
+    where its gaps are. Contextual variables, objectives and constraints do not change the order; it needs no objective,
+    and takes any number of them.
 
     Parameters
     ----------
@@ -86,6 +87,9 @@ class GridAgent(Agent):
                 unit = np.array([axis[i] for axis, i in zip(self._axes, node, strict=True)])
                 proposals.append((unit, Decision(reason=f"grid point {number} of {self.size}", model_version="none")))
         return proposals
+
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        """Any will do: outcomes make no difference."""
 
     def _make_axes(self) -> list[FloatArray]:
         """Per variable the nodes' coordinates in the unit interval, ascending."""

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
 
 from scipy.stats import qmc
 
 from ebl_autonomy.agents.base import Agent
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import VOCS, FloatArray
 
 __all__ = ["SobolAgent"]
 
 
 class SobolAgent(Agent):
-    """The points of one scrambled Sobol sequence, in order (Owen 1998, J. Complexity 14, 466)."""
+    """The points of one scrambled Sobol sequence, in order (Owen 1998, J. Complexity 14, 466).
+
+    It needs no objective, and takes any number of them. The next point is the one whose number in the sequence is the
+    number of results and of proposals that are out; a point that is one of those already is passed over, which happens
+    once a proposal was withdrawn.
+    """
 
     name = "sobol"
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        first = self._made
+        decision = Decision(reason="sobol", model_version="none")
+        known = {self._values(point) for point in (*self._results, *self._pending)}
+        if len(self.space.choices) == self.space.dim:
+            known.clear()  # a few values only, which come again and again
+        following = (self._point(number) for number in itertools.count(self._made))
+        new = (unit for unit in following if self._values(self.space.points(unit)[0]) not in known)
+        return [(unit, decision) for unit in itertools.islice(new, count)]
+
+    def _point(self, number: int) -> FloatArray:
         # The sequence is drawn from its beginning at blocks of a power of two, as its balance wants it; it is kept
         # only for speed, since it follows from the seed alone.
-        if first + count > len(self._sequence):
-            size = 2 ** max(6, math.ceil(math.log2(first + count)))
+        if number >= len(self._sequence):
+            size = 2 ** max(6, math.ceil(math.log2(number + 1)))
             self._sequence = qmc.Sobol(self.space.dim, scramble=True, rng=self.options.seed).random(size)
-        decision = Decision(reason="sobol", model_version="none")
-        return [(point, decision) for point in self._sequence[first : first + count]]
+        point: FloatArray = self._sequence[number]
+        return point
+
+    def _values(self, point: Mapping[str, float]) -> tuple[float, ...]:
+        return tuple(point[name] for name in self.space.names)
+
+    def _validate_vocs(self, vocs: VOCS) -> None:
+        """Any will do: outcomes make no difference."""
 
     _sequence: FloatArray = qmc.Sobol(1).random(0)

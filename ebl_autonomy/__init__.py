@@ -30,5 +30,4 @@ __getattr__, __dir__ = lazy_attributes(
         "connect": ".data",
         "read_run": ".data",
     },
-    eager=("__version__",),
 )

@@ -5,11 +5,12 @@ Each message holds the offending value and the remedy, because whoever reads it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+
+Options = TypeVar("Options", bound=BaseModel)
 
 
 class EblError(Exception):
@@ -94,6 +95,21 @@ class DeviceTimeoutError(EblError, TimeoutError):
         self.devices = tuple(devices)
 
 
+class LineCutError(EblError, RuntimeError):
+    """A flown line was cut by a pause or a failure, and is not flown again: the sample has seen the beam.
+
+    Parameters
+    ----------
+    message : str
+    interrupted : bool
+        Whether a pause or a suspender cut it, which is no device's fault.
+    """
+
+    def __init__(self, message: str, interrupted: bool) -> None:
+        super().__init__(message)
+        self.interrupted = interrupted
+
+
 class MeasurementError(EblError, RuntimeError):
     """Too many points in a row could not be measured: something is wrong with the beamline, not with a point."""
 
@@ -109,3 +125,29 @@ class TiledUnreachableError(EblError, ConnectionError):
 def validation_text(error: ValidationError) -> str:
     """What pydantic found wrong, on one line: each field with its fault."""
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+
+
+def validated(kind: type[Options], given: Any, name: str) -> Options:
+    """Options as an object: given as one, as a JSON mapping of its fields, or as None for its defaults.
+
+    Parameters
+    ----------
+    kind : type of pydantic model
+    given : kind, mapping or None
+    name : str
+        What the argument is called, for the message.
+
+    Raises
+    ------
+    BadInputError
+        If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
+    """
+    if isinstance(given, kind):
+        return given
+    keys = sorted(kind.model_fields)
+    if not isinstance(given, Mapping | None):
+        raise BadInputError(f"{name}={given!r:.80}: give a mapping with the keys {keys}")
+    try:
+        return kind.model_validate(dict(given or {}))
+    except ValidationError as error:
+        raise BadInputError(f"{name}: {validation_text(error)}. Its keys are {keys}.") from error

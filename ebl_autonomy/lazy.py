@@ -1,18 +1,17 @@
-"""Package fronts whose names are imported when they are first used, so that importing a package stays cheap."""
+"""Package fronts: public names that are imported when they are first used, and nothing else to be seen."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lazy_attributes"]
+__all__ = ["lazy_attributes", "public_dir"]
 
 
-def lazy_attributes(
-    package: str, homes: Mapping[str, str], eager: tuple[str, ...] = ()
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package that imports its public names on demand.
+def lazy_attributes(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package that imports its public names on demand, so that it stays cheap.
 
     Parameters
     ----------
@@ -20,13 +19,11 @@ def lazy_attributes(
         The package's ``__name__``.
     homes : mapping of str to str
         Public name to the module that defines it: relative (``".camera"``) or absolute.
-    eager : tuple of str
-        Public names that the package defines itself.
 
     Returns
     -------
     getattr, dir : callable
-        ``dir`` lists the public names and nothing else, so that tab completion shows what a user may use.
+        What the package binds to ``__getattr__`` and ``__dir__``.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807 - it becomes the package's own
@@ -34,7 +31,13 @@ def lazy_attributes(
             return getattr(import_module(homes[name], package), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    def __dir__() -> list[str]:  # noqa: N807
-        return sorted({*homes, *eager})
+    return __getattr__, public_dir(package)
 
-    return __getattr__, __dir__
+
+def public_dir(package: str) -> Callable[[], list[str]]:
+    """``__dir__`` of a package: its ``__all__`` and nothing else, so that tab completion shows what a user may use."""
+
+    def __dir__() -> list[str]:  # noqa: N807
+        return sorted(sys.modules[package].__all__)
+
+    return __dir__

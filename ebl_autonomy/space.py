@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,13 @@ from ebl_autonomy.errors import BadInputError
 
 FloatArray = npt.NDArray[np.float64]
 
+ROUNDING: Final = 1e-9
+"""How far outside the unit cube a coordinate may lie by rounding alone."""
+
 __all__ = [
     "VOCS",
     "AxisTravel",
+    "BestSoFar",
     "FloatArray",
     "Limit",
     "Space",
@@ -42,6 +46,7 @@ __all__ = [
     "limit_of",
     "make_vocs",
     "outcome_names",
+    "violation",
     "vocs_dict",
 ]
 
@@ -162,16 +167,27 @@ class Space:
         return unit
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
-        """Rows of the unit cube, shape (n, d), to points: clipped into the domain, discrete values snapped."""
-        return [dict(zip(self.names, map(float, row), strict=True)) for row in self._values(unit)]
+        """Rows of the unit cube, shape (n, d), to points; discrete values are snapped to the nearest allowed one.
+
+        A coordinate within `ROUNDING` of the cube is taken for its bound. One further outside gives a value outside the
+        variable's domain, which no gate lets through: nothing is clipped in silence.
+        """
+        unit = np.atleast_2d(unit)
+        values = self._inside(unit)
+        raw = self.low + unit * (self.high - self.low)
+        # Of a domain that is narrow beside its bounds, the sum may round to a value inside.
+        values = np.where(unit < -ROUNDING, np.minimum(raw, np.nextafter(self.low, -np.inf)), values)
+        values = np.where(unit > 1.0 + ROUNDING, np.maximum(raw, np.nextafter(self.high, np.inf)), values)
+        return [dict(zip(self.names, map(float, row), strict=True)) for row in values]
 
     def snap(self, unit: FloatArray) -> FloatArray:
-        """Rows of the unit cube, shape (n, d), to those that `points` makes of them: discrete values snapped."""
-        snapped: FloatArray = (self._values(unit) - self.low) / (self.high - self.low)
+        """Rows, shape (n, d), to the nearest ones of the cube that motors can take: clipped, discrete ones snapped."""
+        snapped: FloatArray = (self._inside(np.atleast_2d(unit)) - self.low) / (self.high - self.low)
         return snapped
 
-    def _values(self, unit: FloatArray) -> FloatArray:
-        values = self.low + np.clip(np.atleast_2d(unit), 0.0, 1.0) * (self.high - self.low)
+    def _inside(self, unit: FloatArray) -> FloatArray:
+        """Values of the variables, shape (n, d), all of them in the domain."""
+        values = self.low + np.clip(unit, 0.0, 1.0) * (self.high - self.low)
         # The sum above may round to one unit in the last place outside the bounds.
         values = np.clip(values, self.low, self.high)
         for name, allowed in self.choices.items():
@@ -193,7 +209,9 @@ class Space:
         return all(limit.holds(float(outcome.get(name, math.nan))) for name, limit in self.limits.items())
 
     def score(self, outcome: Mapping[str, float]) -> float:
-        """The (first) objective such that more is better; NaN where it was not measured."""
+        """The (first) objective such that more is better; NaN where it was not measured, or if there is none."""
+        if not self.objectives:
+            return math.nan
         name = self.objectives[0]
         return float(self.signs[0] * float(outcome.get(name, math.nan)))
 
@@ -223,6 +241,62 @@ class Space:
                 "give a default inside it"
             )
         return low, high
+
+
+class BestSoFar:
+    """Which of many outcomes, one after the other, betters all before it: the one place that says so.
+
+    An outcome counts if its (first) objective is finite and every outcome constraint holds. Of equal ones the first
+    stays.
+
+    Parameters
+    ----------
+    space : Space
+
+    Attributes
+    ----------
+    space : Space
+    score : float
+        The best objective so far, signed such that more is better; -inf if there is none.
+    value : float
+        The same in the objective's own sense and unit; NaN if there is none.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.score = -math.inf
+        self.value = math.nan
+
+    def take(self, outcome: Mapping[str, float]) -> bool:
+        """Whether an outcome is better than all before it; if so, it is the best from now on."""
+        score = self.space.score(outcome)
+        if not (math.isfinite(score) and score > self.score and self.space.feasible(outcome)):
+            return False
+        self.score, self.value = score, float(outcome[self.space.objectives[0]])
+        return True
+
+
+def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
+    """How far outcomes break their limits.
+
+    Parameters
+    ----------
+    limits : sequence of Limit, length m
+    values : FloatArray, shape (n, m)
+        In the outcomes' own units.
+
+    Returns
+    -------
+    FloatArray, shape (n,)
+        0 where all limits hold (also on a strict limit's end). Each excess counts in units of the end that is passed,
+        so that excesses of different outcomes add up; NaN counts as infinite.
+    """
+    total = np.zeros(len(values))
+    for limit, value in zip(limits, values.T, strict=True):
+        for end, excess in ((limit.low, limit.low - value), (limit.high, value - limit.high)):
+            if math.isfinite(end):
+                total += np.maximum(excess, 0.0) / max(abs(end), 1e-12)
+    return np.where(np.isnan(total), np.inf, total)
 
 
 @dataclass(frozen=True)

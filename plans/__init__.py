@@ -1,9 +1,35 @@
 """What the RunEngine runs: plans that ask, move, read and tell, and the stubs that they are made of."""
 
-from ebl_autonomy.guard import Envelope
+from ebl_autonomy.guard import Envelope, Line
+from ebl_autonomy.lazy import public_dir
+from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, FlyLine, UserStub
+from ebl_autonomy.plans.acquisition.fly import Sweep
+from ebl_autonomy.plans.exploration import explore
 from ebl_autonomy.plans.optimization import OptimizeResult, optimize
 from ebl_autonomy.plans.setup import prepare
-from ebl_autonomy.plans.stopping import Until
-from ebl_autonomy.plans.stubs import move_motors, think, trigger_detectors
+from ebl_autonomy.plans.steered_run import RunResult, steer
+from ebl_autonomy.plans.stubs import make_gate, move_motors, think, trigger_detectors
+from ebl_autonomy.steering import Until
 
-__all__ = ["Envelope", "OptimizeResult", "Until", "move_motors", "optimize", "prepare", "think", "trigger_detectors"]
+__all__ = [
+    "Acquisition",
+    "AtPoint",
+    "Envelope",
+    "FlyLine",
+    "Line",
+    "OptimizeResult",
+    "RunResult",
+    "Sweep",
+    "Until",
+    "UserStub",
+    "explore",
+    "make_gate",
+    "move_motors",
+    "optimize",
+    "prepare",
+    "steer",
+    "think",
+    "trigger_detectors",
+]
+
+__dir__ = public_dir(__name__)

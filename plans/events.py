@@ -5,15 +5,15 @@ plan then tells its agent values that are not the ones in the data. Here nothing
 notifies of each interruption lets the plan see it, drop the open event and take the reading again itself.
 """
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
 
-__all__ = ["EventTag", "EventWatch", "InterruptedReadingError", "save_event"]
+__all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
 
 _DTYPES = {
     bool: {"dtype": "boolean"},
@@ -67,10 +67,7 @@ class EventTag:
 
     def describe(self) -> dict[str, dict[str, Any]]:
         if self._described is None:
-            self._described = {
-                key: {"source": f"ebl_autonomy:{self.name}", "shape": [], **_DTYPES[type(value)]}
-                for key, value in self._values.items()
-            }
+            self._described = _describe(self.name, self._values)
         return self._described
 
     def pause(self) -> None:
@@ -81,23 +78,90 @@ class EventTag:
         """Called by the RunEngine when it goes on."""
 
 
+class EventPage:
+    """A soft flyer that carries all rows of one proposal into a stream, as one event page: all of them or none.
+
+    Parameters
+    ----------
+    name : str
+        Device name in the descriptor.
+    stream : str
+    hints : sequence of str
+        Keys that live plots and tables show.
+    """
+
+    parent = None
+
+    def __init__(self, name: str, stream: str, hints: Sequence[str] = ()) -> None:
+        self.name = name
+        self.hints: dict[str, list[str]] = {"fields": list(hints)}
+        self._stream = stream
+        self._rows: list[dict[str, Any]] = []
+        self._described: dict[str, dict[str, Any]] = {}
+
+    def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Set the rows of the next page.
+
+        Raises
+        ------
+        KeyError
+            If a row has other keys than the very first one, which the descriptor was made from.
+        """
+        keys = self._described or rows[0]
+        for row in rows:
+            if differ := sorted(set(row) ^ set(keys)):
+                raise KeyError(f"a row has or lacks {differ}; the keys of the first row were {sorted(keys)}")
+        self._rows = [dict(row) for row in rows]
+        if not self._described:
+            self._described = _describe(self.name, self._rows[0])
+
+    def describe_collect(self) -> dict[str, dict[str, dict[str, Any]]]:
+        return {self._stream: self._described}
+
+    def collect_pages(self) -> Iterator[dict[str, Any]]:
+        now = time.time()
+        yield {
+            "time": [now] * len(self._rows),
+            "data": {key: [row[key] for row in self._rows] for key in self._described},
+            "timestamps": {key: [now] * len(self._rows) for key in self._described},
+        }
+
+
 class EventWatch:
-    """Counts the events that were really emitted, by stream: the only proof that a `save` went through."""
+    """Counts the rows that were really emitted, by stream: the only proof that a `save` went through."""
 
     def __init__(self) -> None:
         self._streams: dict[str, str] = {}
         self._counts: dict[str, int] = {}
+        self._captured: list[tuple[str, Mapping[str, Any]]] | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
         if name == "descriptor":
             self._streams[doc["uid"]] = doc.get("name", "")
-        elif name == "event":
-            stream = self._streams.get(doc["descriptor"], "")
-            self._counts[stream] = self._counts.get(stream, 0) + 1
+        elif name in ("event", "event_page"):
+            stream = self.stream_of(doc)
+            rows = 1 if name == "event" else len(doc["seq_num"])
+            self._counts[stream] = self._counts.get(stream, 0) + rows
+        if self._captured is not None:
+            self._captured.append((name, doc))
 
     def count(self, stream: str) -> int:
-        """Events of `stream` so far."""
+        """Rows of `stream` so far."""
         return self._counts.get(stream, 0)
+
+    def stream_of(self, doc: Mapping[str, Any]) -> str:
+        """The stream that a document with a descriptor belongs to."""
+        return self._streams.get(doc["descriptor"], "")
+
+    @contextmanager
+    def capture(self) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
+        """All documents that are emitted within the block, as (name, document)."""
+        captured: list[tuple[str, Mapping[str, Any]]] = []
+        self._captured = captured
+        try:
+            yield captured
+        finally:
+            self._captured = None
 
 
 def save_event(
@@ -156,9 +220,22 @@ def save_event(
     return values
 
 
-def plain(value: Any) -> float:
-    """A reading as a float; NaN if it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def save_page(stream: str, page: EventPage, watch: EventWatch, rows: Sequence[Mapping[str, Any]]) -> MsgGenerator[None]:
+    """Emit `rows` as one event page of `stream`.
+
+    Raises
+    ------
+    InterruptedReadingError
+        If a pause came in between; no row was emitted.
+    """
+    before = watch.count(stream)
+    page.put(rows)
+    yield Msg("collect", page, stream=False, return_payload=False)
+    if watch.count(stream) == before:
+        raise InterruptedReadingError(stream)
+
+
+def _describe(source: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        key: {"source": f"ebl_autonomy:{source}", "shape": [], **_DTYPES[type(value)]} for key, value in values.items()
+    }

@@ -1,157 +1,124 @@
-"""What the run records, stream by stream: each proposal ends as one accepted row or as one abandoned row."""
+"""What the run records, stream by stream: each proposal ends as accepted rows or as one abandoned row."""
 
 import contextlib
 import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bluesky.protocols import Readable
 from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator
 
-from ebl_autonomy.plans.events import EventTag, EventWatch, InterruptedReadingError, save_event
-from ebl_autonomy.records import ABANDONED, ABANDONMENT, BASELINE, DECISION, DECISIONS, EXPLANATION, MEAN, STD, Decision
+from ebl_autonomy.plans.deriving import derived_values
+from ebl_autonomy.plans.events import (
+    EventPage,
+    EventTag,
+    EventWatch,
+    InterruptedReadingError,
+    save_event,
+    save_page,
+)
+from ebl_autonomy.plans.motion import Motion
+from ebl_autonomy.records import (
+    ABANDONED,
+    ABANDONMENT,
+    BASELINE,
+    DECISIONS,
+    EXPLANATION,
+    MEAN,
+    PRIMARY,
+    PROPOSAL_ID,
+    READING,
+    RECOMMENDATION,
+    RECOMMENDED,
+    ROW,
+    RULE_RUN,
+    STD,
+    AbandonedStatus,
+    Recommendation,
+    to_float,
+)
+from ebl_autonomy.steering import Proposal
 
 if TYPE_CHECKING:
     from ebl_autonomy.plans.setup import Experiment
 
-__all__ = ["Journal", "Proposal"]
+__all__ = ["Attempt", "Recorder"]
 
 
-@dataclass
-class Proposal:
-    """One answer of the agent, on its way to becoming a row.
+class Recorder:
+    """Writes the streams of one run.
+
+    Parameters
+    ----------
+    experiment : Experiment
 
     Attributes
     ----------
-    proposal_id : str
-        Binds the rows of all streams.
-    answer : anything
-        What the agent answered.
-    decision : Decision or None
-        What the agent says about it, if it says anything.
-    target : dict
-        Where the motors go; set by the guard.
-    row : dict
-        The accepted event's values.
-    result : dict or None
-        What the agent will be told.
+    tag : EventTag
+        In every row of `primary` that devices are read for; counts the interruptions of the RunEngine.
+    watch : EventWatch
+        Must be subscribed to the RunEngine.
+    binding : EventTag
+        In every event of a user's stub: the id of the proposal that is being measured.
+    run_uid : str
+        Of the run, once it is open.
     """
 
-    proposal_id: str
-    answer: Any
-    decision: Decision | None = None
-    target: dict[str, float] = field(default_factory=dict)
-    row: dict[str, Any] = field(default_factory=dict)
-    result: dict[str, Any] | None = None
-    open: bool = True
-
-
-class Journal:
-    """Writes the streams of one run and counts how its proposals ended."""
-
     def __init__(self, experiment: "Experiment") -> None:
-        self.x = experiment
+        self.experiment = experiment
+        self.session = experiment.session
         self.watch = EventWatch()
         self.tag = EventTag("ebl_row", {}, hints=experiment.hinted)
-        self.counts = {"accepted": 0, "refused": 0, "abandoned": 0}
-        self.refused_in_a_row = 0
-        self.last_refusal = ""
-        self._made = 0
-        self._batch = 0
-        self._open: list[Proposal] = []
-        outcomes = {name + suffix: math.nan for name in experiment.outcomes for suffix in (MEAN, STD)}
-        self._decision = EventTag(
-            "ebl_decision",
-            {
-                DECISION.proposal_id: "",
-                DECISION.batch: 0,
-                **dict.fromkeys(experiment.vocs.variables, math.nan),
-                **outcomes,
-                DECISION.acquisition: math.nan,
-                DECISION.reason: "",
-                DECISION.points_known: 0,
-                DECISION.seconds_to_decide: math.nan,
-                DECISION.agent: "",
-                DECISION.model_version: "",
-            },
-        )
-        self._gone = EventTag(
-            "ebl_abandoned",
-            {
-                ABANDONMENT.proposal_id: "",
-                ABANDONMENT.status: "",
-                ABANDONMENT.rule: "",
-                ABANDONMENT.reason: "",
-                ABANDONMENT.attempts: 0,
-                ABANDONMENT.proposed: "",
-            },
-        )
-        self._explanation = EventTag("ebl_explanation", {EXPLANATION: ""})
+        self.page = EventPage("ebl_rows", PRIMARY, hints=experiment.hinted)
+        self.binding = EventTag("ebl_measured", {PROPOSAL_ID: ""})
+        self.run_uid = ""
         self._baseline = EventTag("ebl_baseline", {"proposals_accepted": 0})
+        self._soft: dict[str, EventTag] = {}
 
     def listen(self) -> MsgGenerator[None]:
         """Show the RunEngine the tags of the events that devices are read for: from now on it tells them of pauses."""
         for tag in (self.tag, self._baseline):
             yield Msg("null", tag)
 
-    def write_decisions(
-        self, answers: Sequence[Any], decisions: Sequence[Decision], known: int, seconds: float
-    ) -> MsgGenerator[list[Proposal]]:
-        """Give each answer an id and record it with what the agent says about it."""
-        proposals = []
-        for i, answer in enumerate(answers):
-            decision = decisions[i] if i < len(decisions) else None
-            proposal = Proposal(f"{self._made:05d}", answer, decision)
-            self._made += 1
-            self._open.append(proposal)
-            proposals.append(proposal)
-            yield from self._write(DECISIONS, self._decision, self._decision_values(proposal, known, seconds))
-        self._batch += 1
-        return proposals
+    # -- proposals ---------------------------------------------------------------------------------------------
 
-    def refuse(self, proposal: Proposal, rule: str, reason: str) -> MsgGenerator[None]:
-        """Record that the guard refused a proposal; the agent is told that it was not measured."""
-        self.refused_in_a_row += 1
-        self.last_refusal = reason
-        yield from self._end(proposal, "refused", rule, reason, 0)
+    def write_decisions(self, proposals: Sequence[Proposal]) -> MsgGenerator[None]:
+        """Record proposals with what the agent says about them."""
+        session = self.session
+        for proposal in proposals:
+            event = proposal.decision_event(session.space.vocs.variables, session.outcomes, self.experiment.agent_name)
+            yield from self._write(DECISIONS, event)
 
-    def refuse_surplus(self, answered: int, asked: int) -> MsgGenerator[None]:
-        """Record that an agent answered more points than it was asked for; the surplus is not measured."""
-        reason = f"{answered} proposals were answered where {asked} were asked for"
-        yield from self._write(
-            ABANDONED,
-            self._gone,
-            {
-                ABANDONMENT.proposal_id: "",
-                ABANDONMENT.status: "refused",
-                ABANDONMENT.rule: "batch",
-                ABANDONMENT.reason: reason,
-                ABANDONMENT.attempts: 0,
-                ABANDONMENT.proposed: f"{answered - asked} proposals",
-            },
+    def write_surplus(self, surplus: int, asked: int) -> MsgGenerator[None]:
+        """Record that the agent answered more proposals than it was asked for; the surplus is not measured."""
+        reason = f"{asked + surplus} proposals were answered where {asked} were asked for"
+        event = Proposal("", f"{surplus} proposals").abandonment_event(
+            "refused", "batch", reason, 0, self.session.elapsed()
         )
+        yield from self._write(ABANDONED, {**event, ABANDONMENT.proposed: f"{surplus} proposals"})
 
-    def abandon(self, proposal: Proposal, rule: str, reason: str, attempts: int = 0) -> MsgGenerator[None]:
-        """Record that an allowed proposal was not measured."""
-        yield from self._end(proposal, "abandoned", rule, reason, attempts)
+    def write_abandonment(
+        self, proposal: Proposal, status: AbandonedStatus, rule: str, reason: str, attempts: int = 0
+    ) -> MsgGenerator[None]:
+        """Record that a proposal was refused, or that an allowed one was not measured."""
+        event = proposal.abandonment_event(status, rule, reason, attempts, self.session.elapsed())
+        yield from self._write(ABANDONED, event)
 
     def abandon_open(self, reason: str) -> MsgGenerator[None]:
         """Record the end of every proposal that is still open, when the run is ending early."""
         with contextlib.suppress(IllegalMessageSequence):
             yield Msg("drop")  # an event that the failure cut short
-        for proposal in list(self._open):
-            yield from self.abandon(proposal, "run", reason)
+        for proposal in self.session.open_proposals:
+            yield from self.write_abandonment(proposal, "abandoned", RULE_RUN, reason)
+            self.session.abandon(proposal, RULE_RUN)
 
-    def accepted(self, proposal: Proposal) -> None:
-        """Note that the proposal has its row."""
-        self.counts["accepted"] += 1
-        self.refused_in_a_row = 0
-        self._close(proposal)
+    # -- the run -----------------------------------------------------------------------------------------------
 
     def write_baseline(self) -> MsgGenerator[None]:
         """Read the baseline devices and the motors into the `baseline` stream."""
-        devices: list[Any] = [*self.x.baseline, *self.x.motors.values()]
+        devices: list[Any] = [*self.experiment.baseline, *self.experiment.motors.values()]
         while True:
             try:
                 yield from save_event(
@@ -159,7 +126,7 @@ class Journal:
                     devices,
                     self._baseline,
                     self.watch,
-                    lambda _: {"proposals_accepted": self.counts["accepted"]},
+                    lambda _: {"proposals_accepted": self.session.counts["accepted"]},
                 )
             except InterruptedReadingError:
                 continue
@@ -167,42 +134,26 @@ class Journal:
 
     def write_explanation(self, text: str) -> MsgGenerator[None]:
         """Record what the agent says of its model at the end."""
-        yield from self._write(EXPLANATION, self._explanation, {EXPLANATION: text})
+        yield from self._write(EXPLANATION, {EXPLANATION: text})
 
-    def not_measured(self, proposal: Proposal) -> dict[str, Any] | None:
-        """What the agent is told of a proposal without a row: its point with NaN outcomes; None if it has no point."""
-        point = self._point(proposal)
-        if not all(math.isfinite(point[name]) for name in self.x.space.names):
-            return None
-        result = {**point, **self.x.space.constants, **dict.fromkeys(self.x.outcomes, math.nan)}
-        if isinstance(proposal.answer, Mapping) and "_id" in proposal.answer:
-            result["_id"] = proposal.answer["_id"]
-        return result
+    def write_recommended(self, recommended: Recommendation, front: Sequence[Recommendation]) -> MsgGenerator[None]:
+        """Record what the agent recommends, and of several objectives the front."""
+        for kind, one in (("recommended", recommended), *(("front", one) for one in front)):
+            outcomes = {}
+            for name in self.session.outcomes:
+                outcomes[name + READING] = to_float(one.outcome.get(name))
+                outcomes[name + MEAN] = to_float(one.mean.get(name))
+                outcomes[name + STD] = to_float(one.std.get(name))
+            point = {name: to_float(one.point.get(name)) for name in self.session.space.names}
+            yield from self._write(
+                RECOMMENDED,
+                {RECOMMENDATION.kind: kind, RECOMMENDATION.feasible: bool(one.feasible), **point, **outcomes},
+            )
 
-    def _end(self, proposal: Proposal, status: str, rule: str, reason: str, attempts: int) -> MsgGenerator[None]:
-        yield from self._write(
-            ABANDONED,
-            self._gone,
-            {
-                ABANDONMENT.proposal_id: proposal.proposal_id,
-                ABANDONMENT.status: status,
-                ABANDONMENT.rule: rule,
-                ABANDONMENT.reason: reason,
-                ABANDONMENT.attempts: attempts,
-                ABANDONMENT.proposed: repr(proposal.answer)[:500],
-            },
-        )
-        self.counts[status] += 1
-        proposal.result = self.not_measured(proposal)
-        self._close(proposal)
-
-    def _close(self, proposal: Proposal) -> None:
-        proposal.open = False
-        self._open.remove(proposal)
-
-    def _write(self, stream: str, tag: EventTag, values: Mapping[str, Any]) -> MsgGenerator[None]:
+    def _write(self, stream: str, values: Mapping[str, Any]) -> MsgGenerator[None]:
         """One event of soft values; they do not change in a pause, so a cut one is simply written again."""
-        # Its tag is shown to the RunEngine only by being read; what was cut before is seen by the event's absence.
+        tag = self._soft.setdefault(stream, EventTag(f"ebl_{stream}", dict(values)))
+        # The RunEngine knows the tag only once it has been read; what was cut before is seen by the event's absence.
         while True:
             try:
                 yield from save_event(stream, [], tag, self.watch, lambda _: values)
@@ -210,31 +161,124 @@ class Journal:
                 continue
             return
 
-    def _decision_values(self, proposal: Proposal, known: int, seconds: float) -> dict[str, Any]:
-        decision = proposal.decision or Decision()
-        agent = self.x.agent
-        predicted = {}
-        for name in self.x.outcomes:
-            predicted[name + MEAN] = float(decision.mean.get(name, math.nan))
-            predicted[name + STD] = float(decision.std.get(name, math.nan))
+
+@dataclass
+class Attempt:
+    """One try at recording the rows of a proposal, with the motors at its target.
+
+    Attributes
+    ----------
+    recorder : Recorder
+    motion : Motion
+        Must be told (``lost``) of motors that the acquisition has moved.
+    proposal : Proposal
+    number : int
+        Counted from 1.
+    mark : int
+        Interruptions that there had been when the attempt began.
+    seconds_moving : float
+    began : float
+        When the motors had arrived, by ``time.perf_counter``.
+    """
+
+    recorder: Recorder
+    motion: Motion
+    proposal: Proposal
+    number: int
+    mark: int
+    seconds_moving: float
+    began: float
+
+    def check_uninterrupted(self) -> None:
+        """Give the attempt up if the RunEngine was paused or suspended since it began.
+
+        Raises
+        ------
+        InterruptedReadingError
+        """
+        if self.recorder.tag.interruptions != self.mark:
+            raise InterruptedReadingError("the RunEngine was paused or suspended on the way to the point")
+
+    def record_row(
+        self, detectors: Sequence[Readable[Any]], given: Mapping[str, float] | None = None
+    ) -> MsgGenerator[dict[str, Any]]:
+        """Read the motors and `detectors`, and record one row of `primary` with the derived values.
+
+        Parameters
+        ----------
+        detectors : sequence of Readable
+        given : mapping, optional
+            Outcomes that no device reads.
+
+        Returns
+        -------
+        dict
+            The row, exactly as it was emitted.
+
+        Raises
+        ------
+        InterruptedReadingError
+            If the reading was cut; no row was recorded.
+        """
+        recorder, outcomes = self.recorder, dict(given or {})
+        devices: list[Any] = [*recorder.experiment.motors.values(), *detectors]
+
+        def finish(readings: Mapping[str, Any]) -> dict[str, Any]:
+            return self._completed(readings, outcomes, 0)
+
+        return (yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish))
+
+    def record_rows(self, readings: Sequence[Mapping[str, Any]]) -> MsgGenerator[list[dict[str, Any]]]:
+        """Record many rows of `primary` as one event page: all of them or none.
+
+        Parameters
+        ----------
+        readings : sequence of mapping
+            Of each row: positions, outcomes, and whatever else was read. Numbers and text are recorded; arrays are for
+            derivations only.
+
+        Returns
+        -------
+        list of dict
+            The rows with the derived values, exactly as they were emitted.
+        """
+        recorder = self.recorder
+        rows = [
+            {**_scalars(reading), **self._completed(reading, {}, number)} for number, reading in enumerate(readings)
+        ]
+        while True:  # what was read does not change in a pause, so a cut page is simply written again
+            try:
+                yield from save_page(PRIMARY, recorder.page, recorder.watch, rows)
+            except InterruptedReadingError:
+                continue
+            return rows
+
+    def _completed(self, readings: Mapping[str, Any], given: Mapping[str, float], row: int) -> dict[str, Any]:
+        """What a row holds beside the readings of devices."""
+        experiment, session = self.recorder.experiment, self.recorder.session
+        derived, failed = derived_values(experiment.functions, {**readings, **given})
+        values = {**given, **derived}
+        reason = failed or self._invalid({**readings, **values})
         return {
-            DECISION.proposal_id: proposal.proposal_id,
-            DECISION.batch: self._batch,
-            **self._point(proposal),
-            **predicted,
-            DECISION.acquisition: float(decision.acquisition),
-            DECISION.reason: decision.reason,
-            DECISION.points_known: known,
-            DECISION.seconds_to_decide: seconds,
-            DECISION.agent: str(getattr(agent, "name", type(agent).__name__)),
-            DECISION.model_version: decision.model_version,
+            **values,
+            ROW.proposal_id: self.proposal.proposal_id,
+            ROW.row: row,
+            ROW.attempt: self.number,
+            ROW.valid: not reason,
+            ROW.invalid_reason: reason,
+            ROW.seconds_moving: self.seconds_moving,
+            ROW.seconds_measuring: time.perf_counter() - self.began,
+            ROW.seconds_elapsed: session.elapsed(),
         }
 
-    def _point(self, proposal: Proposal) -> dict[str, float]:
-        """The proposed variables as numbers; NaN for whatever is none."""
-        answer = proposal.answer if isinstance(proposal.answer, Mapping) else {}
-        return {name: _number(answer.get(name)) for name in self.x.vocs.variables}
+    def _invalid(self, values: Mapping[str, Any]) -> str:
+        """Why a row is no measurement of the objectives and constraints; empty if it is one."""
+        vocs = self.recorder.session.space.vocs
+        for name in (*vocs.objectives, *vocs.constraints):
+            if not math.isfinite(to_float(values.get(name))):
+                return f"{name} is {values.get(name)}"
+        return ""
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, Real) else math.nan
+def _scalars(reading: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in reading.items() if isinstance(value, (bool, int, float, str))}

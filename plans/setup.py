@@ -6,7 +6,7 @@ All refusals of bad input happen here, so that a run which starts is a run that 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator
@@ -16,6 +16,7 @@ from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
+from ebl_autonomy.plans.acquisition.protocol import Acquisition
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
     check_devices,
@@ -26,88 +27,108 @@ from ebl_autonomy.plans.devices import (
     read_travel,
     units,
 )
-from ebl_autonomy.plans.stopping import Until
-from ebl_autonomy.records import DECISION, ROW, RunMetadata
-from ebl_autonomy.space import VOCS, AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.records import DECISION, RECOMMENDATION, ROW, Finish, RunMetadata
+from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.steering import SteeringSession, Until
 
-__all__ = ["Experiment", "Finish", "prepare"]
-
-Finish = Literal["best", "stay", "return"]
+__all__ = ["Experiment", "prepare"]
 
 _NUMBERS = {"number", "integer", "boolean"}
 
 
 @dataclass
 class Experiment:
-    """What a run needs to know; made by `prepare`."""
+    """What a run needs to know; made by `prepare`.
 
-    agent: Generator
-    vocs: VOCS
-    space: Space
-    motors: dict[str, NamedMovable[float]]
-    detectors: list[Readable[Any]]
+    Attributes
+    ----------
+    session : SteeringSession
+    acquisition : Acquisition
+    motors : dict of str to motor
+        All that move: those of the variables, and those of the acquisition.
+    baseline : list of Readable
+    travel : Travel
+        How the motors move, as far as they say.
+    start : dict of str to float
+        Where the motors stand.
+    functions : dict of str to Derivation
+    finish : str
+    units : dict of str to str
+    hinted : list of str
+        Outcomes that no device hints at, for live plots and tables.
+    prior : list of str
+        Past runs that the agent was told of.
+    """
+
+    session: SteeringSession
+    acquisition: Acquisition
+    motors: dict[str, NamedMovable[Any]]
     baseline: list[Readable[Any]]
-    gate: Gate
     travel: Travel
     start: dict[str, float]
     functions: dict[str, Derivation]
-    until: Until
-    max_points: int
-    batch: int
     finish: Finish
-    outcomes: list[str]
-    limits: dict[str, tuple[float, float] | None]
     units: dict[str, str]
     hinted: list[str] = field(default_factory=list)
     prior: list[str] = field(default_factory=list)
 
+    @property
+    def agent_name(self) -> str:
+        """What the agent is called in the streams."""
+        agent = self.session.agent
+        return str(getattr(agent, "name", type(agent).__name__))
+
     def agent_config(self) -> dict[str, Any]:
         """The agent as JSON; of somebody else's generator, its class and VOCS."""
-        config = getattr(self.agent, "config", None)
+        config = getattr(self.session.agent, "config", None)
         if callable(config):
             return dict(config())
-        kind = type(self.agent)
-        return {"agent": f"{kind.__module__}:{kind.__qualname__}", "vocs": vocs_dict(self.vocs), "options": {}}
+        kind = type(self.session.agent)
+        vocs = vocs_dict(self.session.space.vocs)
+        return {"agent": f"{kind.__module__}:{kind.__qualname__}", "vocs": vocs, "options": {}}
 
     def metadata(self) -> RunMetadata:
         """The start document's part on the experiment."""
+        session = self.session
         return RunMetadata(
             package_version=__version__,
             agent=self.agent_config(),
             motors=list(self.motors),
-            outcomes=self.outcomes,
+            outcomes=session.outcomes,
+            acquisition=self.acquisition.kind,
+            rows_per_proposal=session.rows_per_proposal,
+            positions_from_rows=sorted(session.layout.positions_from_rows),
             derived=list(self.functions),
-            context=self.space.context,
-            envelope=self.gate.envelope.model_dump(mode="json", exclude_defaults=True),
-            until=self.until.model_dump(mode="json", exclude_defaults=True),
-            limits=self.gate.limits,
+            context=session.space.context,
+            envelope=session.gate.envelope.model_dump(mode="json", exclude_defaults=True),
+            until=session.until.model_dump(mode="json", exclude_defaults=True),
+            limits=session.gate.limits,
             units=self.units,
             prior=self.prior,
-            max_points=self.max_points,
-            batch=self.batch,
+            max_points=session.max_points,
+            batch=session.batch,
             finish=self.finish,
-            clock=self.until.clock,
+            clock=session.until.clock,
         )
 
 
 def prepare(
-    detectors: Sequence[Readable[Any]],
+    acquisition: Acquisition,
     motors: Sequence[Any],
     agent: Any,
     *,
-    vocs: Any,
     max_points: int,
-    batch: int,
-    until: Any,
-    measured: bool,
-    derive: Any,
-    envelope: Any,
-    baseline: Sequence[Readable[Any]],
-    finish: Finish,
+    vocs: Any = None,
+    batch: int = 1,
+    until: Any = None,
+    derive: Any = None,
+    envelope: Any = None,
+    baseline: Sequence[Readable[Any]] = (),
+    finish: Finish = "best",
 ) -> MsgGenerator[Experiment]:
     """Check everything and ask the devices what must be known; nothing moves.
 
-    Parameters are those of `optimize`; `measured` says that a stub of the user's gives the outcomes.
+    Parameters are those of `optimize`; `acquisition` says how a proposal becomes rows.
 
     Raises
     ------
@@ -118,59 +139,62 @@ def prepare(
     _check_count("batch", batch)
     if finish not in ("best", "stay", "return"):
         raise BadInputError(f"finish={finish!r}: use 'best', 'stay' or 'return'")
-    for label, given in (("detectors", detectors), ("baseline", baseline)):
-        if not isinstance(given, Sequence):
-            raise BadInputError(f"{label}={given!r}: give a list of devices")
-    check_devices([*detectors, *baseline], motors)
+    if not isinstance(baseline, Sequence):
+        raise BadInputError(f"baseline={baseline!r}: give a list of devices")
+    check_devices([*acquisition.detectors, *baseline], motors)
     rules, allowed = Until.of(until), Envelope.of(envelope)
     functions = resolve_derivations(derive)
     generator, space = _agent_of(agent, vocs)
     by_name = {motor.name: motor for motor in motors}
     _check_variables(space, by_name)
+    _check_rules(space, rules)
 
-    described = yield from describe([*motors, *([] if measured else detectors)])
-    _check_keys(space, described, functions, measured, [rules.clock, allowed.dose_key])
+    described = yield from describe(list(motors))
+    measured = yield from acquisition.describe()
+    described.update(measured or {})
+    _check_keys(space, described, functions, measured is not None, [rules.clock, allowed.dose_key])
 
     start: dict[str, float] = {}
     limits: dict[str, tuple[float, float] | None] = {}
     axes: dict[str, AxisTravel] = {}
-    for name, motor in by_name.items():
+    moved = {**by_name, **acquisition.motors}
+    for name, motor in moved.items():
         limits[name] = yield from read_limits(motor)
         axis = yield from read_travel(motor)
         if axis is not None:
             axes[name] = axis
     gate = Gate(space.vocs, allowed, limits)
     gate.check_domain()
-    for name, motor in by_name.items():
+    for name, motor in moved.items():
         start[name] = yield from read_position(motor)
     if isinstance(generator, PositionAware):
         generator.start_from(start)
-        space = Space(getattr(generator, "vocs", space.vocs))
     if isinstance(generator, TravelAware) and axes:
         exposures = []
-        for detector in detectors:
+        for detector in acquisition.detectors:
             exposures.append((yield from read_exposure(detector)))
         generator.set_travel(Travel(axes), max((s for s in exposures if s is not None), default=1.0))
-    outcomes = outcome_names(space.vocs)
-    return Experiment(
-        agent=generator,
+    session = SteeringSession(
+        generator,
+        gate,
         vocs=space.vocs,
-        space=space,
-        motors=by_name,
-        detectors=list(detectors),
-        baseline=list(baseline),
-        gate=gate,
-        travel=Travel(axes),
-        start=start,
-        functions=functions,
         until=rules,
         max_points=max_points,
         batch=batch,
+        rows_per_proposal=acquisition.rows_per_proposal,
+        positions_from_rows=acquisition.positions_from_rows,
+    )
+    return Experiment(
+        session=session,
+        acquisition=acquisition,
+        motors=moved,
+        baseline=list(baseline),
+        travel=Travel(axes),
+        start=start,
+        functions=functions,
         finish=finish,
-        outcomes=outcomes,
-        limits=limits,
-        units=units(described, [*by_name, *outcomes]),
-        hinted=[name for name in outcomes if name in functions or measured],
+        units=units(described, [*moved, *session.outcomes]),
+        hinted=[name for name in session.outcomes if name in functions or measured is None],
     )
 
 
@@ -212,23 +236,28 @@ def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
         )
     if idle := [name for name in motors if name not in space.names]:
         raise BadInputError(f"the motors {idle} are no variables of the VOCS: add them, or leave them out of motors")
-    reserved = {*vars(ROW).values(), *vars(DECISION).values()}
+    reserved = {*vars(ROW).values(), *vars(DECISION).values(), *vars(RECOMMENDATION).values()}
     if clash := sorted(reserved & {*space.vocs.variables, *outcome_names(space.vocs)}):
         raise BadInputError(f"the names {clash} are used by the run's own streams: rename the devices or outcomes")
+
+
+def _check_rules(space: Space, until: Until) -> None:
+    if not space.objectives and (until.target is not None or until.improvement is not None):
+        raise BadInputError("until: target and improvement are rules on an objective, and the VOCS has none")
 
 
 def _check_keys(
     space: Space,
     described: Mapping[str, Any],
     functions: Mapping[str, Derivation],
-    measured: bool,
+    known: bool,
     wanted: Sequence[str | None],
 ) -> None:
     if clash := sorted(set(functions) & set(described)):
         raise BadInputError(f"the derivations {clash} have the names of readings: rename them")
     if clash := sorted({*vars(ROW).values()} & {*described, *functions}):
         raise BadInputError(f"the readings {clash} have names that the run itself uses: rename the devices")
-    if measured:
+    if not known:
         return  # what the user's stub returns is known only once it has run
     given = {*described, *functions}
     needed = [*outcome_names(space.vocs), *space.context, *(key for key in wanted if key)]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.clock import Clock
     from ebl_autonomy.sim_devices.epics import EpicsBeamline
     from ebl_autonomy.sim_devices.epics_async import AsyncEpicsBeamline
+    from ebl_autonomy.sim_devices.flyer import SimFlyer
     from ebl_autonomy.sim_devices.imperfections import Drift, Fault
     from ebl_autonomy.sim_devices.motor import SimMotor
 
@@ -25,6 +26,7 @@ __all__ = [
     "Fault",
     "SimBeamline",
     "SimCamera",
+    "SimFlyer",
     "SimMotor",
     "TruthView",
 ]
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazy_attributes(
         "Fault": ".imperfections",
         "SimBeamline": ".beamline",
         "SimCamera": ".camera",
+        "SimFlyer": ".flyer",
         "SimMotor": ".motor",
         "TruthView": ".beamline",
     },

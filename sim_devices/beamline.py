@@ -14,13 +14,15 @@ from typing import Any, Final
 import numpy as np
 from scipy.optimize import minimize
 
+from ebl_autonomy.analysis import beam_statistics
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.sim_devices.camera import FloatArray, SimCamera, beam_statistics
+from ebl_autonomy.sim_devices.camera import SimCamera
 from ebl_autonomy.sim_devices.clock import Clock
 from ebl_autonomy.sim_devices.imperfections import Drift, Fault, Wander
-from ebl_autonomy.sim_devices.layout import MOTORS, Tier, tier_motors
+from ebl_autonomy.sim_devices.layout import MOTORS, Tier, baseline_devices, tier_motors
 from ebl_autonomy.sim_devices.motor import DoneStatus, SimMotor
 from ebl_autonomy.sim_devices.optics import KBH, KBV, MirrorShape, flux_share, mirror_image, profile, top_up
+from ebl_autonomy.space import FloatArray
 
 __all__ = ["SimBeamline", "Tier", "TruthView"]
 
@@ -174,7 +176,7 @@ class SimBeamline:
     @property
     def baseline(self) -> list[Any]:
         """What is worth recording at the start and the end of a run."""
-        return [self.camera.frame, self.ring, self.i0, self.mono.energy, self.slits.h_gap, self.slits.v_gap, self.clock]
+        return baseline_devices(self)
 
     def motors(self, tier: Tier | None = None) -> list[SimMotor]:
         """The motors of a tier, mirrors first; of the beamline's own tier unless told otherwise."""

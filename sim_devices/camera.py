@@ -13,13 +13,15 @@ import numpy.typing as npt
 from numba import njit
 from ophyd.status import Status
 
+from ebl_autonomy.analysis import beam_statistics
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.sim_devices.layout import PIXELS, image_key
 from ebl_autonomy.sim_devices.motor import DoneStatus
+from ebl_autonomy.space import FloatArray
 
-__all__ = ["CameraFrame", "Light", "SimCamera", "beam_statistics"]
+__all__ = ["CameraFrame", "Light", "SimCamera"]
 
-FloatArray = npt.NDArray[np.float64]
 Frame = npt.NDArray[np.uint16]
 
 SCALARS = {
@@ -40,64 +42,6 @@ class Light(Protocol):
 
     def profiles(self, seconds: float) -> tuple[FloatArray, FloatArray, float]:
         """Shares per pixel in x and y, each of shape (pixels,), and the counts per second of the whole beam."""
-
-
-def beam_statistics(
-    image: npt.NDArray[Any], dark: float, pixel_um: float, full_scale: float, hot: npt.NDArray[np.bool_] | None = None
-) -> dict[str, Any]:
-    """Size and place of a beam in an image.
-
-    The width is where the projection on an axis crosses half of its maximum, interpolated between pixels: unlike a
-    second moment it is not pulled by the noise of a mostly dark frame.
-
-    Parameters
-    ----------
-    image : array, shape (rows, columns)
-        Counts; rows are y, columns are x.
-    dark : float
-        Mean counts of a pixel without beam.
-    pixel_um : float
-        Size of a pixel at the sample, µm.
-    full_scale : float
-        Counts at which a pixel saturates.
-    hot : array of bool, optional
-        Pixels to leave out.
-
-    Returns
-    -------
-    dict
-        ``total`` and ``peak`` (counts above dark), ``centroid_x/y`` and ``fwhm_x/y`` (µm, from the image's centre),
-        ``spot_area`` (µm², the area of the ellipse of the two widths), ``saturated_fraction``, ``valid`` (1 or 0) and
-        ``state`` (``"ok"``, ``"no beam"``, ``"off sensor"``, ``"saturated"``). What cannot be told is NaN.
-    """
-    mask = hot if hot is not None else np.zeros(image.shape, dtype=bool)
-    columns, rows = np.zeros(image.shape[1]), np.zeros(image.shape[0])
-    peak, saturated = _project(image, mask, dark, full_scale, columns, rows)
-    total = float(columns.sum())
-    # A projection sums one pixel per row: its noise without beam is known, and a beam must stand out of it.
-    noise = math.sqrt(max(dark, 1.0) * image.shape[0])
-    found = max(columns.max(), rows.max()) > 6.0 * noise
-    result: dict[str, Any] = {
-        "total": total,
-        "peak": float(peak),
-        **dict.fromkeys(("centroid_x", "centroid_y", "fwhm_x", "fwhm_y", "spot_area"), math.nan),
-        "saturated_fraction": saturated / image.size,
-        "valid": 0,
-        "state": "no beam",
-    }
-    if not found:
-        return result
-    (x, wide), (y, high) = _width(columns), _width(rows)
-    result["centroid_x"], result["centroid_y"] = x * pixel_um, y * pixel_um
-    if math.isnan(wide) or math.isnan(high):
-        result["state"] = "off sensor"
-        return result
-    if saturated:
-        result["state"] = "saturated"
-        return result
-    fwhm_x, fwhm_y = wide * pixel_um, high * pixel_um
-    result.update(fwhm_x=fwhm_x, fwhm_y=fwhm_y, spot_area=math.pi / 4.0 * fwhm_x * fwhm_y, valid=1, state="ok")
-    return result
 
 
 class SimCamera:
@@ -121,7 +65,7 @@ class SimCamera:
     """
 
     parent = None
-    pixels = 256
+    pixels = PIXELS
     pixel_um = 0.65
     dark = 100.0
     """Mean counts of a pixel without beam."""
@@ -220,13 +164,8 @@ class SimCamera:
             }
         keys[f"{self.name}_state"] = {"source": source, "dtype": "string", "shape": []}
         if self.record_image:
-            keys[f"{self.name}_image"] = self.image_key()
+            keys[f"{self.name}_image"] = image_key(f"sim:{self.name}")
         return keys
-
-    def image_key(self) -> dict[str, Any]:
-        """How an event describes a frame."""
-        shape = [self.pixels, self.pixels]
-        return {"source": f"sim:{self.name}", "dtype": "array", "dtype_numpy": "<u2", "shape": shape, "units": "counts"}
 
     def read_configuration(self) -> dict[str, dict[str, Any]]:
         now = time.time()
@@ -279,30 +218,7 @@ class CameraFrame:
         return {self.name: {"value": self._camera.snapshot().copy(), "timestamp": time.time()}}
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        return {self.name: self._camera.image_key()}
-
-
-def _width(projection: FloatArray) -> tuple[float, float]:
-    """Centroid and full width at half maximum of a projection, in pixels from its middle; NaN beyond its ends."""
-    top = int(np.argmax(projection))
-    half = 0.5 * float(projection[top])
-    left, right = _crossing(projection, top, -1, half), _crossing(projection, top, 1, half)
-    if math.isnan(left) or math.isnan(right):
-        return float(top) + 0.5 - projection.size / 2.0, math.nan
-    low, high = max(int(2 * left - right), 0), min(int(2 * right - left) + 2, projection.size)
-    part = np.maximum(projection[low:high], 0.0)
-    centre = float((part * (np.arange(low, high) + 0.5)).sum() / part.sum())
-    return centre - projection.size / 2.0, right - left
-
-
-def _crossing(projection: FloatArray, top: int, step: int, half: float) -> float:
-    i = top
-    while 0 <= i + step < projection.size:
-        if projection[i + step] < half:
-            share = (projection[i] - half) / (projection[i] - projection[i + step])
-            return i + step * float(share)
-        i += step
-    return math.nan
+        return {self.name: image_key(f"sim:{self._camera.name}")}
 
 
 @njit(cache=True)
@@ -313,20 +229,3 @@ def _render(x, y, counts, dark, read_noise, full_scale, noise, frame):  # type: 
             mean = row * x[k] + dark
             value = mean + math.sqrt(mean + read_noise * read_noise) * noise[i, k]
             frame[i, k] = np.uint16(min(max(value + 0.5, 0.0), full_scale))
-
-
-@njit(cache=True)
-def _project(image, mask, dark, full_scale, columns, rows):  # type: ignore[no-untyped-def]
-    peak, saturated = 0.0, 0
-    for i in range(image.shape[0]):
-        for k in range(image.shape[1]):
-            if mask[i, k]:
-                continue
-            value = float(image[i, k])
-            if value >= full_scale:
-                saturated += 1
-            value -= dark
-            peak = max(peak, value)
-            columns[k] += value
-            rows[i] += value
-    return peak, saturated

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ebl_autonomy.sim_devices.camera import SimCamera, beam_statistics
+from ebl_autonomy.analysis import beam_statistics
+from ebl_autonomy.sim_devices.camera import SimCamera
 
 __all__ = ["beam_width"]
 

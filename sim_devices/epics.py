@@ -10,12 +10,17 @@ from typing import Any
 
 from ophyd import Component, Device, EpicsMotor, EpicsSignal, EpicsSignalRO, Kind
 
-from ebl_autonomy.sim_devices.epics_common import CAMERA_PVS, HINTED, EpicsTree, as_image, image_key, no_connection
-from ebl_autonomy.sim_devices.layout import MOTORS, Tier
+from ebl_autonomy.sim_devices.epics_common import (
+    CAMERA_PVS,
+    HINTED,
+    TRIGGER_TIMEOUT_S,
+    EpicsTree,
+    as_image,
+    no_connection,
+)
+from ebl_autonomy.sim_devices.layout import MOTORS, Tier, image_key
 
 __all__ = ["EpicsBeamline", "EpicsCamera", "EpicsFrame"]
-
-TRIGGER_TIMEOUT_S = 60.0
 
 
 def _number(key: str) -> Any:

@@ -17,12 +17,17 @@ from ophyd_async.core import StandardReadableFormat as Format
 from ophyd_async.epics.core import epics_signal_r, epics_signal_rw
 from ophyd_async.epics.motor import Motor
 
-from ebl_autonomy.sim_devices.epics_common import CAMERA_PVS, HINTED, EpicsTree, as_image, image_key, no_connection
-from ebl_autonomy.sim_devices.layout import MOTORS, Tier
+from ebl_autonomy.sim_devices.epics_common import (
+    CAMERA_PVS,
+    HINTED,
+    TRIGGER_TIMEOUT_S,
+    EpicsTree,
+    as_image,
+    no_connection,
+)
+from ebl_autonomy.sim_devices.layout import MOTORS, Tier, image_key
 
 __all__ = ["AsyncEpicsBeamline", "AsyncEpicsCamera", "AsyncEpicsFrame", "AsyncEpicsMotor"]
-
-TRIGGER_TIMEOUT_S = 60.0
 
 
 class AsyncEpicsCamera(StandardReadable):

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ebl_autonomy.errors import EblError
-from ebl_autonomy.sim_devices.layout import MIRROR_MOTORS, MIRRORS, Tier, tier_motors
+from ebl_autonomy.sim_devices.layout import MIRROR_MOTORS, MIRRORS, PIXELS, Tier, baseline_devices, tier_motors
 
-__all__ = ["CAMERA_PVS", "HINTED", "EpicsTree", "as_image", "close_all", "image_key", "no_connection"]
+__all__ = ["CAMERA_PVS", "HINTED", "TRIGGER_TIMEOUT_S", "EpicsTree", "as_image", "close_all", "no_connection"]
 
 CAMERA_PVS: Final = {
     "total": "Total",
@@ -26,6 +26,8 @@ CAMERA_PVS: Final = {
 }
 """The camera's numbers: attribute (and ending of the key) to PV."""
 HINTED: Final = ("spot_area", "total")
+TRIGGER_TIMEOUT_S: Final = 60.0
+"""Wall seconds that a frame may take."""
 _SLITS: Final = ("h_gap", "v_gap", "h_center", "v_center")
 _open: weakref.WeakSet[EpicsTree] = weakref.WeakSet()
 
@@ -64,7 +66,7 @@ class EpicsTree:
     @property
     def baseline(self) -> list[Any]:
         """What is worth recording at the start and the end of a run."""
-        return [self.camera.frame, self.ring, self.i0, self.mono.energy, self.slits.h_gap, self.slits.v_gap, self.clock]
+        return baseline_devices(self)
 
     def close(self) -> None:
         """Let go of all PVs; the devices are of no use afterwards. Closing twice does nothing."""
@@ -96,11 +98,6 @@ def no_connection(prefix: str, timeout_s: float, missing: str) -> EblError:
     )
 
 
-def image_key(source: str) -> dict[str, Any]:
-    """How an event describes a frame."""
-    return {"source": source, "dtype": "array", "dtype_numpy": "<u2", "shape": [256, 256], "units": "counts"}
-
-
 def as_image(flat: Any) -> npt.NDArray[np.uint16]:
-    """A frame of shape (256, 256) from the PV's flat numbers."""
-    return np.asarray(flat).astype(np.uint16).reshape(256, 256)
+    """A frame of shape (PIXELS, PIXELS) from the PV's flat numbers."""
+    return np.asarray(flat).astype(np.uint16).reshape(PIXELS, PIXELS)

@@ -1,4 +1,4 @@
-"""Which motors the beamline has, how they move, and which of them each tier of difficulty misaligns."""
+"""What the beamline has, however it is reached: its motors, the tiers that misalign them, its camera's frame."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 from ebl_autonomy.errors import BadInputError
 
-__all__ = ["MIRRORS", "MIRROR_MOTORS", "MOTORS", "Tier", "tier_motors"]
+__all__ = ["MIRRORS", "MIRROR_MOTORS", "MOTORS", "PIXELS", "Tier", "baseline_devices", "image_key", "tier_motors"]
 
 Tier = Literal["A", "B", "C"]
 
@@ -28,6 +28,9 @@ _OTHERS: Final[dict[str, dict[str, Any]]] = {
 }
 MOTORS: Final = {f"{m}_{n}": spec for m in MIRRORS for n, spec in MIRROR_MOTORS.items()} | _OTHERS
 """Every motor by name, with the arguments of `SimMotor`."""
+
+PIXELS: Final = 256
+"""Rows of a frame, and columns."""
 
 _OF_MIRRORS: Final[dict[str, tuple[str, ...]]] = {
     "A": ("pitch", "height"),
@@ -52,3 +55,14 @@ def tier_motors(tier: str) -> list[str]:
     if tier not in get_args(Tier):
         raise BadInputError(f"tier={tier!r}: there are {list(get_args(Tier))}")
     return [*(f"{mirror}_{name}" for mirror in MIRRORS for name in _OF_MIRRORS[tier]), *_OF_THE_REST[tier]]
+
+
+def baseline_devices(beamline: Any) -> list[Any]:
+    """What is worth recording at the start and the end of a run."""
+    b = beamline
+    return [b.camera.frame, b.ring, b.i0, b.mono.energy, b.slits.h_gap, b.slits.v_gap, b.clock]
+
+
+def image_key(source: str) -> dict[str, Any]:
+    """How an event describes a frame."""
+    return {"source": source, "dtype": "array", "dtype_numpy": "<u2", "shape": [PIXELS, PIXELS], "units": "counts"}

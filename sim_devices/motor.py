@@ -12,6 +12,7 @@ from ophyd.positioner import SoftPositioner
 from ophyd.status import MoveStatus
 
 from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.space import AxisTravel
 
 __all__ = ["DoneStatus", "SimMotor"]
 
@@ -96,13 +97,9 @@ class SimMotor(SoftPositioner):
         return float(self.position) + self.slack
 
     def seconds(self, distance: float) -> float:
-        """Simulated seconds of a move: trapezoidal profile and settling."""
-        path = abs(distance)
-        if path == 0.0:
-            return 0.0
-        if path >= self.velocity * self.acceleration:
-            return path / self.velocity + self.acceleration + self.settle_time
-        return 2.0 * math.sqrt(path * self.acceleration / self.velocity) + self.settle_time
+        """Simulated seconds of a move by `distance`, in `egu`: trapezoidal profile and settling."""
+        # Without the backlash: its play is taken up on the way, where a motor record would overshoot and come back.
+        return float(AxisTravel(self.velocity, self.acceleration, self.settle_time).seconds(distance))
 
     def set(
         self, new_position: float, *, timeout: float | None = None, moved_cb: Any = None, wait: bool = False

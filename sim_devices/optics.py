@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-FloatArray = npt.NDArray[np.float64]
+from ebl_autonomy.space import FloatArray
 
 __all__ = ["KBH", "KBV", "RAYS", "MirrorShape", "Spot", "flux_share", "mirror_image", "profile", "top_up"]
 

@@ -1,18 +1,37 @@
-"""What all tests share: one thread each, a RunEngine that leaves nothing behind, one Tiled server."""
+"""What all tests share: threads and caches of their own, a RunEngine that leaves nothing behind, one Tiled server."""
 
 import os
-
-for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # numba numbers the files of its cache without a lock: of two processes that compile two signatures of a kernel at
+    # the same time, one may be given the other's code. So each worker has a cache of its own.
+    _caches = os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[1] / ".pytest_cache" / "numba"
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(_caches) / _worker)
+
 import pytest
 from bluesky import RunEngine
+from hypothesis import HealthCheck, settings
 
 from ebl_autonomy.data import Connection, connect
 from ebl_autonomy.data.server import EmbeddedServer
+
+# How fast a busy machine makes examples says nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where data go unless a test says otherwise: not into the user's own folder, and not into another worker's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = Path(tmp_path_factory.mktemp("data"))
+        patch.setenv("EBL_AUTONOMY_DATA", str(folder))
+        yield folder
 
 
 @pytest.fixture
@@ -21,14 +40,22 @@ def RE() -> Iterator[RunEngine]:
     yield engine
     if engine.state != "idle":
         engine.halt()
+    close_loop(engine)
+
+
+def close_loop(engine: RunEngine, timeout_s: float = 60.0) -> None:
+    """End the thread that runs the engine's loop, and close the loop."""
     engine.loop.call_soon_threadsafe(engine.loop.stop)
-    engine._th.join(timeout=5)
+    deadline = time.monotonic() + timeout_s
+    while engine.loop.is_running():
+        assert time.monotonic() < deadline, "the RunEngine's loop does not stop"
+        time.sleep(1e-3)
     engine.loop.close()
 
 
 @pytest.fixture(scope="session")
 def tiled_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """One Tiled server for all tests that do not harm it."""
+    """One Tiled server for all tests of a worker that do not harm it."""
     server = EmbeddedServer(Path(tmp_path_factory.mktemp("tiled")))
     server.start()
     yield server

@@ -3,16 +3,27 @@
 import copy
 import json
 import math
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.space import VOCS, AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.space import (
+    VOCS,
+    AxisTravel,
+    BestSoFar,
+    Limit,
+    Space,
+    Travel,
+    make_vocs,
+    outcome_names,
+    violation,
+    vocs_dict,
+)
 
 FULL: dict[str, Any] = {
     "variables": {
@@ -129,10 +140,19 @@ def test_constraints_hold_as_gest_api_says() -> None:
     assert not s.feasible({"total": 2e4})
 
 
+def test_violations_add_up_in_units_of_the_ends_that_are_passed() -> None:
+    limits = [Limit(2.0, math.inf), Limit(-1.0, 4.0, strict=True)]
+    values = [[2.0, 4.0], [1.0, 6.0], [3.0, -3.0], [math.nan, 0.0], [0.0, math.nan]]
+    assert violation(limits, np.array(values)).tolist() == [0.0, 0.5 + 0.5, 2.0, math.inf, math.inf]
+    assert violation([], np.zeros((2, 0))).tolist() == [0.0, 0.0]
+    assert violation([Limit(-math.inf, 0.0)], np.array([[-1.0], [1e-6], [1.0]])).tolist() == [0.0, 1e6, 1e12]
+
+
 def test_scores_are_such_that_more_is_better() -> None:
     assert Space(make_vocs(FULL)).score({"area": 3.0}) == -3.0
     assert Space(make_vocs({"variables": {"x": [0, 1]}, "objectives": {"f": "MAXIMIZE"}})).score({"f": 3.0}) == 3.0
     assert math.isnan(Space(make_vocs(FULL)).score({}))
+    assert math.isnan(Space(make_vocs({"variables": {"x": [0, 1]}, "observables": ["f"]})).score({"f": 3.0}))
 
 
 bounds = (
@@ -146,9 +166,9 @@ bounds = (
 @given(
     domains=st.lists(bounds, min_size=1, max_size=4),
     values=st.sets(st.integers(-100, 100), min_size=2, max_size=6),
-    unit=st.lists(st.floats(-2.0, 3.0, allow_nan=False), min_size=5, max_size=5),
+    unit=st.lists(st.floats(0.0, 1.0), min_size=5, max_size=5),
 )
-def test_points_are_in_the_domain_and_go_there_and_back(
+def test_points_of_the_cube_are_in_the_domain_and_go_there_and_back(
     domains: list[list[float]], values: set[int], unit: list[float]
 ) -> None:
     s = space(**{f"x{i}": domain for i, domain in enumerate(domains)}, n=values)
@@ -163,10 +183,37 @@ def test_points_are_in_the_domain_and_go_there_and_back(
     (again,) = s.points(s.unit([point]))
     for i, name in enumerate(s.names):
         assert again[name] == pytest.approx(point[name], rel=1e-9, abs=1e-9 * (s.high[i] - s.low[i]))
-    inside = (u[:-1] >= 0) & (u[:-1] <= 1)
     width = s.high - s.low
     resolution = 4e-16 * np.maximum(np.abs(s.low), np.abs(s.high)) / width + 1e-12
-    assert (np.abs(s.unit([point])[0][:-1] - u[:-1])[inside] <= resolution[:-1][inside]).all()
+    assert (np.abs(s.unit([point])[0][:-1] - u[:-1]) <= resolution[:-1]).all()
+    assert np.array_equal(s.snap(u), s.unit([point]))
+
+
+@settings(deadline=None)
+@given(
+    domains=st.lists(bounds, min_size=4, max_size=4),
+    values=st.sets(st.integers(-100, 100), min_size=2, max_size=6),
+    unit=st.lists(st.floats(-2.0, 3.0), min_size=5, max_size=5),
+)
+@example([[0.0, 1.0]] * 4, {0, 1}, [1.0 + 1e-6, 1.2, -1e-6, 0.5, 1.0 + 1e-6])
+@example([[1e6, 1e6 + 1e-9]] * 4, {0, 1}, [1.0 + 2e-9, -2e-9, 0.5, 0.5, -0.1])
+def test_what_lies_outside_the_cube_lies_outside_the_domain(
+    domains: list[list[float]], values: set[int], unit: list[float]
+) -> None:
+    s = space(**{f"x{i}": domain for i, domain in enumerate(domains)}, n=values)
+    (point,) = s.points(np.array(unit))
+    for u, name, low, high in zip(unit, s.names, s.low, s.high, strict=True):
+        assert (point[name] < low) == (u < -1e-9), name
+        assert (point[name] > high) == (u > 1.0 + 1e-9), name
+    (snapped,) = s.points(s.snap(np.array(unit)))
+    assert all(low <= snapped[name] <= high for name, low, high in zip(s.names, s.low, s.high, strict=True))
+    assert snapped["n"] in values
+
+
+def test_what_lies_outside_by_rounding_goes_to_the_bound() -> None:
+    s = space(x=[2e-6, 5e-6], n={0.0, 1.0, 10.0})
+    assert s.points(np.array([1.0 + 1e-9, 1.0 + 1e-9])) == [{"x": 5e-6, "n": 10.0}]
+    assert s.points(np.array([[-1e-9, -1e-9], [0.0, 0.0]])) == [{"x": 2e-6, "n": 0.0}] * 2
 
 
 def test_no_points_are_an_empty_array() -> None:
@@ -193,9 +240,17 @@ axes = st.builds(AxisTravel, st.floats(0.1, 10), st.floats(0, 1), st.floats(0, 1
 places = st.fixed_dictionaries({"x": st.floats(-10, 10), "y": st.floats(-10, 10)})
 
 
+def test_an_order_that_begins_with_the_nearest_is_improved() -> None:
+    travel = Travel({"x": AxisTravel(velocity=1.0)})
+    stops = [{"x": x} for x in (4.0, -0.9, 1.0, -3.0)]
+    route = [{"x": 0.0}, *(stops[i] for i in travel.order({"x": 0.0}, stops))]
+    # Nearest first, -0.9, 1, 4, -3, takes 12.8 s; as given, 14.8 s; to one side and then to the other, 10 s.
+    assert sum(travel.seconds(a, b) for a, b in pairwise(route)) == pytest.approx(10.0)
+
+
 @settings(deadline=None, max_examples=150)
 @given(x=axes, y=axes, start=places, points=st.lists(places, max_size=7))
-def test_the_order_of_travel_is_a_permutation_and_never_longer_than_the_given_one(
+def test_the_order_of_travel_is_a_permutation_that_no_reversal_makes_shorter(
     x: AxisTravel, y: AxisTravel, start: dict[str, float], points: list[dict[str, float]]
 ) -> None:
     travel = Travel({"x": x, "y": y})
@@ -205,4 +260,35 @@ def test_the_order_of_travel_is_a_permutation_and_never_longer_than_the_given_on
     def length(route: list[dict[str, float]]) -> float:
         return sum(travel.seconds(a, b) for a, b in pairwise([start, *route]))
 
-    assert length([points[i] for i in order]) <= length(points) + 1e-9
+    route = [points[i] for i in order]
+    assert length(route) <= length(points) + 1e-9
+    for i, j in combinations(range(len(route) + 1), 2):
+        turned = route[:i] + route[i:j][::-1] + route[j:]
+        assert length(route) <= length(turned) + 1e-9, "2-opt: no part of it is better run through backwards"
+
+
+def test_the_best_so_far_is_finite_feasible_and_strictly_better() -> None:
+    best = BestSoFar(Space(make_vocs(FULL)))
+    good = {"total": 2e4, "width": 1.0, "centre": 0.0}
+    assert math.isnan(best.value)
+    taken = [
+        best.take({"area": area, **good, **more})
+        for area, more in [
+            (math.nan, {}),
+            (-math.inf, {}),
+            (1.0, {"total": 1.0}),
+            (9.0, {}),
+            (9.0, {}),
+            (1.0, {"width": math.nan}),
+            (4.0, {}),
+            (5.0, {}),
+        ]
+    ]
+    assert taken == [False, False, False, True, False, False, True, False]
+    assert (best.value, best.score) == (4.0, -4.0)
+
+
+def test_without_an_objective_nothing_is_best() -> None:
+    best = BestSoFar(Space(make_vocs({"variables": {"x": [0.0, 1.0]}, "observables": ["f"]})))
+    assert not best.take({"f": 1.0})
+    assert math.isnan(best.value)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import AxisTravel, Space, outcome_names
 from ebl_autonomy.surrogates.base import Goal, InputLayout, SafetyLimits, Surrogate
 
-__all__ = ["backend", "check", "goal_of", "make_surrogate"]
+__all__ = ["check", "engine_of", "goal_of", "is_timed", "make_surrogate", "outcomes_of"]
 
 
-def check(o: BayesianOptions, space: Space) -> None:
+def check(options: BayesianOptions, space: Space) -> None:
     """Refuse options that name what is not there, or that do not go together.
 
     Raises
@@ -21,22 +22,23 @@ def check(o: BayesianOptions, space: Space) -> None:
         Names the option and the remedy.
     """
     known = outcome_names(space.vocs)
-    for option, names in (("composite", o.composite), ("hard", o.hard), ("clock", [o.clock] if o.clock else [])):
+    clock = [options.clock] if options.clock else []
+    for option, names in (("composite", options.composite), ("hard", options.hard), ("clock", clock)):
         if unknown := sorted(set(names) - set(known)):
             raise BadInputError(
                 f"{option} names {unknown}, which are no outcomes of the VOCS: add them to its observables, "
                 f"beside {known}"
             )
-    if o.reference and (unknown := sorted(set(o.reference) ^ set(space.objectives))):
+    if options.reference and (unknown := sorted(set(options.reference) ^ set(space.objectives))):
         raise BadInputError(f"reference must name every objective, {space.objectives}: {unknown} differ")
-    if len(space.objectives) > 1 and o.composite:
+    if len(space.objectives) > 1 and options.composite:
         raise BadInputError(f"composite stands for one objective, the VOCS has {space.objectives}")
-    if both := sorted(set(o.composite) & set(o.hard)):
+    if both := sorted(set(options.composite) & set(options.hard)):
         raise BadInputError(
             f"{both} are factors of composite= and have hard= limits: a factor is modelled by its logarithm, "
             "what has a hard limit as it is; leave one of the two out"
         )
-    for name, axis in o.travel.items():
+    for name, axis in options.travel.items():
         if name not in space.names:
             raise BadInputError(f"travel names {name!r}, which is no variable: there are {space.names}")
         try:
@@ -45,29 +47,39 @@ def check(o: BayesianOptions, space: Space) -> None:
             raise BadInputError(f"travel of {name!r}: {error}; its fields are those of AxisTravel") from error
         if not velocity > 0.0:
             raise BadInputError(f"travel of {name!r} has the velocity {velocity!r}: it must be positive")
-    backend(o, space)
+    engine_of(options, space)
 
 
-def backend(o: BayesianOptions, space: Space) -> str:
-    """Which surrogate: numba's for what it can do, if there is a choice.
+def engine_of(options: BayesianOptions, space: Space) -> Literal["numba", "botorch"]:
+    """Which engine computes: numba's for everything that it can do, if there is a choice.
 
     Raises
     ------
     BadInputError
         If the one that was asked for cannot do it.
     """
-    needs = [name for name in ("composite", "hard", "clock") if getattr(o, name)]
-    needs += ["prior_mean"] * (o.prior_mean is not None) + ["drift='on'"] * (o.drift == "on")
-    if o.engine == "botorch" and needs:
+    needs = [name for name in ("composite", "hard", "clock") if getattr(options, name)]
+    needs += ["prior_mean"] * (options.prior_mean is not None) + ["drift='on'"] * (options.drift == "on")
+    if options.engine == "botorch" and needs:
         raise BadInputError(f"{' and '.join(needs)} need engine='numba' (or 'auto')")
     if len(space.objectives) > 2:
-        if o.engine == "numba" or needs:
+        if options.engine == "numba" or needs:
             raise BadInputError(f"{len(space.objectives)} objectives need engine='botorch', without {needs or 'more'}")
         return "botorch"
-    return "botorch" if o.engine == "botorch" else "numba"
+    return "botorch" if options.engine == "botorch" else "numba"
 
 
-def goal_of(o: BayesianOptions, space: Space, outcomes: Sequence[str]) -> Goal:
+def is_timed(options: BayesianOptions, space: Space) -> bool:
+    """Whether the model knows when a point was measured."""
+    return options.drift == "on" or (options.drift == "auto" and engine_of(options, space) == "numba")
+
+
+def outcomes_of(options: BayesianOptions, space: Space) -> list[str]:
+    """The outcomes that are modelled, each once: objectives, constraints, factors, and those with a hard limit."""
+    return list(dict.fromkeys([*space.objectives, *space.limits, *options.composite, *options.hard]))
+
+
+def goal_of(options: BayesianOptions, space: Space, outcomes: Sequence[str]) -> Goal:
     """What is wanted, by columns of the outcomes; the objectives are the first of these."""
     index = list(outcomes).index
     signs = [float(sign) for sign in space.signs]
@@ -75,28 +87,33 @@ def goal_of(o: BayesianOptions, space: Space, outcomes: Sequence[str]) -> Goal:
         objective=0,
         sign=signs[0],
         limits=tuple((index(name), limit.low, limit.high) for name, limit in space.limits.items()),
-        factors=tuple((index(name), float(power)) for name, power in o.composite.items()),
+        factors=tuple((index(name), float(power)) for name, power in options.composite.items()),
         others=tuple(zip(range(1, len(signs)), signs[1:], strict=True)),
-        reference=tuple(o.reference[name] for name in space.objectives if o.reference),
+        reference=tuple(options.reference[name] for name in space.objectives if options.reference),
     )
 
 
 def make_surrogate(
-    o: BayesianOptions, space: Space, inputs: InputLayout, outcomes: Sequence[str], goal: Goal, hard: SafetyLimits
+    options: BayesianOptions,
+    space: Space,
+    inputs: InputLayout,
+    outcomes: Sequence[str],
+    goal: Goal,
+    hard: SafetyLimits,
 ) -> Surrogate:
     """The surrogate; loaded when it is wanted, because torch takes seconds."""
-    if backend(o, space) == "botorch":
+    if engine_of(options, space) == "botorch":
         from ebl_autonomy.surrogates.botorch_surrogate import BotorchSurrogate
 
-        return BotorchSurrogate(inputs.dim, len(outcomes), kernel=o.kernel)
+        return BotorchSurrogate(inputs.dim, len(outcomes), kernel=options.kernel)
     from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
 
     return NumbaSurrogate(
         inputs,
         len(outcomes),
-        kernel=o.kernel,
+        kernel=options.kernel,
         logarithms=[column for column, _ in goal.factors],
         plain=[column for column, _ in goal.objectives] if goal.others else [],
-        drift="on" if o.drift == "on" else "auto",
+        drift="on" if options.drift == "on" else "auto",
         hard=hard,
     )

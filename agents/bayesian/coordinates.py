@@ -1,4 +1,4 @@
-"""Searching along directions that mean something: the coordinates of a linear transform instead of the motors."""
+"""Searching along linear combinations of motors, such as height and pitch, instead of the motors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["Coordinates"]
 class Coordinates:
     """A linear transform of the motors, such as up- and downstream jacks to height and pitch.
 
-    Searched coordinates are scaled so that what the domain holds of each spans 0 to 1. A corner of their cube may lie
-    outside the domain; `unit` brings it back.
+    Searched coordinates are scaled so that each spans 0 to 1 over the domain. A corner of their cube may lie outside
+    the domain; `unit` moves such points inside.
 
     Parameters
     ----------
@@ -63,8 +63,8 @@ class Coordinates:
     def unit(self, points: FloatArray, centre: FloatArray) -> FloatArray:
         """Searched coordinates, shape (n, d), to the unit cube of motors.
 
-        A point outside it is drawn towards `centre`, shape (d,), a point inside: along a straight line, so that one
-        motor at its limit does not turn the direction of the others.
+        A point outside the cube is moved straight towards `centre`, shape (d,), a point inside, up to the cube's face:
+        so one motor at its limit does not change the direction of the others.
         """
         if self.plain:
             return np.clip(points, 0.0, 1.0)

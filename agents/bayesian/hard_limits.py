@@ -22,6 +22,13 @@ class HardLimits:
     ----------
     constraints : mapping
         In the form of a VOCS's constraints.
+    outcomes : sequence of str
+        The columns of the outcomes.
+
+    Attributes
+    ----------
+    columns : list of int
+        Which outcomes have a hard limit.
 
     Raises
     ------
@@ -29,37 +36,31 @@ class HardLimits:
         If one is no constraint.
     """
 
-    def __init__(self, constraints: Mapping[str, Any]) -> None:
-        self._limits = hard_limits(constraints)
-        self.names = list(self._limits)
+    def __init__(self, constraints: Mapping[str, Any], outcomes: Sequence[str]) -> None:
+        self.constraints = dict(constraints)
+        limits = hard_limits(constraints)
+        self.columns = [list(outcomes).index(name) for name in limits]
+        self._limits = list(limits.values())
 
     def __bool__(self) -> bool:
         return bool(self._limits)
 
-    def for_engine(self, outcomes: Sequence[str], sigmas: float, reach: float) -> SafetyLimits:
-        """As a surrogate takes them."""
-        limits = tuple((list(outcomes).index(name), limit.low, limit.high) for name, limit in self._limits.items())
-        return SafetyLimits(limits, sigmas, reach)
+    def for_surrogate(self, sigmas: float, reach: float) -> SafetyLimits:
+        """As a surrogate takes them; see `BayesianOptions` for `sigmas` and `reach`."""
+        limits = zip(self.columns, self._limits, strict=True)
+        return SafetyLimits(tuple((column, limit.low, limit.high) for column, limit in limits), sigmas, reach)
 
-    def columns(self, outcomes: Sequence[str]) -> list[int]:
-        """Which outcomes have one."""
-        return [list(outcomes).index(name) for name in self.names]
-
-    def kept(self, table: ResultTable, outcomes: Sequence[str]) -> np.ndarray:
-        """Which results kept them all, shape (n,); a NaN keeps none."""
+    def kept(self, table: ResultTable) -> np.ndarray:
+        """Which results kept them all, bool, shape (n,); a NaN keeps none."""
         kept = np.ones(len(table), dtype=bool)
-        for name, limit in self._limits.items():
-            kept &= np.array([limit.holds(value) for value in table.Y[:, list(outcomes).index(name)]], dtype=bool)
+        for column, limit in zip(self.columns, self._limits, strict=True):
+            kept &= np.array([limit.holds(value) for value in table.Y[:, column]], dtype=bool)
         return kept
 
-    def broken(self, results: Sequence[Mapping[str, float]]) -> int:
-        """How many results broke one."""
-        return sum(not all(limit.holds(r[name]) for name, limit in self._limits.items()) for r in results)
-
-    def safest(self, table: ResultTable, outcomes: Sequence[str]) -> FloatArray:
+    def safest(self, table: ResultTable) -> FloatArray:
         """Of the points that kept them, in the unit cube of motors, the one furthest from them, shape (d,)."""
         margin = np.full(len(table), math.inf)
-        for name, limit in self._limits.items():
-            y = table.Y[:, list(outcomes).index(name)]
+        for column, limit in zip(self.columns, self._limits, strict=True):
+            y = table.Y[:, column]
             margin = np.minimum(margin, np.minimum(y - limit.low, limit.high - y) / (np.nanstd(y) or 1.0))
-        return np.array(table.unit[int(np.nanargmax(np.where(self.kept(table, outcomes), margin, math.nan)))])
+        return np.array(table.unit[int(np.nanargmax(np.where(self.kept(table), margin, math.nan)))])

@@ -13,7 +13,7 @@ __all__ = ["BayesianOptions"]
 
 
 class BayesianOptions(AgentOptions):
-    """Options of `BayesianAgent`.
+    """Options of `BayesianAgent`; import it from ``ebl_autonomy.agents.bayesian``.
 
     Attributes
     ----------
@@ -28,11 +28,12 @@ class BayesianOptions(AgentOptions):
     coordinates : dict
         Search along these linear combinations of motors: see `coordinates.Coordinates`.
     composite : dict of str to float
-        Positive observables and the powers the product of which is the objective, up to a constant: for a beam's area,
-        ``{"width_x": 1, "width_y": 1}``. Each is modelled alone, and fewer motors matter to each than to the product.
+        Positive observables and their powers; the product of these is the objective, up to a constant: for a beam's
+        area, ``{"width_x": 1, "width_y": 1}``. Each is modelled alone, and fewer motors matter to each than to the
+        product.
     reference : dict of str to float
-        Of two objectives, in their units: values from which on a point is worth something. Taken from what was
-        measured if not given.
+        For two objectives, the worst values that are still worth something, in the objectives' units. If it is not
+        given, it follows from the measurements.
     per_second : bool
         Weigh what a point may gain by the seconds that it takes, if `travel` is known.
     travel : dict of str to dict
@@ -40,24 +41,25 @@ class BayesianOptions(AgentOptions):
     measure_s : float
         Seconds that a measurement takes once the motors have arrived.
     drift : {"auto", "on", "off"}
-        Whether measurements grow old. "auto" believes it when they tell of it.
+        Whether measurements grow old. With "auto", the measurements decide.
     clock : str, optional
-        The observable that tells the time, in any unit; without it measurements are counted.
+        The observable that is the time, in any unit; without it measurements are counted.
     hard : dict
         Outcomes and limits that may not be risked, in the form of a VOCS's constraints, for example
         ``{"flux": ["GREATER_THAN", 1e4]}``. The start must keep them.
     sigmas : float
-        So many standard deviations must lie between what is expected of a point and a hard limit.
+        How many standard deviations must lie between what is expected of a point and a hard limit.
     safe_step : float
-        Step of the first probes under hard limits, as a share of the domain: they rest on the user's word alone.
+        Step of the first probes under hard limits, as a share of the domain: only the user vouches for them.
     reach : float
-        How far, as a share of the domain, a measurement vouches for hard limits: their longest length scale.
+        How far, as a share of the domain, a measurement vouches for hard limits: the longest length scale of their
+        outcomes.
     prior_mean : str or callable, optional
         What is expected before anything is measured: an entry point of ``ebl_autonomy.prior_means``, or
         ``"module:attribute"``, or a callable or torch module. It takes points, shape (n, d), the VOCS's variables in
         its order and their own units, and gives the objective, shape (n,), or all outcomes, shape (n, m).
     kernel : {"matern52", "rbf"}
-        How outcomes vary: twice differentiable, or without end; the latter trusts its own extrapolation more.
+        How outcomes vary: twice differentiable, or without end. "rbf" trusts its own extrapolations more.
     engine : {"auto", "numba", "botorch"}
         What computes the model and its acquisition: compiled by numba, in milliseconds; or botorch. "auto" takes
         numba's for everything that it can do.

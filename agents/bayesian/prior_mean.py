@@ -1,6 +1,6 @@
-"""What somebody knew beforehand, as a function of the motors: taken as a past experiment that measured it.
+"""A function of the motors that somebody knew beforehand, taken as a past experiment that measured it.
 
-A model of the present correlates with that past as far as measurements bear it out, so a prior that is wrong fades.
+A model of the present correlates with that past as far as the measurements confirm it, so a wrong prior loses weight.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ LABEL: Final = "prior mean"
 """What an agent calls it among its past experiments."""
 
 SPREAD: Final = 512
+"""How many points of the domain the function is computed at first."""
 ROUNDS: Final = 6
+"""How often it is computed again, each time around its best points and closer to them."""
 KEPT: Final = 48
+"""How many of the best points each round starts from; and how many of the best, and of all, become results."""
 
 Function = Callable[[Any], Any]
 
@@ -35,7 +38,7 @@ def load(given: Any) -> Function:
     Raises
     ------
     BadInputError
-        If there is none of that name, or it cannot be called.
+        If there is no function of that name, or what was found cannot be called.
     """
     found = given
     if isinstance(given, str):
@@ -53,7 +56,7 @@ def load(given: Any) -> Function:
 
 
 def name_of(given: Any) -> str | None:
-    """What stands for it in a configuration: a name that `load` takes, or one that says why there is none."""
+    """What stands for the function in a configuration: a name for `load`, or a text that says why there is none."""
     if given is None or isinstance(given, str):
         return given
     module, name = getattr(given, "__module__", ""), getattr(given, "__qualname__", type(given).__name__)
@@ -81,7 +84,7 @@ def sample(function: Function, space: Space, outcomes: Sequence[str], seed: int)
         near = np.clip(best + 0.2 * 0.5**round_ * rng.standard_normal(best.shape), 0.0, 1.0)
         units, values = np.vstack([units, near]), np.vstack([values, _values(function, space, near, len(outcomes))])
     order = np.argsort(-_score(values, space), kind="stable")
-    # Of the best, every other one, so that they do not all lie in one place; of the spread ones, evenly.
+    # Every other one of the best, so that they do not all lie in one place, and some of the first, evenly.
     chosen = np.unique(np.concatenate([order[: 2 * KEPT : 2], np.arange(0, SPREAD, SPREAD // KEPT)]))
     points = space.points(units[chosen])
     return [
@@ -95,7 +98,7 @@ def _score(values: FloatArray, space: Space) -> FloatArray:
 
 
 def _values(function: Function, space: Space, units: FloatArray, outcomes: int) -> FloatArray:
-    """Values at points of the unit cube, shape (n, outcomes); NaN for outcomes that it does not tell of."""
+    """Values at points of the unit cube, shape (n, outcomes); NaN for outcomes that the function does not give."""
     points = np.array([[p[name] for name in space.names] for p in space.points(units)])
     answer = _call(function, points)
     if answer.shape == (len(points),):

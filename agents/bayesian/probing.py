@@ -1,33 +1,34 @@
-"""Looking around where the beamline stands, motor by motor, and further if there is nothing to be seen.
+"""The probes around the start, motor by motor, and further out where nothing has responded yet.
 
 A motor is probed twice: one step to a side, and then on in that direction if it was better, else to the other side. As
-long as nothing has been seen that differs from anything else, each motor is probed four times, further away: where all
-is dark there is no slope to follow, and light is found soonest along the motors.
+long as no outcome has responded to anything, each motor is probed four times, further away: there is no slope to follow
+yet, and a signal is found soonest along the motors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["Probing", "first_light"]
+__all__ = ["ProbeSequence", "first_signal"]
 
-DARK_STEPS = (0.15, 0.32)
+FAR_STEPS: Final = (0.15, 0.32)
 """Shares of the domain: a beam whose acceptance is a fifth of a motor's range is not missed between them."""
-DISTINCT = 4.0
-"""Two values tell of something if they differ by so many standard deviations."""
+DISTINCT: Final = 4.0
+"""How many standard deviations two values must differ by to be different."""
 
 
-def first_light(values: FloatArray, std: FloatArray) -> int:
-    """How many results it took until something was seen; more than there are, if nothing has been.
+def first_signal(values: FloatArray, std: FloatArray) -> int:
+    """How many results it took until an outcome responded; more than there are, if it has not.
 
     Parameters
     ----------
     values : FloatArray, shape (n,)
-        Of the objective; NaN where the measurement was invalid.
+        Of the outcome; NaN where the measurement was invalid. A valid one beside an invalid one is a response too.
     std : FloatArray, shape (n,)
         Their standard deviations; NaN where unknown: then any difference counts.
     """
@@ -46,8 +47,8 @@ def first_light(values: FloatArray, std: FloatArray) -> int:
     return len(values) + 1
 
 
-class Probing:
-    """The first phase of a search, replayed over the results there are.
+class ProbeSequence:
+    """The probes of one search, replayed over the results there are.
 
     Parameters
     ----------
@@ -55,27 +56,27 @@ class Probing:
         Results in the unit cube, in order; the first is where the beamline stood.
     merits : sequence of float
         One per result, more is better; NaN where invalid.
-    light : int
-        See `first_light`.
+    seen_at : int
+        How many results it took to see a response: see `first_signal`.
     step : float
-        Share of the domain, for probes where there is something to see.
+        Share of the domain, for probes where there is a response.
     """
 
-    def __init__(self, points: FloatArray, merits: Sequence[float] | FloatArray, light: int, step: float) -> None:
+    def __init__(self, points: FloatArray, merits: Sequence[float] | FloatArray, seen_at: int, step: float) -> None:
         self._points = points
         self._merits = np.array(merits, dtype=float)
-        self._light = light
+        self._seen_at = seen_at
         self._step = step
 
-    def next(self, made: int, start: FloatArray) -> FloatArray | None:
-        """The point of proposal number `made` (the start is number 0), shape (d,); None if looking around is over."""
-        return next((point for number, point in self._replay(start) if number == made), None)
+    def point(self, number: int, start: FloatArray) -> FloatArray | None:
+        """The point of proposal `number` (the start is number 0), shape (d,); None if the sequence is over by then."""
+        return next((point for other, point in self._replay(start) if other == number), None)
 
-    def over(self, made: int, start: FloatArray) -> int:
-        """How many of the first `made` proposals belong to this phase."""
+    def end(self, known: int, start: FloatArray) -> int:
+        """The number of the first proposal after the sequence; `known` if it is not over by then."""
         for number, _ in self._replay(start):
-            if number >= made:
-                return made
+            if number >= known:
+                return known
         return number + 1
 
     def _replay(self, start: FloatArray) -> Iterator[tuple[int, FloatArray]]:
@@ -83,28 +84,29 @@ class Probing:
         number = 0
         for axis in range(len(start)):
             tried = list[float]()
-            while len(tried) < (2 if self._sees(number + 1) and tried else 2 * len(DARK_STEPS)):
+            while len(tried) < (2 if self._has_seen(number + 1) and tried else 2 * len(FAR_STEPS)):
                 number += 1
                 point, signed = self._probe(number, axis, tried, start)
                 yield number, point
                 tried.append(signed)
 
-    def _sees(self, number: int) -> bool:
-        """Whether something had been seen when proposal `number` was made."""
-        return self._light <= min(number, len(self._points))
+    def _has_seen(self, number: int) -> bool:
+        """Whether there had been a response when proposal `number` was made."""
+        return self._seen_at <= min(number, len(self._points))
 
     def _probe(self, number: int, axis: int, tried: list[float], start: FloatArray) -> tuple[FloatArray, float]:
+        """One probe, shape (d,), and its signed step; `tried` are the steps of the motor's probes before it."""
         known = min(number, len(self._points))
         merits = self._merits[:known]
-        seen = self._sees(number)
+        seen = self._has_seen(number)
         base = start
         if seen and known and not np.isnan(merits).all():
             base = self._points[int(np.nanargmax(merits))]
         inwards = 1.0 if base[axis] <= 0.5 else -1.0  # towards the middle there is always room
         if not tried:
-            signed = inwards * (self._step if seen else DARK_STEPS[0])
+            signed = inwards * (self._step if seen else FAR_STEPS[0])
         elif not seen:
-            signed = -tried[-1] if len(tried) % 2 else inwards * DARK_STEPS[len(tried) // 2]
+            signed = -tried[-1] if len(tried) % 2 else inwards * FAR_STEPS[len(tried) // 2]
         else:
             # Only a result can have been better: a probe whose result is not known yet counts as no better.
             better = known == number and np.nanargmax(np.nan_to_num(merits, nan=-np.inf)) == number - 1

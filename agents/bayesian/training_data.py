@@ -1,4 +1,4 @@
-"""What an agent knows, in the form that a model takes: the present, the past, and the conditions now."""
+"""Results and past experiments in the form that a model takes, and the inputs of points to measure now."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ __all__ = ["CLOCK_UNIT", "TrainingData"]
 CLOCK_UNIT: Final = 50.0
 """The clock's unit, in measurements."""
 MOST_PASTS: Final = 6
+"""Each past is one more input of the model, and its points are rows."""
 PAST_POINTS: Final = 150
-"""So many points of a past experiment are taken: the best half, and others evenly from the rest."""
+"""How many points of a past experiment are taken: the best half, and others evenly from the rest."""
 
 
 class TrainingData:
-    """Results by columns, with what a model must know beside the motors.
+    """Results by columns, with what a model knows beside the motors.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class TrainingData:
     timed : bool
         Whether when a point was measured is one of the inputs.
     clock : str, optional
-        The outcome that tells the time, in any unit; without it measurements are counted.
+        The outcome that is the time, in any unit; without it measurements are counted.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class TrainingData:
         """Where the present results were measured, in searched coordinates, shape (n, d)."""
         return self._coordinates.search(self.table.unit)
 
-    def remember(self, label: str, results: Sequence[Mapping[str, Any]], merits: FloatArray) -> None:
+    def add_past(self, label: str, results: Sequence[Mapping[str, Any]], merits: FloatArray) -> None:
         """Take a past experiment; `merits`, shape (n,), say which of its points are worth most.
 
         Raises
@@ -96,16 +97,16 @@ class TrainingData:
             sum(len(past.X) for past in pasts),
         )
 
-    def now(self, searched: FloatArray, context: FloatArray, scaled_at: int) -> FloatArray:
+    def inputs_now(self, searched: FloatArray, context: FloatArray, scaled_at: int) -> FloatArray:
         """Model inputs of points to measure now, from searched coordinates, (n, d), and context, (c,) or (n, c)."""
         n, known = len(searched), len(self.table)
         context = np.broadcast_to(context, (n, len(self._space.context)))
         scale = self._context_scale(known, scaled_at)
         return self._rows(searched, context, np.full(n, self._time(scaled_at)), None, scale)
 
-    def fixed(self, context: FloatArray, scaled_at: int) -> dict[int, float]:
-        """The inputs that are given for a measurement now, by column."""
-        row = self.now(np.zeros((1, self._space.dim)), context, scaled_at)[0]
+    def given_inputs(self, context: FloatArray, scaled_at: int) -> dict[int, float]:
+        """The inputs that are not chosen for a measurement now, by column."""
+        row = self.inputs_now(np.zeros((1, self._space.dim)), context, scaled_at)[0]
         return {i: float(row[i]) for i in range(self._space.dim, len(row))}
 
     def _rows(
@@ -126,7 +127,7 @@ class TrainingData:
     def _context_scale(self, count: int, scaled_at: int) -> tuple[FloatArray, FloatArray]:
         """Least value and span of what was seen of each contextual variable in the first `scaled_at` results.
 
-        Of all `count`, where those did not tell.
+        Of the first `count`, if those do not say.
         """
         low, high = self._context_range(scaled_at)
         if not (high > low).all():
@@ -141,23 +142,23 @@ class TrainingData:
 
     def _times(self, n: int, scaled_at: int) -> FloatArray:
         """When the first n results were measured, shape (n,), in `CLOCK_UNIT`: by the pace of the first `scaled_at`."""
-        told = self._told_times(n)
-        if told is None:
+        readings = self._clock_readings(n)
+        if readings is None:
             return np.arange(n) / CLOCK_UNIT
-        early = self._told_times(scaled_at)
-        pace = float(np.median(np.diff(told if early is None else early)))
-        times: FloatArray = (told - told[0]) / ((pace if pace > 0.0 else 1.0) * CLOCK_UNIT)
+        early = self._clock_readings(scaled_at)
+        pace = float(np.median(np.diff(readings if early is None else early)))
+        times: FloatArray = (readings - readings[0]) / ((pace if pace > 0.0 else 1.0) * CLOCK_UNIT)
         return times
 
-    def _told_times(self, n: int) -> FloatArray | None:
-        """What the clock said at the first n results, shape (n,); None if it said too little."""
+    def _clock_readings(self, n: int) -> FloatArray | None:
+        """What the clock read at the first n results, shape (n,), gaps filled; None if it was read less than twice."""
         if not self._extra or n < 2:
             return None
-        told = self.table.extra[:n, 0]
-        known = np.isfinite(told)
+        readings = self.table.extra[:n, 0]
+        known = np.isfinite(readings)
         if known.sum() < 2:
             return None
-        return np.interp(np.arange(n), np.flatnonzero(known), told[known])
+        return np.interp(np.arange(n), np.flatnonzero(known), readings[known])
 
     def _time(self, scaled_at: int) -> float:
         """The time of the next measurement."""

@@ -1,4 +1,4 @@
-"""What a point costs: the seconds until the motors have come to it, and those of the measurement."""
+"""What a point costs: the seconds until the motors have arrived, and those of the measurement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TravelCost:
     space : Space
     coordinates : Coordinates
     centre : FloatArray, shape (d,)
-        In searched coordinates: points outside the domain are drawn towards it, see `Coordinates.unit`.
+        In searched coordinates: points outside the domain are moved towards it, see `Coordinates.unit`.
     here : mapping of str to float
         Where the motors will stand when the next move begins.
     """

@@ -1,7 +1,8 @@
-"""Where to look next, as a function of what was measured: in a box that breathes.
+"""The size of the box around the best point that the next proposals come from.
 
-A trust region as in TuRBO (Eriksson et al. 2019, NeurIPS): it grows while it succeeds and shrinks while it fails, its
-sides in proportion to the length scales; when it has shrunk to nothing the search starts again wide.
+A trust region as in TuRBO (Eriksson et al. 2019, NeurIPS): it grows while it succeeds and shrinks while it fails, and
+its sides are in proportion to the length scales. When it has shrunk to nothing, the search starts again in all of the
+domain.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ __all__ = ["TrustRegion", "improvements"]
 
 @dataclass(frozen=True)
 class TrustRegion:
-    """The size of the box, folded over the scores of the results.
+    """The size of the box after some successes and failures.
 
     Attributes
     ----------
     side : float
         Of the box, as a share of the domain.
+    successes, failures : int
+        In a row, since the size has changed.
     """
 
     side: float = 0.25
@@ -34,7 +37,11 @@ class TrustRegion:
     largest = 1.0
 
     def after(self, improved: bool, dim: int) -> TrustRegion:
-        """The region once one more result is known."""
+        """The region after one more result.
+
+        It doubles after 3 improvements in a row, up to the domain. It halves after as many failures in a row as there
+        are dimensions, at least 4.
+        """
         successes, failures = (self.successes + 1, 0) if improved else (0, self.failures + 1)
         side = self.side
         if successes >= 3:

@@ -15,6 +15,7 @@ from rich.console import Console
 from ebl_autonomy.agents import make_agent
 from ebl_autonomy.data import connect, read_run
 from ebl_autonomy.plans import optimize
+from ebl_autonomy.records import BestReading, Recommendation
 from ebl_autonomy.report import ProgressBar, summarise, write_report
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
@@ -23,7 +24,11 @@ __all__ = ["DemoResult", "alignment", "run_demo"]
 
 
 class DemoResult(BaseModel):
-    """What the demo reached; outcomes are the beamline's truth, without noise. Widths in µm, areas in µm²."""
+    """What the demo reached; widths in µm, areas in µm².
+
+    Those ``…_before``, ``…_after`` and ``…_best`` are the beamline's truth, without noise: where the motors were, where
+    they were left, and at the best possible point. `recommended`, `best_reading` and `left_at` are what the run knows.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,6 +50,9 @@ class DemoResult(BaseModel):
     seconds_wall: float
     seconds_beamline: float
     stop_reason: str
+    recommended: Recommendation | None
+    best_reading: BestReading | None
+    left_at: dict[str, float]
     report: str
 
 
@@ -149,6 +157,9 @@ def run_demo(
         seconds_wall=time.monotonic() - began,
         seconds_beamline=summary.seconds.get("clock", 0.0),
         stop_reason=summary.stop_reason,
+        recommended=summary.recommended,
+        best_reading=summary.best_reading,
+        left_at=summary.left_at,
         report=str(page.resolve()),
         **widths,
     )

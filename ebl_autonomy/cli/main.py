@@ -55,6 +55,7 @@ def demo(
     """Align the simulated beamline and write a report."""
     with _plain_errors():
         from ebl_autonomy.cli.demo import run_demo
+        from ebl_autonomy.report.wording import findings
 
         result = run_demo(tier, seed, agent, points, output, tiled, api_key, directory, as_json, prior or [])
         if as_json:
@@ -65,7 +66,10 @@ def demo(
             f"(best possible {_um2(result.spot_area_best)}) after {result.points} points, "
             f"{result.seconds_wall:.0f} s here and {result.seconds_beamline:.0f} s on the beamline's clock"
         )
-        _screen.print(f"report: {result.report}", soft_wrap=True)
+        area = "camera_spot_area"
+        for line in findings(result.recommended, result.best_reading, result.left_at, [area], {area: "µm²"}):
+            _print(line)
+        _print(f"report: {result.report}")
 
 
 @app.command()
@@ -79,11 +83,16 @@ def report(
     """Write the report of a run."""
     with _plain_errors():
         from ebl_autonomy.data import connect, read_run
-        from ebl_autonomy.report import write_report
+        from ebl_autonomy.report import summarise, write_report
+        from ebl_autonomy.report.wording import findings
 
         with connect(None, tiled, api_key, directory) as connection:
             record = read_run(_uid(connection.client, run), connection.client)
-            _screen.print(f"report: {write_report(record, output)}", soft_wrap=True)
+            summary, objectives = summarise(record), list(record.metadata.agent["vocs"].get("objectives") or {})
+            units = record.metadata.units
+            for line in findings(summary.recommended, summary.best_reading, summary.left_at, objectives, units):
+                _print(line)
+            _print(f"report: {write_report(record, output)}")
 
 
 @app.command()
@@ -164,6 +173,10 @@ def _uid(client: Any, run: str) -> str:
     if not uids:
         raise BadInputError("there are no runs yet: make one with 'ebl-autonomy demo'")
     return str(uids[-1])
+
+
+def _print(line: str) -> None:
+    _screen.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _um2(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Tiled in and out: `connect` writes every run live, `read_run` reads one back, `past_results` makes one a prior."""
+"""Tiled in and out: `connect` writes every run live, `read_run` reads one back, `ingest_run` makes one a prior."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ebl_autonomy.data.connection import Connection, connect, latest_connection
-    from ebl_autonomy.data.past import past_results
+    from ebl_autonomy.data.past import ingest_run, past_results
     from ebl_autonomy.data.reader import RunSummary, read_run, runs
 
 
-__all__ = ["Connection", "RunSummary", "connect", "latest_connection", "past_results", "read_run", "runs"]
+__all__ = ["Connection", "RunSummary", "connect", "ingest_run", "latest_connection", "past_results", "read_run", "runs"]
 
 
 __getattr__, __dir__ = lazy_attributes(
@@ -21,6 +21,7 @@ __getattr__, __dir__ = lazy_attributes(
         "Connection": ".connection",
         "connect": ".connection",
         "latest_connection": ".connection",
+        "ingest_run": ".past",
         "past_results": ".past",
         "RunSummary": ".reader",
         "read_run": ".reader",

@@ -10,11 +10,22 @@ from typing import Any
 import numpy as np
 
 from ebl_autonomy.data.reader import find_run, find_stream
-from ebl_autonomy.errors import DataError
-from ebl_autonomy.records import DECISIONS, METADATA_KEY, PRIMARY, PROPOSAL_ID, ROW, STD
+from ebl_autonomy.errors import BadInputError, DataError
+from ebl_autonomy.records import (
+    DECISIONS,
+    METADATA_KEY,
+    PRIMARY,
+    PROPOSAL_ID,
+    ROW,
+    STD,
+    ResultLayout,
+    RunMetadata,
+    last_attempts,
+    row_at,
+)
 from ebl_autonomy.space import VOCS, FloatArray, Space, make_vocs, outcome_names
 
-__all__ = ["past_results"]
+__all__ = ["ingest_run", "past_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +78,41 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     moved = [str(name) for name in (ours or start).get("motors") or []]
     strangers = [name for name in moved if name in primary.names and name not in needed]
     wanted = [*needed, *(name + STD for name in outcomes if name + STD in primary.names)]
-    columns = primary.read([*wanted, *strangers, *([PROPOSAL_ID] if ours else [])])
     if ours:
-        columns = _as_told(columns, node, [name for name in space.names if name in moved])
+        binding = [name for name in (PROPOSAL_ID, ROW.row, ROW.attempt) if name in primary.names]
+        columns = _as_told(space, RunMetadata.read(ours), primary.read([*wanted, *strangers, *binding]), node)
+    else:
+        columns = primary.read([*wanted, *strangers])
     values = {name: _numbers(uid, name, columns[name]) for name in [*wanted, *strangers]}
     _check_strangers(uid, {name: values[name] for name in strangers})
     return uid, _inside(uid, space, {name: values[name] for name in wanted})
+
+
+def ingest_run(agent: Any, run: Any, client: Any = None) -> None:
+    """Hand a past run to an agent as a prior.
+
+    Parameters
+    ----------
+    agent : Generator
+        With a ``vocs`` and a method ``ingest_prior(results, label)``, as the agents of this package have; the run's uid
+        is the label.
+    run : str or tiled run
+        As for `past_results`.
+    client : tiled container, optional
+
+    Raises
+    ------
+    BadInputError
+        If the agent cannot learn from the past; or see `past_results`.
+    DataError
+        See `past_results`.
+    """
+    if not callable(getattr(agent, "ingest_prior", None)):
+        raise BadInputError(
+            f"agent {type(agent).__name__} has no ingest_prior(): it cannot learn from past runs. Use 'bayesian'"
+        )
+    uid, results = past_results(run, agent.vocs, client)
+    agent.ingest_prior(results, uid)
 
 
 class _Stream:
@@ -90,15 +130,19 @@ class _Stream:
         return {name: np.asarray(data[name]) for name in names}
 
 
-def _as_told(columns: Mapping[str, Any], node: Any, chosen: Sequence[str]) -> dict[str, Any]:
-    """The last row of each proposal, and its `chosen` variables where the agent put them."""
-    last = {str(proposal): i for i, proposal in enumerate(columns[PROPOSAL_ID])}
-    keep = sorted(last.values())
-    told = {name: values[keep] for name, values in columns.items()}
+def _as_told(space: Space, metadata: RunMetadata, primary: Mapping[str, Any], node: Any) -> dict[str, Any]:
+    """The accepted rows of a run that an agent steered, with the positions that its agent was told."""
+    rows = last_attempts({key: values.tolist() for key, values in primary.items()})
+    chosen = [name for name in space.names if name in metadata.motors]
+    layout = ResultLayout.of(metadata).with_names(chosen, [], [])
     decisions = _Stream(node, DECISIONS).read([PROPOSAL_ID, *chosen])
-    row = {str(proposal): i for i, proposal in enumerate(decisions[PROPOSAL_ID])}
-    rows = [row[str(proposal)] for proposal in told[PROPOSAL_ID]]
-    return {**told, **{name: decisions[name][rows] for name in chosen}}
+    proposed = {
+        str(proposal): {name: decisions[name][i] for name in chosen}
+        for i, proposal in enumerate(decisions[PROPOSAL_ID])
+    }
+    told = [layout.measured(row_at(rows, i), proposed[str(proposal)]) for i, proposal in enumerate(rows[PROPOSAL_ID])]
+    positions = {name: [result[name] for result in told] for name in chosen}
+    return {name: np.asarray(values) for name, values in {**rows, **positions}.items()}
 
 
 def _numbers(uid: str, name: str, values: Any) -> FloatArray:

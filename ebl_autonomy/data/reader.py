@@ -5,29 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
     ABANDONED,
-    ABANDONMENT,
     BASELINE,
-    DECISION,
     DECISIONS,
     EXPLANATION,
-    MEAN,
     METADATA_KEY,
     PRIMARY,
-    PROPOSAL_ID,
-    ROW,
-    STD,
-    Decision,
-    ProposalRecord,
+    RECOMMENDED,
     RunMetadata,
     RunRecord,
+    assemble_record,
 )
 
 __all__ = ["RunSummary", "read_run", "runs"]
@@ -83,22 +76,15 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
         raise DataError(
             f"run {start.get('uid', run)!r} has no {METADATA_KEY!r} in its start document: no agent made it"
         )
-    try:
-        metadata = RunMetadata.model_validate(start[METADATA_KEY])
-    except ValidationError as error:
-        raise DataError(f"run {start.get('uid')!r} was written by another version of this package: {error}") from error
-    decisions, rows = _columns(node, DECISIONS), _last_rows(_columns(node, PRIMARY))
-    gone = _columns(node, ABANDONED)
-    proposals = _proposals(metadata, decisions, rows, gone)
-    return RunRecord(
-        uid=str(start["uid"]),
-        start=start,
-        stop=dict(node.metadata["stop"]) if node.metadata.get("stop") else None,
-        metadata=metadata,
-        proposals=proposals,
-        results=_results(metadata, proposals, rows),
-        rows=rows,
+    return assemble_record(
+        start,
+        dict(node.metadata["stop"]) if node.metadata.get("stop") else None,
+        RunMetadata.read(start[METADATA_KEY]),
+        decisions=_columns(node, DECISIONS),
+        primary=_columns(node, PRIMARY),
+        abandoned=_columns(node, ABANDONED),
         baseline=_columns(node, BASELINE, arrays=True),
+        recommended=_columns(node, RECOMMENDED),
         explanation=str(next(iter(_columns(node, EXPLANATION).get(EXPLANATION, [])), "")),
     )
 
@@ -182,72 +168,3 @@ def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:
 def _entries(column: Any) -> list[Any]:
     """One entry per row: a number, a string, or an array of its own."""
     return list(column) if column.ndim > 1 else column.tolist()
-
-
-def _last_rows(columns: Columns) -> Columns:
-    """One row per proposal, the last one, in the order of time."""
-    last: dict[str, int] = {proposal: i for i, proposal in enumerate(columns.get(PROPOSAL_ID, []))}
-    keep = sorted(last.values())
-    return {key: [values[i] for i in keep] for key, values in columns.items()}
-
-
-def _proposals(metadata: RunMetadata, decisions: Columns, rows: Columns, gone: Columns) -> tuple[ProposalRecord, ...]:
-    measured = {proposal: i for i, proposal in enumerate(rows.get(PROPOSAL_ID, []))}
-    ended = {proposal: i for i, proposal in enumerate(gone.get(PROPOSAL_ID, []))}
-    found = []
-    for i, proposal in enumerate(decisions.get(PROPOSAL_ID, [])):
-        row = {key: values[i] for key, values in decisions.items()}
-        status: Literal["accepted", "refused", "abandoned", "pending"] = "pending"
-        reason = rule = ""
-        if proposal in measured:
-            status, reason = "accepted", str(rows[ROW.invalid_reason][measured[proposal]])
-        elif proposal in ended:
-            status = "refused" if gone[ABANDONMENT.status][ended[proposal]] == "refused" else "abandoned"
-            reason, rule = (str(gone[key][ended[proposal]]) for key in (ABANDONMENT.reason, ABANDONMENT.rule))
-        found.append(
-            ProposalRecord(
-                proposal_id=str(proposal),
-                point={name: float(row[name]) for name in metadata.agent["vocs"]["variables"]},
-                decision=_decision(metadata, row),
-                status=status,
-                points_known=int(row[DECISION.points_known]),
-                seconds_to_decide=float(row[DECISION.seconds_to_decide]),
-                batch=int(row[DECISION.batch]),
-                reason=reason,
-                rule=rule,
-            )
-        )
-    return tuple(found)
-
-
-def _decision(metadata: RunMetadata, row: Mapping[str, Any]) -> Decision:
-    mean = {name: float(row[name + MEAN]) for name in metadata.outcomes}
-    std = {name: float(row[name + STD]) for name in metadata.outcomes}
-    return Decision(
-        mean={name: value for name, value in mean.items() if math.isfinite(value)},
-        std={name: value for name, value in std.items() if math.isfinite(value)},
-        acquisition=float(row[DECISION.acquisition]),
-        reason=str(row[DECISION.reason]),
-        model_version=str(row[DECISION.model_version]),
-    )
-
-
-def _results(metadata: RunMetadata, proposals: tuple[ProposalRecord, ...], rows: Columns) -> tuple[dict[str, Any], ...]:
-    index = {proposal: i for i, proposal in enumerate(rows.get(PROPOSAL_ID, []))}
-    constants = {n: c["value"] for n, c in (metadata.agent["vocs"].get("constants") or {}).items()}
-    results = []
-    for proposal in proposals:
-        chosen = {name: value for name, value in proposal.point.items() if name not in metadata.context}
-        if proposal.status == "pending" or proposal.rule == "run" or not all(math.isfinite(v) for v in chosen.values()):
-            continue  # not known yet, or no point at all: an agent was not told of it
-        if proposal.status != "accepted":
-            results.append({**proposal.point, **constants, **dict.fromkeys(metadata.outcomes, math.nan)})
-            continue
-        i = index[proposal.proposal_id]
-        told = [*metadata.context, *metadata.outcomes, *(n + STD for n in metadata.outcomes if n + STD in rows)]
-        results.append({**chosen, **constants, **{name: _number(rows[name][i]) for name in told}})
-    return tuple(results)
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ebl_autonomy.report.page import write_report
@@ -11,12 +12,15 @@ if TYPE_CHECKING:
     from ebl_autonomy.report.summary import Summary, summarise
 
 # matplotlib is loaded when a figure is wanted.
-_HOME = {"ProgressBar": "progress", "Summary": "summary", "summarise": "summary", "write_report": "page"}
 
 __all__ = ["ProgressBar", "Summary", "summarise", "write_report"]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"ebl_autonomy.report.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'ebl_autonomy.report' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "ProgressBar": ".progress",
+        "Summary": ".summary",
+        "summarise": ".summary",
+        "write_report": ".page",
+    },
+)

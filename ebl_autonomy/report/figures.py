@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from ebl_autonomy.records import ROW, RunRecord
-from ebl_autonomy.report.summary import Summary, best_so_far, objective_values, space_of
+from ebl_autonomy.records import Recommendation, RunRecord, to_float
+from ebl_autonomy.report.summary import RowsInOrder, Summary
 
 __all__ = ["figures"]
 
@@ -53,16 +53,19 @@ def figures(
         The best possible value of the objective, if it is known.
     """
     drawn: dict[str, str] = {}
+    rows = RowsInOrder(record)
     with mpl.rc_context(_STYLE):
         images = [(key, values) for key, values in record.baseline.items() if len(values) and np.ndim(values[0]) == 2]
         for key, values in images:
             drawn[f"Beam before and after ({key})"] = _svg(_beam(values, pixel_um))
         if summary.points:
             if summary.objective:
-                drawn["Objective against points"] = _svg(_objective(record, summary, best))
+                drawn["Objective against points"] = _svg(_objective(record, rows, summary, best))
+            if len(summary.front) > 1:
+                drawn["Front: what no other point betters in all objectives"] = _svg(_front(record, rows, summary))
             drawn["Where each motor went"] = _svg(_motors(record))
-        if any(p.decision.mean for p in record.proposals):
-            drawn["Model against measurement"] = _svg(_model(record))
+        if compared := _predicted_and_measured(record):
+            drawn["Model against measurement"] = _svg(_model(compared))
         if summary.points:
             drawn["Where the time went"] = _svg(_time(summary.seconds))
     return drawn
@@ -109,28 +112,25 @@ def _zoom(axes: Axes, frame: Any, top: float, extent: Any, size: float) -> None:
     axes.indicate_inset_zoom(inset, edgecolor="white", alpha=0.8)
 
 
-def _objective(record: RunRecord, summary: Summary, best: float | None) -> Figure:
-    space = space_of(record)
-    values, (curve, index) = objective_values(record, space), best_so_far(record, space)
+def _objective(record: RunRecord, rows: RowsInOrder, summary: Summary, best: float | None) -> Figure:
+    values = rows.values
     points = np.arange(1, len(values) + 1)
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     axes = figure.add_subplot()
     valid = np.isfinite(values)
-    feasible = np.array(
-        [
-            space.feasible({n: _float(record.rows[n][i]) for n in space.limits if n in record.rows})
-            for i in range(len(values))
-        ]
-    )
-    shown = valid & feasible
-    axes.plot(points[shown], values[shown], "o", ms=4, color=GREY, alpha=0.7, label="measured")
-    if (valid & ~feasible).any():
-        axes.plot(
-            points[valid & ~feasible], values[valid & ~feasible], "x", ms=5, color=RED, label="breaks a constraint"
-        )
-    axes.plot(points, curve, "-", drawstyle="steps-post", lw=1.8, color=BLUE, label="best so far")
-    if index is not None:
-        axes.plot(points[index], values[index], "*", ms=11, color=ORANGE, label="best")
+    shown, broken = valid & rows.feasible, valid & ~rows.feasible
+    axes.plot(points[shown], values[shown], "o", ms=4, color=GREY, alpha=0.7, label="read")
+    if broken.any():
+        axes.plot(points[broken], values[broken], "x", ms=5, color=RED, label="breaks a constraint")
+    axes.plot(points, rows.best_values, "-", drawstyle="steps-post", lw=1.8, color=BLUE, label="best reading so far")
+    if rows.best_row is not None:
+        axes.plot(points[rows.best_row], values[rows.best_row], "*", ms=11, color=ORANGE, label="best reading")
+    at = _row_of(rows, summary.recommended)
+    if summary.recommended is not None and at is not None:
+        mean = summary.recommended.mean.get(summary.objective, values[at])
+        std = summary.recommended.std.get(summary.objective, 0.0)
+        label = "recommended, ± σ" if std else "recommended"
+        axes.errorbar(points[at], mean, yerr=std, fmt="D", ms=6, mfc="none", capsize=3, color=GREEN, label=label)
     if best is not None:
         axes.axhline(best, color=GREEN, lw=1.0, ls="--", label="best possible")
     finite = values[valid]
@@ -139,11 +139,61 @@ def _objective(record: RunRecord, summary: Summary, best: float | None) -> Figur
     if (~valid).any():
         foot = np.full((~valid).sum(), 0.02)
         axes.plot(points[~valid], foot, "|", ms=9, color=RED, transform=axes.get_xaxis_transform(), label="invalid")
-    unit = record.metadata.units.get(summary.objective, "")
     axes.set_xlabel("point")
-    axes.set_ylabel(f"{summary.objective} ({unit})" if unit else summary.objective)
-    axes.legend(ncols=3, loc="upper right" if space.signs[0] < 0 else "lower right")
+    axes.set_ylabel(_with_unit(record, summary.objective))
+    figure.legend(ncols=4, loc="outside upper center")
     return figure
+
+
+def _row_of(rows: RowsInOrder, recommended: Recommendation | None) -> int | None:
+    """The row at the recommended point; None if it was not measured."""
+    if recommended is None:
+        return None
+    names = rows.space.names
+    return next((i for i, r in enumerate(rows.results) if all(r[n] == recommended.point.get(n) for n in names)), None)
+
+
+def _front(record: RunRecord, rows: RowsInOrder, summary: Summary) -> Figure:
+    """The front in its first two objectives, with the compromise."""
+    first, second = rows.space.objectives[:2]
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    x, y = (np.array([to_float(result[name]) for result in rows.results]) for name in (first, second))
+    shown, broken = rows.feasible, ~rows.feasible
+    axes.plot(x[shown], y[shown], "o", ms=4, color=GREY, alpha=0.7, label="read")
+    if broken.any():
+        axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label="breaks a constraint")
+    _errorbars(axes, summary.front, first, second, fmt="o", ms=4, color=BLUE, ecolor="#9cc3dd", label="front, ± σ")
+    if summary.recommended is not None:
+        compromise = [summary.recommended]
+        _errorbars(
+            axes, compromise, first, second,
+            fmt="D", ms=8, mfc="none", capsize=3, color=GREEN, label="recommended: the compromise",
+        )  # fmt: skip
+    axes.set_xlabel(_with_unit(record, first))
+    axes.set_ylabel(_with_unit(record, second))
+    axes.set_xlim(*_around([one.outcome[first] for one in summary.front]))
+    axes.set_ylim(*_around([one.outcome[second] for one in summary.front]))
+    figure.legend(ncols=4, loc="outside upper center")
+    return figure
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis that show a front: rows that are far worse would squeeze it into a corner."""
+    margin = 0.6 * (max(values) - min(values)) or 1.0
+    return min(values) - margin, max(values) + margin
+
+
+def _errorbars(axes: Axes, points: Sequence[Recommendation], first: str, second: str, **style: Any) -> None:
+    """Points at what the model says of them, or else at what was read there."""
+    x, y = ([one.mean.get(name, one.outcome[name]) for one in points] for name in (first, second))
+    xerr, yerr = ([one.std.get(name, 0.0) for one in points] for name in (first, second))
+    axes.errorbar(x, y, xerr=xerr, yerr=yerr, lw=0.8, ls="none", **style)
+
+
+def _with_unit(record: RunRecord, name: str) -> str:
+    unit = record.metadata.units.get(name, "")
+    return f"{name} ({unit})" if unit else name
 
 
 def _motors(record: RunRecord) -> Figure:
@@ -153,7 +203,7 @@ def _motors(record: RunRecord) -> Figure:
     figure = Figure(figsize=(7.2, 1.5 * lines + 0.5), layout="constrained")
     for k, name in enumerate(names):
         axes = figure.add_subplot(lines, columns, k + 1)
-        values = [_float(v) for v in record.rows[name]]
+        values = [to_float(v) for v in record.rows[name]]
         axes.plot(range(1, len(values) + 1), values, "-", lw=0.6, color=GREY)
         axes.plot(range(1, len(values) + 1), values, ".", ms=3, color=BLUE)
         if name in record.metadata.limits:
@@ -161,28 +211,34 @@ def _motors(record: RunRecord) -> Figure:
             axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
             axes.axhline(low, color=RED, lw=0.6, ls=":")
             axes.axhline(high, color=RED, lw=0.6, ls=":")
-        unit = record.metadata.units.get(name, "")
-        axes.set_title(f"{name} ({unit})" if unit else name, fontsize=8)
+        axes.set_title(_with_unit(record, name), fontsize=8)
         axes.tick_params(labelsize=7)
     return figure
 
 
-def _model(record: RunRecord) -> Figure:
-    ids = {proposal: i for i, proposal in enumerate(record.rows.get(ROW.proposal_id, []))}
-    names = [n for n in record.metadata.outcomes if any(n in p.decision.mean for p in record.proposals)][:3]
-    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
-    for k, name in enumerate(names):
-        axes = figure.add_subplot(1, max(len(names), 2), k + 1)
-        pairs = [
-            (p.decision.mean[name], p.decision.std.get(name, 0.0), _float(record.rows[name][ids[p.proposal_id]]))
-            for p in record.proposals
-            if p.proposal_id in ids and name in p.decision.mean
+def _predicted_and_measured(record: RunRecord) -> dict[str, list[tuple[float, float, float]]]:
+    """Mean, standard deviation and reading of each proposal, by outcome; at most three outcomes.
+
+    Proposals with several rows are left out: what was predicted for one point is not what was read along a line.
+    """
+    alone = [p for p in record.proposals if len(p.rows) == 1]
+    found = {}
+    for name in record.metadata.outcomes:
+        told = [
+            (p.decision.mean[name], p.decision.std.get(name, 0.0), to_float(p.results[0][name]))
+            for p in alone
+            if name in p.decision.mean
         ]
-        pairs = [pair for pair in pairs if all(math.isfinite(v) for v in pair)]
-        if not pairs:
-            axes.set_title(f"{name}: nothing to compare")
-            continue
-        mean, std, measured = (np.array(v) for v in zip(*pairs, strict=True))
+        if finite := [one for one in told if all(math.isfinite(value) for value in one)]:
+            found[name] = finite
+    return dict(list(found.items())[:3])
+
+
+def _model(compared: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figure:
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    for k, (name, told) in enumerate(compared.items()):
+        axes = figure.add_subplot(1, max(len(compared), 2), k + 1)
+        mean, std, measured = (np.array(v) for v in zip(*told, strict=True))
         log = bool(mean.min() > 0 and measured.min() > 0 and measured.max() > 30 * measured.min())
         axes.errorbar(mean, measured, xerr=std, fmt="o", ms=3, lw=0.6, color=BLUE, ecolor="#9cc3dd")
         low, high = min(mean.min(), measured.min()), max(mean.max(), measured.max())
@@ -206,7 +262,7 @@ def _time(seconds: Mapping[str, float]) -> Figure:
     axes.barh(list(parts), list(parts.values()), color=[BLUE, ORANGE, GREEN, GREY][: len(parts)], height=0.65)
     axes.invert_yaxis()
     for k, value in enumerate(parts.values()):
-        axes.text(value, k, f" {value:.1f} s", va="center", fontsize=8)
+        axes.text(value, k, f" {value:.3g} s", va="center", fontsize=8)
     axes.margins(x=0.12)
     axes.set_xlabel("wall seconds")
     return figure
@@ -218,7 +274,3 @@ def _svg(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]  # without the XML prologue, which HTML does not allow inside
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,6 +16,7 @@ from markupsafe import Markup
 from ebl_autonomy.records import RunRecord
 from ebl_autonomy.report.figures import figures
 from ebl_autonomy.report.summary import summarise
+from ebl_autonomy.report.wording import number, with_error
 
 __all__ = ["write_report"]
 
@@ -54,16 +54,20 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("ebl_autonomy.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["number"] = _number
+    environment.filters["number"] = number
+    environment.globals["with_error"] = with_error
     unit = record.metadata.units.get(summary.objective, "")
     page = environment.get_template("page.html.j2").render(
         summary=summary,
         when=datetime.fromtimestamp(float(record.start["time"])).strftime("%Y-%m-%d %H:%M"),
+        goal=_goal(record.metadata.agent["vocs"].get("objectives") or {}),
         unit=f" ({unit})" if unit else "",
         best_possible=best_possible,
         # SVG of our own making; every string in it was drawn by matplotlib, which escapes.
         figures={title: Markup(svg) for title, svg in figures(record, summary, pixel_um, best_possible).items()},
         motors=record.metadata.motors,
+        variables=[name for name in record.metadata.agent["vocs"]["variables"] if name not in record.metadata.context],
+        outcomes=record.metadata.outcomes,
         explanation=record.explanation,
         target=record.metadata.until.get("target"),
         units=record.metadata.units,
@@ -76,6 +80,13 @@ def write_report(
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _goal(objectives: Mapping[str, Any]) -> str:
+    """What the run was for, such as "Minimize size and maximize flux"."""
+    aims = [f"{objective['type'].removesuffix('Objective').lower()} {name}" for name, objective in objectives.items()]
+    text = " and ".join(aims) or "explore"
+    return text[0].upper() + text[1:]
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:
@@ -92,9 +103,3 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     if metadata.until:
         facts["until"] = json.dumps(metadata.until)
     return facts
-
-
-def _number(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"  # an en dash is what a table shows for nothing
-    return f"{float(value):.4g}"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ebl_autonomy.records import ROW, RunRecord
-from ebl_autonomy.space import FloatArray, Space, make_vocs
+from ebl_autonomy.records import ROW, BestReading, Recommendation, RunRecord, to_float
+from ebl_autonomy.space import BestSoFar, FloatArray, Space, make_vocs
 
-__all__ = ["Summary", "best_so_far", "objective_values", "space_of", "summarise"]
+__all__ = ["RowsInOrder", "Summary", "summarise"]
 
 
 class Summary(BaseModel):
@@ -22,18 +23,28 @@ class Summary(BaseModel):
     ----------
     objective, goal : str
         Name of the (first) objective, and MINIMIZE or MAXIMIZE; empty for a run that only explored.
-    points, invalid, refused, abandoned, pending : int
+    points, invalid : int
+        Rows that were recorded, and how many of them have no finite objective. A flown line has many rows.
+    accepted, refused, abandoned, pending : int
         How the proposals ended.
     reasons : dict of str to int
         Why proposals were refused or abandoned, or rows invalid.
-    first, best : float or None
-        The objective at the first valid point and at the best feasible one.
-    best_point, start_point : dict
-        Of the motors.
+    first : float or None
+        The objective at the first valid row.
+    recommended : Recommendation or None
+        What the agent recommended at the end, with mean and standard deviation; of several objectives the compromise.
+    front : list of Recommendation
+        Of several objectives, the points that no other one betters in all of them.
+    best_reading : BestReading or None
+        The best value that was read among the valid rows that hold all constraints.
+    best, best_point : float or None, dict
+        The objective and the motors of `best_reading`.
+    start_point, left_at : dict
+        Where the motors were before the first point, and where they were left; empty if that was not recorded.
     seconds : dict of str to float
         Wall seconds: deciding, moving, measuring, total; and `clock` seconds where the run has a clock.
     points_to_target, seconds_to_target : int and float, or None
-        Points and seconds, of the run's clock if it has one, until the target was reached; without a target, until 99 %
+        Rows and seconds, of the run's clock if it has one, until the target was reached; without a target, until 99 %
         of what was gained had been gained.
     """
 
@@ -47,106 +58,154 @@ class Summary(BaseModel):
     stop_reason: str
     points: int
     invalid: int
+    accepted: int
     refused: int
     abandoned: int
     pending: int
     reasons: dict[str, int]
     first: float | None
+    recommended: Recommendation | None
+    front: list[Recommendation]
+    best_reading: BestReading | None
     best: float | None
     best_point: dict[str, float]
     start_point: dict[str, float]
+    left_at: dict[str, float]
     seconds: dict[str, float]
     points_to_target: int | None = None
     seconds_to_target: float | None = None
 
 
-def space_of(record: RunRecord) -> Space:
-    """The space that the run's agent searched."""
-    return Space(make_vocs(record.metadata.agent["vocs"]))
+class RowsInOrder:
+    """The rows of a run as its agent was told of them, in the order in which they were measured.
 
+    Parameters
+    ----------
+    record : RunRecord
 
-def objective_values(record: RunRecord, space: Space) -> FloatArray:
-    """The objective of each accepted row, NaN where it is invalid or there is no objective, shape (n,)."""
-    values = record.rows.get(next(iter(space.objectives), ""), [None] * len(record.rows.get(ROW.proposal_id, [])))
-    return np.array([math.nan if v is None else float(v) for v in values], dtype=float)
+    Attributes
+    ----------
+    space : Space
+        That the run's agent searched.
+    results : list of dict, length n
+        Variables and outcomes of each row.
+    owners : list of int, length n
+        Whose row it is: the position in `RunRecord.proposals`.
+    values : FloatArray, shape (n,)
+        The (first) objective; NaN where it was not measured, or if there is none.
+    feasible : BoolArray, shape (n,)
+        Whether all outcome constraints hold.
+    best_values : FloatArray, shape (n,)
+        The best reading up to each row; NaN before the first.
+    best_row : int or None
+        The row of the best reading.
+    """
 
+    def __init__(self, record: RunRecord) -> None:
+        self.space = Space(make_vocs(record.metadata.agent["vocs"]))
+        told = {
+            row: (owner, result)
+            for owner, proposal in enumerate(record.proposals)
+            if proposal.rows  # the agent was told of refused proposals too
+            for row, result in zip(proposal.rows, proposal.results, strict=True)
+        }
+        self.results = [told[row][1] for row in sorted(told)]
+        self.owners = [told[row][0] for row in sorted(told)]
+        objective = next(iter(self.space.objectives), "")
+        self.values: FloatArray = np.array([to_float(result.get(objective)) for result in self.results], dtype=float)
+        self.feasible = np.array([self.space.feasible(result) for result in self.results], dtype=bool)
+        self.best_values: FloatArray = np.full(len(self.results), math.nan)
+        self.best_row: int | None = None
+        best = BestSoFar(self.space)
+        for i, result in enumerate(self.results):
+            if best.take(result):
+                self.best_row = i
+            self.best_values[i] = best.value
 
-def best_so_far(record: RunRecord, space: Space) -> tuple[FloatArray, int | None]:
-    """The best feasible objective up to each row, shape (n,), and the row that holds the best."""
-    values = objective_values(record, space)
-    best, index, curve = math.nan, None, np.full(len(values), math.nan)
-    for i, value in enumerate(values):
-        outcome = {name: _float(record.rows[name][i]) for name in space.limits if name in record.rows}
-        better = math.isnan(best) or space.signs[0] * value > space.signs[0] * best
-        if math.isfinite(value) and better and space.feasible(outcome):
-            best, index = float(value), i
-        curve[i] = best
-    return curve, index
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def best_reading(self, record: RunRecord) -> BestReading | None:
+        """The best reading of the run; see `BestReading`."""
+        if self.best_row is None:
+            return None
+        result = self.results[self.best_row]
+        return BestReading(
+            record.proposals[self.owners[self.best_row]].proposal_id,
+            {name: float(result[name]) for name in self.space.names},
+            {name: to_float(result[name]) for name in record.metadata.outcomes},
+        )
 
 
 def summarise(record: RunRecord) -> Summary:
     """See `Summary`."""
-    space, rows = space_of(record), record.rows
-    values = objective_values(record, space)
-    _, index = best_so_far(record, space)
+    rows, metadata, baseline = RowsInOrder(record), record.metadata, record.baseline
+    space, values = rows.space, rows.values
     status = Counter(proposal.status for proposal in record.proposals)
     valid = values[np.isfinite(values)]
-    accepted = {p.proposal_id: p for p in record.proposals if p.status == "accepted"}
-    ids = rows.get(ROW.proposal_id, [])
-    best_point = accepted[ids[index]].point if index is not None and ids[index] in accepted else {}
+    best = rows.results[rows.best_row] if rows.best_row is not None else {}
     reasons = Counter(p.reason for p in record.proposals if p.reason)
-    baseline = record.baseline
     return Summary(
         uid=record.uid,
-        agent=str(record.metadata.agent.get("agent", "")),
+        agent=str(metadata.agent.get("agent", "")),
         objective=next(iter(space.objectives), ""),
         goal=("MAXIMIZE" if space.signs[0] > 0 else "MINIMIZE") if space.objectives else "",
         status=str((record.stop or {}).get("exit_status", "open")),
         stop_reason=str((record.stop or {}).get("reason", "")),
-        points=len(values),
+        points=len(rows),
         invalid=int((~np.isfinite(values)).sum()) if space.objectives else 0,
+        accepted=status["accepted"],
         refused=status["refused"],
         abandoned=status["abandoned"],
         pending=status["pending"],
         reasons=dict(reasons.most_common(10)),
         first=float(valid[0]) if len(valid) else None,
-        best=float(values[index]) if index is not None else None,
-        best_point={name: float(best_point[name]) for name in record.metadata.motors if name in best_point},
-        start_point={m: _float(baseline[m][0]) for m in record.metadata.motors if baseline.get(m)},
+        recommended=record.recommended,
+        front=list(record.front),
+        best_reading=rows.best_reading(record),
+        best=float(values[rows.best_row]) if rows.best_row is not None else None,
+        best_point={name: float(best[name]) for name in metadata.motors if name in best},
+        start_point={name: to_float(baseline[name][0]) for name in metadata.motors if len(baseline.get(name, ()))},
+        left_at=record.left_at,
         seconds=_seconds(record),
-        **_to_target(record, space),
+        **_to_target(record, rows),
     )
 
 
-def _to_target(record: RunRecord, space: Space) -> dict[str, Any]:
+def _to_target(record: RunRecord, rows: RowsInOrder) -> dict[str, Any]:
     """See `Summary.points_to_target`."""
-    curve, index = best_so_far(record, space)
-    if index is None:
+    if rows.best_row is None:
         return {}
-    gains = space.signs[0] * curve
+    sign = rows.space.signs[0]
+    gains = sign * rows.best_values
     target = record.metadata.until.get("target")
     first = gains[np.isfinite(gains)][0]
-    wanted = space.signs[0] * target if target is not None else first + 0.99 * (gains[index] - first)
+    wanted = sign * target if target is not None else first + 0.99 * (gains[rows.best_row] - first)
     reached = np.flatnonzero(gains >= wanted)
     if not len(reached):
         return {}
     i = int(reached[0])
     times = record.rows.get(record.metadata.clock or "clock")
     if times is None:
-        spent = [record.rows[key][: i + 1] for key in (ROW.seconds_moving, ROW.seconds_measuring)]
-        deciding = [p.seconds_to_decide for p in record.proposals[: i + 1]]
-        seconds = float(np.nansum([*map(_float, spent[0]), *map(_float, spent[1]), *deciding]))
+        proposals = record.proposals
+        batch = proposals[rows.owners[i]].batch
+        until_then = [proposals[owner].rows for owner in dict.fromkeys(rows.owners[: i + 1])]
+        seconds = (
+            _sum([p.seconds_to_decide for p in proposals if p.batch <= batch])
+            + _spent(record, ROW.seconds_moving, until_then)
+            + _spent(record, ROW.seconds_measuring, until_then)
+        )
     else:
-        seconds = _float(times[i]) - _clock(record)[0]
+        seconds = to_float(times[i]) - _clock(record)[0]
     return {"points_to_target": i + 1, "seconds_to_target": seconds}
 
 
 def _seconds(record: RunRecord) -> dict[str, float]:
-    rows = record.rows
+    measured = [proposal.rows for proposal in record.proposals]
     seconds = {
-        "deciding": float(np.nansum([p.seconds_to_decide for p in record.proposals] or [0.0])),
-        "moving": float(np.nansum([_float(v) for v in rows.get(ROW.seconds_moving, [])] or [0.0])),
-        "measuring": float(np.nansum([_float(v) for v in rows.get(ROW.seconds_measuring, [])] or [0.0])),
+        "deciding": _sum([proposal.seconds_to_decide for proposal in record.proposals]),
+        "moving": _spent(record, ROW.seconds_moving, measured),
+        "measuring": _spent(record, ROW.seconds_measuring, measured),
     }
     if record.stop is not None:
         seconds["total"] = float(record.stop["time"]) - float(record.start["time"])
@@ -156,11 +215,16 @@ def _seconds(record: RunRecord) -> dict[str, float]:
     return seconds
 
 
+def _spent(record: RunRecord, key: str, proposals: Sequence[Sequence[int]]) -> float:
+    """Seconds under `key` of some proposals, given by their rows: each row has those of its whole proposal so far."""
+    return _sum([to_float(record.rows[key][rows[-1]]) for rows in proposals if rows])
+
+
+def _sum(seconds: Sequence[float]) -> float:
+    return float(np.nansum(np.array(seconds, dtype=float)))
+
+
 def _clock(record: RunRecord) -> list[float]:
     """What the run's clock showed at its start and end, or else at its points; empty if it has none."""
     clock = record.metadata.clock or "clock"
-    return [_float(v) for v in record.baseline.get(clock) or record.rows.get(clock) or []]
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)
+    return [to_float(v) for v in record.baseline.get(clock) or record.rows.get(clock) or []]

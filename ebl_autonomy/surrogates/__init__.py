@@ -19,6 +19,7 @@ The compiled surrogate is made of these parts.
 
 from __future__ import annotations
 
+from ebl_autonomy.lazy import public_dir
 from ebl_autonomy.surrogates.base import (
     Diagnosis,
     Goal,
@@ -30,3 +31,5 @@ from ebl_autonomy.surrogates.base import (
 )
 
 __all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
+
+__dir__ = public_dir(__name__)

@@ -7,14 +7,13 @@ another without a change to the agent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import FloatArray, Limit, violation
 
 __all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
 
@@ -152,14 +151,8 @@ class Goal:
         FloatArray, shape (n,)
             0 where all constraints hold, infinite where an outcome is NaN.
         """
-        total = np.zeros(len(Y))
-        for column, low, high in self.limits:
-            if known is not None and not known[column]:
-                continue
-            for bound, excess in ((low, low - Y[:, column]), (high, Y[:, column] - high)):
-                if math.isfinite(bound):
-                    total += np.maximum(excess, 0.0) / max(abs(bound), 1e-12)
-        return np.where(np.isnan(total), np.inf, total)
+        limits = [limit for limit in self.limits if known is None or known[limit[0]]]
+        return violation([Limit(low, high) for _, low, high in limits], Y[:, [column for column, _, _ in limits]])
 
 
 @dataclass(frozen=True)

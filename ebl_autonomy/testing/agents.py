@@ -12,7 +12,7 @@ from typing import Any
 from gest_api.generator import Generator
 from gest_api.vocs import ContextualVariable, DiscreteVariable
 
-from ebl_autonomy.agents.base import Explains
+from ebl_autonomy.agents.base import Explains, Withdraws
 from ebl_autonomy.errors import AgentError
 from ebl_autonomy.records import Best
 from ebl_autonomy.space import VOCS
@@ -30,6 +30,7 @@ def check_agent(
     discrete: bool | None = None,
     contextual: bool | None = None,
     objectives: bool | None = None,
+    no_objective: bool | None = None,
     explore: bool | None = None,
     invalid: bool = True,
     noise: bool = True,
@@ -41,16 +42,17 @@ def check_agent(
     It must suggest exactly as many points as it is asked for, or refuse with a ValueError; points of the right keys,
     finite numbers inside the domain, discrete values among those allowed; take foreign, NaN and noisy results; leave
     the caller's VOCS and results alone; refuse what it cannot do instead of ignoring it. One with ``config`` and
-    ``from_config`` must survive JSON, and propose the same point again from the same results. ``decisions()`` and
-    ``best()`` are checked where they exist.
+    ``from_config`` must survive JSON, and propose the same point again from the same results; if it has ``withdraw``,
+    also after proposals that are out have been withdrawn. ``decisions()`` and ``best()`` are checked where they exist.
 
     Parameters
     ----------
     make_agent : callable
         A new generator for a VOCS.
-    constraints, discrete, contextual, objectives, explore : bool, optional
-        Whether it handles outcome constraints, discrete variables, contextual variables, two objectives, and an
-        objective to EXPLORE. True: it must work. False: its constructor must refuse with a ValueError. None: either.
+    constraints, discrete, contextual, objectives, no_objective, explore : bool, optional
+        Whether it handles outcome constraints, discrete variables, contextual variables, two objectives, observables
+        without any objective, and an objective to EXPLORE. True: it must work. False: its constructor must refuse with
+        a ValueError. None: either.
     invalid : bool
         Whether it takes NaN outcomes.
     noise : bool
@@ -71,6 +73,7 @@ def check_agent(
         "discrete": discrete,
         "contextual": contextual,
         "objectives": objectives,
+        "no objective": no_objective,
         "explore": explore,
     }
     for problem in problems():
@@ -105,6 +108,7 @@ class _Check:
         self.foreign_first()
         if callable(getattr(agent, "config", None)) and callable(getattr(type(agent), "from_config", None)):
             self.from_json()
+            self.withdrawn()
         self.untouched()
         agent.finalize()
 
@@ -136,7 +140,7 @@ class _Check:
 
     def one_by_one(self, agent: Generator) -> None:
         results: list[Result] = []
-        self.no_best_yet(agent)
+        self.no_best(agent, "before anything was measured")
         for number in range(self.rounds):
             points = self.suggested(agent, 1)
             result = self.measure(points[0])
@@ -207,6 +211,27 @@ class _Check:
                 "a proposal may depend on nothing else",
             )
 
+    def withdrawn(self) -> None:
+        """Without proposals that are out, configuration and results are again all that there is."""
+        agent: Any = self.make_agent(self.vocs)
+        if not isinstance(agent, Withdraws):
+            return
+        try:
+            points = self.suggested(agent, self.batch)
+        except ValueError:
+            points = self.suggested(agent, 1)
+        results = [self.measure(points[0])]
+        self.ingest(agent, results)
+        agent.withdraw([*points[1:], *self.foreign(2)])
+        new = self.make_agent(self.vocs)
+        self.ingest(new, results)
+        proposed, expected = self.suggested(agent, 1), self.suggested(new, 1)
+        self.require(
+            proposed == expected,
+            f"after withdraw() of what was out it proposed {proposed}, and a new one with the same results {expected}: "
+            "a proposal that was withdrawn must be forgotten",
+        )
+
     # -- steps -------------------------------------------------------------------------------------------------
 
     def suggested(self, agent: Any, count: int) -> list[Result]:
@@ -272,15 +297,18 @@ class _Check:
             bad = [name for name, std in decision.std.items() if not std >= 0.0]
             self.require(not bad, f"{decision}: the standard deviation of {bad} is negative or NaN")
 
-    def no_best_yet(self, agent: Any) -> None:
+    def no_best(self, agent: Any, when: str) -> None:
         if callable(getattr(agent, "config", None)) and callable(getattr(agent, "best", None)):
             try:
                 best = agent.best()
             except AgentError:
                 return
-            raise AssertionError(f"{self.problem.name}: best() is {best} before anything was measured: AgentError")
+            raise AssertionError(f"{self.problem.name}: best() is {best} {when}: raise an AgentError")
 
     def best_is_one_of(self, agent: Any, results: list[Result]) -> None:
+        if not self.vocs.objectives:
+            self.no_best(agent, "without an objective")
+            return
         if not callable(getattr(agent, "best", None)):
             return
         best = agent.best()
@@ -293,7 +321,7 @@ class _Check:
         )
         measured = [{name: result[name] for name in best.point} for result in results]
         self.require(dict(best.point) in measured, f"best() is {best.point}, which was never measured")
-        valid = [r for r in results if not math.isnan(r["f"])]
+        valid = [r for r in results if not any(math.isnan(r[name]) for name in self.vocs.objectives)]
         feasible = [r for r in valid if self.feasible(r)]
         self.require(
             best.feasible == bool(feasible), f"best() says feasible={best.feasible}, of {len(feasible)} feasible points"

@@ -11,8 +11,9 @@ from bluesky import RunEngine
 from bluesky.protocols import Configurable, HasHints, Movable, Readable, Stageable, Triggerable
 from bluesky.utils import Msg, MsgGenerator
 
+from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.plans.devices import ask, read_limits, read_position
-from ebl_autonomy.plans.stubs import move_motors, trigger_detectors
+from ebl_autonomy.plans.stubs import make_gate, move_motors, trigger_detectors
 
 __all__ = ["check_device"]
 
@@ -140,15 +141,18 @@ def _moves(motor: Any, positions: Sequence[float], tolerance: float, timeout_s: 
     described = yield from ask(motor.describe)
     assert motor.name in described, f"motor {motor.name} reads {sorted(described)}: one must be {motor.name!r}"
     before = yield from read_position(motor)
+    limits = yield from read_limits(motor)
+    wanted = (min(before, *positions), max(before, *positions)) if limits is None else limits
+    gate = yield from make_gate([motor], {"limits": {motor.name: wanted}})
     for target in positions:
-        yield from move_motors({motor.name: motor}, {motor.name: target}, timeout_s)
+        yield from move_motors({motor.name: motor}, {motor.name: target}, timeout_s, gate)
         here = yield from read_position(motor)
         assert abs(here - target) <= tolerance, f"{motor.name} was sent to {target} and stands at {here}"
         reading = yield Msg("read", motor)
         value = reading[motor.name]["value"]
         assert abs(value - target) <= tolerance, f"{motor.name} was sent to {target} and reads {value}"
     yield from _refuses(motor, timeout_s)
-    yield from move_motors({motor.name: motor}, {motor.name: before}, timeout_s)
+    yield from move_motors({motor.name: motor}, {motor.name: before}, timeout_s, gate)
 
 
 def _refuses(motor: Any, timeout_s: float) -> MsgGenerator[None]:
@@ -157,9 +161,11 @@ def _refuses(motor: Any, timeout_s: float) -> MsgGenerator[None]:
         return  # the guard asks for limits of the user's then
     before = yield from read_position(motor)
     margin = 0.01 * (limits[1] - limits[0])
-    for outside in (limits[0] - margin, limits[1] + margin):
+    # It is the device that must refuse, so this gate lets pass what the device's own limits forbid.
+    lenient = Gate(None, Envelope(), {motor.name: (limits[0] - margin, limits[1] + margin)})
+    for outside in lenient.limits[motor.name]:
         try:
-            yield from move_motors({motor.name: motor}, {motor.name: outside}, timeout_s)
+            yield from move_motors({motor.name: motor}, {motor.name: outside}, timeout_s, lenient)
         except Exception:  # noqa: BLE001 - a device may refuse in whatever way it likes
             after = yield from read_position(motor)
             assert after == before, f"{motor.name} moved from {before} to {after} although it refused {outside}"

@@ -12,16 +12,20 @@ from bluesky import RunEngine
 from bluesky.utils import Msg, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 
+from ebl_autonomy.guard import AdmittedMove, watch_admissions
+
 __all__ = ["check_plan", "check_plan_signature"]
 
 
-def check_plan(make: Callable[[], Any], RE: RunEngine, *, function: Callable[..., Any] | None = None) -> None:
+def check_plan(
+    make: Callable[[], Any], RE: RunEngine, *, function: Callable[..., Any] | None = None, gated: bool = False
+) -> None:
     """Hold a plan to what users of a beamline rely on, inside a real RunEngine.
 
     It opens and closes exactly one run, of documents that event-model accepts and that belong together; it has
     checkpoints, so that it can be paused and resumed with no row lost or repeated; an abort closes its run as
-    aborted; it unstages itself whatever it staged, every time. Its `function`, if given, has a signature that
-    bluesky-queueserver and blueapi take.
+    aborted; it unstages itself whatever it staged, every time. A motor that a gate has judged once moves only where a
+    gate lets it. Its `function`, if given, has a signature that bluesky-queueserver and blueapi take.
 
     The RunEngine itself closes runs and unstages devices that a plan forgot, so what the plan does is read off its
     messages.
@@ -34,6 +38,8 @@ def check_plan(make: Callable[[], Any], RE: RunEngine, *, function: Callable[...
         Idle. Its ``msg_hook`` is replaced for the time of the check.
     function : callable, optional
         The plan's function.
+    gated : bool
+        Whether every device that the plan sets must be set through a gate; otherwise those that a gate has judged.
 
     Raises
     ------
@@ -43,7 +49,7 @@ def check_plan(make: Callable[[], Any], RE: RunEngine, *, function: Callable[...
     assert RE.state == "idle", f"the RunEngine is {RE.state}: give an idle one"
     if function is not None:
         check_plan_signature(function)
-    rows = _check_run(make, RE)
+    rows = _check_run(make, RE, gated)
     _check_pause(make, RE, rows)
     _check_abort(make, RE)
     assert RE.state == "idle", f"the RunEngine is {RE.state} after an abort"
@@ -86,6 +92,8 @@ class _Watch:
         self.documents: list[tuple[str, dict[str, Any]]] = []
         self.commands: Counter[str] = Counter()
         self.staged: Counter[Any] = Counter()
+        self.moves: list[tuple[str, dict[str, Any]]] = []
+        """In order: what a gate has let pass (``"admitted"``), and what was set (``"set"``), by device name."""
         self._pause_at, self._pause_after = pause_at, pause_after
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
@@ -93,12 +101,32 @@ class _Watch:
 
     def hook(self, message: Msg) -> None:
         self.commands[message.command] += 1
+        if message.command == "set" and message.args:
+            self.moves.append(("set", {str(getattr(message.obj, "name", message.obj)): message.args[0]}))
         if message.command in ("stage", "unstage"):
             self.staged[getattr(message.obj, "name", message.obj)] += 1 if message.command == "stage" else -1
         if message.command == self._pause_at and self.commands[self._pause_at] == self._pause_after:
             loop = self.RE.loop
             # As a user's Ctrl-C does, while the plan is under way; the coroutine is what RE.request_pause runs.
             loop.call_soon(lambda: loop.create_task(self.RE._request_pause_coro(defer=False)))
+
+    def admitted(self, move: AdmittedMove) -> None:
+        """Take note of what a gate has let pass."""
+        self.moves.append(("admitted", dict(move.target)))
+
+    def ungated(self, everything: bool) -> None:
+        judged = {name for kind, values in self.moves if kind == "admitted" for name in values}
+        allowed: dict[str, Any] = {}
+        for kind, values in self.moves:
+            if kind == "admitted":
+                allowed.update(values)
+                continue
+            for name, value in values.items():
+                if name in judged or everything:
+                    assert name in allowed, f"the plan set {name} to {value!r} without a gate: use move_motors"
+                    assert allowed[name] == value, (
+                        f"the plan set {name} to {value!r}, the gate let it go to {allowed[name]!r}: use move_motors"
+                    )
 
     def named(self, name: str) -> list[dict[str, Any]]:
         return [doc for kind, doc in self.documents if kind == name]
@@ -134,9 +162,9 @@ def _watching(watch: _Watch) -> Iterator[None]:
         RE.unsubscribe(token)
 
 
-def _check_run(make: Callable[[], Any], RE: RunEngine) -> dict[str, int]:
+def _check_run(make: Callable[[], Any], RE: RunEngine, gated: bool) -> dict[str, int]:
     watch = _Watch(RE)
-    with _watching(watch):
+    with _watching(watch), watch_admissions(watch.admitted):
         RE(make())
     stop = watch.stop()
     assert watch.commands["close_run"], "the plan left its run open: use run_decorator, or close_run"
@@ -148,6 +176,7 @@ def _check_run(make: Callable[[], Any], RE: RunEngine) -> dict[str, int]:
             raise AssertionError(f"event-model refuses a {name} document: {error}") from error
     _check_belonging(watch)
     watch.unstaged()
+    watch.ungated(gated)
     assert watch.commands["checkpoint"], "the plan has no checkpoint: a pause would repeat it from its beginning"
     return watch.rows()
 

@@ -20,7 +20,7 @@ class Problem:
     name : str
     feature : str
         What the VOCS asks for beyond continuous variables and one objective: ``""``, ``"constraints"``,
-        ``"discrete"``, ``"contextual"``, ``"objectives"`` (two of them) or ``"explore"``.
+        ``"discrete"``, ``"contextual"``, ``"objectives"`` (two of them), ``"no objective"`` or ``"explore"``.
     spec : mapping
         The VOCS as JSON.
     function : callable
@@ -78,7 +78,7 @@ def problems() -> list[Problem]:
             "discrete",
             "discrete",
             {
-                "variables": {**_XY, "filter": {"type": "DiscreteVariable", "values": [0, 1, 4]}},
+                "variables": {**_XY, **_FILTER},
                 "objectives": {"f": "MINIMIZE"},
             },
             lambda p: {"f": _bowl(p) + (p["filter"] - 1.0) ** 2},
@@ -96,6 +96,12 @@ def problems() -> list[Problem]:
             lambda p: {"f": _bowl(p), "g": -((p["x"] - 1.0) ** 2) - (p["y"] + 1.0) ** 2},
         ),
         Problem(
+            "observables only",
+            "no objective",
+            {"variables": {**_XY, **_FILTER}, "observables": ["f"]},
+            lambda p: {"f": _bowl(p) + p["filter"]},
+        ),
+        Problem(
             "explore",
             "explore",
             {"variables": _XY, "objectives": {"f": "EXPLORE"}},
@@ -105,6 +111,7 @@ def problems() -> list[Problem]:
 
 
 _XY: Mapping[str, Any] = {"x": [-1.0, 4.0], "y": [-2.0, 2.0]}
+_FILTER: Mapping[str, Any] = {"filter": {"type": "DiscreteVariable", "values": [0, 1, 4]}}
 
 
 def _bowl(point: Mapping[str, Any]) -> float:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ebl_autonomy.agents import Agent, SobolAgent, make_agent
+from ebl_autonomy.agents import Agent, SobolAgent, Withdraws, make_agent
 from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray
@@ -46,23 +46,39 @@ def test_numpy_integers_count() -> None:
     assert len(points) == 3
 
 
-def test_pending_proposals_are_forgotten_when_their_result_comes() -> None:
+def test_a_proposal_is_out_until_its_result_comes() -> None:
     a = agent()
     points = a.suggest(3)
-    assert len(a._pending) == 3
+    assert a.pending == tuple(points)
     a.ingest([result(**{k: points[1][k] for k in ("x", "n")})])
-    assert [p["x"] for p in a._pending] == [points[0]["x"], points[2]["x"]]
+    assert a.pending == (points[0], points[2])
     a.ingest([result(x=0.123)])  # foreign: nothing that was out
-    assert len(a._pending) == 2
+    assert a.pending == (points[0], points[2])
     assert a.suggest(1)[0] not in points
 
 
-def test_a_point_proposed_twice_is_pending_twice() -> None:
+def test_a_proposal_is_out_until_it_is_withdrawn() -> None:
     a = agent()
-    (point,) = a.suggest(1)
-    a._pending.append(dict(point))
+    assert isinstance(a, Withdraws)
+    points = a.suggest(4)
+    a.withdraw([points[2], {**points[0], "x": points[0]["x"] + 1e-12}, {"x": points[0]["x"]}, {"y": 1.0}])
+    assert a.pending == (points[0], points[1], points[3])
+    a.withdraw([{"n": points[0]["n"], "x": points[0]["x"]}, points[0]])  # constants are not compared
+    assert a.pending == (points[1], points[3])
+    a.withdraw(a.pending)
+    assert a.pending == ()
+    assert a.suggest(4) == points
+
+
+def test_a_point_proposed_twice_is_out_twice() -> None:
+    a = Constant(VOCS_FIELDS)
+    (point, again) = a.suggest(2)
+    assert point == again
     a.ingest([result(x=point["x"], n=point["n"])])
-    assert len(a._pending) == 1
+    assert a.pending == (point,)
+    a.suggest(1)
+    a.withdraw([point])
+    assert a.pending == (point,)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +239,40 @@ def test_an_agent_that_breaks_down_is_stopped() -> None:
     broken = Broken(VOCS_FIELDS)
     with pytest.raises(AgentError, match="nan"):
         broken.suggest(1)
-    assert broken._pending == []
+    assert broken.pending == ()
     with pytest.raises(AgentError, match="made 2 proposals where 1 were asked for"):
         Generous(VOCS_FIELDS).suggest(1)
+
+
+def test_a_proposal_outside_the_cube_is_not_clipped_into_the_domain() -> None:
+    class Outside(Constant):
+        answer: ClassVar[list[float]] = [1.2, 1.0 + 1e-6]
+
+    (point,) = Outside(VOCS_FIELDS).suggest(1)
+    assert point["x"] == pytest.approx(12.0)
+    assert point["n"] > 5.0
 
 
 @pytest.mark.parametrize("objectives", [{}, {"f": "MINIMIZE", "h": "MINIMIZE"}, {"f": "EXPLORE"}])
 def test_objectives_that_it_cannot_pursue_are_refused(objectives: dict[str, str]) -> None:
     with pytest.raises(BadInputError, match="objective"):
-        agent(objectives=objectives)
+        Constant({**VOCS_FIELDS, "objectives": objectives})
+
+
+def test_without_an_objective_there_is_no_best_point() -> None:
+    a = agent(objectives={}, observables=["f"])
+    a.ingest([result()])
+    with pytest.raises(AgentError, match=r"no objective, so none of the 1 results"):
+        a.best()
+
+
+def test_the_best_of_two_objectives_is_near_the_best_of_each() -> None:
+    a = agent(objectives={"f": "MINIMIZE", "h": "MAXIMIZE"})
+    with pytest.raises(AgentError, match="'f' and 'h' among 0"):
+        a.best()
+    a.ingest([result(x=9.0, f=-99.0, h=math.nan)])
+    with pytest.raises(AgentError, match="'f' and 'h' among 1"):
+        a.best()
+    a.ingest([result(x=1.0, f=0.0, h=0.0), result(x=2.0, f=30.0, h=0.9), result(x=3.0, f=100.0, h=1.0)])
+    assert a.best().point["x"] == 2.0
+    assert a.best().outcome == {"f": 30.0, "h": 0.9, "g": 1.0}

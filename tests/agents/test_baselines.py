@@ -78,6 +78,43 @@ def test_a_sobol_sequence_goes_on_where_it_was_and_depends_on_its_seed() -> None
     assert len({tuple(p.values()) for p in at_once}) == 100
 
 
+AIMLESS: dict[str, Any] = {"variables": MIXED["variables"], "observables": ["f", "g"]}
+
+
+@pytest.mark.parametrize("kind", [SobolAgent, GridAgent])
+def test_points_to_explore_are_the_same_whatever_is_wanted(kind: type[Agent]) -> None:
+    wanted = [MIXED, AIMLESS, {**MIXED, "objectives": {"f": "MINIMIZE", "g": "MAXIMIZE"}, "constraints": {}}]
+    first, *others = [answers(kind(vocs, seed=4), 21, batch=7) for vocs in wanted]
+    assert all(points == first for points in others)
+    assert kind.from_config(kind(AIMLESS).config()).config() == kind(AIMLESS).config()
+
+
+def test_a_hand_scan_needs_one_objective() -> None:
+    for objectives in ({}, {"f": "MINIMIZE", "g": "MAXIMIZE"}):
+        with pytest.raises(BadInputError, match="one objective"):
+            CoordinateScanAgent({"variables": XY, "objectives": objectives, "observables": ["h"]})
+
+
+def test_a_sobol_sequence_with_gaps_proposes_no_point_twice() -> None:
+    sequence = SobolAgent(PLAIN, seed=1).suggest(12)
+    agent = SobolAgent(PLAIN, seed=1)
+    agent.suggest(4)
+    agent.ingest([measured(sequence[3]), measured(sequence[1])])  # a batch is measured in the order of travel
+    agent.withdraw(agent.pending)
+    assert agent.suggest(3) == [sequence[2], sequence[4], sequence[5]]
+    again = SobolAgent.from_config(agent.config())
+    again.ingest(agent.results)
+    assert again.suggest(3) == [sequence[2], sequence[4], sequence[5]]
+
+
+def test_a_sobol_sequence_of_a_few_values_goes_on() -> None:
+    vocs = {"variables": {"n": {"type": "DiscreteVariable", "values": [0, 1, 4]}}, "observables": ["f", "g"]}
+    agent = SobolAgent(vocs)
+    for _ in range(30):
+        agent.ingest([{**p, "f": 0.0, "g": 0.0} for p in agent.suggest(1)])
+    assert {result["n"] for result in agent.results} == {0.0, 1.0, 4.0}
+
+
 # -- the grid --------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +155,13 @@ def test_a_grid_fills_its_gaps_and_minds_no_foreign_points() -> None:
     gone = [whole[0], whole[4], {**whole[7], "x": whole[7]["x"] + 1e-9}]
     agent.ingest([measured(p) for p in [foreign, *gone]] + [{**whole[0], "f": math.nan}])
     assert agent.suggest(6) == [p for i, p in enumerate(whole) if i not in (0, 4, 7)]
+
+
+def test_what_was_withdrawn_from_a_grid_comes_again() -> None:
+    agent = GridAgent(AIMLESS, points_per_axis=2)
+    points = agent.suggest(12)
+    agent.withdraw(points[3:5])
+    assert agent.suggest(2) == points[3:5]
 
 
 def test_one_point_per_axis_is_the_middle() -> None:

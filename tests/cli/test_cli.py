@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ebl_autonomy.sim_devices import SimBeamline
+
 pytestmark = pytest.mark.integration
 
 COMMAND = str(Path(sys.executable).parent / "ebl-autonomy")
@@ -19,7 +21,7 @@ def call(*arguments: str, folder: Path, code: int = 0, columns: int = 160) -> su
         [COMMAND, *arguments],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
         cwd=folder,
         env={**os.environ, "EBL_AUTONOMY_DATA": str(folder / "data"), "COLUMNS": str(columns), "NO_COLOR": "1"},
@@ -31,15 +33,23 @@ def call(*arguments: str, folder: Path, code: int = 0, columns: int = 160) -> su
 def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
     done = call("demo", "--json", "--points", "15", "--seed", "1", "--output", "out", folder=tmp_path)
     result = json.loads(done.stdout)  # JSON and nothing else
-    assert result["spot_area_best"] <= result["spot_area_after"] < result["spot_area_before"]
+    beamline = SimBeamline(seed=1, tier=result["tier"])
+    best = beamline.truth.outcome(beamline.truth.best_point())["camera_spot_area"]
+    assert result["spot_area_before"] == beamline.truth.outcome()["camera_spot_area"]
+    assert result["spot_area_best"] == best <= result["spot_area_after"]
     assert result["points"] == 15
     assert result["stop_reason"].startswith("max_points")
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == result
+    assert result["recommended"]["std"]["camera_spot_area"] > 0.0
+    assert result["left_at"] == pytest.approx(result["recommended"]["point"], abs=0.5)
+    assert result["best_reading"]["outcome"]["camera_spot_area"] > 0.0
     assert Path(result["report"]).read_text().count("<svg") >= 4
     listed = call("runs", folder=tmp_path).stdout
     assert result["uid"] in listed
     assert "bayesian" in listed
-    call("report", "last", "--output", "again", folder=tmp_path)
+    told = call("report", "last", "--output", "again", folder=tmp_path).stdout
+    for finding in ("recommended: camera_spot_area ", "best reading: camera_spot_area ", "left at: kbv_pitch "):
+        assert finding in told
     assert result["uid"] in (tmp_path / "again" / "report.html").read_text()
 
 

@@ -21,7 +21,7 @@ def ioc() -> Iterator[IocHandle]:
         yield handle
 
 
-def client(ioc: IocHandle, script: str, timeout_s: float = 100.0) -> dict[str, Any]:
+def client(ioc: IocHandle, script: str, timeout_s: float = 250.0) -> dict[str, Any]:
     """What a script in a process of its own prints as its last line, as JSON."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
@@ -56,7 +56,7 @@ def keep(name, doc):
     elif name == "event" and streams[doc["descriptor"]] == "decisions":
         points[doc["data"]["proposal_id"]] = doc["data"]
 RE.subscribe(keep)
-with KIND() as bl:
+with KIND(timeout_s=100.0) as bl:
     motors = bl.motors()
     names = [m.name for m in motors]
     vocs = VOCS(variables={n: [-100.0, 100.0] if "height" not in n else [-50.0, 50.0] for n in names},
@@ -70,10 +70,11 @@ with KIND() as bl:
             at[motor.name] = yield from bps.rd(motor)
         return at
     at = RE(where()).plan_result
-valid = [r["camera_spot_area"] for r in rows if r["valid"]]
+best = agent.best()
+(row,) = [r for r in rows if r["camera_spot_area"] == best.outcome["camera_spot_area"]]
 print(json.dumps({
-    "accepted": result.accepted, "first": valid[0], "best": min(valid), "at": at,
-    "best_point": agent.best().point,
+    "accepted": result.accepted, "at": at, "best_point": best.point,
+    "best_is_of_its_row": max(abs(row[n] - best.point[n]) for n in names),
     "off": max(abs(r[n] - points[r["proposal_id"]][n]) for r in rows for n in names),
     "ids": len({r["proposal_id"] for r in rows}),
 }))
@@ -85,7 +86,7 @@ def test_the_same_alignment_with_ophyd_and_with_ophyd_async(ioc: IocHandle, kind
     seen = client(ioc, ALIGNMENT.replace("KIND", kind))
     assert seen["accepted"] == seen["ids"] == 12
     assert seen["off"] <= 0.02  # each row was read where its proposal asked for
-    assert seen["best"] < 0.7 * seen["first"]
+    assert seen["best_is_of_its_row"] <= 0.02
     for name, position in seen["best_point"].items():
         assert seen["at"][name] == pytest.approx(position, abs=0.02)  # it ends at the best point
 
@@ -95,12 +96,12 @@ import json, time
 from ophyd import EpicsMotor
 from ophyd.utils import LimitError
 m = EpicsMotor("EBL:kbv_pitch", name="m")
-m.wait_for_connection(timeout=20)
+m.wait_for_connection(timeout=100)
 start = m.position
 seen = {"limits": m.limits, "egu": m.egu}
 status = m.set(start + 20.0)
 seen["moving"] = not status.done
-status.wait(30)
+status.wait(100)
 seen["arrived"] = abs(m.user_readback.get() - start - 20.0)
 seen["dmov"] = m.motor_done_move.get()
 try:
@@ -109,20 +110,22 @@ try:
 except LimitError:
     seen["refused"] = True
 before = m.user_readback.get()
-from epics import caput, caget
-caput("EBL:kbv_pitch.VAL", m.high_limit + 5.0, wait=True, timeout=10)  # past ophyd's own check
+from epics import PV, caput, caget
+caput("EBL:kbv_pitch.VAL", m.high_limit + 5.0, wait=True, timeout=100)  # past ophyd's own check
 seen["lvio"] = caget("EBL:kbv_pitch.LVIO")
 seen["stayed"] = abs(caget("EBL:kbv_pitch.RBV") - before)
-val = m.user_setpoint._write_pv
+val = PV("EBL:kbv_pitch.VAL")
 for k in range(50):
     val.put(before + 0.01 * k)
-val.put(before + 0.5, wait=True, timeout=20)
+val.put(before + 0.5, wait=True, timeout=100)
 seen["last of many"] = abs(m.user_readback.get() - before - 0.5)
+before = m.user_readback.get()
 status = m.set(start - 90.0)
-time.sleep(0.1)
+while m.user_readback.get() == before:
+    time.sleep(0.01)
 m.stop()
 try:
-    status.wait(10)
+    status.wait(100)
     seen["stopped"] = "done"
 except Exception as error:
     seen["stopped"] = type(error).__name__
@@ -134,7 +137,7 @@ print(json.dumps(seen))
 
 
 def test_a_motor_record_does_what_clients_count_on() -> None:
-    with ioc_process(seed=0, tier="A", speed=20.0, set_environment=False) as ioc:
+    with ioc_process(seed=0, tier="A", speed=2.0, set_environment=False) as ioc:
         seen = client(ioc, MOTOR)
     assert seen["limits"][0] < seen["limits"][1]
     assert seen["egu"] == "urad"
@@ -150,19 +153,21 @@ def test_a_motor_record_does_what_clients_count_on() -> None:
 
 
 LIMITS = """
-import asyncio, json
+import json, time
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from ebl_autonomy.plans.devices import read_limits
 from ebl_autonomy.sim_devices import AsyncEpicsBeamline
 
 RE = RunEngine({}, call_returns_result=True)
-with AsyncEpicsBeamline() as bl:
+with AsyncEpicsBeamline(timeout_s=100.0) as bl:
     motor = bl.kbv.pitch
     seen = {"at first": motor.limits}
     def plan():
         yield from bps.abs_set(motor.high_limit_travel, 50.0, wait=True)
-        yield from bps.sleep(0.5)
+        deadline = time.monotonic() + 100
+        while motor.limits[1] != 50.0 and time.monotonic() < deadline:  # a monitor comes when it comes
+            yield from bps.sleep(0.02)
         return (yield from read_limits(motor))
     seen["to a plan"] = RE(plan()).plan_result
     seen["later"] = motor.limits
@@ -173,6 +178,86 @@ print(json.dumps(seen))
 def test_an_async_motor_tells_its_limits_and_follows_them(ioc: IocHandle) -> None:
     seen = client(ioc, LIMITS)
     assert seen == {"at first": [-120.0, 120.0], "to a plan": [-120.0, 50.0], "later": [-120.0, 50.0]}
+
+
+PAUSED = """
+import inspect, json, threading, time
+from bluesky import RunEngine
+from bluesky.run_engine import call_in_bluesky_event_loop
+from bluesky.utils import RunEngineInterrupted
+from gest_api.generator import Generator
+from ebl_autonomy import VOCS
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import KIND
+
+class Both(Generator):  # one end of the motor's range, then the other
+    def __init__(self, name):
+        self.vocs = VOCS(variables={name: [-110.0, 110.0]}, objectives={"camera_spot_area": "MINIMIZE"})
+        self.points = [{name: -100.0}, {name: 100.0}]
+        self.told = []
+    def _validate_vocs(self, vocs):
+        pass
+    def suggest(self, num_points=None):
+        return [self.points.pop(0)] if self.points else []
+    def ingest(self, results):
+        self.told += results
+
+RE = RunEngine({}, call_returns_result=True)
+rows, gone, streams = [], [], {}
+def keep(name, doc):
+    if name == "descriptor":
+        streams[doc["uid"]] = doc["name"]
+    elif name == "event":
+        {"primary": rows, "abandoned": gone}.get(streams[doc["descriptor"]], []).append(doc["data"])
+RE.subscribe(keep)
+
+def pause_soon(msg):
+    if msg.command == "set" and msg.args[0] == 100.0:
+        RE.msg_hook = None
+        threading.Timer(0.3, RE.request_pause).start()
+RE.msg_hook = pause_soon
+
+with KIND(timeout_s=100.0) as bl:
+    motor = bl.kbv.pitch
+    def where():
+        reading = motor.read()
+        if inspect.isawaitable(reading):
+            async def answer():
+                return await reading
+            reading = call_in_bluesky_event_loop(answer())
+        return reading[motor.name]["value"]
+    agent = Both(motor.name)
+    # Neither a second try nor a failure is allowed: a pause must not count as one.
+    plan = optimize([bl.camera], [motor], agent, max_points=2, retries=0, max_failures=1, finish="stay")
+    try:
+        RE(plan)
+        paused = False
+    except RunEngineInterrupted:
+        paused = True
+    time.sleep(0.5)  # it slows down
+    stopped = where()
+    time.sleep(0.5)
+    stands = where() == stopped
+    result = RE.resume().plan_result
+    print(json.dumps({
+        "paused": paused, "stopped": stopped, "stands": stands, "rows": [row[motor.name] for row in rows],
+        "told": [r[motor.name] for r in agent.told], "gone": gone,
+        "accepted": result.accepted, "abandoned": result.abandoned,
+    }))
+"""
+
+
+@pytest.mark.parametrize("kind", ["EpicsBeamline", "AsyncEpicsBeamline"])
+def test_a_pause_in_mid_move_stops_the_motor_and_is_no_failure_of_the_point(kind: str) -> None:
+    with ioc_process(seed=0, tier="A", speed=5.0, set_environment=False) as ioc:
+        seen = client(ioc, PAUSED.replace("KIND", kind))
+    assert seen["paused"]
+    assert seen["stands"]
+    assert seen["stopped"] < 99.0  # short of where it was sent
+    assert seen["rows"] == pytest.approx([-100.0, 100.0], abs=0.02)
+    assert seen["told"] == [-100.0, 100.0]
+    assert seen["gone"] == []
+    assert (seen["accepted"], seen["abandoned"]) == (2, 0)
 
 
 KILLED = """
@@ -186,14 +271,14 @@ from ebl_autonomy.sim_devices import EpicsBeamline
 RE = RunEngine({}, call_returns_result=True)
 docs = []
 RE.subscribe(lambda name, doc: docs.append((name, doc)))
-bl = EpicsBeamline()
+bl = EpicsBeamline(timeout_s=100.0)
 vocs = VOCS(variables={m.name: [-50.0, 50.0] for m in bl.motors()}, objectives={"camera_spot_area": "MINIMIZE"})
 def kill(name, doc):
     if name == "event" and doc["seq_num"] == 2 and "camera_total" in doc["data"]:
         threading.Timer(0.15, os.kill, (int(sys.argv[1]), signal.SIGKILL)).start()
 RE.subscribe(kill)
 try:
-    RE(optimize([bl.camera], bl.motors(), SobolAgent(vocs), max_points=50, move_timeout_s=3.0, max_failures=2))
+    RE(optimize([bl.camera], bl.motors(), SobolAgent(vocs), max_points=50, move_timeout_s=8.0, max_failures=2))
     error = ""
 except Exception as caught:
     error = f"{type(caught).__name__}: {caught}"

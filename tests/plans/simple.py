@@ -132,6 +132,10 @@ class Documents:
             self._streams[doc["uid"]] = doc["name"]
         if name == "event":
             self.events[self._streams[doc["descriptor"]]].append(doc["data"])
+        if name == "event_page":
+            for i in range(len(doc["seq_num"])):
+                row = {key: values[i] for key, values in doc["data"].items()}
+                self.events[self._streams[doc["descriptor"]]].append(row)
 
     @property
     def start(self) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from ebl_autonomy import VOCS
 from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.plans import optimize
-from ebl_autonomy.plans.stopping import expected_improvement
 from ebl_autonomy.plans.stubs import think
 from ebl_autonomy.records import Decision
 
@@ -273,19 +272,6 @@ def test_it_stops_when_little_is_to_be_expected(RE: RunEngine, bench: Any) -> No
     result = RE(optimize([bowl], motors, agent, max_points=40, until=until, envelope=ENVELOPE)).plan_result
     assert result.stop_reason.startswith("improvement")
     assert result.accepted == 4
-
-
-@pytest.mark.parametrize(
-    ("mean", "std", "best", "sign", "expected"),
-    [
-        (1.0, 0.0, 2.0, -1.0, 1.0),
-        (3.0, 0.0, 2.0, -1.0, 0.0),
-        (2.0, 1.0, 2.0, 1.0, 0.3989),
-        (float("nan"), 1, 2, 1, float("inf")),
-    ],
-)
-def test_expected_improvement(mean: float, std: float, best: float, sign: float, expected: float) -> None:
-    assert expected_improvement(mean, std, best, sign) == pytest.approx(expected, abs=1e-4)
 
 
 # -- endings ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from simple import ENVELOPE, Documents, sobol, truth
 
 from ebl_autonomy.data import Connection, read_run
 from ebl_autonomy.errors import DeviceFailedError, MeasurementError
-from ebl_autonomy.plans import move_motors, optimize
+from ebl_autonomy.plans import make_gate, move_motors, optimize
 
 
 def check_rows(docs: Documents, count: int) -> None:
@@ -330,8 +330,9 @@ def test_a_failure_of_an_earlier_step_is_not_laid_upon_the_motors(RE: RunEngine,
     threading.Timer(0.05, slow.set_exception, (RuntimeError("readout"),)).start()
 
     def plan() -> Any:
+        gate = yield from make_gate([motors[0]], {"limits": {"mx": (-2.0, 2.0)}})
         yield Msg("trigger", bowl, group="earlier")
-        yield from move_motors({"mx": motors[0]}, {"mx": 1.0}, 0.1)
+        yield from move_motors({"mx": motors[0]}, {"mx": 1.0}, 0.1, gate)
 
     with pytest.raises(DeviceFailedError, match="a device failed: RuntimeError: readout"):
         RE(plan())

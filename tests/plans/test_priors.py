@@ -13,7 +13,7 @@ from simple import BOUNDS, ENVELOPE, Documents, sobol, vocs
 
 from ebl_autonomy import connect, read_run
 from ebl_autonomy.agents import BayesianAgent, SobolAgent
-from ebl_autonomy.data import Connection
+from ebl_autonomy.data import Connection, ingest_run
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.records import RunMetadata
@@ -181,7 +181,7 @@ def test_a_run_with_priors_can_be_replayed(RE: RunEngine, tiled: Connection, ben
     assert record.metadata.prior == [past, first]
     again = BayesianAgent.from_config(record.metadata.agent)
     for uid in record.metadata.prior:
-        again.ingest_run(uid, tiled.client)
+        ingest_run(again, uid, tiled.client)
     again.ingest(list(record.results))
     assert again.suggest(1) == agent.suggest(1)
     assert all(BOUNDS[name][0] <= value <= BOUNDS[name][1] for name, value in agent.best().point.items())

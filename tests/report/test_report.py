@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ebl_autonomy.records import Decision, ProposalRecord, RunMetadata, RunRecord
-from ebl_autonomy.report import ProgressBar, summarise, write_report
+from ebl_autonomy.records import BestReading, Recommendation, RunMetadata, RunRecord, assemble_record
+from ebl_autonomy.report import ProgressBar, Summary, summarise, write_report
+from ebl_autonomy.report.wording import findings, with_error
 
 VOCS_JSON = {
     "variables": {"x": {"type": "ContinuousVariable", "domain": [0.0, 10.0]}},
@@ -37,16 +38,32 @@ def record(
         batch=1,
         finish="best",
     )
-    proposals = [
-        ProposalRecord(f"{k:05d}", {"x": float(k)}, Decision(mean={"f": 1.0}, std={"f": 0.5}), "accepted", k, 0.1, k)
-        for k in range(n)
-    ]
-    gone = ProposalRecord("99999", {"x": 11.0}, Decision(), "refused", n, 0.1, n, f"x = 11.0 is outside{hostile}")
-    rows: dict[str, Any] = {
-        "proposal_id": [p.proposal_id for p in proposals],
+    ids = [f"{k:05d}" for k in range(n)]
+    decisions = {
+        "proposal_id": [*ids, "99999"],
+        "x": [*map(float, range(n)), 11.0],
+        "f_mean": [1.0] * n + [math.nan],
+        "f_std": [0.5] * n + [math.nan],
+        "batch": list(range(n + 1)),
+        "acquisition": [math.nan] * (n + 1),
+        "reason": [""] * (n + 1),
+        "points_known": list(range(n + 1)),
+        "seconds_to_decide": [0.1] * (n + 1),
+        "model_version": [""] * (n + 1),
+    }
+    abandoned = {
+        "proposal_id": ["99999"],
+        "status": ["refused"],
+        "rule": ["domain"],
+        "reason": [f"x = 11.0 is outside{hostile}"],
+    }
+    primary: dict[str, Any] = {
+        "proposal_id": ids,
         "x": [float(k) for k in range(n)],
         "f": values,
         "g": gs or [1.0] * n,
+        "valid": [math.isfinite(value) for value in values],
+        "invalid_reason": [""] * n,
         "time": [100.0 + k for k in range(n)],
         "seconds_moving": [0.5] * n,
         "seconds_measuring": [0.25] * n,
@@ -54,14 +71,13 @@ def record(
     baseline: dict[str, Any] = {"x": [3.0, 1.0], "time": [99.0, 100.0 + n]}
     if images:
         baseline["camera_frame"] = np.random.default_rng(0).integers(0, 100, (2, 64, 64))
-    return RunRecord(
-        uid="11111111-2222-3333-4444-555555555555",
-        start={"time": 99.0, "uid": "1", "plan_name": "optimize"},
-        stop={"exit_status": "success", "reason": f"max_points{hostile}", "time": 101.0 + n} if stop else None,
-        metadata=metadata,
-        proposals=(*proposals, gone),
-        results=tuple({"x": float(k), "f": v, "g": 1.0} for k, v in enumerate(values)),
-        rows=rows if n else {},
+    return assemble_record(
+        {"time": 99.0, "uid": "11111111-2222-3333-4444-555555555555", "plan_name": "optimize"},
+        {"exit_status": "success", "reason": f"max_points{hostile}", "time": 101.0 + n} if stop else None,
+        metadata,
+        decisions=decisions,
+        primary=primary if n else {},
+        abandoned=abandoned,
         baseline=baseline,
     )
 
@@ -129,11 +145,11 @@ def test_the_progress_bar_shows_points_and_the_best_feasible_value() -> None:
     run = record([5.0, 1.0, 3.0])
     with ProgressBar(Console(file=out, force_terminal=True, width=120)) as bar:
         bar("start", {"uid": "1", "ebl_autonomy": run.metadata.model_dump(mode="json")})
-        bar("descriptor", {"uid": "d", "name": "primary"})
+        bar("descriptor", {"uid": "d", "name": "primary", "run_start": "1"})
         for f, g in ((5.0, 1.0), (1.0, -1.0), (3.0, 1.0), (math.nan, 1.0)):
             bar("event", {"descriptor": "d", "data": {"f": f, "g": g}})
-        assert bar.best == 3.0
-        bar("stop", {})
+        assert bar.best_reading == 3.0
+        bar("stop", {"run_start": "1"})
     assert "sobol" in out.getvalue()
 
 
@@ -148,21 +164,21 @@ def test_a_run_that_only_explores_has_its_report_and_its_progress_bar(tmp_path: 
     assert "Explore" in write_report(run, tmp_path).read_text()
     with ProgressBar(Console(file=io.StringIO())) as bar:
         bar("start", {"uid": "1", "ebl_autonomy": metadata.model_dump(mode="json")})
-        bar("descriptor", {"uid": "d", "name": "primary"})
+        bar("descriptor", {"uid": "d", "name": "primary", "run_start": "1"})
         bar("event", {"descriptor": "d", "data": {"f": 1.0}})
-        bar("stop", {})
+        bar("stop", {"run_start": "1"})
 
 
 def test_the_progress_bar_minds_no_foreign_runs() -> None:
     bar = ProgressBar(Console(file=io.StringIO()))
     for name, doc in (
         ("start", {"uid": "1"}),
-        ("descriptor", {"uid": "d"}),
+        ("descriptor", {"uid": "d", "run_start": "1"}),
         ("event", {"descriptor": "d", "data": {}}),
-        ("stop", {}),
+        ("stop", {"run_start": "1"}),
     ):
         bar(name, doc)
-    assert math.isnan(bar.best)
+    assert math.isnan(bar.best_reading)
 
 
 def test_points_and_seconds_to_the_target() -> None:
@@ -187,3 +203,105 @@ def test_the_page_says_what_the_agent_believes(tmp_path: Path) -> None:
     page = write_report(run, tmp_path).read_text()
     assert "What the agent believes" in page
     assert "&lt;b&gt;discounted" in page
+
+
+def found(values: list[float], **more: Any) -> RunRecord:
+    """A run at the end of which the agent recommended x = 1."""
+    one = Recommendation({"x": 1.0}, {"f": values[1], "g": 1.0}, {"f": 2.25, "g": 1.0}, {"f": 0.125, "g": 0.0})
+    return dataclasses.replace(record(values), recommended=one, **more)
+
+
+def test_the_three_findings_are_told_apart(tmp_path: Path) -> None:
+    run = found([5.0, 2.0, 1.75])
+    summary = summarise(run)
+    assert summary.recommended == run.recommended
+    assert summary.best_reading == BestReading("00002", {"x": 2.0}, {"f": 1.75, "g": 1.0})
+    assert (summary.best, summary.best_point) == (1.75, {"x": 2.0})
+    assert (summary.start_point, summary.left_at) == ({"x": 3.0}, {"x": 1.0})
+    assert findings(summary.recommended, summary.best_reading, summary.left_at, ["f"], {"f": "um", "x": "mm"}) == [
+        "recommended: f 2.25 ± 0.12 um at x 1 mm",
+        "best reading: f 1.75 um at x 2 mm",
+        "left at: x 1 mm",
+    ]
+    text = write_report(run, tmp_path).read_text()
+    for told in ("2.25 ± 0.12", "read there", "best reading", "left at"):
+        assert told in text
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_what_an_older_run_did_not_record_is_empty(tmp_path: Path) -> None:
+    run = dataclasses.replace(record([5.0, 2.0]), baseline={})
+    summary = summarise(run)
+    assert (summary.recommended, summary.front, summary.left_at, summary.start_point) == (None, [], {}, {})
+    assert findings(None, summary.best_reading, {}, ["f"]) == ["best reading: f 2 at x 1"]
+    assert findings(None, None, {}, []) == []
+    assert "best reading" in write_report(run, tmp_path).read_text()
+
+
+def test_a_recommended_point_that_breaks_a_constraint_says_so(tmp_path: Path) -> None:
+    run = record([5.0, 2.0], gs=[-1.0, -1.0])
+    run = dataclasses.replace(run, recommended=Recommendation({"x": 1.0}, {"f": 2.0, "g": -1.0}, feasible=False))
+    assert findings(run.recommended, None, {}, ["f"]) == ["recommended: f 2 (breaks a constraint) at x 1"]
+    assert "breaks a constraint: no measured point holds all" in write_report(run, tmp_path).read_text()
+
+
+@pytest.mark.parametrize("points", [1, 3])
+def test_a_front_is_shown_with_its_compromise(points: int, tmp_path: Path) -> None:
+    run = found([5.0, 2.0, 1.75])
+    vocs = {**VOCS_JSON, "objectives": {"f": {"type": "MinimizeObjective"}, "h": {"type": "MaximizeObjective"}}}
+    metadata = run.metadata.model_copy(
+        update={"agent": {**run.metadata.agent, "vocs": vocs}, "outcomes": ["f", "h", "g"]}
+    )
+    front = tuple(
+        Recommendation({"x": float(k)}, {"f": 3.0 - k, "h": -float(k), "g": 1.0}, {"f": 3.0 - k}, {"f": 0.1})
+        for k in range(points)
+    )
+    run = dataclasses.replace(run, metadata=metadata, front=front, recommended=front[points // 2])
+    results = tuple({**result, "h": 0.0} for result in run.results)
+    proposals = tuple(
+        dataclasses.replace(p, results=tuple({**result, "h": 0.0} for result in p.results)) for p in run.proposals
+    )
+    run = dataclasses.replace(run, results=results, proposals=proposals)
+    text = write_report(run, tmp_path).read_text()
+    assert "Minimize f and maximize h" in text
+    assert text.count("<td>compromise</td>") == 1
+    assert ("Front: what no other point" in text) == (points > 1)
+    assert summarise(run).front == list(front)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "text"),
+    [
+        (1.23456, 0.0234, "1.235 ± 0.023"),
+        (12345.6, 234.0, "1.235e+04 ± 2.3e+02"),
+        (12.3, 1.0, "12.3 ± 1.0"),
+        (1e-9, 1e-10, "1e-09 ± 1e-10"),
+        (0.5, 0.0, "0.5"),
+        (0.5, None, "0.5"),
+        (math.nan, 0.1, "–"),
+        (None, None, "–"),
+    ],
+)
+def test_a_mean_has_the_digits_that_its_error_leaves(mean: float | None, std: float | None, text: str) -> None:
+    assert with_error(mean, std) == text
+
+
+def test_the_progress_bar_counts_flown_rows_and_ends_with_the_recommendation() -> None:
+    """The rows of a line come as a page; a user's stub may hold a run of its own, which is not the experiment."""
+    out = io.StringIO()
+    run = record([5.0])
+    with ProgressBar(Console(file=out, force_terminal=True, width=120)) as bar:
+        bar("start", {"uid": "1", "ebl_autonomy": run.metadata.model_dump(mode="json")})
+        bar("descriptor", {"uid": "d", "name": "primary", "run_start": "1"})
+        bar("descriptor", {"uid": "r", "name": "recommended", "run_start": "1"})
+        bar("start", {"uid": "2"})
+        bar("descriptor", {"uid": "inner", "name": "primary", "run_start": "2"})
+        bar("event", {"descriptor": "inner", "data": {"f": -9.0, "g": 1.0}})
+        bar("stop", {"run_start": "2"})
+        bar("event_page", {"descriptor": "d", "seq_num": [1, 2, 3], "data": {"f": [4.0, 3.0, None], "g": [1.0] * 3}})
+        assert bar.best_reading == 3.0
+        for kind, mean in (("recommended", 3.5), ("front", 9.0)):
+            row = {"recommendation": kind, "f_mean": mean, "f_std": 0.25, "f_reading": 3.0}
+            bar("event", {"descriptor": "r", "data": row})
+        bar("stop", {"run_start": "1"})
+    assert "recommended f 3.50 ± 0.25 um" in out.getvalue()

@@ -16,7 +16,6 @@ from ophyd.utils import LimitError
 from ebl_autonomy.errors import BadInputError, DeviceTimeoutError
 from ebl_autonomy.plans.stubs import move_motors
 from ebl_autonomy.sim_devices import Clock, Drift, Fault, SimBeamline, SimMotor
-from ebl_autonomy.sim_devices.camera import beam_statistics
 from ebl_autonomy.sim_devices.derivations import beam_width
 from ebl_autonomy.sim_devices.imperfections import Wander
 
@@ -270,21 +269,6 @@ def test_drift_has_the_statistics_that_it_was_given() -> None:
     assert math.hypot(*line.at(1000.0)) == pytest.approx(1.0)
     sine = Wander(Drift(sine_um=1.5, sine_period_s=600.0), seed=1)
     assert max(abs(sine.at(t)[0]) for t in times[:100]) == pytest.approx(1.5, rel=0.05)
-
-
-@pytest.mark.parametrize(("sx", "sy"), [(3.0, 2.0), (8.0, 15.0), (20.0, 4.0)])
-def test_the_width_of_a_known_gaussian_is_found(sx: float, sy: float) -> None:
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:256, :256]
-    peak = 20_000.0
-    mean = 100.0 + peak * np.exp(-0.5 * ((x - 100.3) / sx) ** 2 - 0.5 * ((y - 140.6) / sy) ** 2)
-    found = beam_statistics(rng.poisson(mean), 100.0, 1.0, 65535)
-    assert found["state"] == "ok"
-    assert found["fwhm_x"] == pytest.approx(2.3548 * sx, rel=0.03)
-    assert found["fwhm_y"] == pytest.approx(2.3548 * sy, rel=0.03)
-    assert found["centroid_x"] == pytest.approx(100.3 + 0.5 - 128, abs=0.1)
-    assert found["centroid_y"] == pytest.approx(140.6 + 0.5 - 128, abs=0.1)
-    assert found["total"] == pytest.approx(2 * math.pi * sx * sy * peak, rel=0.02)
 
 
 def test_the_width_can_be_derived_from_the_image() -> None:

@@ -9,15 +9,17 @@ import pytest
 from gest_api.generator import Generator
 
 from ebl_autonomy import registry
-from ebl_autonomy.agents import Agent, SobolAgent
-from ebl_autonomy.space import VOCS
+from ebl_autonomy.agents import Agent, CoordinateScanAgent, SobolAgent
+from ebl_autonomy.records import Best, Decision
+from ebl_autonomy.space import VOCS, FloatArray
 from ebl_autonomy.testing import check_agent, problems
 
+ANY = {"discrete": True, "contextual": True, "objectives": True, "no_objective": True, "explore": False}
 SHIPPED: dict[str, dict[str, bool]] = {
-    "bayesian": {"discrete": True, "contextual": True, "objectives": True, "explore": False},
-    "coordinate_scan": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
-    "grid": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
-    "sobol": {"discrete": True, "contextual": True, "objectives": False, "explore": False},
+    "bayesian": {**ANY, "no_objective": False},
+    "coordinate_scan": {**ANY, "objectives": False, "no_objective": False},
+    "grid": ANY,
+    "sobol": ANY,
 }
 """A new agent is one line here."""
 
@@ -42,7 +44,8 @@ def test_shipped_agents_keep_the_contract(name: str) -> None:
 
 
 def test_problems_cover_every_feature_and_give_every_outcome() -> None:
-    assert {p.feature for p in problems()} == {"", "constraints", "discrete", "contextual", "objectives", "explore"}
+    features = {"", "constraints", "discrete", "contextual", "objectives", "no objective", "explore"}
+    assert {p.feature for p in problems()} == features
     for problem in problems():
         vocs = problem.vocs()
         point = dict.fromkeys(vocs.variables, 1.0) | {n: c.value for n, c in vocs.constants.items()}
@@ -160,6 +163,21 @@ class Snapless(SobolAgent):
         return [{n: v + 0.5 if n == "filter" else v for n, v in p.items()} for p in super().suggest(num_points)]
 
 
+class Outside(SobolAgent):
+    """Leaves the unit cube by a fifth."""
+
+    by: ClassVar[float] = 0.2
+
+    def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
+        return [(np.full(self.space.dim, 1.0 + self.by), Decision(reason="outside"))] * count
+
+
+class JustOutside(Outside):
+    """Leaves it by more than rounding, though by nothing that a motor could do."""
+
+    by = 1e-6
+
+
 class Remembers(SobolAgent):
     """Depends on how often it was asked, not on results alone."""
 
@@ -172,6 +190,22 @@ class Remembers(SobolAgent):
             self._pending.clear()
             self._results = self._results[: self.asked // 3]
         return super().suggest(num_points)
+
+
+class KeepsWaiting(SobolAgent):
+    """Waits for the answer to a proposal that was withdrawn."""
+
+    def withdraw(self, points: Any) -> None:
+        pass
+
+
+class Favours(SobolAgent):
+    """Has a best point where no point is better than another."""
+
+    def best(self) -> Any:
+        if self.results and not self.space.objectives:
+            return Best({name: self.results[0][name] for name in self.space.names}, {})
+        return super().best()
 
 
 class NotJSON(SobolAgent):
@@ -244,8 +278,12 @@ def test_broken_generators_are_found(broken: Callable[[VOCS], Generator], messag
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
+        (Outside, r"'x' is 5\.0: it must lie in \[-1\.0, 4\.0\]"),
+        (JustOutside, r"'x' is 4\.00000\d+: it must lie in \[-1\.0, 4\.0\]"),
         (Snapless, r"must be one of"),
         (Remembers, r"depend on nothing else|answered|best"),
+        (KeepsWaiting, r"a proposal that was withdrawn must be forgotten"),
+        (Favours, r"observables only: best\(\) is .* without an objective"),
         (NotJSON, r"no strict JSON"),
         (NoReason, r"one per point"),
         (Invents, r"never measured"),
@@ -259,4 +297,8 @@ def test_broken_agents_of_our_own_kind_are_found(broken: type[Agent], message: s
 
 def test_a_claim_that_does_not_hold_is_found() -> None:
     with pytest.raises(AssertionError, match="two objectives: the constructor refused what it should handle"):
-        check_agent(SobolAgent, objectives=True)
+        check_agent(CoordinateScanAgent, objectives=True)
+    with pytest.raises(AssertionError, match="observables only: the constructor refused what it should handle"):
+        check_agent(CoordinateScanAgent, no_objective=True)
+    with pytest.raises(AssertionError, match="the constructor took a VOCS with no objective: refuse"):
+        check_agent(SobolAgent, no_objective=False)

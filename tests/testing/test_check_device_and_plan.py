@@ -10,7 +10,7 @@ from ophyd.sim import SynAxis, SynGauss
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.agents import SobolAgent
-from ebl_autonomy.plans import optimize
+from ebl_autonomy.plans import explore, make_gate, move_motors, optimize
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.testing import check_device, check_plan
 
@@ -76,7 +76,56 @@ def test_optimize_keeps_the_contract(RE: RunEngine) -> None:
         lambda: optimize([det], [motor], SobolAgent(vocs), max_points=5, envelope={"limits": {"m": [-1, 1]}}),
         RE,
         function=optimize,
+        gated=True,
     )
+
+
+def test_explore_keeps_the_contract(RE: RunEngine) -> None:
+    motor = SynAxis(name="m")
+    det = SynGauss("det", motor, "m", center=0, Imax=1)
+    vocs = VOCS(variables={"m": [-1, 1]}, observables=["det"])
+    check_plan(
+        lambda: explore([det], [motor], SobolAgent(vocs), max_points=5, envelope={"limits": {"m": [-1, 1]}}),
+        RE,
+        function=explore,
+        gated=True,
+    )
+
+
+def own_plan(motor: SynAxis, move: Any) -> Any:
+    """A plan of a user's, from our stubs and from bluesky's."""
+    gate = yield from make_gate([motor], {"limits": {"m": (-2.0, 2.0)}})
+    yield from bps.open_run()
+    for x in (0.5, 1.0, 1.5):
+        yield from bps.checkpoint()
+        yield from move(gate, x)
+        yield from bps.trigger_and_read([motor])
+    yield from bps.close_run()
+
+
+def test_a_plan_of_ones_own_from_our_stubs_keeps_the_contract(RE: RunEngine) -> None:
+    motor = SynAxis(name="m")
+
+    def through(gate: Any, x: float) -> Any:
+        yield from move_motors({"m": motor}, {"m": x}, 1.0, gate)
+
+    check_plan(lambda: own_plan(motor, through), RE, gated=True)
+
+
+def test_a_plan_that_goes_around_the_gate_is_found_out(RE: RunEngine) -> None:
+    motor = SynAxis(name="m")
+
+    def around(gate: Any, x: float) -> Any:
+        yield from (bps.mv(motor, x) if x == 1.0 else move_motors({"m": motor}, {"m": x}, 1.0, gate))
+
+    with pytest.raises(AssertionError, match=r"set m to 1\.0, the gate let it go to 0\.5"):
+        check_plan(lambda: own_plan(motor, around), RE)
+
+    def always_around(gate: Any, x: float) -> Any:
+        yield from bps.mv(motor, x)
+
+    with pytest.raises(AssertionError, match=r"set m to 0\.5 without a gate: use move_motors"):
+        check_plan(lambda: own_plan(motor, always_around), RE, gated=True)
 
 
 def test_bluesky_plans_keep_the_contract(RE: RunEngine) -> None:

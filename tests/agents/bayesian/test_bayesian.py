@@ -169,7 +169,7 @@ def test_the_best_point_is_told_with_all_that_is_known() -> None:
         (point,) = agent.suggest(1)
         agent.ingest([{**point, "f": valley(point), "g": point["x"]}])
         known = BayesianAgent(FEASIBLE, seed=0)
-        known.ingest(agent._results)
+        known.ingest(agent.results)
         assert agent.best() == agent.best() == known.best()
 
 

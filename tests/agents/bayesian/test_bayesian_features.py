@@ -263,20 +263,6 @@ def test_what_takes_long_must_gain_much() -> None:
     assert again.suggest(1) == minding.suggest(1)  # how motors move is part of the configuration
 
 
-def test_a_point_is_priced_from_the_one_proposed_before_it() -> None:
-    agent = BayesianAgent(ONE, seed=0, travel={"x": {"velocity": 0.1}}, measure_s=1.0)
-    run(agent, 12, steep)
-    x = agent.results[-1]["x"]
-    at = np.array([[0.0, 0.5, 0.0], [1.0, 0.5, 0.0]])  # x = -1 and 1
-    alone, _ = agent._box(())
-    behind, _ = agent._box([np.array([1.0, 0.5])])
-    assert alone.seconds is not None
-    assert behind.seconds is not None
-    assert alone.seconds(at, None) == pytest.approx([1.0 + (x + 1.0) / 0.1, 1.0 + (1.0 - x) / 0.1])
-    assert behind.seconds(at, None) == pytest.approx([21.0, 1.0])
-    assert behind.seconds(at, at[0]) == pytest.approx([1.0, 21.0])
-
-
 def test_travel_that_makes_no_sense_is_refused() -> None:
     for travel, told in (
         ({"z": {"velocity": 1.0}}, "'z'"),

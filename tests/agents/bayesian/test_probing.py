@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ebl_autonomy.agents.bayesian.probing import Probing, first_light
+from ebl_autonomy.agents.bayesian.probing import ProbeSequence, first_signal
 
 START = np.array([0.5, 0.5])
 
@@ -15,11 +15,11 @@ def look(merit: Callable[[np.ndarray], float], std: float = math.nan, dim: int =
     """All points of the phase, one asked and measured after the other; the start first."""
     points, values = [np.full(dim, 0.5)], [merit(np.full(dim, 0.5))]
     while True:
-        light = first_light(np.array(values), np.full(len(values), std))
-        phase = Probing(np.array(points), values, light, 0.1)
-        point = phase.next(len(points), points[0])
+        seen_at = first_signal(np.array(values), np.full(len(values), std))
+        probes = ProbeSequence(np.array(points), values, seen_at, 0.1)
+        point = probes.point(len(points), points[0])
         if point is None:
-            assert phase.over(len(points) + 5, points[0]) == len(points)
+            assert probes.end(len(points) + 5, points[0]) == len(points)
             return np.array(points)
         points.append(point)
         values.append(merit(point))
@@ -36,8 +36,8 @@ def test_a_slope_is_followed_motor_by_motor() -> None:
 
 def test_a_probe_never_leaves_the_domain() -> None:
     start = np.array([1.0, 0.0])
-    phase = Probing(start[None], [1.0], 1, 0.2)
-    assert phase.next(1, start) == pytest.approx([0.8, 0.0])
+    probes = ProbeSequence(start[None], [1.0], 1, 0.2)
+    assert probes.point(1, start) == pytest.approx([0.8, 0.0])
 
 
 def test_in_the_dark_each_motor_is_probed_far_out() -> None:
@@ -62,16 +62,16 @@ def test_light_that_is_found_is_looked_at_closely() -> None:
 
 def test_what_counts_as_light() -> None:
     nan = math.nan
-    assert first_light(np.array([0.0, 0.1, 0.2]), np.full(3, nan)) == 2  # unknown noise: any difference
-    assert first_light(np.array([0.0, 0.1, 0.9]), np.full(3, 0.1)) == 3
-    assert first_light(np.array([0.0, 0.1, 0.2]), np.full(3, 0.1)) == 4  # more than there are: none yet
-    assert first_light(np.array([nan, nan, 5.0]), np.full(3, nan)) == 3  # a beam where there was none
-    assert first_light(np.array([nan, nan]), np.full(2, nan)) == 3
-    assert first_light(np.array([]), np.array([])) == 1
+    assert first_signal(np.array([0.0, 0.1, 0.2]), np.full(3, nan)) == 2  # unknown noise: any difference
+    assert first_signal(np.array([0.0, 0.1, 0.9]), np.full(3, 0.1)) == 3
+    assert first_signal(np.array([0.0, 0.1, 0.2]), np.full(3, 0.1)) == 4  # more than there are: none yet
+    assert first_signal(np.array([nan, nan, 5.0]), np.full(3, nan)) == 3  # a beam where there was none
+    assert first_signal(np.array([nan, nan]), np.full(2, nan)) == 3
+    assert first_signal(np.array([]), np.array([])) == 1
 
 
 def test_a_batch_is_probed_as_if_nothing_in_it_were_better() -> None:
-    phase = Probing(START[None], [1.0], 1, 0.1)
-    points = [phase.next(k, START) for k in range(1, 5)]
+    probes = ProbeSequence(START[None], [1.0], 1, 0.1)
+    points = [probes.point(k, START) for k in range(1, 5)]
     assert [tuple(np.round(p, 3)) for p in points if p is not None] == [(0.6, 0.5), (0.4, 0.5), (0.5, 0.6), (0.5, 0.4)]
-    assert phase.next(5, START) is None
+    assert probes.point(5, START) is None

@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebl_autonomy.agents import BayesianAgent
-from ebl_autonomy.agents.bayesian.refitting import ASIDE_FROM, RefitSchedule
+from ebl_autonomy.agents.bayesian.options import BayesianOptions
+from ebl_autonomy.agents.bayesian.refitting import BACKGROUND_FROM, RefitSchedule
+from ebl_autonomy.agents.bayesian.state import SearchState
+from ebl_autonomy.space import Space, make_vocs
 from ebl_autonomy.surrogates.base import Observations
 
 
@@ -58,7 +61,7 @@ def observations(n: int, scaled_at: int = 0) -> Observations:
 def brought(sizes: Sequence[int], surprising: frozenset[int] = frozenset(), first: int = 5) -> RefitSchedule:
     made = RefitSchedule(Notes(surprising), observations, first)
     for n in sizes:
-        made.bring_to(n)
+        made.surrogate_of(n)
         assert made.surrogate.knows == n
     return made
 
@@ -76,7 +79,7 @@ def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatc
     assert made.surrogate.fits[-1] == 27
     monkeypatch.setattr(Notes, "standardized_residuals", lambda *_: np.array([2.0, np.nan]))
     for n in range(28, 33):
-        made.bring_to(n)  # each is 0.8 nats more probable if residuals have doubled
+        made.surrogate_of(n)  # each is 0.8 nats more probable if residuals have doubled
     assert made.surrogate.fits[-1] == 32
 
 
@@ -95,17 +98,17 @@ def test_the_model_is_a_function_of_the_results(batches: list[int], surprising: 
 def test_a_long_fit_runs_beside_the_next_measurement() -> None:
     made = brought(range(5, 59))  # 58 is on the schedule
     assert made.surrogate.fits[-1] == 48
-    made.bring_to(59)
-    assert made.surrogate.fits[-1] == 58 > ASIDE_FROM
-    assert made.surrogate.threads == [threading.current_thread().name, "ebl-autonomy-learning"]
+    made.surrogate_of(59)
+    assert made.surrogate.fits[-1] == 58 > BACKGROUND_FROM
+    assert made.surrogate.threads == [threading.current_thread().name, "ebl-autonomy-refit"]
 
 
 def test_a_fit_that_fails_beside_is_not_silent(failing: set[int]) -> None:
     made = brought(range(5, 58))
     failing.add(58)
-    made.bring_to(58)
+    made.surrogate_of(58)
     with pytest.raises(RuntimeError, match="no fit"):
-        made.bring_to(59)
+        made.surrogate_of(59)
 
 
 def test_what_cannot_be_learned_is_not_learned_all_the_time() -> None:
@@ -113,25 +116,30 @@ def test_what_cannot_be_learned_is_not_learned_all_the_time() -> None:
     assert len([size for size in fits if size >= 100]) <= 18  # 5 % apart
 
 
+def state_of(vocs: dict[str, Any], **options: Any) -> SearchState:
+    return SearchState(Space(make_vocs({"objectives": {"f": "MINIMIZE"}, **vocs})), BayesianOptions(**options))
+
+
 def test_validity_does_not_make_it_learn() -> None:
-    agent = BayesianAgent({"variables": {"x": [0.0, 1.0]}, "objectives": {"f": "MINIMIZE"}}, seed=0)
+    state = state_of({"variables": {"x": [0.0, 1.0]}})
     rng = np.random.default_rng(0)
     fits = set[int]()
     for x in rng.random(120):
         noisy = (x - 0.3) ** 2 + 0.01 * rng.standard_normal()
-        agent.ingest([{"x": x, "f": float("nan") if rng.random() < 0.3 else noisy}])
-        agent.predict([{"x": 0.5}])
-        fits.add(agent._learning._learned)
+        state.add([{"x": x, "f": float("nan") if rng.random() < 0.3 else noisy}])
+        if state.can_model:
+            state.predict([{"x": 0.5}])
+            fits.add(state.refits.fitted_to)
     assert len([size for size in fits if size > 40]) <= 10  # the schedule alone makes 6
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
 def test_a_copy_makes_the_fit_that_is_under_way_itself(copied: Any) -> None:
     made = brought(range(5, 59))
-    assert made._aside is not None
+    assert made._background is not None
     other = copied(made)
-    made.bring_to(59)
-    other.bring_to(59)
+    made.surrogate_of(59)
+    other.surrogate_of(59)
     assert other.surrogate.fits == made.surrogate.fits
     assert other.surrogate.threads[-1] == threading.current_thread().name
 
@@ -139,25 +147,25 @@ def test_a_copy_makes_the_fit_that_is_under_way_itself(copied: Any) -> None:
 def test_a_copied_process_does_not_wait_for_a_thread_that_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
     made = brought(range(5, 59))
     monkeypatch.setattr("os.getpid", lambda: -1)
-    made.bring_to(59)
+    made.surrogate_of(59)
     assert made.surrogate.threads[-1] == threading.current_thread().name
 
 
 def test_inputs_keep_their_scale_from_one_fit_to_the_next() -> None:
     """Or the model would have to be made anew for every result."""
     variables = {"x": [0.0, 1.0], "t": {"type": "ContextualVariable"}}
-    agent = BayesianAgent(
-        {"variables": variables, "objectives": {"f": "MINIMIZE"}, "observables": ["hours"]}, seed=0, clock="hours"
-    )
+    state = state_of({"variables": variables, "observables": ["hours"]}, clock="hours")
     rng = np.random.default_rng(0)
     for i, x in enumerate(rng.random(40)):
-        agent.ingest([{"x": x, "t": 20.0 + 0.1 * i, "hours": 0.1 * i**1.1, "f": (x - 0.3) ** 2}])
-        agent.predict([{"x": 0.5, "t": 20.0}])
-        learned = agent._learning._learned
-        if learned > 5 and i + 1 > learned:
-            now, before = (agent._experience.observations(n, learned).X for n in (i + 1, learned))
-            assert np.array_equal(now[:learned], before)
-            assert agent._learning.surrogate._models[0].factored == i + 1
+        state.add([{"x": x, "t": 20.0 + 0.1 * i, "hours": 0.1 * i**1.1, "f": (x - 0.3) ** 2}])
+        if not state.can_model:
+            continue
+        state.predict([{"x": 0.5, "t": 20.0}])
+        fitted_to = state.refits.fitted_to
+        if fitted_to > 5 and i + 1 > fitted_to:
+            now, before = (state.data.observations(n, fitted_to).X for n in (i + 1, fitted_to))
+            assert np.array_equal(now[:fitted_to], before)
+            assert state.surrogate._models[0].factored == i + 1
 
 
 def test_a_long_search_is_the_same_again() -> None:

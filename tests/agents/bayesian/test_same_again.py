@@ -77,7 +77,7 @@ def test_results_may_come_while_others_are_out() -> None:
     lived.ingest([measured(point, 2 + i) for i, point in enumerate(out[2:])])
     told = BayesianAgent(ONE, seed=0)
     told.ingest([measured(point, i) for i, point in enumerate(out)])
-    (pending,) = lived._pending
+    (pending,) = lived.pending
     told._pending.append(dict(pending))
     assert told.suggest(1) == lived.suggest(1)
 

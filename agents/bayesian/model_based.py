@@ -1,0 +1,156 @@
+"""The phase in which a model decides: where to look, and what to propose there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from ebl_autonomy.agents.bayesian.options import BayesianOptions
+from ebl_autonomy.agents.bayesian.phases import SAFEST_AGAIN, OpeningPhase, Proposal, Request
+from ebl_autonomy.agents.bayesian.state import SearchState
+from ebl_autonomy.agents.bayesian.travel_cost import TravelCost
+from ebl_autonomy.agents.bayesian.trust_region import TrustRegion, improvements
+from ebl_autonomy.records import Decision
+from ebl_autonomy.space import FloatArray
+from ebl_autonomy.surrogates import hypervolume
+from ebl_autonomy.surrogates.acquisition import UNSAFE
+from ebl_autonomy.surrogates.base import SearchRegion
+
+__all__ = ["ModelBased"]
+
+UNDER_DRIFT: Final = TrustRegion(side=0.4)
+"""Where something drifts, an improvement says nothing about the size of the box."""
+NEAR: Final = 16
+"""How many points of a front, or safe points, the search looks around most closely."""
+
+
+class ModelBased:
+    """The points with the largest acquisition of a surrogate, as soon as there is enough for one.
+
+    Parameters
+    ----------
+    options : BayesianOptions
+    after : sequence of OpeningPhase
+        The phases before this one: the trust region counts the successes of the proposals that came after them.
+    """
+
+    def __init__(self, options: BayesianOptions, after: Sequence[OpeningPhase] = ()) -> None:
+        self._options = options
+        self._after = tuple(after)
+        self._first: int | None = None
+
+    def propose(self, state: SearchState, request: Request) -> list[Proposal]:
+        if not state.can_model:
+            return []
+        surrogate = state.surrogate
+        region, reason = self.region(state, request)
+        proposed = [state.space.unit(request.pending), *(unit[None] for unit in request.same_call)]
+        pending = state.inputs_now(state.coordinates.search(np.vstack(proposed)))
+        seed = int(request.rng.integers(2**31))
+        X, acquisition = surrogate.propose(state.goal, region, request.count, pending, seed)
+        units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
+        safe = acquisition > 0.5 * UNSAFE
+        if state.hard and not safe.all():
+            units[~safe] = state.hard.safest(state.data.table)  # nothing else is known to be safe: know it better
+        # Predictions are of the point that will be measured, discrete values snapped.
+        units = state.space.snap(units)
+        mean, std = surrogate.predict(state.inputs_now(state.coordinates.search(units)))
+        return [
+            (
+                unit,
+                Decision(
+                    mean=dict(zip(state.outcomes, map(float, mean[i]), strict=True)),
+                    std=dict(zip(state.outcomes, map(float, std[i]), strict=True)),
+                    acquisition=float(acquisition[i]) if safe[i] else math.nan,
+                    reason=reason if safe[i] else SAFEST_AGAIN,
+                    model_version=surrogate.version,
+                ),
+            )
+            for i, unit in enumerate(units)
+        ]
+
+    def region(self, state: SearchState, request: Request) -> tuple[SearchRegion, str]:
+        """Where to look, and the name of the acquisition there."""
+        several = len(state.goal.objectives) > 1
+        name = "log-EHVI" if several else "log-EI"
+        low, high = np.zeros(state.data.inputs.dim), np.ones(state.data.inputs.dim)
+        if several or state.hard:
+            near = _promising(state)
+        else:
+            near = state.inputs_now(state.best_expected[None])
+            if self._options.trust_region and not (state.goal.limits and self._whole_domain(state)):
+                trusted = self._trust_region(state)
+                d = state.space.dim
+                low[:d], high[:d] = trusted.box(near[0, :d], _length_scales(state))
+                name = f"{name} within {trusted.side:.3g} of the domain"
+        seconds, project = self._seconds(state, request), _projection(state)
+        return SearchRegion(low, high, state.given_inputs, near, seconds, project), name
+
+    def _trust_region(self, state: SearchState) -> TrustRegion:
+        """The box's size after all successes and failures of the model's own proposals."""
+        if state.drifts:
+            return UNDER_DRIFT
+        region = TrustRegion()
+        for improved in improvements(state.merits)[self._first_own(state) :]:
+            region = region.after(improved, state.space.dim)
+        return region
+
+    def _first_own(self, state: SearchState) -> int:
+        """The first result that this phase asked for."""
+        if self._first is not None:
+            return self._first
+        first = max((phase.end(state) for phase in self._after), default=0)
+        if first < len(state.results):
+            self._first = first  # the phases before are over, and no later result can change where they ended
+        return first
+
+    def _whole_domain(self, state: SearchState) -> bool:
+        """Under constraints half the decisions, by lot, look at all of it: there may be several feasible places."""
+        return bool(np.random.default_rng([self._options.seed, len(state.results)]).random() < 0.5)
+
+    def _seconds(self, state: SearchState, request: Request) -> TravelCost | None:
+        """What points cost from where the motors will stand."""
+        options, space = self._options, state.space
+        if not (options.per_second and options.travel):
+            return None
+        if request.same_call:
+            (here,) = space.points(request.same_call[-1])
+        else:
+            here = dict([space.standing(), *state.results[-1:], *request.pending[-1:]][-1])
+        return TravelCost(options, space, state.coordinates, state.best_expected, here)
+
+
+def _promising(state: SearchState) -> FloatArray:
+    """Model inputs, shape (k, inputs), of the points to search around: the front, or those that are best and safe."""
+    expected = state.expected
+    known = np.flatnonzero(np.isfinite(expected).all(axis=1) & state.kept_hard_limits)
+    if not len(known):
+        return state.inputs_now(state.start[None])
+    if expected.shape[1] == 2:
+        known = known[hypervolume.front(expected[known])]
+    else:
+        known = known[np.argsort(-expected[known].sum(axis=1), kind="stable")]
+    return state.inputs_now(state.searched[known[:NEAR]])
+
+
+def _length_scales(state: SearchState) -> FloatArray:
+    """Length scales of the objective, or the shortest ones of its factors, shape (d,)."""
+    columns = [column for column, _ in state.goal.factors] or [state.goal.objective]
+    scales = [state.surrogate.length_scales(column)[: state.space.dim] for column in columns]
+    return np.asarray(np.min(scales, axis=0))
+
+
+def _projection(state: SearchState) -> Callable[[FloatArray], FloatArray] | None:
+    """What moves model inputs, shape (k, inputs), to points that motors can take; None if they can take them all."""
+    if state.coordinates.plain and not state.space.choices:
+        return None
+    d, centre = state.space.dim, state.best_expected
+
+    def project(X: FloatArray) -> FloatArray:
+        units = state.space.snap(state.coordinates.unit(X[:, :d], centre))
+        return np.hstack([state.coordinates.search(units), X[:, d:]])
+
+    return project

@@ -1,0 +1,239 @@
+"""What is known at one moment of a search: the results, past experiments, and the model of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ebl_autonomy.agents.base import Point, latest_context
+from ebl_autonomy.agents.bayesian import construction
+from ebl_autonomy.agents.bayesian.coordinates import Coordinates
+from ebl_autonomy.agents.bayesian.hard_limits import HardLimits
+from ebl_autonomy.agents.bayesian.options import BayesianOptions
+from ebl_autonomy.agents.bayesian.probing import first_signal
+from ebl_autonomy.agents.bayesian.refitting import RefitSchedule
+from ebl_autonomy.agents.bayesian.training_data import TrainingData
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.space import FloatArray, Space
+from ebl_autonomy.surrogates.base import SearchRegion, Surrogate
+
+__all__ = ["SearchState"]
+
+
+class SearchState:
+    """What the phases of a search, and the questions to an agent, look at; a function of configuration and results.
+
+    Points are in searched coordinates (see `coordinates.Coordinates`) unless the unit cube of motors is named.
+
+    Parameters
+    ----------
+    space : Space
+    options : BayesianOptions
+
+    Attributes
+    ----------
+    results : list of dict
+        In order.
+    outcomes : list of str
+        The outcomes that are modelled; the objectives come first.
+    goal : Goal
+        What is wanted of them.
+    hard : HardLimits
+    coordinates : Coordinates
+    data : TrainingData
+        Results and past experiments by columns.
+    refits : RefitSchedule
+        What keeps the surrogate up to date.
+
+    Raises
+    ------
+    BadInputError
+        If the options do not fit the VOCS or each other.
+    """
+
+    def __init__(self, space: Space, options: BayesianOptions) -> None:
+        construction.check(options, space)
+        self.space = space
+        self.results: list[Point] = []
+        self.outcomes = construction.outcomes_of(options, space)
+        self.goal = construction.goal_of(options, space, self.outcomes)
+        self.hard = HardLimits(options.hard, self.outcomes)
+        self.coordinates = Coordinates(space, options.coordinates)
+        self.data = TrainingData(
+            space, self.outcomes, self.coordinates, construction.is_timed(options, space), options.clock
+        )
+        self._options = options
+        self.refits = self._new_refits()
+        self._expected: FloatArray | None = None
+
+    def add(self, results: Sequence[Point]) -> None:
+        """Take more results of the present experiment."""
+        self.results.extend(results)
+        self.data.table.extend(results)
+
+    def add_past(self, label: str, results: Sequence[Point]) -> None:
+        """Take a past experiment.
+
+        Raises
+        ------
+        BadInputError
+            If the surrogate knows no pasts, there are too many, or one of that label is there already.
+        """
+        if construction.engine_of(self._options, self.space) == "botorch":
+            raise BadInputError(f"past {label!r} needs engine='numba': botorch's has no guard against a wrong one")
+        self.data.add_past(label, results, np.array([self.space.score(result) for result in results]))
+        self.refits = self._new_refits()
+        self._expected = None
+
+    def _new_refits(self) -> RefitSchedule:
+        options = self._options
+        hard = self.hard.for_surrogate(options.sigmas, options.reach)
+        surrogate = construction.make_surrogate(options, self.space, self.data.inputs, self.outcomes, self.goal, hard)
+        first = 0 if self.data.pasts else 2 * self.space.dim + 1
+        return RefitSchedule(surrogate, self.data.observations, first)
+
+    # -- measured ----------------------------------------------------------------------------------------------
+
+    @property
+    def start(self) -> FloatArray:
+        """Where the beamline stood at first, shape (d,)."""
+        return np.asarray(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
+
+    @property
+    def searched(self) -> FloatArray:
+        """Where the results were measured, shape (n, d)."""
+        return self.data.searched
+
+    @property
+    def conditions(self) -> FloatArray:
+        """The latest value of each contextual variable, shape (c,)."""
+        return np.array(list(latest_context(self.space, self.results).values()))
+
+    @property
+    def can_model(self) -> bool:
+        """Whether every outcome has two valid values, which is the least that a model can be made of."""
+        present = (~np.isnan(self.data.table.Y)).sum(axis=0)
+        known = present + sum((~np.isnan(past.Y)).sum(axis=0) for past in self.data.pasts.values())
+        # Of outcomes with a hard limit the past says nothing.
+        return bool((known >= 2).all() and (present[self.hard.columns] >= 2).all())
+
+    @property
+    def first_signal(self) -> int:
+        """How many results it took to see any outcome respond; see `probing.first_signal`."""
+        table = self.data.table
+        return min(first_signal(y, std) for y, std in zip(table.Y.T, table.std.T, strict=True))
+
+    @property
+    def kept_hard_limits(self) -> np.ndarray:
+        """Whether each result kept the hard limits, bool, shape (n,)."""
+        return self.hard.kept(self.data.table)
+
+    @property
+    def hard_violations(self) -> int:
+        """How many results did not keep the hard limits."""
+        return int((~self.kept_hard_limits).sum())
+
+    @property
+    def merits(self) -> FloatArray:
+        """One number per result, shape (n,), more is better: feasible ones by score, others by how little they violate.
+
+        NaN where the measurement was invalid or broke a hard limit.
+        """
+        Y = self.data.table.Y
+        scores = self.goal.sign * Y[:, self.goal.objective]
+        violation = self.goal.violation(Y)
+        worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
+        spread = np.nanmax(scores) - worst if np.isfinite(scores).any() else 0.0
+        merits = np.where(violation > 0.0, worst - spread - 1.0 - violation, scores)
+        return np.where(np.isfinite(merits) & self.kept_hard_limits, merits, math.nan)
+
+    @property
+    def best_measured(self) -> FloatArray:
+        """The point with the best measurement, shape (d,); the start if there is none."""
+        merits = self.merits
+        if np.isnan(merits).all():
+            return self.start
+        return np.array(self.searched[int(np.nanargmax(merits))])
+
+    @property
+    def best_of_pasts(self) -> FloatArray | None:
+        """The best point of the past experiments, shape (d,); None if nothing in them was valid."""
+        best, found = -math.inf, None
+        for past in self.data.pasts.values():
+            known = np.asarray(np.isfinite(past.Y).any(axis=0))
+            scores = np.where(self.goal.violation(past.Y, known) > 0.0, math.nan, past.Y[:, self.goal.objective])
+            scores = self.goal.sign * scores
+            if np.isfinite(scores).any() and np.nanmax(scores) > best:
+                best, found = float(np.nanmax(scores)), past.X[int(np.nanargmax(scores)), : self.space.dim]
+        return found
+
+    # -- modelled ----------------------------------------------------------------------------------------------
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """The model of all results; only if `can_model`."""
+        n = len(self.results)
+        if self.refits.conditioned_on != n:
+            self._expected = None
+        return self.refits.surrogate_of(n)
+
+    @property
+    def scaled_at(self) -> int:
+        """How many results the inputs of the model are scaled by."""
+        _ = self.surrogate  # a fit that is due changes it
+        return self.refits.scaled_at(len(self.results))
+
+    @property
+    def given_inputs(self) -> dict[int, float]:
+        """The model inputs that are not chosen (context, time, which experiment), by column, for a measurement now."""
+        return self.data.given_inputs(self.conditions, self.scaled_at)
+
+    def inputs_now(self, searched: FloatArray) -> FloatArray:
+        """Model inputs, shape (n, inputs), of points of shape (n, d) that would be measured now."""
+        return self.data.inputs_now(searched, self.conditions, self.scaled_at)
+
+    def predict(self, points: Sequence[Mapping[str, Any]]) -> tuple[FloatArray, FloatArray]:
+        """Means and standard deviations of the outcomes, shape (n, m) each.
+
+        Parameters
+        ----------
+        points : sequence of mapping, length n
+            Variables, and contextual variables, by name; of the latter, the latest values where they are not given.
+        """
+        searched = self.coordinates.search(self.space.unit(points))
+        latest = latest_context(self.space, self.results)
+        context = np.array([[float(point.get(name, now)) for name, now in latest.items()] for point in points])
+        X = self.data.inputs_now(searched, context.reshape(len(points), len(latest)), self.scaled_at)
+        return self.surrogate.predict(X)
+
+    @property
+    def expected(self) -> FloatArray:
+        """What is expected now where the results were measured, shape (n, objectives); see `Surrogate.expected`."""
+        surrogate = self.surrogate  # drops what was expected with fewer results
+        if self._expected is None:
+            region = SearchRegion(np.zeros(0), np.zeros(0), self.given_inputs)
+            self._expected = surrogate.expected(self.goal, region)
+        return self._expected
+
+    @property
+    def best_expected(self) -> FloatArray:
+        """The measured point that is expected to be the best now, shape (d,).
+
+        The luckiest of many noisy readings is not the best point, nor is the best point of an hour ago. If nothing is
+        expected to be feasible, it is the point with the best measurement.
+        """
+        expected = self.expected[:, 0]
+        if np.isnan(expected).all():
+            return self.best_measured
+        return np.array(self.searched[int(np.nanargmax(expected))])
+
+    @property
+    def drifts(self) -> bool:
+        """Whether the model believes that measurements of the objective grow old."""
+        clock = self.data.inputs.clock_at
+        if clock is None:
+            return False
+        return bool(np.isfinite(self.surrogate.length_scales(self.goal.objective)[clock]))

@@ -1,0 +1,108 @@
+"""What the user allows, on top of the VOCS's domain and the devices' own limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ebl_autonomy.errors import BadInputError, validated
+
+__all__ = ["Envelope", "Interval", "Region"]
+
+Interval = tuple[float, float]
+
+
+class Region(BaseModel):
+    """A box that no point may lie in.
+
+    Attributes
+    ----------
+    box : dict of str to (low, high)
+        Motors and their intervals, ends included, in motor units; a motor that is not named is unbounded, so that
+        a box of two motors forbids these two together whatever the others do.
+    sweep : bool
+        Refuse also a move whose path might cross the box. Motors move at the same time at speeds of their own, so
+        the path can be anywhere between start and goal: the smallest box around the two is what must stay clear.
+    reason : str
+        Shown when the region refuses a point, for example ``"beam stop in the way"``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    box: dict[str, Interval] = Field(min_length=1)
+    sweep: bool = False
+    reason: str = ""
+
+    @field_validator("box")
+    @classmethod
+    def _ordered(cls, box: dict[str, Interval]) -> dict[str, Interval]:
+        return {name: _ordered_interval(name, interval) for name, interval in box.items()}
+
+
+class Envelope(BaseModel):
+    """What the user allows, on top of the VOCS's domain and the devices' own limits.
+
+    Attributes
+    ----------
+    limits : dict of str to (low, high)
+        Per motor, in motor units. A motor that has no limits of its own needs one here.
+    forbidden : list of Region
+    max_step : dict of str to float
+        The largest single move of a motor, in motor units.
+    max_points, max_seconds, max_dose : optional
+        Budgets of the whole run: recorded rows (a flown line has many), wall seconds, and the sum of the readings of
+        `dose_key`.
+    dose_key : str, optional
+        Event key that tells the dose of one point; needed with `max_dose`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limits: dict[str, Interval] = {}
+    forbidden: list[Region] = []
+    max_step: dict[str, float] = {}
+    max_points: int | None = Field(default=None, ge=1)
+    max_seconds: float | None = Field(default=None, gt=0)
+    max_dose: float | None = Field(default=None, gt=0)
+    dose_key: str | None = None
+
+    @field_validator("limits")
+    @classmethod
+    def _ordered(cls, limits: dict[str, Interval]) -> dict[str, Interval]:
+        return {name: _ordered_interval(name, interval) for name, interval in limits.items()}
+
+    @field_validator("max_step")
+    @classmethod
+    def _positive(cls, max_step: dict[str, float]) -> dict[str, float]:
+        for name, step in max_step.items():
+            if not step > 0:
+                raise ValueError(f"max_step of {name!r} is {step}: it must be positive")
+        return max_step
+
+    @classmethod
+    def of(cls, envelope: Envelope | Mapping[str, Any] | None) -> Envelope:
+        """The envelope itself, the one that a JSON mapping describes, or one that allows everything.
+
+        Raises
+        ------
+        BadInputError
+            If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
+        """
+        return validated(cls, envelope, "envelope")
+
+    def check_names(self, motors: Sequence[str]) -> None:
+        """Refuse an envelope that speaks of motors which are not there: a misspelt rule would protect nothing."""
+        named = {*self.limits, *self.max_step, *(name for region in self.forbidden for name in region.box)}
+        if unknown := sorted(named - set(motors)):
+            raise BadInputError(f"the envelope names {unknown}, which are not among the motors {list(motors)}")
+        if self.max_dose is not None and self.dose_key is None:
+            raise BadInputError("the envelope has max_dose but no dose_key: name the event key that tells the dose")
+
+
+def _ordered_interval(name: str, interval: Interval) -> Interval:
+    low, high = interval
+    if not low <= high:
+        raise ValueError(f"{name!r} has [{low}, {high}]: the lower end must not be above the upper one")
+    return low, high

@@ -1,0 +1,349 @@
+"""The gate between every decision and every motor: a move passes it whole, or is refused with value and rule.
+
+Nothing is clipped. What an agent, a plan or a remote caller proposes is checked against the VOCS's domain, the
+devices' own limits, the user's limits, forbidden regions and step limits, and the budgets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any, Final
+
+import numpy as np
+from gest_api.vocs import ContextualVariable, DiscreteVariable
+
+from ebl_autonomy.errors import BadInputError, BudgetSpentError, RefusedError
+from ebl_autonomy.guard.envelope import Envelope, Interval, Region
+from ebl_autonomy.guard.moves import AdmittedMove, Line, Move, note_admission
+from ebl_autonomy.records import Decision, to_float
+from ebl_autonomy.space import VOCS
+
+__all__ = ["Gate", "Rule"]
+
+Rule = Callable[[Move], None]
+"""A rule of somebody's own: raises `RefusedError` if the move must not be made, for example because the decision that
+asks for it is not trusted."""
+
+ROUNDING: Final = 1e-9
+"""A step may exceed its limit by this share: way-points that divide a move evenly are rounded."""
+
+
+class Gate:
+    """Judges the moves of one run, and keeps its budgets.
+
+    Parameters
+    ----------
+    vocs : VOCS or None
+        Its domain binds proposals; None for motors that no agent steers.
+    envelope : Envelope
+    limits : mapping of str to (low, high) or None
+        The devices' own limits, for every motor that may move: those of the VOCS's variables, and others.
+    rules : sequence of Rule
+        More rules, judged last.
+
+    Attributes
+    ----------
+    limits : dict of str to (low, high)
+        What holds for each motor: its own limits within the envelope's.
+    points : int
+        Rows that were recorded.
+    dose : float
+        Sum of the readings of the envelope's ``dose_key``.
+
+    Raises
+    ------
+    BadInputError
+        If a motor has neither limits of its own nor some in the envelope, or the envelope names unknown motors.
+    """
+
+    def __init__(
+        self,
+        vocs: VOCS | None,
+        envelope: Envelope,
+        limits: Mapping[str, Interval | None],
+        rules: Sequence[Rule] = (),
+    ) -> None:
+        variables = vocs.variables if vocs is not None else {}
+        self._variables = {n: v for n, v in variables.items() if not isinstance(v, ContextualVariable)}
+        self._choices = {
+            name: {float(value) for value in variable.values}
+            for name, variable in self._variables.items()
+            if isinstance(variable, DiscreteVariable)
+        }
+        self._known_keys = {*variables, *(vocs.constants if vocs is not None else ()), "_id"}
+        self._rules = tuple(rules)
+        self.envelope = envelope
+        motors = [*self._variables, *(name for name in limits if name not in self._variables)]
+        envelope.check_names(motors)
+        self.limits: dict[str, Interval] = {}
+        for name in motors:
+            own, given = limits.get(name), envelope.limits.get(name)
+            if own is None and given is None:
+                raise BadInputError(
+                    f"motor {name!r} has no limits of its own: set its soft limits, or give "
+                    f"envelope={{'limits': {{{name!r}: [low, high]}}}}"
+                )
+            low = max(interval[0] for interval in (own, given) if interval is not None)
+            high = min(interval[1] for interval in (own, given) if interval is not None)
+            if low > high:
+                raise BadInputError(f"motor {name!r}: its own limits {own} and the envelope's {given} do not overlap")
+            self.limits[name] = (low, high)
+        self.points = 0
+        self.dose = 0.0
+        self._unknown_dose = ""
+
+    def check_domain(self) -> None:
+        """Refuse a VOCS whose domain no allowed point lies in, before anything moves.
+
+        Raises
+        ------
+        BadInputError
+        """
+        for name, variable in self._variables.items():
+            low, high = _domain(variable)
+            limit = self.limits[name]
+            if high < limit[0] or low > limit[1]:
+                raise BadInputError(
+                    f"variable {name!r} has the domain [{low}, {high}], which lies outside the motor's limits "
+                    f"{limit}: change the one or the other"
+                )
+
+    # -- moves -------------------------------------------------------------------------------------------------
+
+    def check(self, proposal: Any, here: Mapping[str, float]) -> dict[str, float]:
+        """The targets of the motors, exactly as proposed; see `admit`.
+
+        Raises
+        ------
+        RefusedError
+        """
+        return dict(self.admit(proposal, here).target)
+
+    def admit(
+        self,
+        proposal: Any,
+        here: Mapping[str, float],
+        decision: Decision | None = None,
+        line_of: Callable[[Mapping[str, float]], Line | None] | None = None,
+    ) -> AdmittedMove:
+        """Judge the move that a proposal asks for.
+
+        Parameters
+        ----------
+        proposal : anything
+            What an agent answered; a mapping of variable name to number if the agent behaves.
+        here : mapping of str to float
+            Where the motors stand. Empty: rules on the way are not judged yet, and nobody may make the move.
+        decision : Decision, optional
+            What the agent says about the proposal.
+        line_of : callable, optional
+            From the target to the line that is flown there.
+
+        Returns
+        -------
+        AdmittedMove
+            Its targets are exactly as proposed.
+
+        Raises
+        ------
+        RefusedError
+            With the rule (``"type"``, ``"keys"``, ``"domain"``, ``"limits"``, ``"forbidden"``, ``"step"``), the value
+            and the remedy.
+        """
+        self._check_form(proposal)
+        target = {name: float(proposal[name]) for name in self._variables}
+        self._check_domain(target)
+        line = line_of(target) if line_of is not None else None
+        return self.check_move(Move(target, here, line, decision))
+
+    def check_move(self, move: Move) -> AdmittedMove:
+        """Judge one move, whoever asks for it: a plan on its way back, or a stub of the user's.
+
+        Raises
+        ------
+        RefusedError
+            As `admit` does; and for a motor that this gate was not made for.
+        """
+        if strangers := sorted({*move.target, *(move.line.start if move.line else ())} - set(self.limits)):
+            raise RefusedError("limits", f"{strangers} are not among the motors of this gate, {sorted(self.limits)}")
+        if move.bound_by_domain:
+            self._check_domain(move.target)
+        self._check_point(move.target)
+        first = dict(move.target)
+        if move.line is not None:
+            first.update(move.line.ends()[0])
+        self._check_step(move.here, first)
+        for region in self.envelope.forbidden:
+            _check_inside(region, first)
+            if region.sweep:
+                _check_sweep(region, move.here, first)
+        if move.line is not None:
+            self._check_line(move.line, move.target, move.bound_by_domain)
+        for rule in self._rules:
+            rule(move)
+        admitted = AdmittedMove(dict(move.target), dict(move.here), move.line)
+        note_admission(admitted)
+        return admitted
+
+    def _check_line(self, line: Line, target: Mapping[str, float], bound_by_domain: bool) -> None:
+        begin, end = line.ends()
+        for part in (line.start, line.stop) if bound_by_domain else ():
+            self._check_domain(part)
+        for part in (begin, end):
+            self._check_point(part)
+        self._check_step(begin, end)
+        for region in self.envelope.forbidden:
+            _check_straight(region, {**target, **begin}, {**target, **end})
+
+    def _check_point(self, target: Mapping[str, float]) -> None:
+        for name, value in target.items():
+            low, high = self.limits[name]
+            if not low <= value <= high:
+                raise RefusedError("limits", f"{name} = {value!r} is outside its limits [{low}, {high}]")
+
+    def _check_step(self, here: Mapping[str, float], target: Mapping[str, float]) -> None:
+        for name, most in self.envelope.max_step.items():
+            if name not in target or name not in here:
+                continue
+            if not abs(target[name] - here[name]) <= most * (1.0 + ROUNDING):
+                raise RefusedError(
+                    "step",
+                    f"{name} would move by {abs(target[name] - here[name])!r} from {here[name]!r} to {target[name]!r}, "
+                    f"more than {most}",
+                )
+
+    def _check_domain(self, target: Mapping[str, float]) -> None:
+        for name, value in target.items():
+            variable = self._variables.get(name)
+            if name in self._choices:
+                if value not in self._choices[name]:
+                    raise RefusedError(
+                        "domain", f"{name} = {value!r} is none of its values {sorted(self._choices[name])}"
+                    )
+            elif variable is not None:
+                low, high = _domain(variable)
+                if not low <= value <= high:
+                    raise RefusedError("domain", f"{name} = {value!r} is outside the variable's domain [{low}, {high}]")
+
+    def _check_form(self, proposal: Any) -> None:
+        if not isinstance(proposal, Mapping):
+            raise RefusedError("type", f"a proposal must map variables to numbers, this is {_short(proposal)}")
+        missing = [name for name in self._variables if name not in proposal]
+        unknown = [key for key in proposal if key not in self._known_keys]
+        if missing or unknown:
+            raise RefusedError("keys", f"the proposal lacks {missing} and has unknown {_short(unknown)}")
+        for name in self._variables:
+            value = proposal[name]
+            # bool is a Real, but nobody means it as a position.
+            if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+                raise RefusedError("type", f"{name} = {_short(value)} is no number")
+            if not math.isfinite(value):
+                raise RefusedError("type", f"{name} = {value} is not finite")
+
+    # -- budgets -----------------------------------------------------------------------------------------------
+
+    def check_budget(self, seconds: float, rows: int = 1) -> None:
+        """Whether so many more rows may be measured.
+
+        Parameters
+        ----------
+        seconds : float
+            Wall seconds since the run began.
+        rows : int
+            Rows that the next proposal will record.
+
+        Raises
+        ------
+        BudgetSpentError
+            With rule ``"points"``, ``"seconds"`` or ``"dose"``.
+        """
+        envelope = self.envelope
+        if envelope.max_points is not None and self.points + rows > envelope.max_points:
+            more = f", the next proposal has {rows}" if rows > 1 else ""
+            raise BudgetSpentError(
+                "points", f"{self.points} points were measured, {envelope.max_points} are allowed{more}"
+            )
+        if envelope.max_seconds is not None and seconds >= envelope.max_seconds:
+            raise BudgetSpentError("seconds", f"{seconds:.1f} s have passed, {envelope.max_seconds} s are allowed")
+        if envelope.max_dose is not None and self.dose >= envelope.max_dose:
+            raise BudgetSpentError(
+                "dose", f"the dose is {self.dose}{self._unknown_dose}, {envelope.max_dose} is allowed"
+            )
+
+    def spend(self, row: Mapping[str, Any]) -> None:
+        """Count one recorded row and its dose."""
+        self.points += 1
+        key = self.envelope.dose_key
+        if key is not None:
+            dose = to_float(row.get(key))
+            if not (math.isfinite(dose) and dose >= 0):
+                # An unknown dose must not pass for none: it uses the budget up.
+                self._unknown_dose = f" ({key} read {row.get(key)}, which is no dose)"
+                dose = math.inf
+            self.dose += dose
+
+
+def _check_inside(region: Region, target: Mapping[str, float]) -> None:
+    if all(name in target and low <= target[name] <= high for name, (low, high) in region.box.items()):
+        raise RefusedError(
+            "forbidden",
+            f"{_named(region, target)} lies in the forbidden region {region.box}{_because(region)}",
+        )
+
+
+def _check_sweep(region: Region, here: Mapping[str, float], target: Mapping[str, float]) -> None:
+    """Motors that move at speeds of their own may pass anywhere in the smallest box around both ends."""
+    if all(
+        name in target
+        and min(target[name], here.get(name, target[name])) <= high
+        and max(target[name], here.get(name, target[name])) >= low
+        for name, (low, high) in region.box.items()
+    ):
+        raise RefusedError(
+            "forbidden",
+            f"the way to {_named(region, target)} may cross the region {region.box}{_because(region)}",
+        )
+
+
+def _check_straight(region: Region, start: Mapping[str, float], stop: Mapping[str, float]) -> None:
+    """A straight line crosses a box if the intervals in which each axis is inside have a moment in common."""
+    enter, leave = 0.0, 1.0
+    for name, (low, high) in region.box.items():
+        if name not in start:
+            return
+        begin, span = start[name], stop[name] - start[name]
+        if span == 0.0:
+            if not low <= begin <= high:
+                return
+            continue
+        times = sorted(((low - begin) / span, (high - begin) / span))
+        enter, leave = max(enter, times[0]), min(leave, times[1])
+    if enter <= leave:
+        raise RefusedError(
+            "forbidden",
+            f"the line from {_named(region, start)} to {_named(region, stop)} crosses the region "
+            f"{region.box}{_because(region)}",
+        )
+
+
+def _domain(variable: Any) -> Interval:
+    if isinstance(variable, DiscreteVariable):
+        values = [float(v) for v in variable.values]
+        return min(values), max(values)
+    low, high = variable.domain
+    return float(low), float(high)
+
+
+def _named(region: Region, point: Mapping[str, float]) -> dict[str, float]:
+    return {name: point[name] for name in region.box}
+
+
+def _because(region: Region) -> str:
+    return f" ({region.reason})" if region.reason else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

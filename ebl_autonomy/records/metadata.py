@@ -1,0 +1,92 @@
+"""What the start document says of an experiment, and how later versions of this package read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ebl_autonomy.errors import DataError, validation_text
+
+__all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata"]
+
+SCHEMA_VERSION: Final = "2.0"
+"""Major and minor version of the streams, keys and metadata of a run.
+
+A new minor version adds keys that a reader may ignore. A new major version changes what is there: older readers must
+refuse it, and this module then gains a step that brings the older form to the new one.
+
+1    One row per proposal. Written as the number 1.
+2.0  One or more rows per proposal (``row_in_proposal``); ``seconds_elapsed``; the stream ``recommended``.
+"""
+
+Finish = Literal["best", "stay", "return"]
+
+
+class RunMetadata(BaseModel):
+    """What the start document says of the experiment, under ``start["ebl_autonomy"]``.
+
+    ``agent`` is the agent's full configuration as ``{"agent": name, "vocs": {...}, "options": {...}}``: with the run's
+    results, and those of the past runs that ``prior`` names, it is all that the next proposal depends on.
+
+    Attributes
+    ----------
+    schema_version : str
+        See `SCHEMA_VERSION`.
+    acquisition : str
+        How a proposal became rows: ``"point"``, ``"stub"``, ``"fly line"``, or the name of somebody's own acquisition.
+    positions_from_rows : list of str
+        Variables whose values results take from each row, because one proposal passes through many; the agent is told
+        all other variables as it proposed them.
+    finish : str
+        Where the motors were to end.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    schema_version: str = SCHEMA_VERSION
+    package_version: str
+    agent: dict[str, Any]
+    motors: list[str]
+    outcomes: list[str]
+    acquisition: str = "point"
+    rows_per_proposal: int = 1
+    positions_from_rows: list[str] = []
+    derived: list[str] = []
+    context: list[str] = []
+    envelope: dict[str, Any] = {}
+    until: dict[str, Any] = {}
+    limits: dict[str, tuple[float, float]] = {}
+    units: dict[str, str] = {}
+    prior: list[str] = []
+    max_points: int
+    batch: int
+    finish: Finish
+    clock: str | None = None
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> RunMetadata:
+        """The metadata that any earlier version of this package wrote; keys that are not known are ignored.
+
+        Raises
+        ------
+        DataError
+            If a newer major version wrote them, or they are damaged: says which, and what to do.
+        """
+        written = str(raw.get("schema_version", 1))
+        try:
+            major = int(written.partition(".")[0])
+        except ValueError as error:
+            raise DataError(f"the run says schema_version {written!r}, which is not a version number") from error
+        newest = int(SCHEMA_VERSION.partition(".")[0])
+        if major > newest:
+            raise DataError(
+                f"the run was written with schema version {written}, this package reads versions up to {newest}: "
+                "install a newer ebl-autonomy to read it"
+            )
+        try:
+            return cls.model_validate({**raw, "schema_version": written})
+        except ValidationError as error:
+            wrong = validation_text(error)
+            raise DataError(f"the run's metadata (schema version {written}) is damaged: {wrong}") from error

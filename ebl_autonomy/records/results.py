@@ -1,0 +1,106 @@
+"""One row becomes one result: the only place that says how.
+
+The steering session tells its agent with it, and whoever reads a run back (for the report, as a past experiment, to go
+on where the run was cut) uses the same function. So the same run always gives the same results, and an agent that
+takes them makes the same next proposal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ebl_autonomy.records.keys import STD
+from ebl_autonomy.records.metadata import RunMetadata
+
+__all__ = ["ResultLayout", "to_float"]
+
+Result = dict[str, Any]
+
+
+def to_float(value: Any) -> float:
+    """A reading as a float; NaN if it is None, text, or otherwise not a number."""
+    if isinstance(value, (str, bytes)):  # float() would take "1.5"
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+@dataclass(frozen=True)
+class ResultLayout:
+    """What a result holds, and where each part of it comes from.
+
+    Attributes
+    ----------
+    variables : tuple of str
+        Variables that the agent chooses.
+    context : tuple of str
+        Contextual variables: measured with each row, never moved.
+    outcomes : tuple of str
+        Objectives, constraints and observables.
+    constants : mapping
+        Constants of the VOCS, the same in every result.
+    positions_from_rows : frozenset of str
+        Of `variables`, those that a row tells; the others are told as they were proposed.
+    """
+
+    variables: tuple[str, ...]
+    context: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    positions_from_rows: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, metadata: RunMetadata) -> ResultLayout:
+        """The layout of a run's results, from its metadata."""
+        vocs = metadata.agent["vocs"]
+        constants = {name: constant["value"] for name, constant in (vocs.get("constants") or {}).items()}
+        return cls(
+            variables=tuple(name for name in vocs["variables"] if name not in metadata.context),
+            context=tuple(metadata.context),
+            outcomes=tuple(metadata.outcomes),
+            constants=constants,
+            positions_from_rows=frozenset(metadata.positions_from_rows),
+        )
+
+    def with_names(self, variables: Sequence[str], context: Sequence[str], outcomes: Sequence[str]) -> ResultLayout:
+        """The same rule on where positions come from, for the names of another VOCS and without constants."""
+        return replace(self, variables=tuple(variables), context=tuple(context), outcomes=tuple(outcomes), constants={})
+
+    def measured(self, row: Mapping[str, Any], proposed: Mapping[str, Any]) -> Result:
+        """The result that a row of `primary` gives.
+
+        Parameters
+        ----------
+        row : mapping
+            Event key to value.
+        proposed : mapping
+            The point that the agent proposed, and ``_id`` if the agent gave the proposal an id of its own.
+
+        Returns
+        -------
+        dict
+            Variables, contextual variables, constants, outcomes, ``<outcome>_std`` where the row has it, and ``_id``.
+        """
+        positions = {
+            name: to_float(row[name]) if name in self.positions_from_rows and name in row else float(proposed[name])
+            for name in self.variables
+        }
+        told = [*self.context, *self.outcomes, *(n + STD for n in self.outcomes if n + STD in row)]
+        return {**positions, **self.constants, **{name: to_float(row.get(name)) for name in told}, **_id(proposed)}
+
+    def unmeasured(self, proposed: Mapping[str, Any]) -> Result | None:
+        """The result of a proposal that has no row: NaN outcomes; None if the proposal holds no finite point."""
+        point = {name: to_float(proposed.get(name)) for name in (*self.variables, *self.context)}
+        if not all(math.isfinite(point[name]) for name in self.variables):
+            return None
+        return {**point, **self.constants, **dict.fromkeys(self.outcomes, math.nan), **_id(proposed)}
+
+
+def _id(proposed: Mapping[str, Any]) -> dict[str, Any]:
+    """gest-api's own binding, for generators that want it back."""
+    return {"_id": proposed["_id"]} if "_id" in proposed else {}

@@ -1,0 +1,240 @@
+"""One run as it is read back, made from the columns of its streams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ebl_autonomy.records.findings import Decision, Recommendation
+from ebl_autonomy.records.keys import (
+    ABANDONMENT,
+    DECISION,
+    MEAN,
+    PROPOSAL_ID,
+    READING,
+    RECOMMENDATION,
+    ROW,
+    RULE_RUN,
+    STD,
+    ProposalStatus,
+)
+from ebl_autonomy.records.metadata import RunMetadata
+from ebl_autonomy.records.results import ResultLayout, to_float
+
+__all__ = ["Columns", "ProposalRecord", "RunRecord", "assemble_record", "last_attempts", "row_at"]
+
+Columns = Mapping[str, Sequence[Any]]
+"""A stream as event key to one value per event."""
+
+
+@dataclass(frozen=True)
+class ProposalRecord:
+    """One proposal of a run, as read back from its streams.
+
+    ``status`` is ``"accepted"`` (it has a measured row), ``"refused"`` (by the guard), ``"abandoned"`` (it could
+    not be measured) or ``"pending"`` (the run ended before it was measured). ``rule`` is the one that refused or ended
+    it, ``"run"`` if that was the end of the run.
+
+    Attributes
+    ----------
+    rows : tuple of int
+        The positions of its rows in `RunRecord.rows`.
+    ended : float
+        When its last row, or its abandonment, was recorded: seconds since the epoch; NaN if it is pending.
+    results : tuple of dict
+        What the agent was told of it; see `RunRecord.results`.
+    """
+
+    proposal_id: str
+    point: dict[str, Any]
+    decision: Decision
+    status: ProposalStatus
+    points_known: int
+    seconds_to_decide: float
+    batch: int
+    reason: str = ""
+    rule: str = ""
+    rows: tuple[int, ...] = ()
+    ended: float = math.nan
+    seconds_elapsed: float = math.nan
+    results: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One experiment, read back: `ebl_autonomy.data.read_run` makes it.
+
+    Attributes
+    ----------
+    uid : str
+    start, stop : dict
+        The run's documents; ``stop`` is None while the run goes on, or after a crash.
+    metadata : RunMetadata
+    proposals : tuple of ProposalRecord
+        In the order in which they were made.
+    results : tuple of dict
+        What the agent was told, in the order in which it was told: variables, constants, outcomes and their
+        ``_std``; NaN outcomes for invalid, refused and abandoned proposals. ``agent.ingest(list(results))`` on a
+        fresh agent of the same configuration gives the same next proposal.
+    rows : mapping of str to sequence
+        Columns of the `primary` stream, the accepted rows of each proposal, in time order (scalar columns only).
+    baseline : mapping of str to sequence
+        Columns of the `baseline` stream (start first, end last), arrays included.
+    explanation : str
+        What the agent said of its model at the end; empty if it said nothing.
+    recommended : Recommendation or None
+        What the agent recommended at the end; of several objectives the compromise.
+    front : tuple of Recommendation
+        Of several objectives, the points that no other one betters in all of them.
+    """
+
+    uid: str
+    start: dict[str, Any]
+    stop: dict[str, Any] | None
+    metadata: RunMetadata
+    proposals: tuple[ProposalRecord, ...]
+    results: tuple[dict[str, Any], ...]
+    rows: Columns
+    baseline: Columns
+    explanation: str = ""
+    recommended: Recommendation | None = None
+    front: tuple[Recommendation, ...] = field(default=())
+
+    @property
+    def left_at(self) -> dict[str, float]:
+        """Where the motors were left, as far as the run recorded it; empty if it ended before that."""
+        return {
+            motor: to_float(self.baseline[motor][-1])
+            for motor in self.metadata.motors
+            if len(self.baseline.get(motor, ())) > 1
+        }
+
+
+def assemble_record(
+    start: dict[str, Any],
+    stop: dict[str, Any] | None,
+    metadata: RunMetadata,
+    *,
+    decisions: Columns,
+    primary: Columns,
+    abandoned: Columns,
+    baseline: Columns | None = None,
+    recommended: Columns | None = None,
+    explanation: str = "",
+) -> RunRecord:
+    """A run from its documents and the columns of its streams, wherever these were kept."""
+    rows = last_attempts(primary)
+    layout = ResultLayout.of(metadata)
+    proposals = tuple(_proposals(metadata, layout, decisions, rows, abandoned))
+    found = list(_recommendations(metadata, recommended or {}))
+    return RunRecord(
+        uid=str(start["uid"]),
+        start=start,
+        stop=stop,
+        metadata=metadata,
+        proposals=proposals,
+        results=tuple(result for proposal in proposals for result in proposal.results),
+        rows=rows,
+        baseline=baseline or {},
+        explanation=explanation,
+        recommended=next((one for kind, one in found if kind == "recommended"), None),
+        front=tuple(one for kind, one in found if kind == "front"),
+    )
+
+
+def last_attempts(columns: Columns) -> dict[str, list[Any]]:
+    """The rows of the last attempt at each proposal, in time order: one per proposal and row number."""
+    ids = columns.get(PROPOSAL_ID, [])
+    numbers = columns.get(ROW.row, [0] * len(ids))  # the first schema had one row per proposal
+    attempts = columns.get(ROW.attempt, [1] * len(ids))
+    latest: dict[Any, Any] = {}
+    last: dict[tuple[Any, Any], int] = {}
+    for i, (proposal, number, attempt) in enumerate(zip(ids, numbers, attempts, strict=True)):
+        latest[proposal] = attempt
+        last[proposal, number] = i
+    keep = sorted(i for (proposal, _), i in last.items() if attempts[i] == latest[proposal])
+    return {key: [values[i] for i in keep] for key, values in columns.items()}
+
+
+def row_at(columns: Columns, i: int) -> dict[str, Any]:
+    """Row `i` of some columns, as event key to value."""
+    return {key: values[i] for key, values in columns.items()}
+
+
+def _proposals(
+    metadata: RunMetadata, layout: ResultLayout, decisions: Columns, rows: Columns, abandoned: Columns
+) -> Any:
+    measured: dict[Any, list[int]] = {}
+    for i, proposal in enumerate(rows.get(PROPOSAL_ID, [])):
+        measured.setdefault(proposal, []).append(i)
+    ended = {proposal: i for i, proposal in enumerate(abandoned.get(PROPOSAL_ID, []))}
+    for i, proposal in enumerate(decisions.get(PROPOSAL_ID, [])):
+        decided = row_at(decisions, i)
+        point = {name: to_float(decided[name]) for name in metadata.agent["vocs"]["variables"]}
+        common: dict[str, Any] = {
+            "proposal_id": str(proposal),
+            "point": point,
+            "decision": _decision(metadata, decided),
+            "points_known": int(decided[DECISION.points_known]),
+            "seconds_to_decide": to_float(decided[DECISION.seconds_to_decide]),
+            "batch": int(decided[DECISION.batch]),
+        }
+        if proposal in measured:
+            own = [row_at(rows, k) for k in measured[proposal]]
+            yield ProposalRecord(
+                **common,
+                status="accepted",
+                reason=next((str(row[ROW.invalid_reason]) for row in own if row[ROW.invalid_reason]), ""),
+                rows=tuple(measured[proposal]),
+                ended=to_float(own[-1].get("time")),
+                seconds_elapsed=to_float(own[-1].get(ROW.seconds_elapsed)),
+                results=tuple(layout.measured(row, point) for row in own),
+            )
+        elif proposal in ended:
+            row = row_at(abandoned, ended[proposal])
+            untried = row[ABANDONMENT.rule] == RULE_RUN
+            result = None if untried else layout.unmeasured(point)
+            yield ProposalRecord(
+                **common,
+                status="refused" if row[ABANDONMENT.status] == "refused" else "abandoned",
+                reason=str(row[ABANDONMENT.reason]),
+                rule=str(row[ABANDONMENT.rule]),
+                ended=to_float(row.get("time")),
+                seconds_elapsed=to_float(row.get(ABANDONMENT.seconds_elapsed)),
+                results=(result,) if result is not None else (),
+            )
+        else:
+            yield ProposalRecord(**common, status="pending")
+
+
+def _decision(metadata: RunMetadata, row: Mapping[str, Any]) -> Decision:
+    return Decision(
+        mean=_finite(row, metadata.outcomes, MEAN),
+        std=_finite(row, metadata.outcomes, STD),
+        acquisition=to_float(row[DECISION.acquisition]),
+        reason=str(row[DECISION.reason]),
+        model_version=str(row[DECISION.model_version]),
+    )
+
+
+def _recommendations(metadata: RunMetadata, columns: Columns) -> Any:
+    variables = metadata.agent["vocs"]["variables"]
+    for i, kind in enumerate(columns.get(RECOMMENDATION.kind, [])):
+        row = row_at(columns, i)
+        yield (
+            str(kind),
+            Recommendation(
+                point={name: to_float(row[name]) for name in variables if name in row},
+                outcome={name: to_float(row.get(name + READING)) for name in metadata.outcomes},
+                mean=_finite(row, metadata.outcomes, MEAN),
+                std=_finite(row, metadata.outcomes, STD),
+                feasible=bool(row[RECOMMENDATION.feasible]),
+            ),
+        )
+
+
+def _finite(row: Mapping[str, Any], names: Sequence[str], suffix: str) -> dict[str, float]:
+    values = {name: to_float(row.get(name + suffix)) for name in names}
+    return {name: value for name, value in values.items() if math.isfinite(value)}

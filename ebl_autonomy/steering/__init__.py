@@ -1,0 +1,15 @@
+"""Steering: one session asks an agent, admits its proposals, tells it what was measured, stops, and can be restored.
+
+`SteeringSession` knows no RunEngine and no device: plans, services and tests drive the same object. `restore_session`
+makes one from a run in Tiled.
+"""
+
+from ebl_autonomy.lazy import public_dir
+from ebl_autonomy.steering.proposal import Proposal
+from ebl_autonomy.steering.restoring import restore_session
+from ebl_autonomy.steering.session import SteeringSession
+from ebl_autonomy.steering.stopping import StopRules, Until
+
+__all__ = ["Proposal", "SteeringSession", "StopRules", "Until", "restore_session"]
+
+__dir__ = public_dir(__name__)

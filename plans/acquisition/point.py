@@ -1,0 +1,48 @@
+"""At a point: trigger the detectors, read them with the motors, and record one row."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bluesky.protocols import NamedMovable, Readable
+from bluesky.utils import MsgGenerator
+
+from ebl_autonomy.plans.acquisition.protocol import Row
+from ebl_autonomy.plans.devices import describe
+from ebl_autonomy.plans.recorder import Attempt
+from ebl_autonomy.plans.stubs import trigger_detectors
+
+__all__ = ["AtPoint"]
+
+
+class AtPoint:
+    """One row per proposal, of the detectors' readings; see `Acquisition`.
+
+    Parameters
+    ----------
+    detectors : sequence of Readable
+    trigger_timeout_s : float
+        Wall seconds for a trigger.
+    """
+
+    kind = "point"
+    rows_per_proposal = 1
+    positions_from_rows: frozenset[str] = frozenset()
+
+    def __init__(self, detectors: Sequence[Readable[Any]], trigger_timeout_s: float = 60.0) -> None:
+        self.detectors: Sequence[Readable[Any]] = list(detectors)
+        self.staged: Sequence[Any] = self.detectors
+        self.motors: Mapping[str, NamedMovable[Any]] = {}
+        self._trigger_timeout_s = trigger_timeout_s
+
+    def describe(self) -> MsgGenerator[dict[str, Any] | None]:
+        """See `Acquisition.describe`."""
+        return (yield from describe(self.detectors))
+
+    def line(self, target: Mapping[str, float]) -> None:
+        """See `Acquisition.line`: the motors stand still."""
+
+    def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
+        """See `Acquisition.acquire`."""
+        yield from trigger_detectors(self.detectors, self._trigger_timeout_s)
+        attempt.check_uninterrupted()
+        return [(yield from attempt.record_row(self.detectors))]

@@ -1,0 +1,48 @@
+"""Measuring where an agent wants to know more, without an objective: Sobol points, a grid, anybody's generator."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bluesky.protocols import NamedMovable, Readable
+from bluesky.utils import MsgGenerator, plan
+
+from ebl_autonomy.plans.acquisition import Acquisition, Measure
+from ebl_autonomy.plans.steered_run import RunResult, acquisition_of, steer
+
+__all__ = ["explore"]
+
+
+@plan
+def explore(
+    detectors: Sequence[Readable[Any]],
+    motors: Sequence[NamedMovable[float]],
+    agent: Any,
+    *,
+    max_points: int,
+    batch: int = 1,
+    measure: Measure | Acquisition | None = None,
+    derive: Any = None,
+    envelope: Any = None,
+    md: dict[str, Any] | None = None,
+    vocs: Any = None,
+) -> MsgGenerator[RunResult]:
+    """Measure where an agent proposes, until it has no more proposals or `max_points` rows are recorded.
+
+    The agent's VOCS needs observables only. The motors end where they came from. Parameters, return value and errors
+    are those of `optimize`.
+    """
+    return (
+        yield from steer(
+            acquisition_of(detectors, measure),
+            motors,
+            agent,
+            plan_name="explore",
+            max_points=max_points,
+            batch=batch,
+            derive=derive,
+            envelope=envelope,
+            md=md,
+            vocs=vocs,
+            finish="return",
+        )
+    )

@@ -1,0 +1,118 @@
+"""Moving the motors of one run, and knowing where they stand."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from bluesky.protocols import NamedMovable
+from bluesky.utils import MsgGenerator, RunEngineControlException
+
+from ebl_autonomy.guard import AdmittedMove, Gate, Move
+from ebl_autonomy.plans.devices import read_position
+from ebl_autonomy.plans.events import EventTag
+from ebl_autonomy.plans.stubs import carry_out, waypoints
+from ebl_autonomy.space import Travel
+
+__all__ = ["Motion"]
+
+logger = logging.getLogger(__name__)
+
+
+class Motion:
+    """The motors of one run.
+
+    Parameters
+    ----------
+    motors : mapping of str to motor
+    gate : Gate
+    travel : Travel
+        How the motors move, as far as they say.
+    start : mapping of str to float
+        Where they stand.
+    tag : EventTag
+        Counts the interruptions.
+    timeout_s : float, optional
+        Wall seconds for a move; if not given, 10 s and three times what the motors' speeds say, or 60 s if they say
+        nothing.
+
+    Attributes
+    ----------
+    here : dict of str to float
+        Where the motors stand, as far as it is known.
+    lost : bool
+        Whether a move was cut short, so that the motors must be asked where they stand.
+    """
+
+    def __init__(
+        self,
+        motors: Mapping[str, NamedMovable[Any]],
+        gate: Gate,
+        travel: Travel,
+        start: Mapping[str, float],
+        tag: EventTag,
+        timeout_s: float | None,
+    ) -> None:
+        self.motors = dict(motors)
+        self.here = dict(start)
+        self.lost = False
+        self._gate, self._travel, self._tag, self._timeout_s = gate, travel, tag, timeout_s
+
+    def find(self) -> MsgGenerator[None]:
+        """Ask the motors where they stand."""
+        for name, motor in self.motors.items():
+            self.here[name] = yield from read_position(motor)
+
+    def go(self, admitted: AdmittedMove) -> MsgGenerator[None]:
+        """Make a move that the gate has let pass; motors that fly its line are left to their flyer.
+
+        Raises
+        ------
+        DeviceTimeoutError, DeviceFailedError, LimitError
+            See `move_motors`.
+        """
+        flown = admitted.line.start if admitted.line is not None else {}
+        moving = [
+            name
+            for name, value in admitted.target.items()
+            if name not in flown and (self.lost or value != self.here.get(name))
+        ]
+        yield from carry_out(self.motors, admitted, self.timeout(admitted.target), moving)
+
+    def walk(self, target: Mapping[str, float], where: str, bound_by_domain: bool = True) -> MsgGenerator[None]:
+        """Go to `target` through the gate, in steps if the envelope limits steps.
+
+        The way is judged whole before the first step. A refusal or a failing move is logged and the motors stay: what
+        was measured is already safe.
+        """
+        goal = {name: float(target[name]) for name in self.motors if name in target}
+        while True:
+            mark = self._tag.interruptions
+            try:
+                yield from self.find()
+                for step in self._plan_way(goal, bound_by_domain):
+                    yield from carry_out(self.motors, step, self.timeout(step.target))
+                    self.here.update(step.target)
+            except RunEngineControlException:
+                raise
+            except Exception as error:  # noqa: BLE001 - a device may raise anything; a last move must not lose the run
+                if self._tag.interruptions != mark:
+                    continue
+                logger.warning("the motors were not moved to %s %s: %s", where, goal, error)
+                return
+            if self._tag.interruptions == mark:
+                return
+
+    def timeout(self, target: Mapping[str, float]) -> float:
+        """Wall seconds that a move to `target` may take."""
+        if self._timeout_s is not None:
+            return self._timeout_s
+        if not all(name in self._travel.axes for name in target):
+            return 60.0
+        return 10.0 + 3.0 * self._travel.seconds(self.here, {**self.here, **target})
+
+    def _plan_way(self, goal: Mapping[str, float], bound_by_domain: bool) -> list[AdmittedMove]:
+        steps, here = [], dict(self.here)
+        for point in waypoints(here, goal, self._gate.envelope.max_step):
+            steps.append(self._gate.check_move(Move(point, dict(here), bound_by_domain=bound_by_domain)))
+            here.update(point)
+        return steps

@@ -1,0 +1,30 @@
+"""What is loaded by importing agents: no more than the agent that is asked for needs."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration  # new processes
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from ebl_autonomy.agents import SobolAgent, GridAgent, CoordinateScanAgent, Agent, Withdraws",
+        "from ebl_autonomy.agents.bayesian import BayesianOptions",
+        "from ebl_autonomy.agents.bayesian.prior_mean import LABEL",
+    ],
+)
+def test_agents_without_a_model_load_neither_torch_nor_numba(statement: str) -> None:
+    code = f"{statement}\nimport sys\nassert not {{'torch', 'numba', 'tiled', 'httpx'}} & set(sys.modules), 'loaded'"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+def test_the_bayesian_agent_is_found_by_its_entry_point_and_its_package() -> None:
+    from ebl_autonomy import registry
+    from ebl_autonomy.agents import BayesianAgent, bayesian
+
+    assert registry.load(registry.AGENTS, "bayesian") is bayesian.BayesianAgent is BayesianAgent
+    assert BayesianAgent.Options is bayesian.BayesianOptions
+    assert dir(bayesian) == ["BayesianAgent", "BayesianOptions"]

@@ -1,0 +1,54 @@
+"""The pictures of the house are drawn from the code as it is."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "docs" / "figures"
+
+
+@pytest.fixture
+def layout(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FIGURES))
+    return import_module("layout")
+
+
+def test_arrows_that_follow_from_others_are_left_out(layout: Any) -> None:
+    imports = {"a": ["b", "c", "d"], "b": ["c"], "c": ["d"], "d": []}
+    assert layout.needed(imports) == [("a", "b"), ("b", "c"), ("c", "d")]
+
+
+def test_boxes_keep_their_distance_and_arrows_that_can_do_not_cross(layout: Any) -> None:
+    floors = {"a": 0, "b": 0, "c": 1, "d": 1, "e": 2}
+    places, routes = layout.place(floors, [("a", "d"), ("b", "c"), ("a", "e")], width=2.0, gap=0.5, lane=0.1)
+    for one, other in (("a", "b"), ("c", "d")):
+        assert abs(places[one] - places[other]) >= 2.5 - 1e-9
+    assert (places["a"] < places["b"]) == (places["d"] < places["c"])
+    assert [floor for _, floor in routes["a", "e"]] == [0, 1, 2]
+    lane = routes["a", "e"][1][0]
+    assert all(abs(lane - places[name]) >= 0.5 * (2.0 + 0.1) + 0.5 - 1e-9 for name in ("c", "d"))
+
+
+@pytest.mark.integration
+def test_the_pictures_are_up_to_date(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(FIGURES), "--output", str(tmp_path)],
+        capture_output=True, text=True, timeout=110, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("rooms.png", "walks.png"):
+        assert (tmp_path / name).stat().st_size > 20_000
+    found = json.loads((tmp_path / "rooms.json").read_text())
+    committed = json.loads((ROOT / "docs" / "images" / "rooms.json").read_text())
+    assert found == committed, "the rooms or the walks have changed: run make figures"
+    for name, (first, last) in {"proposal": ("suggest", "set"), "reading": ("read", "ingest")}.items():
+        walk = found["walks"][name]
+        assert f"{name}: {len(walk) - 1} hops" in done.stdout
+        assert walk[0].endswith(f".{first}")
+        assert walk[-1].endswith(f".{last}")
