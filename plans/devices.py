@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any, TypeVar
 
 from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Readable
-from bluesky.utils import Msg, MsgGenerator, maybe_await
+from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import AxisTravel
@@ -83,10 +83,24 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
 
 
 def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
-    """The data keys of the devices: key to description (dtype, shape, units)."""
+    """The data keys of the devices: key to description (dtype, shape, units).
+
+    Raises
+    ------
+    BadInputError
+        If a device cannot describe itself yet.
+    """
     keys: dict[str, Any] = {}
     for device in devices:
-        keys.update((yield from ask(device.describe)))
+        try:
+            keys.update((yield from ask(device.describe)))
+        except RunEngineControlException:
+            raise
+        except Exception as error:
+            raise BadInputError(
+                f"{getattr(device, 'name', device)!r} cannot be described before it is staged ({type(error).__name__}: "
+                f"{error}). A detector that writes files is flown with FlyLine, or read by a stub in measure="
+            ) from error
     return keys
 
 

@@ -70,6 +70,8 @@ def move_motors(
     moved = {name: motors[name] for name in targets}
     if gate is None:
         gate = yield from make_gate(list(moved.values()))
+    if not isinstance(gate, Gate):
+        raise BadInputError(f"gate={gate!r} is not a gate: make it with 'gate = yield from make_gate(motors)'")
     if unknown := sorted(gate.envelope.region_motors - set(motors)):
         raise BadInputError(
             f"forbidden regions name {unknown}: add these motors to motors=, so that their positions can be read"

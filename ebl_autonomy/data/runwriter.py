@@ -44,6 +44,9 @@ _require(
 )
 
 
+_require(tiled_writer.RunNormalizer(), "_desc_name_by_uid", "_ext_keys", "_int_keys")
+
+
 class ResumableRun:
     """One run that is being written to Tiled.
 
@@ -56,7 +59,7 @@ class ResumableRun:
     def __init__(self, client: Any) -> None:
         self._writer = _Writer(client.include_data_sources())
         # Converts documents of older schemas, and external assets, to the current schema.
-        self._normalizer = tiled_writer.RunNormalizer()
+        self._normalizer = _Normalizer()
         self._normalizer.subscribe(self._writer)
 
     @property
@@ -71,6 +74,29 @@ class ResumableRun:
     def flush(self) -> None:
         """Write the buffered rows with one append per stream."""
         self._writer.flush()
+
+
+class _Normalizer(tiled_writer.RunNormalizer):
+    """Knows for each stream which keys are external; upstream, one set of keys serves all streams of a run.
+
+    A fly line needs that: the detector's file is referenced in the stream of the flyer, while `primary` holds the value
+    of each row under the same key.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: dict[str, tuple[set[str], set[str]]] = {}
+
+    def descriptor(self, doc: Any) -> None:
+        self._take_keys(doc["name"])
+        super().descriptor(doc)
+
+    def event(self, doc: Any) -> None:
+        self._take_keys(self._desc_name_by_uid[doc["descriptor"]])
+        super().event(doc)
+
+    def _take_keys(self, stream: str) -> None:
+        self._int_keys, self._ext_keys = self._keys.setdefault(stream, (set(), set()))
 
 
 class _Writer(tiled_writer._RunWriter):

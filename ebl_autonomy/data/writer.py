@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 from tiled.client.utils import ClientError
 
 from ebl_autonomy.data.runwriter import ResumableRun
@@ -210,7 +211,7 @@ class LiveWriter:
             if _is_hopeless(error) or self._rejections.get(uid, 0) >= MAX_REJECTIONS:
                 self._behind.discard(uid)
                 self._refused.add(uid)
-                logger.exception("Tiled rejects run %s; its documents stay in %s", uid, self._spool)
+                logger.exception("run %s cannot be written to Tiled; its documents stay in %s", uid, self._spool)
                 return
             self._behind.add(uid)
             self._client = None
@@ -273,4 +274,4 @@ def _is_hopeless(error: Exception) -> bool:
     """Whether a retry would fail too, because the server rejected the document or the document is invalid."""
     if isinstance(error, httpx.HTTPStatusError):
         return 400 <= error.response.status_code < 500 and error.response.status_code != 429
-    return isinstance(error, (ClientError, TypeError, ValueError))
+    return isinstance(error, (ClientError, TypeError, ValueError, jsonschema.ValidationError))

@@ -197,7 +197,14 @@ class Gate:
         for part in (line.start, line.stop) if bound_by_domain else ():
             self._check_domain(part)
         for part in (begin, end):
-            self._check_point(part)
+            try:
+                self._check_point(part)
+            except RefusedError as error:
+                run_up = {name: extra for name, extra in line.overrun.items() if extra}
+                raise RefusedError(
+                    error.rule,
+                    f"{error.message}; the line ends there, with the run-up {run_up}: shorten the line or fly slower",
+                ) from error
         self._check_step(begin, end)
         for region in self.envelope.forbidden:
             _check_straight(region, first, {**first, **end})

@@ -161,7 +161,7 @@ class SteeringSession:
         if self._refused_in_a_row >= MAX_REFUSALS:
             raise AgentError(
                 f"{self._refused_in_a_row} proposals in a row were refused, the last because: {self._last_refusal}. "
-                "Change the VOCS's domain or the envelope so that they agree."
+                "Change the VOCS's domain, the envelope or the lines so that they agree."
             )
         began = time.perf_counter()
         self.flush()
@@ -262,6 +262,7 @@ class SteeringSession:
         self.counts["accepted"] += 1
         self._refused_in_a_row = 0
         self.rows += len(rows)
+        self.rows_per_proposal = max(self.rows_per_proposal, len(rows))
         for row, result in zip(rows, proposal.results, strict=True):
             self.gate.spend(row)
             self._compare(proposal, result)

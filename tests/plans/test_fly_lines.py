@@ -257,7 +257,7 @@ def test_lines_in_tiled_are_read_back_and_taken_up(RE: RunEngine, docs: Document
 @pytest.mark.integration
 @pytest.mark.parametrize("images", [False, True])
 def test_a_flyable_of_ophyd_async_writes_files_and_every_row_is_bound(
-    RE: RunEngine, docs: Documents, tmp_path: Path, images: bool
+    RE: RunEngine, docs: Documents, tmp_path: Path, images: bool, tiled: Connection
 ) -> None:
     from ophyd_async.core import StaticFilenameProvider, StaticPathProvider
     from ophyd_async.sim import SimBlobDetector
@@ -282,6 +282,10 @@ def test_a_flyable_of_ophyd_async_writes_files_and_every_row_is_bound(
     assert all(math.isfinite(row[outcome]) and row[outcome] > 0.0 for row in rows)
     datums = [doc for name, doc in docs.all if name == "stream_datum"]
     assert sum(doc["indices"]["stop"] - doc["indices"]["start"] for doc in datums) == 2 * 8  # data and sum
+    assert tiled.flush()
+    record = read_run(docs.start["uid"], tiled.client)
+    assert record.stop is not None
+    assert record.results == agent.results
 
 
 def test_a_flight_can_be_stopped() -> None:
