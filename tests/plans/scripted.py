@@ -61,6 +61,22 @@ class RecordedAxis(SynAxis):
         return max((abs(there - here) for here, there in self.moves), default=0.0)
 
 
+def fail_at(motor: RecordedAxis, target: float, astray: float) -> None:
+    """Let the first move to `target` fail and end elsewhere."""
+    go = motor.set
+
+    def go_astray(value: float) -> Any:
+        if value != target:
+            return go(value)
+        motor.set = go
+        motor.sim_state["readback"] = astray
+        status = Status(motor)
+        status.set_exception(RuntimeError("lost steps"))
+        return status
+
+    motor.set = go_astray
+
+
 def pause_in_exposure(RE: RunEngine, bowl: Bowl, number: int, defer: bool = False) -> None:
     """Let the trigger of this number (the first is 1) ask for a pause, and end only once that was heard."""
     expose = bowl.trigger

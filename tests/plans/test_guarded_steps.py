@@ -7,8 +7,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from ophyd.sim import SynAxis
-from ophyd.status import Status
-from scripted import RecordedAxis, Scripted, at, pause_in_exposure
+from scripted import RecordedAxis, Scripted, at, fail_at, pause_in_exposure
 from simple import BOUNDS, ENVELOPE, Bowl, Documents
 
 from ebl_autonomy import VOCS
@@ -30,22 +29,6 @@ def measured(docs: Documents) -> list[tuple[float, float]]:
 
 def rules(docs: Documents) -> list[tuple[str, str]]:
     return [(gone["status"], gone["rule"]) for gone in docs.events["abandoned"]]
-
-
-def fail_at(motor: RecordedAxis, target: float, astray: float) -> None:
-    """Let the first move to `target` fail and end elsewhere."""
-    go = motor.set
-
-    def go_astray(value: float) -> Any:
-        if value != target:
-            return go(value)
-        motor.set = go
-        motor.sim_state["readback"] = astray
-        status = Status(motor)
-        status.set_exception(RuntimeError("lost steps"))
-        return status
-
-    motor.set = go_astray
 
 
 # -- within a batch --------------------------------------------------------------------------------------------
