@@ -1,10 +1,12 @@
 """The envelope holds for every move of a run, judged from where the motors are when the move begins."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from bluesky import RunEngine
+from bluesky import plan_stubs as bps
 from bluesky.utils import RunEngineInterrupted
 from ophyd.sim import SynAxis
 from scripted import RecordedAxis, Scripted, at, fail_at, pause_in_exposure
@@ -119,6 +121,25 @@ def test_after_a_pause_the_next_move_is_judged_from_where_the_motor_was_left(
     assert measured(docs) == [(-0.7, 0.0)]
     assert rules(docs) == [("refused", "step")]
     assert motors[0].moves == [(0.0, 0.5), (-1.0, -0.7)]
+
+
+def test_after_a_stub_that_moved_and_was_refused_the_next_move_is_judged_from_there(
+    RE: RunEngine, docs: Documents, recorded: Any
+) -> None:
+    bowl, motors = recorded
+
+    def wander(detectors: Any, point: Mapping[str, float]) -> Any:
+        if point["mx"] == 0.5:
+            yield from bps.mv(motors[0], 0.0)
+            yield from bps.mv(motors[0], 5.0)
+        return {"bowl": 1.0}
+
+    envelope = {**ENVELOPE, "max_step": {"mx": 0.6}}
+    agent = Scripted([at(0.5), at(1.0), at(-0.5)])
+    RE(optimize([bowl], motors, agent, max_points=9, measure=wander, finish="stay", envelope=envelope))
+    assert rules(docs) == [("refused", "limits"), ("refused", "step")]  # 1.0 was near enough to 0.5, not to 0.0
+    assert measured(docs) == [(-0.5, 0.0)]
+    assert motors[0].moves == [(0.0, 0.5), (0.5, 0.0), (0.0, -0.5)]
 
 
 # -- on the way to the finish ----------------------------------------------------------------------------------

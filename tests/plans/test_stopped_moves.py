@@ -161,6 +161,29 @@ def test_a_run_that_is_ended_in_a_pause_in_mid_move_is_closed_as_the_user_said(
     assert [result["mx"] for result in agent.told] == [0.1]
 
 
+@pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])
+@pytest.mark.parametrize("finish", ["best", "return"])
+def test_a_run_that_is_ended_in_its_last_move_moves_no_more(
+    RE: RunEngine, docs: Documents, interrupted: Any, finish: Any, how: str, status: str
+) -> None:
+    bowl, motors = interrupted
+    end = 0.5 if finish == "best" else 0.0
+    agent = Scripted([at(0.5, -0.25), at(1.5)])
+
+    def stick(name: str, doc: dict[str, Any]) -> None:
+        if name == "event" and doc["data"].get("mx") == 1.5 and "bowl" in doc["data"]:
+            motors[0].stuck_at, motors[0].interrupt = end, RE.request_pause
+
+    RE.subscribe(stick)
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([bowl], motors, agent, max_points=2, finish=finish, envelope=ENVELOPE))
+    asked = list(motors[0].asked)
+    getattr(RE, how)()
+    assert docs.stop["exit_status"] == status
+    # "return" holds after an abort too: the plan then goes there, once.
+    assert motors[0].asked == (asked if finish == "best" else [*asked, 0.0])
+
+
 def test_a_failure_after_a_pause_counts_as_ever(RE: RunEngine, docs: Documents, interrupted: Any) -> None:
     bowl, motors = interrupted
     motors[0].stuck_at, motors[0].interrupt = 0.5, RE.request_pause
@@ -223,15 +246,8 @@ class MuteAxis(SlowAxis):
     velocity = None
 
 
-def test_a_motor_that_does_not_say_its_speed_is_given_time(RE: RunEngine, docs: Documents) -> None:
-    motors = [MuteAxis("mx", 0.05), MuteAxis("my", 0.05)]
-    RE(optimize([Bowl(*motors)], motors, Scripted([at(0.5, 0.5)]), max_points=1, retries=0, envelope=ENVELOPE))
-    check_rows(docs, [(0.5, 0.5)])
-
-
-def test_a_move_is_given_the_time_that_its_velocity_says_and_more(RE: RunEngine, bench: Any) -> None:
-    bowl, motors = bench
-    motors[0].velocity.put(0.01)
+def given_times(RE: RunEngine) -> list[float]:
+    """Fills with the seconds that each move is given."""
     given: list[float] = []
     before = ""
 
@@ -242,6 +258,21 @@ def test_a_move_is_given_the_time_that_its_velocity_says_and_more(RE: RunEngine,
         before = msg.command
 
     RE.msg_hook = note
+    return given
+
+
+def test_a_motor_that_does_not_say_its_speed_is_given_time(RE: RunEngine, docs: Documents) -> None:
+    motors = [MuteAxis("mx", 0.05), MuteAxis("my", 0.05)]
+    given = given_times(RE)
+    RE(optimize([Bowl(*motors)], motors, Scripted([at(0.5, 0.5)]), max_points=1, retries=0, envelope=ENVELOPE))
+    check_rows(docs, [(0.5, 0.5)])
+    assert given[0] == 60.0
+
+
+def test_a_move_is_given_the_time_that_its_velocity_says_and_more(RE: RunEngine, bench: Any) -> None:
+    bowl, motors = bench
+    motors[0].velocity.put(0.01)
+    given = given_times(RE)
     # These motors are there at once: what they are given is what counts.
     RE(optimize([bowl], motors, Scripted([at(1.0), at(1.001)]), max_points=2, finish="stay", envelope=ENVELOPE))
     long, short = given
