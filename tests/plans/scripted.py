@@ -61,6 +61,22 @@ class RecordedAxis(SynAxis):
         return max((abs(there - here) for here, there in self.moves), default=0.0)
 
 
+def fail_at(motor: RecordedAxis, target: float, astray: float) -> None:
+    """Let the first move to `target` fail and end elsewhere."""
+    go = motor.set
+
+    def go_astray(value: float) -> Any:
+        if value != target:
+            return go(value)
+        motor.set = go
+        motor.sim_state["readback"] = astray
+        status = Status(motor)
+        status.set_exception(RuntimeError("lost steps"))
+        return status
+
+    motor.set = go_astray
+
+
 def pause_in_exposure(RE: RunEngine, bowl: Bowl, number: int, defer: bool = False) -> None:
     """Make trigger `number` (counted from 1) request a pause, and finish only after the RunEngine has received it."""
     expose = bowl.trigger

@@ -1,14 +1,15 @@
-"""The envelope holds for every move of a run, judged from the positions at which the move starts."""
+"""The envelope holds for every move of a run, judged from where the motors are when the move begins."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from bluesky import RunEngine
+from bluesky import plan_stubs as bps
 from bluesky.utils import RunEngineInterrupted
 from ophyd.sim import SynAxis
-from ophyd.status import Status
-from scripted import RecordedAxis, Scripted, at, pause_in_exposure
+from scripted import RecordedAxis, Scripted, at, fail_at, pause_in_exposure
 from simple import BOUNDS, ENVELOPE, Bowl, Documents
 
 from ebl_autonomy import VOCS
@@ -32,22 +33,6 @@ def rules(docs: Documents) -> list[tuple[str, str]]:
     return [(gone["status"], gone["rule"]) for gone in docs.events["abandoned"]]
 
 
-def fail_at(motor: RecordedAxis, target: float, astray: float) -> None:
-    """Make the first move to `target` fail and end at `astray`."""
-    go = motor.set
-
-    def go_astray(value: float) -> Any:
-        if value != target:
-            return go(value)
-        motor.set = go
-        motor.sim_state["readback"] = astray
-        status = Status(motor)
-        status.set_exception(RuntimeError("lost steps"))
-        return status
-
-    motor.set = go_astray
-
-
 # -- within a batch --------------------------------------------------------------------------------------------
 
 
@@ -67,7 +52,7 @@ def test_a_swept_region_within_a_batch_is_judged_from_where_the_motors_will_be(
     RE: RunEngine, docs: Documents, recorded: Any
 ) -> None:
     bowl, motors = recorded
-    # The wall separates (1, 0) from the start, but not from (1, 0.9); (0.2, 0) is on the side of the start again.
+    # (1, 0) lies behind the wall as seen from the start, but not as seen from (1, 0.9); (0.2, 0) is before it again.
     agent = Scripted([at(0.0, 0.9), at(1.0, 0.9), at(1.0, 0.0), at(0.2, -0.2)])
     envelope = {**ENVELOPE, "forbidden": [WALL]}
     RE(optimize([bowl], motors, agent, max_points=9, batch=3, finish="stay", envelope=envelope))
@@ -101,7 +86,7 @@ def test_after_a_failed_move_the_next_is_judged_from_where_the_motor_ended(
     envelope = {**ENVELOPE, "max_step": {"mx": 0.6}}
     RE(optimize([bowl], motors, agent, max_points=9, retries=3, finish="stay", envelope=envelope))
     assert measured(docs) == [(-0.7, 0.0)]
-    assert rules(docs) == [("refused", "step")]  # 0.5 is near enough to the start, but not to where the motor is
+    assert rules(docs) == [("refused", "step")]  # 0.5 was near enough to the start, not to where the motor strayed
     assert motors[0].moves == [(-1.0, -0.7)]
 
 
@@ -138,6 +123,25 @@ def test_after_a_pause_the_next_move_is_judged_from_where_the_motor_was_left(
     assert motors[0].moves == [(0.0, 0.5), (-1.0, -0.7)]
 
 
+def test_after_a_stub_that_moved_and_was_refused_the_next_move_is_judged_from_there(
+    RE: RunEngine, docs: Documents, recorded: Any
+) -> None:
+    bowl, motors = recorded
+
+    def wander(detectors: Any, point: Mapping[str, float]) -> Any:
+        if point["mx"] == 0.5:
+            yield from bps.mv(motors[0], 0.0)
+            yield from bps.mv(motors[0], 5.0)
+        return {"bowl": 1.0}
+
+    envelope = {**ENVELOPE, "max_step": {"mx": 0.6}}
+    agent = Scripted([at(0.5), at(1.0), at(-0.5)])
+    RE(optimize([bowl], motors, agent, max_points=9, measure=wander, finish="stay", envelope=envelope))
+    assert rules(docs) == [("refused", "limits"), ("refused", "step")]  # 1.0 was near enough to 0.5, not to 0.0
+    assert measured(docs) == [(-0.5, 0.0)]
+    assert motors[0].moves == [(0.0, 0.5), (0.5, 0.0), (0.0, -0.5)]
+
+
 # -- on the way to the finish ----------------------------------------------------------------------------------
 
 
@@ -146,7 +150,7 @@ def test_the_last_move_does_not_cross_a_forbidden_region(
     RE: RunEngine, docs: Documents, recorded: Any, finish: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bowl, motors = recorded
-    # The motors have gone round the wall: best point and start lie on one side of it, the last point on the other.
+    # Round the wall: the best point and the start lie on the one side, the last point on the other.
     agent = Scripted([at(0.5, -0.25), at(0.5, 1.0), at(1.0, 1.0), at(1.0, 0.0)])
     envelope = {**ENVELOPE, "forbidden": [WALL]}
     with caplog.at_level(logging.WARNING):
@@ -154,7 +158,7 @@ def test_the_last_move_does_not_cross_a_forbidden_region(
     assert result.accepted == 4
     assert (motors[0].position, motors[1].position) == (1.0, 0.0)
     assert "beam stop" in caplog.text
-    assert docs.stop["exit_status"] == "success"  # the measured rows are kept
+    assert docs.stop["exit_status"] == "success"  # what was measured is safe
 
 
 def test_after_a_failed_move_the_way_to_the_finish_begins_where_the_motor_ended(RE: RunEngine, recorded: Any) -> None:

@@ -1,4 +1,4 @@
-"""A pause or a suspender stops motors in mid-move; this does not count as a failure, whatever the status reports."""
+"""A pause or a suspender stops the motors in mid-move: that is no failure of the point, whatever the status says."""
 
 import contextlib
 import functools
@@ -20,9 +20,9 @@ from ebl_autonomy.plans import optimize
 
 
 class InterruptedAxis(SynAxis):
-    """Moves at once, except to `stuck_at`: those moves request an interruption themselves and are stopped half-way.
+    """Moves at once, but for the moves to `stuck_at`: these end by being stopped, half-way, and ask for it themselves.
 
-    The status of a stopped move succeeds or fails (an EpicsMotor's fails when another client stops the motor).
+    The status of a stopped move succeeds or fails (as that of an EpicsMotor does when it is stopped from elsewhere).
     """
 
     def __init__(self, name: str, succeeds: bool) -> None:
@@ -63,7 +63,7 @@ def interrupted(request: pytest.FixtureRequest) -> tuple[Bowl, list[InterruptedA
 
 
 def check_rows(docs: Documents, points: list[tuple[float, float]]) -> None:
-    """Check that each point has one valid row, read at the proposed position."""
+    """One valid row per point, read where the proposal asked for."""
     assert [(row["mx"], row["my"]) for row in docs.events["primary"]] == points
     assert [row["bowl"] for row in docs.events["primary"]] == [truth(x, y) for x, y in points]
     assert docs.events["abandoned"] == []
@@ -74,7 +74,7 @@ def test_a_pause_in_mid_move_is_no_failure_of_the_point(RE: RunEngine, docs: Doc
     bowl, motors = interrupted
     motors[0].stuck_at, motors[0].interrupt = 0.5, RE.request_pause
     agent = Scripted([at(0.1), at(0.5, 0.25), at(1.0)])
-    # retries=0 and max_failures=1: a pause must count as neither.
+    # No second try and no failure are allowed: a pause is neither.
     plan = optimize([bowl], motors, agent, max_points=3, retries=0, max_failures=1, finish="stay", envelope=ENVELOPE)
     with pytest.raises(RunEngineInterrupted):
         RE(plan)
@@ -153,12 +153,35 @@ def test_a_run_that_is_ended_in_a_pause_in_mid_move_is_closed_as_the_user_said(
         RE(optimize([bowl], motors, agent, max_points=2, envelope=ENVELOPE))
     getattr(RE, how)()
     assert docs.stop["exit_status"] == status
-    assert motors[0].position == pytest.approx(0.3)  # nothing moves after the end
+    assert motors[0].position == pytest.approx(0.3)  # nothing moves any more
     assert [(row["mx"]) for row in docs.events["primary"]] == [0.1]
     (gone,) = docs.events["abandoned"]
     assert gone["status"] == "abandoned"
     assert "the run ended" in gone["reason"]
     assert [result["mx"] for result in agent.told] == [0.1]
+
+
+@pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])
+@pytest.mark.parametrize("finish", ["best", "return"])
+def test_a_run_that_is_ended_in_its_last_move_moves_no_more(
+    RE: RunEngine, docs: Documents, interrupted: Any, finish: Any, how: str, status: str
+) -> None:
+    bowl, motors = interrupted
+    end = 0.5 if finish == "best" else 0.0
+    agent = Scripted([at(0.5, -0.25), at(1.5)])
+
+    def stick(name: str, doc: dict[str, Any]) -> None:
+        if name == "event" and doc["data"].get("mx") == 1.5 and "bowl" in doc["data"]:
+            motors[0].stuck_at, motors[0].interrupt = end, RE.request_pause
+
+    RE.subscribe(stick)
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([bowl], motors, agent, max_points=2, finish=finish, envelope=ENVELOPE))
+    asked = list(motors[0].asked)
+    getattr(RE, how)()
+    assert docs.stop["exit_status"] == status
+    # "return" holds after an abort too: the plan then goes there, once.
+    assert motors[0].asked == (asked if finish == "best" else [*asked, 0.0])
 
 
 def test_a_failure_after_a_pause_counts_as_ever(RE: RunEngine, docs: Documents, interrupted: Any) -> None:
@@ -175,7 +198,7 @@ def test_a_failure_after_a_pause_counts_as_ever(RE: RunEngine, docs: Documents, 
 
 
 def test_pauses_while_decisions_are_written_lose_none(RE: RunEngine, docs: Documents, bench: Any) -> None:
-    """Each pause takes effect at one of the next messages; which one is not deterministic."""
+    """Each pause falls upon one of the next messages, which one is not known."""
     bowl, motors = bench
     asked: set[int] = set()
 
@@ -218,20 +241,13 @@ def test_a_deferred_pause_waits_for_the_end_of_the_point(RE: RunEngine, docs: Do
 
 
 class MuteAxis(SlowAxis):
-    """A motor without a velocity."""
+    """A motor that does not say how fast it is."""
 
     velocity = None
 
 
-def test_a_motor_that_does_not_say_its_speed_is_given_time(RE: RunEngine, docs: Documents) -> None:
-    motors = [MuteAxis("mx", 0.05), MuteAxis("my", 0.05)]
-    RE(optimize([Bowl(*motors)], motors, Scripted([at(0.5, 0.5)]), max_points=1, retries=0, envelope=ENVELOPE))
-    check_rows(docs, [(0.5, 0.5)])
-
-
-def test_a_move_is_given_the_time_that_its_velocity_says_and_more(RE: RunEngine, bench: Any) -> None:
-    bowl, motors = bench
-    motors[0].velocity.put(0.01)
+def given_times(RE: RunEngine) -> list[float]:
+    """Fills with the seconds that each move is given."""
     given: list[float] = []
     before = ""
 
@@ -242,7 +258,22 @@ def test_a_move_is_given_the_time_that_its_velocity_says_and_more(RE: RunEngine,
         before = msg.command
 
     RE.msg_hook = note
-    # These motors move at once: only the timeout in the message matters.
+    return given
+
+
+def test_a_motor_that_does_not_say_its_speed_is_given_time(RE: RunEngine, docs: Documents) -> None:
+    motors = [MuteAxis("mx", 0.05), MuteAxis("my", 0.05)]
+    given = given_times(RE)
+    RE(optimize([Bowl(*motors)], motors, Scripted([at(0.5, 0.5)]), max_points=1, retries=0, envelope=ENVELOPE))
+    check_rows(docs, [(0.5, 0.5)])
+    assert given[0] == 60.0
+
+
+def test_a_move_is_given_the_time_that_its_velocity_says_and_more(RE: RunEngine, bench: Any) -> None:
+    bowl, motors = bench
+    motors[0].velocity.put(0.01)
+    given = given_times(RE)
+    # These motors are there at once: what they are given is what counts.
     RE(optimize([bowl], motors, Scripted([at(1.0), at(1.001)]), max_points=2, finish="stay", envelope=ENVELOPE))
     long, short = given
     assert long >= 3 * 1.0 / 0.01
