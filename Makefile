@@ -1,4 +1,4 @@
-# One command surface: `make demo` and `make test` set up everything they need, on a fresh machine.
+# Every target installs what it needs first: `make demo` and `make test` work on a fresh machine.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ WORKERS ?= 2
 # What stands on the bluesky stack: devices, plans, data, servers.
 STACK_TESTS := tests/data tests/epics tests/plans tests/queueserver tests/sim_devices tests/testing
 
-# One thread each for BLAS, OpenMP and numba: with more, a busy 2-core machine decides 30 x slower.
+# One thread each for BLAS, OpenMP and numba: with more, decisions take 30 times longer on a busy 2-core machine.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1

@@ -1,4 +1,4 @@
-"""What decides: generators in the sense of gest-api, which know no device."""
+"""Agents: gest-api generators that decide what to measure next and depend on no device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.agents.grid import GridAgent
     from ebl_autonomy.agents.sobol import SobolAgent
 
-# Loaded when asked for: the Bayesian agent brings torch.
+# Loaded on demand, because the Bayesian agent can load torch.
 
 __all__ = [
     "Agent",

@@ -1,7 +1,7 @@
-"""What every agent of ours has in common: bookkeeping of results and proposals, configuration, the best point.
+"""The base of all agents of this package: bookkeeping of results and proposals, configuration, the best point.
 
-An agent is a pure function of its configuration, the ordered list of its results, and the proposals that are out: a
-subclass keeps no other state that its answers depend on. So a run is a checkpoint.
+An agent is a pure function of its configuration, its results in order, and its pending proposals: a subclass keeps no
+other state that its answers depend on. So a run is a checkpoint.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ebl_autonomy import registry
 from ebl_autonomy.errors import AgentError, BadInputError, validation_text
-from ebl_autonomy.records import STD, Best, Decision
+from ebl_autonomy.records import STD, Decision, Recommendation
 from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
 
 Point = dict[str, Any]
 Prediction = dict[str, tuple[FloatArray, FloatArray]]
-"""Outcome name to (mean, standard deviation), each of shape (n,), in the outcome's unit."""
+"""Maps each outcome to its predicted mean and standard deviation, shape (n,) each, in the outcome's unit."""
 
 
 class AgentOptions(BaseModel):
-    """Options that every agent takes; unknown ones are refused by name.
+    """Options of every agent; an unknown option is an error that names it.
 
     Attributes
     ----------
@@ -41,23 +41,23 @@ class AgentOptions(BaseModel):
 
 @runtime_checkable
 class Explains(Protocol):
-    """A generator that says why it proposed what it proposed."""
+    """A generator that explains its proposals."""
 
     def decisions(self) -> list[Decision]:
-        """One `Decision` per point of the latest ``suggest``, in its order."""
+        """One `Decision` per point of the latest ``suggest``, in the same order."""
 
 
 @runtime_checkable
 class TravelAware(Protocol):
-    """A generator that weighs what a point may gain by the time that it takes."""
+    """A generator that weighs the expected gain of a point against the time that it takes."""
 
     def set_travel(self, travel: Travel, measure_s: float) -> None:
-        """Take how motors move, and how many seconds a measurement takes once they have arrived."""
+        """Take the motion profiles of the motors, and the duration of a measurement after their arrival, in seconds."""
 
 
 @runtime_checkable
 class PositionAware(Protocol):
-    """A generator that wants to know where the beamline stands before it proposes anything."""
+    """A generator that uses the present position of the beamline for its first proposal."""
 
     def start_from(self, point: Mapping[str, float]) -> None:
         """Take `point` as the default value of each variable that has none."""
@@ -65,17 +65,17 @@ class PositionAware(Protocol):
 
 @runtime_checkable
 class Withdraws(Protocol):
-    """A generator that forgets proposals which will not be answered any more."""
+    """A generator that forgets proposals that will receive no result."""
 
     def withdraw(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Forget the proposals at `points`; points that are not out are ignored."""
+        """Forget the proposals at `points`; points that are not pending are ignored."""
 
 
 class Agent(Generator):
     """Base of the agents of this package: a gest-api ``Generator`` with a configuration and a best point.
 
-    What it proposes depends on its configuration, on its results in their order, and on the proposals that are out:
-    those that were suggested, and neither answered by a result nor withdrawn.
+    Its proposals depend only on its configuration, its results in order, and its pending proposals. A proposal is
+    pending from `suggest` until a result answers it or it is withdrawn.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ class Agent(Generator):
     seed : int
         The only source of randomness.
     **options
-        As the class's `Options` says.
+        See the class's `Options`.
 
     Raises
     ------
     BadInputError
-        If the VOCS asks for something that this agent cannot do, or an option is unknown or out of range.
+        If the VOCS needs something that this agent does not support, or an option is unknown or out of range.
     """
 
     name: ClassVar[str]
@@ -118,17 +118,21 @@ class Agent(Generator):
         Parameters
         ----------
         num_points : int, optional
-            How many; 1 if not given.
+            Number of points; 1 by default.
 
         Returns
         -------
         list of dict
-            Variables and constants by name; contextual variables at their latest measured value.
+            Points: variables and constants by name, contextual variables at their latest measured values.
 
         Raises
         ------
         BadInputError
             If `num_points` is not a positive integer.
+        AgentError
+            If the agent made a non-finite point or the wrong number of points.
+        NoMoreProposals
+            If the agent has fewer than `num_points` points left.
         """
         if num_points is not None and (isinstance(num_points, bool) or not isinstance(num_points, (int, np.integer))):
             raise BadInputError(f"suggest({num_points!r}): the number of points must be a positive integer")
@@ -140,28 +144,29 @@ class Agent(Generator):
         context = latest_context(self.space, self._results)
         for unit, decision in self._propose(count):
             if not np.isfinite(unit).all():
-                raise AgentError(f"{type(self).__name__} proposed {unit}: its model has broken down")
+                raise AgentError(f"{type(self).__name__} proposed {unit}, which is not finite: its model has failed")
             (values,) = self.space.points(unit)
             points.append({**values, **context, **self.space.constants})
             self._decisions.append(decision)
         if len(points) != count:
-            raise AgentError(f"{type(self).__name__} made {len(points)} proposals where {count} were asked for")
+            raise AgentError(f"{type(self).__name__} made {len(points)} proposals where {count} were requested")
         self._pending.extend(dict(point) for point in points)
         return points
 
     def ingest(self, results: Sequence[Mapping[str, Any]]) -> None:
-        """Take measured points.
+        """Add measured results.
 
         Parameters
         ----------
         results : sequence of mapping
-            Each with every variable and outcome of the VOCS; an outcome may come with ``<name>_std`` (its standard
-            deviation, in its own unit). A NaN or infinite outcome is an invalid measurement. Other keys are ignored.
+            Each result holds every variable and outcome of the VOCS, and optionally ``<name>_std``, the standard
+            deviation of an outcome in its own unit. A NaN or infinite outcome is an invalid measurement. Other keys
+            are ignored.
 
         Raises
         ------
         BadInputError
-            If a key is missing or a value is no number; then none of the results has been taken.
+            If a key is missing or a value is not a number; no result is added in this case.
         """
         taken = [self._checked(result) for result in results]
         for result in taken:
@@ -171,41 +176,46 @@ class Agent(Generator):
             self._learn()
 
     def withdraw(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Forget proposals that will not be answered any more, for example because their run has ended.
+        """Forget proposals that will receive no result, for example because their run has ended.
 
         Parameters
         ----------
         points : sequence of mapping
-            As `suggest` gave them. Each takes back one proposal with exactly these values of the variables that the
-            agent chooses; a point that is not out is ignored.
+            Points as `suggest` returned them. Each withdraws one pending proposal with exactly the same variables;
+            other points are ignored.
         """
         for point in points:
             self._forget_pending(point)
 
     def finalize(self) -> None:
-        """Nothing to close: agents hold no files or connections, and a thread that learns ends by itself."""
+        """Do nothing: agents hold no files or connections, and a background fit ends by itself."""
 
-    # -- ours --------------------------------------------------------------------------------------------------
+    # -- beyond gest-api ---------------------------------------------------------------------------------------
 
     @property
     def results(self) -> tuple[Point, ...]:
-        """Everything that was ingested, in order."""
+        """All ingested results, in order."""
         return tuple(dict(result) for result in self._results)
 
     @property
     def pending(self) -> tuple[Point, ...]:
-        """The proposals that are out, in the order in which they were made."""
+        """The pending proposals, in the order in which they were made."""
         return tuple(dict(point) for point in self._pending)
 
     def decisions(self) -> list[Decision]:
-        """Why the points of the latest ``suggest`` were chosen, in its order."""
+        """The explanation of each point of the latest ``suggest``, in the same order."""
         return list(self._decisions)
 
     def start_from(self, point: Mapping[str, float]) -> None:
-        """Take where the beamline stands as the default value of each variable that has none.
+        """Take the present position of the beamline as the default value of each variable that has none.
 
-        Has no effect once the agent has results or proposals, so that a run can be continued. A position outside
-        the domain is left out: the agent may not ask for it.
+        The call has no effect if the agent has results or pending proposals, so that a run can be continued. A position
+        outside the domain is ignored, because the agent may not propose it.
+
+        Parameters
+        ----------
+        point : mapping of str to float
+            Positions in the variables' own units.
         """
         if self._results or self._pending:
             return
@@ -217,15 +227,15 @@ class Agent(Generator):
                 if self.space.low[i] <= value <= self.space.high[i]:
                     variable.default_value = value
 
-    def best(self) -> Best:
+    def best(self) -> Recommendation:
         """The best feasible measured point; if none is feasible, the best of the valid ones.
 
-        Of several objectives, the point that lies nearest to the best of each.
+        With several objectives, it is the point nearest to the best of each.
 
         Raises
         ------
         AgentError
-            If no valid point has been ingested yet, or the VOCS has no objective.
+            If no valid result has been ingested, or the VOCS has no objective.
         """
         if not self.space.objectives:
             raise AgentError(
@@ -244,7 +254,7 @@ class Agent(Generator):
         return self._as_best(chosen, bool(feasible))
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
-        """What the agent's model expects at `points`; empty for an agent without a model."""
+        """The model's prediction at n points; empty for an agent without a model. See `Prediction`."""
         return {}
 
     def config(self) -> dict[str, Any]:
@@ -253,9 +263,15 @@ class Agent(Generator):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The agent that ``config()`` described, without its results."""
+        """The agent that ``config()`` described, without its results.
+
+        Raises
+        ------
+        BadInputError
+            If a key is missing or unknown, or the configuration describes an agent of another class.
+        """
         name, vocs, options = _parts(config)
-        if name == getattr(cls, "name", None):  # needs no entry point
+        if name == getattr(cls, "name", None):  # works without an entry point
             return cls(vocs, **options)
         agent = make_agent(config)
         if not isinstance(agent, cls):
@@ -263,14 +279,14 @@ class Agent(Generator):
         return agent
 
     def ingest_prior(self, results: Sequence[Mapping[str, Any]], label: str = "prior") -> None:
-        """Take results of a past experiment, which may or may not hold for the present one.
+        """Add results of a past experiment, which may or may not apply to the present one.
 
         Parameters
         ----------
         results : sequence of mapping
-            As for `ingest`; all of one past.
+            As for `ingest`; all from the same past experiment.
         label : str
-            What to call it, for example the uid of the run.
+            Name of the past experiment, for example the uid of its run.
 
         Raises
         ------
@@ -285,16 +301,16 @@ class Agent(Generator):
 
     @abstractmethod
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        """`count` points of the unit cube, shape (d,), each with its decision.
+        """`count` points of the unit cube, shape (d,) each, with their decisions.
 
-        A point outside the cube is proposed as it is, and refused by the plan's gate: see `Space.points`.
+        A point outside the cube is proposed unchanged and refused by the plan's gate: see `Space.points`.
         """
 
     def _learn(self) -> None:
-        """Called after results were added; most agents need nothing here."""
+        """Update the agent after new results; most agents do nothing here."""
 
     def _best_index(self, candidates: Sequence[Point]) -> int:
-        """Which of the (all valid, all equally feasible) results is the best."""
+        """Index of the best of the candidates, which are all valid and either all feasible or all infeasible."""
         measured = [[float(result[name]) for result in candidates] for name in self.space.objectives]
         return most_wanted(self.space.signs[:, None] * np.array(measured))
 
@@ -303,13 +319,13 @@ class Agent(Generator):
         return all(math.isfinite(result[name]) for name in self.space.objectives)
 
     def _trusted(self, feasible: Sequence[int]) -> Sequence[int]:
-        """Which of the feasible results, by number, are likely to be feasible again."""
+        """The feasible results, by index, that are likely to be feasible again."""
         return feasible
 
-    def _as_best(self, result: Point, feasible: bool) -> Best:
-        """A result with what the model says of it."""
+    def _as_best(self, result: Point, feasible: bool) -> Recommendation:
+        """A result with the model's prediction at its point."""
         prediction = self.predict([result])
-        return Best(
+        return Recommendation(
             point={name: result[name] for name in self.space.names},
             outcome={name: float(result[name]) for name in outcome_names(self.vocs)},
             mean={name: float(mean[0]) for name, (mean, _) in prediction.items()},
@@ -325,25 +341,25 @@ class Agent(Generator):
             )
 
     def _rng(self) -> np.random.Generator:
-        """Random numbers that depend only on the seed, the number of results and the proposals that are out."""
+        """Random numbers that depend only on the seed, the number of results and the number of pending proposals."""
         return np.random.default_rng([self.options.seed, len(self._results), len(self._pending)])
 
     @property
     def _made(self) -> int:
-        """How many proposals have been made or answered so far."""
+        """Number of results plus pending proposals."""
         return len(self._results) + len(self._pending)
 
     def _checked(self, result: Mapping[str, Any]) -> Point:
         needed = [*self.space.names, *self.space.context, *outcome_names(self.vocs)]
         missing = [name for name in needed if name not in result]
         if missing:
-            raise BadInputError(f"the result {dict(result)} lacks {missing}: give every variable and outcome")
+            raise BadInputError(f"the result {dict(result)} lacks {missing}: give all variables and outcomes")
         known = [*needed, *(name + STD for name in outcome_names(self.vocs) if name + STD in result)]
         taken: Point = {}
         for key in known:
             value = result[key]
             try:
-                if isinstance(value, (str, bytes)):  # float() would take "1.5"
+                if isinstance(value, (str, bytes)):  # float() would accept "1.5"
                     raise TypeError
                 taken[key] = float(value)
             except (TypeError, ValueError) as error:
@@ -362,7 +378,7 @@ class Agent(Generator):
 
 
 def latest_context(space: Space, results: Sequence[Point]) -> dict[str, float]:
-    """The contextual variables at their latest measured values; at their defaults, or 0, if there is none."""
+    """The contextual variables at their latest measured values; without any, at their defaults or 0."""
     for result in reversed(results):
         values = {name: float(result[name]) for name in space.context}
         if all(math.isfinite(value) for value in values.values()):
@@ -371,9 +387,9 @@ def latest_context(space: Space, results: Sequence[Point]) -> dict[str, float]:
 
 
 def most_wanted(gains: FloatArray) -> int:
-    """Which of n points is the best by m gains, shape (m, n), of which more is better.
+    """Index of the best of n points by m gains, shape (m, n); more is better.
 
-    Of several objectives, the point nearest to the best of each, with every gain in units of its span.
+    With m > 1, it is the point nearest to the best value of each gain, in units of the gain's range.
     """
     if len(gains) == 1:
         return int(np.argmax(gains[0]))
@@ -383,12 +399,12 @@ def most_wanted(gains: FloatArray) -> int:
 
 
 def make_agent(config: Mapping[str, Any]) -> Generator:
-    """An agent from ``{"agent": name, "vocs": {...}, "options": {...}}``.
+    """Make an agent from ``{"agent": name, "vocs": {...}, "options": {...}}``.
 
     Raises
     ------
     BadInputError
-        If a key is missing or unknown, or no such agent is registered.
+        If a key is missing or unknown, no agent of that name is registered, or its VOCS or options are wrong.
     """
     name, vocs, options = _parts(config)
     make = registry.load(registry.AGENTS, name)
@@ -410,5 +426,5 @@ def _parts(config: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
         )
     options = dict(config.get("options") or {})
     if "vocs" in options:
-        raise BadInputError("the agent's options hold a 'vocs': it goes beside 'options', not into them")
+        raise BadInputError("the agent's options contain 'vocs': put it beside 'options', not inside")
     return str(config["agent"]), config["vocs"], options

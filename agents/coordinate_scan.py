@@ -1,4 +1,4 @@
-"""What an operator does by hand: scan one motor, go to the best point, scan the next; then again, finer."""
+"""The manual method of an operator: scan one motor, go to the best point, scan the next motor; then repeat finer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ebl_autonomy.space import FloatArray, violation
 __all__ = ["CoordinateScanAgent", "CoordinateScanOptions"]
 
 FINEST = 1e-4
-"""Share of the domain below which a scan does not shrink."""
+"""Smallest width of a scan, as a share of the domain."""
 SAME = 0.05
-"""A result this near to a proposal, as a share of the scan's step, is its measurement."""
+"""Largest distance between a proposal and its result, as a share of the scan's step."""
 
 
 class CoordinateScanOptions(AgentOptions):
@@ -27,12 +27,12 @@ class CoordinateScanOptions(AgentOptions):
     Attributes
     ----------
     points : int
-        Of one scan.
+        Number of points of one scan.
     span : float
-        Full width of the first pass's scans, as a share of the domain; what lies outside the domain is cut off, and
-        the points are spread over the rest.
+        Full width of the scans of the first pass, as a share of the domain; a scan is clipped to the domain, and its
+        points are spread over the remaining width.
     shrink : float
-        Factor of the width from pass to pass.
+        Ratio of the widths of a pass and the pass before it.
     """
 
     points: int = Field(default=9, ge=3, le=1000)
@@ -43,23 +43,23 @@ class CoordinateScanOptions(AgentOptions):
 class CoordinateScanAgent(Agent):
     """Scans each motor in turn, through the best point so far.
 
-    The first point is where the beamline stands (the variables' default values; mid-domain for those that have none).
-    Each scan runs through the best point known; when all its points have answers, the best of them and of the point
-    it ran through becomes the new one. Feasible points are better than others; of those that are not, the one that
-    violates the constraints least; a scan without a valid answer changes nothing. Each pass over the motors scans a
-    third (`shrink`) of the pass before. A discrete variable is scanned over its own values. Contextual variables change
-    nothing.
+    The first point is the present position (the variables' default values; mid-domain without a default). Each scan
+    runs through the best known point. When all points of a scan have results, the best of them and of the point that
+    the scan runs through becomes the best known point. Feasible points rank above infeasible ones, and infeasible ones
+    by the smallest violation of the constraints. A scan without a valid result does not change the best point. The
+    width of each pass over the motors is a third (`shrink`) of the pass before. A discrete variable is scanned over its
+    allowed values. Contextual variables have no effect.
 
-    A batch larger than what is left of a scan is filled up from the next scan, drawn through the best point of the
-    answers that are there. If the missing answers then turn out better, the next scan is drawn anew through the better
-    point, and those few points are lost to it. So a batch never waits, and what comes next still depends on nothing
-    but configuration, results and the proposals that are out.
+    If a batch is larger than the rest of a scan, it is filled from the next scan, through the best point of the present
+    results. If a missing result is better, the next scan is replaced by one through the better point, and the points
+    already measured of it are not used. So a batch never waits, and the next proposals depend only on configuration,
+    results and pending proposals.
 
     Parameters
     ----------
     vocs : VOCS or mapping
     seed : int
-        Has no effect: nothing here is random.
+        No effect: the agent is deterministic.
     **options
         See `CoordinateScanOptions`.
     """
@@ -68,7 +68,7 @@ class CoordinateScanAgent(Agent):
     Options: ClassVar[type[AgentOptions]] = CoordinateScanOptions
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        """Retrace all scans from the start: each point has a result, or is out, or is proposed now."""
+        """Retrace all scans from the start: each point has a result, is pending, or is proposed now."""
         results = _Unclaimed(self.space.unit(self._results))
         pending = _Unclaimed(self.space.unit(self._pending))
         proposals: list[tuple[FloatArray, Decision]] = []
@@ -86,14 +86,14 @@ class CoordinateScanAgent(Agent):
                     if len(proposals) == count:
                         return proposals
             if any(np.array_equal(target, centre) for _, target in answers):
-                rank = _WORST  # measured again: the newer answer stands for the point
+                rank = _WORST  # measured again: the newer result replaces the older one
             for new, target in answers:
                 if new > rank:
                     centre, rank = target, new
             number += 1
 
     def _scan(self, number: int, centre: FloatArray) -> tuple[list[FloatArray], float, str]:
-        """Points of scan `number` (-1: the start alone) through `centre`, their step in the unit cube, the reason."""
+        """Points, shape (d,) each, of scan `number` (-1: only the start) through `centre`, their step, the reason."""
         options = self.options
         assert isinstance(options, CoordinateScanOptions)
         if number < 0:
@@ -106,7 +106,7 @@ class CoordinateScanAgent(Agent):
             values = self._choices(i, centre[i], low, high, options.points)
         else:
             values = np.linspace(low, high, options.points)
-            # Symmetric about the centre, the middle value is the centre itself but for rounding.
+            # The middle value of a symmetric scan differs from the centre by rounding only.
             values[np.abs(values - centre[i]) < 1e-12] = centre[i]
         targets = []
         for value in values:
@@ -120,7 +120,7 @@ class CoordinateScanAgent(Agent):
             self.space.high[i] - self.space.low[i]
         )
         inside = allowed[(allowed >= low) & (allowed <= high)]
-        if len(inside) < 3:  # finer than the values lie: the neighbours at least
+        if len(inside) < 3:  # narrower than the spacing of the values: take the nearest three
             inside = np.sort(allowed[np.argsort(np.abs(allowed - here), kind="stable")[:3]])
         if len(inside) <= points:
             return np.asarray(inside)
@@ -130,7 +130,7 @@ class CoordinateScanAgent(Agent):
         return np.asarray(self.space.snap(self.space.unit([self.space.standing()]))[0])
 
     def _rank(self, result: Point) -> tuple[float, float]:
-        """Larger is better: feasible and valid, then by score; else by how little the constraints are violated."""
+        """A sort key, larger is better: feasible and valid results by score, others by the smallest violation."""
         score = self.space.score(result)
         if not math.isnan(score) and self.space.feasible(result):
             return 1.0, score
@@ -144,7 +144,7 @@ _WORST = (-1.0, 0.0)
 
 @dataclass
 class _Unclaimed:
-    """Points in order, each of which answers one proposal at most."""
+    """Points in order, shape (n, d), each of which can be claimed once."""
 
     points: FloatArray
 
@@ -152,7 +152,7 @@ class _Unclaimed:
         self._free = np.ones(len(self.points), dtype=bool)
 
     def claim(self, target: FloatArray, tolerance: float) -> int | None:
-        """The first free point that is the same as `target`, shape (d,); it is free no more."""
+        """Claim the first free point within `tolerance` of `target`, shape (d,); return its index, or None."""
         near = self._free & (np.abs(self.points - target) <= tolerance).all(axis=1)
         if not near.any():
             return None

@@ -1,4 +1,4 @@
-"""Every point of a regular grid, once: the honest baseline of exhaustive search."""
+"""Every point of a regular grid, once: exhaustive search as a baseline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["GridAgent", "GridOptions"]
 Count = Annotated[int, Field(ge=1)]
 
 SAME = 0.01
-"""A result this near to a node, as a share of the grid's spacing, is a measurement of the node."""
+"""Largest distance between a node and its result, as a share of the grid's spacing."""
 
 
 class GridOptions(AgentOptions):
@@ -28,10 +28,10 @@ class GridOptions(AgentOptions):
     Attributes
     ----------
     points_per_axis : int or list of int
-        For every continuous variable, or one number for each in the VOCS's order. An axis of one point stands
-        mid-domain. Discrete variables always take their own values.
+        Number of points for all continuous variables, or one number for each, in the order of the VOCS. A single point
+        lies mid-domain. The nodes of a discrete variable are its allowed values.
     snake : bool
-        Turn round at the end of each line, so that no motor flies back; otherwise every line runs upwards.
+        Whether to reverse the direction after each line, so that no motor has to return; otherwise all lines ascend.
     """
 
     points_per_axis: Count | list[Count] = 5
@@ -41,22 +41,22 @@ class GridOptions(AgentOptions):
 class GridAgent(Agent):
     """The points of a grid in order, the last variable fastest; each once, whatever its result.
 
-    What is left is read off the results and the proposals that are out, so a grid that was cut short is continued
-    where its gaps are. Contextual variables, objectives and constraints do not change the order; it needs no objective,
-    and takes any number of them.
+    The remaining points follow from the results and the pending proposals, so an interrupted grid continues with its
+    gaps. Contextual variables, objectives and constraints do not change the order. The VOCS may have any number of
+    objectives, or none.
 
     Parameters
     ----------
     vocs : VOCS or mapping
     seed : int
-        Has no effect: nothing here is random.
+        No effect: the agent is deterministic.
     **options
         See `GridOptions`.
 
     Raises
     ------
     NoMoreProposals
-        By ``suggest(n)`` when fewer than n points are left; its ``remaining`` says how many.
+        By ``suggest(n)`` if fewer than n points are left; its ``remaining`` is their number.
     """
 
     name = "grid"
@@ -69,14 +69,14 @@ class GridAgent(Agent):
 
     @property
     def size(self) -> int:
-        """Number of points of the whole grid."""
+        """Total number of points of the grid."""
         return math.prod(self._shape)
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
         done = self._done()
         left = self.size - len(done)
         if left < count:
-            what = f"all {self.size} points of the grid are measured or out" if not left else f"{left} points are left"
+            what = f"all {self.size} points are measured or pending" if not left else f"{left} points are left"
             raise NoMoreProposals(f"suggest({count}): {what}; make points_per_axis larger to go on", remaining=left)
         proposals: list[tuple[FloatArray, Decision]] = []
         number = 0
@@ -89,10 +89,10 @@ class GridAgent(Agent):
         return proposals
 
     def _validate_vocs(self, vocs: VOCS) -> None:
-        """Any will do: outcomes make no difference."""
+        """Accept any VOCS, because outcomes have no effect."""
 
     def _make_axes(self) -> list[FloatArray]:
-        """Per variable the nodes' coordinates in the unit interval, ascending."""
+        """The nodes of each variable in the unit interval, ascending."""
         assert isinstance(self.options, GridOptions)
         wanted = self.options.points_per_axis
         continuous = [name for name in self.space.names if name not in self.space.choices]
@@ -111,18 +111,18 @@ class GridAgent(Agent):
         return axes
 
     def _node(self, number: int) -> tuple[int, ...]:
-        """Indices of the grid's point `number` along each axis, the last fastest."""
+        """Indices along each axis of the grid's point `number`, the last axis fastest."""
         assert isinstance(self.options, GridOptions)
         node = []
         line = number
         for size in reversed(self._shape):
             line, i = divmod(line, size)
-            # `line` now counts how often this axis has been run through: every other run goes back.
+            # `line` now counts the completed passes along this axis: every other pass is reversed.
             node.append(size - 1 - i if self.options.snake and line % 2 else i)
         return tuple(reversed(node))
 
     def _done(self) -> set[tuple[int, ...]]:
-        """The nodes that are measured or out."""
+        """The nodes that are measured or pending."""
         points = self.space.unit([*self._results, *self._pending])
         nodes = np.empty(points.shape, dtype=int)
         on_grid = np.ones(len(points), dtype=bool)

@@ -1,4 +1,4 @@
-"""Quasi-random points: the honest baseline, and the filling of a space of which nothing is known."""
+"""Quasi-random points: a baseline, and a space-filling design for an unknown space."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["SobolAgent"]
 class SobolAgent(Agent):
     """The points of one scrambled Sobol sequence, in order (Owen 1998, J. Complexity 14, 466).
 
-    It needs no objective, and takes any number of them. The next point is the one whose number in the sequence is the
-    number of results and of proposals that are out; a point that is one of those already is passed over, which happens
-    once a proposal was withdrawn.
+    The VOCS may have any number of objectives, or none. The number of the next point in the sequence is the number of
+    results plus pending proposals. A point that equals one of these is skipped, which happens after a proposal was
+    withdrawn.
     """
 
     name = "sobol"
@@ -29,14 +29,14 @@ class SobolAgent(Agent):
         decision = Decision(reason="sobol", model_version="none")
         known = {self._values(point) for point in (*self._results, *self._pending)}
         if len(self.space.choices) == self.space.dim:
-            known.clear()  # a few values only, which come again and again
+            known.clear()  # all variables are discrete, so points repeat
         following = (self._point(number) for number in itertools.count(self._made))
         new = (unit for unit in following if self._values(self.space.points(unit)[0]) not in known)
         return [(unit, decision) for unit in itertools.islice(new, count)]
 
     def _point(self, number: int) -> FloatArray:
-        # The sequence is drawn from its beginning at blocks of a power of two, as its balance wants it; it is kept
-        # only for speed, since it follows from the seed alone.
+        # The sequence is drawn from its beginning in lengths of a power of two, which keeps it balanced. It follows
+        # from the seed alone and is stored only for speed.
         if number >= len(self._sequence):
             size = 2 ** max(6, math.ceil(math.log2(number + 1)))
             self._sequence = qmc.Sobol(self.space.dim, scramble=True, rng=self.options.seed).random(size)
@@ -47,6 +47,6 @@ class SobolAgent(Agent):
         return tuple(point[name] for name in self.space.names)
 
     def _validate_vocs(self, vocs: VOCS) -> None:
-        """Any will do: outcomes make no difference."""
+        """Accept any VOCS, because outcomes have no effect."""
 
     _sequence: FloatArray = qmc.Sobol(1).random(0)

@@ -1,6 +1,6 @@
-"""Autonomous experiments for Bluesky: agents that decide, plans that measure, devices to try them on.
+"""Autonomous experiments for Bluesky: agents that decide, plans that measure, simulated devices for trials.
 
-Importing this package is cheap: torch, the Tiled server and matplotlib are loaded where they are used.
+The import of this package is fast: torch, the Tiled server and matplotlib are loaded where they are used.
 """
 
 from __future__ import annotations

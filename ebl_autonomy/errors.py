@@ -1,6 +1,6 @@
-"""Every error this package raises on purpose, in one tree.
+"""All errors that this package raises on purpose, in one tree.
 
-Each message holds the offending value and the remedy, because whoever reads it stands at a beamline.
+Each message holds the offending value and the remedy, because the reader is running a beamline.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class RefusedError(EblError):
     Parameters
     ----------
     rule : str
-        Which rule refused: ``"keys"``, ``"type"``, ``"domain"``, ``"limits"``, ``"forbidden"``, ``"step"``,
+        The rule that refused: ``"keys"``, ``"type"``, ``"domain"``, ``"limits"``, ``"forbidden"``, ``"step"``,
         ``"points"``, ``"seconds"`` or ``"dose"``.
     message : str
-        The value, the bound it broke, and the remedy.
+        The value, the bound that it violates, and the remedy.
     """
 
     def __init__(self, rule: str, message: str) -> None:
@@ -40,23 +40,23 @@ class RefusedError(EblError):
 
 
 class BudgetSpentError(RefusedError):
-    """A budget of the envelope (points, time, dose) is used up: the run ends here."""
+    """A budget of the envelope (points, time, dose) is used up, which ends the run."""
 
 
 class AgentError(EblError, RuntimeError):
-    """An agent failed to answer, or answered something that no plan can use."""
+    """An agent failed to answer, or returned something that no plan can use."""
 
 
-class NoMoreProposals(AgentError, ValueError):  # noqa: N818 - it ends a run well, as StopIteration ends a loop
-    """The agent has fewer points to propose than it was asked for: a grid is measured, a design is complete.
+class NoMoreProposals(AgentError, ValueError):  # noqa: N818 - a normal end, like StopIteration
+    """The agent has fewer points to propose than were requested: a grid is measured, a design is complete.
 
-    A ``ValueError`` too, as gest-api wants it of a ``suggest(n)`` that cannot answer n points.
+    It is also a ``ValueError``, which gest-api requires of a ``suggest(n)`` that cannot return n points.
 
     Parameters
     ----------
     message : str
     remaining : int
-        How many points it could still propose; none if 0, and the run ends well.
+        Number of points that the agent can still propose; 0 ends the run successfully.
     """
 
     def __init__(self, message: str, remaining: int = 0) -> None:
@@ -70,9 +70,9 @@ class DeviceFailedError(EblError, RuntimeError):
     Parameters
     ----------
     devices : sequence of str
-        Which, by name.
+        Names of the devices that failed.
     said : str
-        What was wrong.
+        The reported failure.
     """
 
     def __init__(self, devices: Sequence[str], said: str) -> None:
@@ -81,12 +81,12 @@ class DeviceFailedError(EblError, RuntimeError):
 
 
 class DeviceTimeoutError(EblError, TimeoutError):
-    """Motors did not arrive, or detectors did not answer, within their time.
+    """Motors did not arrive, or detectors did not answer, within their time limit.
 
     Parameters
     ----------
     devices : sequence of str
-        Which, by name.
+        Names of the devices that timed out.
     message : str
     """
 
@@ -96,22 +96,25 @@ class DeviceTimeoutError(EblError, TimeoutError):
 
 
 class LineCutError(EblError, RuntimeError):
-    """A flown line was cut by a pause or a failure, and is not flown again: the sample has seen the beam.
+    """A pause or a failure cut a fly line short. The line is not repeated, because the sample has seen the beam.
 
     Parameters
     ----------
     message : str
     interrupted : bool
-        Whether a pause or a suspender cut it, which is no device's fault.
+        Whether a pause or a suspender cut the line; if so, no device is at fault.
+    devices : sequence of str
+        The devices that failed, by name.
     """
 
-    def __init__(self, message: str, interrupted: bool) -> None:
+    def __init__(self, message: str, interrupted: bool, devices: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.interrupted = interrupted
+        self.devices = tuple(devices)
 
 
 class MeasurementError(EblError, RuntimeError):
-    """Too many points in a row could not be measured: something is wrong with the beamline, not with a point."""
+    """Too many points in a row could not be measured: the fault lies with the beamline, not with a point."""
 
 
 class DataError(EblError):
@@ -119,11 +122,11 @@ class DataError(EblError):
 
 
 class TiledUnreachableError(EblError, ConnectionError):
-    """No Tiled server answered at the address that was given."""
+    """No Tiled server answered at the given address."""
 
 
 def validation_text(error: ValidationError) -> str:
-    """What pydantic found wrong, on one line: each field with its fault."""
+    """The errors that pydantic found, on one line: each field with its error."""
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
 
 

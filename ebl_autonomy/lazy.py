@@ -1,4 +1,4 @@
-"""Package fronts: public names that are imported when they are first used, and nothing else to be seen."""
+"""Lazy packages: public names are imported at their first use, and ``dir()`` shows only public names."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ __all__ = ["lazy_attributes", "public_dir"]
 
 
 def lazy_attributes(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package that imports its public names on demand, so that it stays cheap.
+    """``__getattr__`` and ``__dir__`` of a package that imports its public names on demand and so loads fast.
 
     Parameters
     ----------
     package : str
         The package's ``__name__``.
     homes : mapping of str to str
-        Public name to the module that defines it: relative (``".camera"``) or absolute.
+        Maps each public name to the module that defines it: relative (``".camera"``) or absolute.
 
     Returns
     -------
     getattr, dir : callable
-        What the package binds to ``__getattr__`` and ``__dir__``.
+        The functions that the package binds to ``__getattr__`` and ``__dir__``.
     """
 
-    def __getattr__(name: str) -> Any:  # noqa: N807 - it becomes the package's own
+    def __getattr__(name: str) -> Any:  # noqa: N807 - becomes the package's __getattr__
         if name in homes:
             return getattr(import_module(homes[name], package), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
@@ -35,7 +35,7 @@ def lazy_attributes(package: str, homes: Mapping[str, str]) -> tuple[Callable[[s
 
 
 def public_dir(package: str) -> Callable[[], list[str]]:
-    """``__dir__`` of a package: its ``__all__`` and nothing else, so that tab completion shows what a user may use."""
+    """``__dir__`` of a package: its ``__all__`` only, so that tab completion shows the public names."""
 
     def __dir__() -> list[str]:  # noqa: N807
         return sorted(sys.modules[package].__all__)

@@ -1,6 +1,6 @@
-"""Finding agents, derivations and prior means by name, ours and those that other packages bring.
+"""Look up agents, derivations and prior means by name, including those that other packages provide.
 
-A third party adds one by an entry point in its own ``pyproject.toml``::
+A third party registers one by an entry point in its own ``pyproject.toml``::
 
     [project.entry-points."ebl_autonomy.agents"]
     my_agent = "my_package:MyAgent"
@@ -19,7 +19,7 @@ PRIOR_MEANS: Final = "ebl_autonomy.prior_means"
 
 
 def names(group: str) -> list[str]:
-    """All names that are registered in an entry-point group, sorted."""
+    """All names registered in an entry-point group, sorted."""
     return sorted({entry.name for entry in entry_points(group=group)})
 
 
@@ -29,13 +29,13 @@ def load(group: str, name: str) -> Any:
     Raises
     ------
     BadInputError
-        If no package registers that name: lists those that are, or if importing it fails.
+        If no package registers that name (the message lists the registered ones), or if the import fails.
     """
     found = [entry for entry in entry_points(group=group) if entry.name == name]
     if not found:
         raise BadInputError(
-            f"nothing called {name!r} is registered under {group!r}; there are {names(group)}. "
-            "Install the package that brings it, or correct the name."
+            f"no {name!r} is registered under {group!r}; the registered names are {names(group)}. "
+            "Install the package that provides it, or correct the name."
         )
     try:
         return found[0].load()

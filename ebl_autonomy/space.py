@@ -1,6 +1,6 @@
-"""The space that an agent searches: a VOCS turned into arrays, and the time that moving through it takes.
+"""The space that an agent searches: a VOCS as arrays, and the time that moves through it take.
 
-Agents think in the unit cube, motors in their own units; this module is the only place that converts.
+Agents work in the unit cube, motors in their own units; this module is the only place that converts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ebl_autonomy.errors import BadInputError
 FloatArray = npt.NDArray[np.float64]
 
 ROUNDING: Final = 1e-9
-"""How far outside the unit cube a coordinate may lie by rounding alone."""
+"""Largest distance from the unit cube that counts as rounding of a coordinate."""
 
 __all__ = [
     "VOCS",
@@ -54,19 +54,19 @@ __all__ = [
 def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
     """A private copy of `vocs`, or the VOCS that a JSON mapping describes.
 
-    gest-api's own constructor takes keys out of the mappings it is given; the caller's are left alone here.
+    The constructor of gest-api removes keys from its mappings; this function leaves the caller's mapping unchanged.
 
     Raises
     ------
     BadInputError
-        If the mapping is no VOCS: names the field and why.
+        If the mapping is not a VOCS; the message names the field and the reason.
     """
     if isinstance(vocs, VOCS):
         return cast(VOCS, vocs.model_copy(deep=True))
     try:
         return VOCS(**{key: deepcopy(value) for key, value in dict(vocs).items()})
     except (ValidationError, ValueError, TypeError, LookupError, AttributeError) as error:
-        # gest-api looks into lists and strings before it knows what they are, so a wrong form fails in many ways.
+        # gest-api indexes values before it checks their types, so a malformed VOCS raises many kinds of errors.
         raise BadInputError(
             f"not a VOCS: {error}. Give variables as {{name: [low, high]}}, objectives as {{name: 'MINIMIZE'}} "
             "or 'MAXIMIZE', constraints as {name: ['LESS_THAN', value]}."
@@ -76,8 +76,8 @@ def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
 def vocs_dict(vocs: VOCS) -> dict[str, Any]:
     """The VOCS as JSON, such that ``make_vocs(vocs_dict(v))`` equals ``v``.
 
-    Strict JSON knows no infinity, and a contextual variable's domain is infinite unless it is given: such a bound is
-    written ``"inf"``, which the VOCS reads back.
+    Strict JSON has no infinity, but the domain of a contextual variable is infinite by default. An infinite bound is
+    written as ``"inf"``, which the VOCS parses.
     """
     dump = vocs.model_dump()
     return {key: _plain(value) for key, value in dump.items() if value}
@@ -90,20 +90,21 @@ def outcome_names(vocs: VOCS) -> list[str]:
 
 @dataclass(frozen=True)
 class Limit:
-    """One outcome constraint as an interval, without its ends if it is `strict` (as gest-api's one-sided ones are)."""
+    """An outcome constraint as an interval; open if `strict`, as the one-sided constraints of gest-api are."""
 
     low: float
     high: float
     strict: bool = False
 
     def holds(self, value: float) -> bool:
+        """Whether `value` lies in the interval; False for NaN."""
         if self.strict:
             return self.low < value < self.high
         return self.low <= value <= self.high
 
 
 class Space:
-    """The variables, outcomes and rules of a VOCS as arrays.
+    """The variables, outcomes and constraints of a VOCS as arrays.
 
     Parameters
     ----------
@@ -114,9 +115,9 @@ class Space:
     names : list of str, length d
         The variables that an agent chooses (continuous and discrete), in the VOCS's order.
     context : list of str
-        The contextual variables: measured, never moved.
+        The contextual variables, which are measured and never moved.
     low, high : FloatArray, shape (d,)
-        Bounds in the variables' own units; for a discrete variable the smallest and largest value.
+        Bounds in the variables' own units; the smallest and the largest value of a discrete variable.
     objectives : list of str
     signs : FloatArray, shape (m,)
         +1 for an objective to maximise, -1 for one to minimise.
@@ -126,8 +127,8 @@ class Space:
     Raises
     ------
     BadInputError
-        If there is no variable, a bound is not finite, a discrete value is no number, or an objective is to be
-        explored (which no agent here does).
+        If there is no variable, a bound is not finite, a discrete value is not a number, or an objective is EXPLORE
+        (which no agent of this package supports).
     """
 
     def __init__(self, vocs: VOCS) -> None:
@@ -160,35 +161,35 @@ class Space:
         return len(self.names)
 
     def unit(self, points: Iterable[Mapping[str, Any]]) -> FloatArray:
-        """Points to the unit cube, shape (n, d)."""
+        """Points, in the variables' own units, as rows of the unit cube, shape (n, d)."""
         rows = [[float(point[name]) for name in self.names] for point in points]
         values = np.array(rows, dtype=float).reshape(len(rows), self.dim)
         unit: FloatArray = (values - self.low) / (self.high - self.low)
         return unit
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
-        """Rows of the unit cube, shape (n, d), to points; discrete values are snapped to the nearest allowed one.
+        """Rows of the unit cube, shape (n, d), as n points; a discrete value is the nearest allowed one.
 
-        A coordinate within `ROUNDING` of the cube is taken for its bound. One further outside gives a value outside the
-        variable's domain, which no gate lets through: nothing is clipped in silence.
+        A coordinate that lies outside the cube by at most `ROUNDING` becomes the bound. A coordinate further outside
+        gives a value outside the variable's domain, which every gate refuses: no coordinate is clipped silently.
         """
         unit = np.atleast_2d(unit)
         values = self._inside(unit)
         raw = self.low + unit * (self.high - self.low)
-        # Of a domain that is narrow beside its bounds, the sum may round to a value inside.
+        # If the domain is narrow compared with its bounds, the sum may round to a value inside the domain.
         values = np.where(unit < -ROUNDING, np.minimum(raw, np.nextafter(self.low, -np.inf)), values)
         values = np.where(unit > 1.0 + ROUNDING, np.maximum(raw, np.nextafter(self.high, np.inf)), values)
         return [dict(zip(self.names, map(float, row), strict=True)) for row in values]
 
     def snap(self, unit: FloatArray) -> FloatArray:
-        """Rows, shape (n, d), to the nearest ones of the cube that motors can take: clipped, discrete ones snapped."""
+        """The nearest rows of the cube that motors can reach, shape (n, d): clipped, discrete values snapped."""
         snapped: FloatArray = (self._inside(np.atleast_2d(unit)) - self.low) / (self.high - self.low)
         return snapped
 
     def _inside(self, unit: FloatArray) -> FloatArray:
-        """Values of the variables, shape (n, d), all of them in the domain."""
+        """Values of the variables in their own units, shape (n, d), all inside the domain."""
         values = self.low + np.clip(unit, 0.0, 1.0) * (self.high - self.low)
-        # The sum above may round to one unit in the last place outside the bounds.
+        # The sum may round to a value one unit in the last place outside the bounds.
         values = np.clip(values, self.low, self.high)
         for name, allowed in self.choices.items():
             i = self.names.index(name)
@@ -196,7 +197,7 @@ class Space:
         return values
 
     def standing(self) -> dict[str, float]:
-        """Where the beamline stands: the variables' default values, the middle of the domain for those without."""
+        """The present position: each variable's default value, or the middle of its domain if it has no default."""
         middle = (self.low + self.high) / 2.0
         defaults = (self.vocs.variables[name].default_value for name in self.names)
         return {
@@ -205,11 +206,11 @@ class Space:
         }
 
     def feasible(self, outcome: Mapping[str, float]) -> bool:
-        """Whether every outcome constraint holds; a NaN outcome holds none."""
+        """Whether every outcome constraint holds; a constraint on a NaN or missing outcome does not hold."""
         return all(limit.holds(float(outcome.get(name, math.nan))) for name, limit in self.limits.items())
 
     def score(self, outcome: Mapping[str, float]) -> float:
-        """The (first) objective such that more is better; NaN where it was not measured, or if there is none."""
+        """The first objective, signed such that more is better; NaN if it is missing or the VOCS has no objective."""
         if not self.objectives:
             return math.nan
         name = self.objectives[0]
@@ -222,7 +223,7 @@ class Space:
                 values = np.array(sorted(float(v) for v in variable.values))
             except (TypeError, ValueError) as error:
                 raise BadInputError(
-                    f"discrete variable {name!r} has a value that is no number ({error}): motors take numbers"
+                    f"discrete variable {name!r} has a value that is not a number ({error}): give numbers"
                 ) from error
             if len(values) < 2:
                 raise BadInputError(f"discrete variable {name!r} has one value only: make it a constant")
@@ -231,7 +232,7 @@ class Space:
         else:
             assert isinstance(variable, ContinuousVariable)
             low, high = (float(v) for v in variable.domain)
-        # The width must be finite too: the unit cube is what agents think in.
+        # The width must be finite too, because agents work in the unit cube.
         if not math.isfinite(high - low):
             raise BadInputError(f"variable {name!r} has the domain [{low}, {high}]: both bounds must be finite")
         default = variable.default_value
@@ -244,10 +245,10 @@ class Space:
 
 
 class BestSoFar:
-    """Which of many outcomes, one after the other, betters all before it: the one place that says so.
+    """The best of a sequence of outcomes; the only place that decides which outcome improves on all earlier ones.
 
-    An outcome counts if its (first) objective is finite and every outcome constraint holds. Of equal ones the first
-    stays.
+    An outcome counts if its first objective is finite and every outcome constraint holds. Of equal outcomes, the first
+    remains the best.
 
     Parameters
     ----------
@@ -257,9 +258,9 @@ class BestSoFar:
     ----------
     space : Space
     score : float
-        The best objective so far, signed such that more is better; -inf if there is none.
+        The best objective so far, signed such that more is better; -inf before the first outcome that counts.
     value : float
-        The same in the objective's own sense and unit; NaN if there is none.
+        The best objective so far, in its own sign and unit; NaN before the first outcome that counts.
     """
 
     def __init__(self, space: Space) -> None:
@@ -268,7 +269,7 @@ class BestSoFar:
         self.value = math.nan
 
     def take(self, outcome: Mapping[str, float]) -> bool:
-        """Whether an outcome is better than all before it; if so, it is the best from now on."""
+        """Whether an outcome is better than all earlier ones; if so, it becomes the best."""
         score = self.space.score(outcome)
         if not (math.isfinite(score) and score > self.score and self.space.feasible(outcome)):
             return False
@@ -277,7 +278,7 @@ class BestSoFar:
 
 
 def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
-    """How far outcomes break their limits.
+    """The amount by which outcomes violate their limits.
 
     Parameters
     ----------
@@ -288,8 +289,8 @@ def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
     Returns
     -------
     FloatArray, shape (n,)
-        0 where all limits hold (also on a strict limit's end). Each excess counts in units of the end that is passed,
-        so that excesses of different outcomes add up; NaN counts as infinite.
+        0 where all limits hold, and at the end of a strict limit. Otherwise the sum of all excesses, each divided by
+        the magnitude of the violated bound, so that excesses of different outcomes can be added; infinite for NaN.
     """
     total = np.zeros(len(values))
     for limit, value in zip(limits, values.T, strict=True):
@@ -301,18 +302,19 @@ def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class AxisTravel:
-    """How one motor moves: the trapezoidal profile that a motor record makes, plus settling.
+    """The motion profile of one motor: the trapezoidal profile of an EPICS motor record, plus settling.
 
     Attributes
     ----------
     velocity : float
         In motor units per second; must be positive.
     acceleration_s : float
-        Seconds to reach the velocity.
+        Seconds until the motor reaches its velocity.
     settle_s : float
         Seconds of rest after a move.
     backlash : float
-        Extra distance, in motor units, of a move in negative direction (overshoot and return).
+        Overshoot of a move in the negative direction (if negative: the positive direction), in motor units; the motor
+        then returns by the same distance.
     """
 
     velocity: float
@@ -321,7 +323,7 @@ class AxisTravel:
     backlash: float = 0.0
 
     def seconds(self, distance: FloatArray | float) -> FloatArray:
-        """Seconds for moves by the signed `distance` (motor units), of the same shape."""
+        """Duration of moves by the signed `distance` (motor units), in seconds; an array of the same shape."""
         distance = np.asarray(distance, dtype=float)
         path = np.abs(distance) + np.where(distance * (self.backlash or 1.0) < 0.0, 2.0 * abs(self.backlash), 0.0)
         moving = np.where(
@@ -333,32 +335,32 @@ class AxisTravel:
 
 
 class Travel:
-    """Seconds that a set of motors takes from point to point; they move at the same time.
+    """Duration of moves from point to point for a set of motors that move at the same time.
 
     Parameters
     ----------
     axes : mapping of str to AxisTravel
-        Motors that are not in it are taken to move in no time.
+        Motion profiles by motor. The moves of all other motors are assumed to take no time.
     """
 
     def __init__(self, axes: Mapping[str, AxisTravel]) -> None:
         self.axes = dict(axes)
 
     def seconds(self, start: Mapping[str, float], stop: Mapping[str, float]) -> float:
-        """Seconds until the slowest motor has arrived."""
+        """Seconds until the slowest motor arrives; `start` and `stop` in motor units."""
         times = (axis.seconds(float(stop[name]) - float(start[name])) for name, axis in self.axes.items())
         return float(max(times, default=0.0))
 
     def seconds_each(self, start: Mapping[str, float], stops: Mapping[str, FloatArray]) -> FloatArray:
-        """Seconds from one place to each of many: `stops` are arrays of shape (n,) by motor."""
+        """Seconds from `start` to each of n stops, shape (n,); `stops` holds an array of shape (n,) per motor."""
         times = [axis.seconds(stops[name] - float(start[name])) for name, axis in self.axes.items()]
         count = len(next(iter(stops.values())))
         return np.max(np.stack(times), axis=0) if times else np.zeros(count)
 
     def order(self, start: Mapping[str, float], points: Sequence[Mapping[str, float]]) -> list[int]:
-        """Order in which to visit `points` from `start`: nearest in seconds first, then improved by 2-opt.
+        """Order in which to visit `points` from `start`: nearest neighbour in seconds, then improved by 2-opt.
 
-        Never takes longer than the order in which they are given.
+        The tour never takes longer than the given order.
 
         Returns
         -------
@@ -383,9 +385,9 @@ class Travel:
             return sum(self.seconds(a, b) for a, b in pairwise(stops))
 
         given = list(range(len(points)))
-        best = min(route, given, key=length)  # the nearest first can be a detour in the end
+        best = min(route, given, key=length)  # a nearest-neighbour tour can be longer than the given order
         shortest = length(best)
-        better = len(route) < 50  # 2-opt costs n^2 lengths a pass: beyond a batch it is not worth the wait
+        better = len(route) < 50  # one 2-opt pass computes n^2 tour lengths: too slow for many points
         while better:
             better = False
             for i in range(len(best) - 1):
@@ -414,12 +416,12 @@ def _plain(value: Any) -> Any:
 
 
 def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:
-    """Limits in the form of a VOCS's constraints, such as ``{"flux": ["GREATER_THAN", 1e4]}``.
+    """Limits from a mapping in the form of a VOCS's constraints, such as ``{"flux": ["GREATER_THAN", 1e4]}``.
 
     Raises
     ------
     BadInputError
-        If one is no constraint.
+        If an entry is not a constraint.
     """
     if not constraints:
         return {}
@@ -428,12 +430,12 @@ def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:
 
 
 def limit_of(name: str, constraint: object) -> Limit:
-    """A constraint of a VOCS as an interval.
+    """The interval of a VOCS constraint.
 
     Raises
     ------
     BadInputError
-        If it is of another kind.
+        If the constraint is neither LESS_THAN, GREATER_THAN nor BOUNDS.
     """
     if isinstance(constraint, LessThanConstraint):
         return Limit(-math.inf, float(constraint.value), strict=True)

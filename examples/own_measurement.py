@@ -1,7 +1,7 @@
-"""A beamline that looks unlike ours: a measurement of its own, an outcome that no detector gives, and rules.
+"""Adapting `optimize` to another beamline: a custom measurement, a derived outcome, a stop rule and an envelope.
 
-Each point is the median of three exposures, with their spread as its uncertainty; a knife-edge scan would go in the
-same place. The agent sees only the outcome.
+Each point is the median of three exposures, with their standard error as its uncertainty. A knife-edge scan would take
+the same place. The agent sees only the outcome.
 
     python examples/own_measurement.py
 """
@@ -24,7 +24,7 @@ def main(points: int = 25) -> None:
     bl = SimBeamline(seed=0, tier="A")
 
     def three_exposures(detectors: Any, point: Mapping[str, float]) -> Any:
-        """Take the median of three exposures, and their spread as its uncertainty."""
+        """Measure the median spot area of three exposures, µm², and its standard error."""
         areas = []
         for _ in range(3):
             yield from bps.trigger(bl.camera, wait=True)

@@ -1,4 +1,4 @@
-"""The README's session as a script: align six motors of the simulated beamline, then ask the archive what happened.
+"""The README's session as a script: align six motors of the simulated beamline, then read the run back from Tiled.
 
 python examples/session.py
 """

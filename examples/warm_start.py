@@ -1,4 +1,4 @@
-"""A second alignment that knows the first: align, misalign a little, align again with the first run as prior.
+"""A warm start: align, misalign the motors a little, then align again with the first run as prior.
 
 python examples/warm_start.py
 """
@@ -12,7 +12,7 @@ from ebl_autonomy.agents import BayesianAgent
 from ebl_autonomy.plans import OptimizeResult, optimize
 from ebl_autonomy.sim_devices import SimBeamline
 
-TARGET = {"target": 15.0}  # µm²; the smallest beam has 12.1
+TARGET = {"target": 15.0}  # µm²; the smallest spot has 12.1
 
 
 def main(points: int = 80) -> None:
@@ -35,11 +35,11 @@ def main(points: int = 80) -> None:
         return result
 
     first = align()
-    for motor in motors:  # a little out of alignment
+    for motor in motors:  # misalign each motor by a tenth of its range
         low, high = motor.limits
         motor.set(motor.position + 0.1 * (high - low)).wait()
     second = align(prior=[first.uid])
-    print(f"{first.accepted} points from nothing, {second.accepted} with the first run as prior")
+    print(f"{first.accepted} points without a prior, {second.accepted} with the first run as prior")
     tiled.close()
 
 

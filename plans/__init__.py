@@ -1,4 +1,4 @@
-"""What the RunEngine runs: plans that ask, move, read and tell, and the stubs that they are made of."""
+"""Plans for the RunEngine: `optimize`, `explore`, and the stubs and acquisitions that they are made of."""
 
 from ebl_autonomy.guard import Envelope, Line
 from ebl_autonomy.lazy import public_dir

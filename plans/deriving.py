@@ -1,4 +1,4 @@
-"""Outcomes that no detector gives: functions of one row's readings, passed as callables or by name."""
+"""Derived outcomes: functions of one row's readings, given as callables or by registered name."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +10,22 @@ from ebl_autonomy.errors import BadInputError
 __all__ = ["Derivation", "derived_values", "resolve_derivations"]
 
 Derivation = Callable[[Mapping[str, Any]], float]
-"""From one row's readings (key to value) to one number; NaN says that the row gives none."""
+"""Maps one row's readings (key to value) to one number; NaN if the row gives no value."""
 
 
 def resolve_derivations(derive: Mapping[str, Derivation | str] | Sequence[str] | None) -> dict[str, Derivation]:
-    """Event key to function.
+    """Resolve derivations to functions by event key.
 
     Parameters
     ----------
     derive : mapping of str to callable or str, or sequence of str, or None
-        A string is a name registered under the entry point ``ebl_autonomy.derivations``; in a sequence it is the
-        event key too.
+        A string is a name registered under the entry point ``ebl_autonomy.derivations``. In a sequence the name is
+        also the event key.
 
     Raises
     ------
     BadInputError
-        If a name is not registered, or something is neither a name nor callable.
+        If a name is not registered, or an entry is neither a name nor callable.
     """
     if derive is None:
         return {}
@@ -46,9 +46,9 @@ def resolve_derivations(derive: Mapping[str, Derivation | str] | Sequence[str] |
 
 
 def derived_values(functions: Mapping[str, Derivation], readings: Mapping[str, Any]) -> tuple[dict[str, float], str]:
-    """The derived values of one row, and why any of them failed (empty if none did).
+    """The derived values of one row, and the reason of the first failure (empty without a failure).
 
-    A derivation that raises makes its value NaN: the measured row is kept, and is invalid.
+    If a derivation raises, its value is NaN: the measured row is kept, but is invalid.
     """
     values: dict[str, float] = {}
     failed = ""

@@ -1,6 +1,6 @@
-"""Asking devices what a plan must know before it moves them: positions, limits, units, speeds, keys.
+"""Querying devices before a plan moves them: positions, limits, units, speeds and data keys.
 
-Everything goes through messages or awaitables, because ophyd's devices answer at once and ophyd-async's do not.
+All queries are messages or awaitables, because ophyd devices answer synchronously and ophyd-async devices do not.
 """
 
 import math
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def ask(question: Callable[[], T | Awaitable[T]]) -> MsgGenerator[T]:
-    """The answer to a call that may or may not have to be awaited, on the RunEngine's loop.
+    """The result of a call; an awaitable result is awaited on the RunEngine's loop.
 
     Raises
     ------
@@ -46,10 +46,10 @@ def ask(question: Callable[[], T | Awaitable[T]]) -> MsgGenerator[T]:
     async def put() -> None:
         try:
             answer.append(await maybe_await(asked.pop() if asked else question()))
-        except Exception as error:  # noqa: BLE001 - carried over to the plan and raised there
+        except Exception as error:  # noqa: BLE001 - raised again in the plan
             failure.append(error)
 
-    while not answer and not failure:  # a pause cuts the wait short
+    while not answer and not failure:  # a pause ends the wait early
         yield Msg("wait_for", None, [put])
     if failure:
         raise failure[0]
@@ -57,12 +57,12 @@ def ask(question: Callable[[], T | Awaitable[T]]) -> MsgGenerator[T]:
 
 
 def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
-    """Refuse what cannot be moved or read.
+    """Check that motors can be moved, that detectors can be read, and that names are unique.
 
     Raises
     ------
     BadInputError
-        Names the object, what it is and what is needed.
+        If a check fails; the message names the device and the remedy.
     """
     if not isinstance(motors, Sequence):
         raise BadInputError(f"motors={motors!r}: give a list of motors")
@@ -83,7 +83,7 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
 
 
 def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
-    """The data keys that the devices will give: key to its description (dtype, shape, units)."""
+    """The data keys of the devices: key to description (dtype, shape, units)."""
     keys: dict[str, Any] = {}
     for device in devices:
         keys.update((yield from ask(device.describe)))
@@ -91,12 +91,12 @@ def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
 
 
 def read_position(motor: NamedMovable[float]) -> MsgGenerator[float]:
-    """Where the motor stands, in its own unit.
+    """The position of the motor, in its own unit.
 
     Raises
     ------
     BadInputError
-        If it does not say, or says something that is no number.
+        If the motor reports no position, or one that is not a finite number.
     """
     if isinstance(motor, Locatable):
         location = yield from ask(motor.locate)
@@ -112,7 +112,7 @@ def read_position(motor: NamedMovable[float]) -> MsgGenerator[float]:
 
 
 def read_limits(motor: NamedMovable[float]) -> MsgGenerator[tuple[float, float] | None]:
-    """The motor's own soft limits, or None if it has none (EPICS writes that as low == high)."""
+    """The motor's own soft limits in its unit; None without limits (in EPICS: low == high)."""
     pair = getattr(motor, "limits", None)
     if isinstance(pair, (tuple, list)) and len(pair) == 2:
         low, high = (yield from _number(pair[0])), (yield from _number(pair[1]))
@@ -125,7 +125,7 @@ def read_limits(motor: NamedMovable[float]) -> MsgGenerator[tuple[float, float] 
 
 
 def read_travel(motor: NamedMovable[float]) -> MsgGenerator[AxisTravel | None]:
-    """How the motor moves, from its own velocity, acceleration, settling and backlash; None if it does not say."""
+    """The motor's velocity, acceleration, settling and backlash; None if it reports no velocity."""
     velocity = yield from _number(getattr(motor, "velocity", None))
     if velocity is None or not velocity > 0:
         return None
@@ -136,7 +136,7 @@ def read_travel(motor: NamedMovable[float]) -> MsgGenerator[AxisTravel | None]:
 
 
 def read_exposure(detector: Readable[Any]) -> MsgGenerator[float | None]:
-    """Seconds that a measurement takes, from the detector's own exposure time; None if it does not say."""
+    """The detector's exposure time, s; None if it reports none."""
     cam = getattr(detector, "cam", detector)  # ophyd's area detectors keep it there
     for name in ("acquire_time", "exposure", "exposure_time", "count_time", "preset_time"):
         seconds = yield from _number(getattr(cam, name, None))
@@ -146,7 +146,7 @@ def read_exposure(detector: Readable[Any]) -> MsgGenerator[float | None]:
 
 
 def check_value(motor: NamedMovable[float], value: float) -> MsgGenerator[None]:
-    """Let the motor itself refuse a position before anything moves (ophyd raises LimitError).
+    """Let the motor check a position before anything moves (ophyd raises LimitError).
 
     Raises
     ------
@@ -158,12 +158,12 @@ def check_value(motor: NamedMovable[float], value: float) -> MsgGenerator[None]:
 
 
 def units(descriptions: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """The units of those of `names` that have one."""
+    """The units of `names`, as far as they have one."""
     return {name: str(descriptions[name]["units"]) for name in names if descriptions.get(name, {}).get("units")}
 
 
 def _number(source: Any) -> MsgGenerator[float | None]:
-    """A number, a signal that reads as one, or None."""
+    """The value of a number or of a signal, as a float; None if it is not a number."""
     if isinstance(source, (int, float)):
         return float(source)
     if isinstance(source, Readable):

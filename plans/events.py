@@ -1,17 +1,21 @@
-"""Writing one event that is whole or not there, whatever pauses, suspenders and failures come in between.
+"""Writing events atomically: an event is complete or not emitted, despite pauses, suspenders and failures.
 
-The RunEngine's own way to survive a pause is to replay messages, which re-reads devices behind the plan's back: the
-plan then tells its agent values that are not the ones in the data. Here nothing is replayed. A tag that the RunEngine
-notifies of each interruption lets the plan see it, drop the open event and take the reading again itself.
+After a pause the RunEngine normally replays messages, which reads devices again without the plan's knowledge: the plan
+would then give its agent other values than the recorded ones. Here nothing is replayed. The RunEngine notifies a tag
+device of each interruption; the plan sees it, drops the open event and repeats the reading itself.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
+
+from ebl_autonomy.errors import BadInputError
 
 __all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
 
@@ -23,19 +27,22 @@ _DTYPES = {
 }
 
 
+_EMPTY = {bool: False, int: 0, float: math.nan, str: ""}
+
+
 class InterruptedReadingError(Exception):
-    """An event was being taken when the RunEngine was paused or suspended; it has been dropped."""
+    """The RunEngine was paused or suspended while an event was being read; the event has been dropped."""
 
 
 class EventTag:
-    """A soft device that carries values of the plan's own into an event, and counts interruptions.
+    """A soft device that adds the plan's own values to an event, and counts interruptions.
 
     Parameters
     ----------
     name : str
         Device name in the descriptor.
     defaults : mapping of str to bool, int, float or str
-        The keys and, by their defaults, the types. More keys may be added until the first event.
+        The keys; each default defines the type of its key. More keys may be added until the first event.
     hints : sequence of str
         Keys that live plots and tables show.
     """
@@ -50,16 +57,20 @@ class EventTag:
         self._described: dict[str, dict[str, Any]] | None = None
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Set values for the next event. A key that the first event did not have is an error.
+        """Set the values of the next event. A key without a value gets NaN, 0, False or an empty string.
 
         Raises
         ------
-        KeyError
-            If a new key comes after the first event: the descriptor is written by then.
+        BadInputError
+            If there is a new key after the first event, which fixed the descriptor.
         """
         if self._described is not None and (late := set(values) - set(self._values)):
-            raise KeyError(f"{sorted(late)} came after the first event; its keys are {sorted(self._values)}")
-        self._values.update(values)
+            raise BadInputError(
+                f"{sorted(late)} came after the first row, whose keys are {sorted(self._values)}: give the same keys "
+                "with each row"
+            )
+        empty = {key: _EMPTY[type(value)] for key, value in self._values.items()}
+        self._values = {**empty, **{key: plain(value) for key, value in values.items()}}
 
     def read(self) -> dict[str, dict[str, Any]]:
         now = time.time()
@@ -75,11 +86,11 @@ class EventTag:
         self.interruptions += 1
 
     def resume(self) -> None:
-        """Called by the RunEngine when it goes on."""
+        """Called by the RunEngine when it resumes."""
 
 
 class EventPage:
-    """A soft flyer that carries all rows of one proposal into a stream, as one event page: all of them or none.
+    """A soft flyer that emits all rows of one proposal as one event page: all of them or none.
 
     Parameters
     ----------
@@ -104,13 +115,16 @@ class EventPage:
 
         Raises
         ------
-        KeyError
-            If a row has other keys than the very first one, which the descriptor was made from.
+        BadInputError
+            If a row has other keys than the first row, which defined the descriptor.
         """
         keys = self._described or rows[0]
         for row in rows:
             if differ := sorted(set(row) ^ set(keys)):
-                raise KeyError(f"a row has or lacks {differ}; the keys of the first row were {sorted(keys)}")
+                raise BadInputError(
+                    f"{differ} are not in every row; the keys of the first row were {sorted(keys)}: give the same keys "
+                    "with each row"
+                )
         self._rows = [dict(row) for row in rows]
         if not self._described:
             self._described = _describe(self.name, self._rows[0])
@@ -128,7 +142,7 @@ class EventPage:
 
 
 class EventWatch:
-    """Counts the rows that were really emitted, by stream: the only proof that a `save` went through."""
+    """Counts the emitted rows by stream: the only proof that a `save` took effect."""
 
     def __init__(self) -> None:
         self._streams: dict[str, str] = {}
@@ -146,16 +160,16 @@ class EventWatch:
             self._captured.append((name, doc))
 
     def count(self, stream: str) -> int:
-        """Rows of `stream` so far."""
+        """Number of rows emitted into `stream` so far."""
         return self._counts.get(stream, 0)
 
     def stream_of(self, doc: Mapping[str, Any]) -> str:
-        """The stream that a document with a descriptor belongs to."""
+        """Name of the stream that an event or event page belongs to."""
         return self._streams.get(doc["descriptor"], "")
 
     @contextmanager
     def capture(self) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
-        """All documents that are emitted within the block, as (name, document)."""
+        """Collect all documents that are emitted within the block, as (name, document)."""
         captured: list[tuple[str, Mapping[str, Any]]] = []
         self._captured = captured
         try:
@@ -178,11 +192,11 @@ def save_event(
     stream : str
     devices : sequence of Readable
     tag : EventTag
-        Carries what `finish` returns into the event.
+        Adds the return value of `finish` to the event.
     watch : EventWatch
         Subscribed to the RunEngine's documents.
     finish : callable
-        From the readings (key to value) to the tag's values; called once all devices are read.
+        Maps the readings (key to value) to the tag's values; called after all devices are read.
 
     Returns
     -------
@@ -192,8 +206,9 @@ def save_event(
     Raises
     ------
     InterruptedReadingError
-        If a pause or a suspender fell into it; no event was emitted. Whatever a device raised while being read
-        is raised too, and no event was emitted then either.
+        If a pause or a suspender interrupted the reading; no event was emitted.
+    Exception
+        Whatever a device raises while it is read; no event was emitted.
     """
     mark, before = tag.interruptions, watch.count(stream)
     values: dict[str, Any] = {}
@@ -212,8 +227,8 @@ def save_event(
     except Exception:
         yield Msg("drop")
         raise
-    # A pause between here and the end of the save leaves the readings as they are: only a save that was cut
-    # short, which emits nothing, must be taken again.
+    # A pause from here on does not change the readings. Only if the save itself was cut short, and no event was
+    # emitted, must the event be repeated.
     yield Msg("save")
     if watch.count(stream) == before:
         raise InterruptedReadingError(stream)
@@ -226,7 +241,7 @@ def save_page(stream: str, page: EventPage, watch: EventWatch, rows: Sequence[Ma
     Raises
     ------
     InterruptedReadingError
-        If a pause came in between; no row was emitted.
+        If a pause interrupted the collection; no row was emitted.
     """
     before = watch.count(stream)
     page.put(rows)
@@ -239,3 +254,8 @@ def _describe(source: str, values: Mapping[str, Any]) -> dict[str, dict[str, Any
     return {
         key: {"source": f"ebl_autonomy:{source}", "shape": [], **_DTYPES[type(value)]} for key, value in values.items()
     }
+
+
+def plain(value: Any) -> Any:
+    """A numpy scalar as a Python scalar; any other value unchanged."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""Measuring where an agent wants to know more, without an objective: Sobol points, a grid, anybody's generator."""
+"""Exploration without an objective: Sobol points, a grid, or any gest-api generator chooses the points."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,8 +28,8 @@ def explore(
 ) -> MsgGenerator[RunResult]:
     """Measure where an agent proposes, until it has no more proposals or `max_points` rows are recorded.
 
-    The agent's VOCS needs observables only. The motors end where they came from. Parameters, return value and errors
-    are those of `optimize`.
+    The agent's VOCS needs only observables. The motors return to their start positions at the end. Parameters, return
+    value and errors are the same as for `optimize`.
     """
     return (
         yield from steer(

@@ -1,4 +1,4 @@
-"""One proposal to its rows: through the gate, to the target, acquired - again if something came in between."""
+"""Measures one proposal: passes the gate, moves to the target and acquires rows, with retries."""
 
 import logging
 import time
@@ -14,6 +14,7 @@ from ebl_autonomy.plans.events import InterruptedReadingError
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.recorder import Attempt, Recorder
 from ebl_autonomy.plans.setup import Experiment
+from ebl_autonomy.records import RULE_RUN
 from ebl_autonomy.steering import Proposal
 
 __all__ = ["Measuring"]
@@ -22,15 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 class Measuring:
-    """Measures the proposals of one run, and gives up where devices keep failing.
+    """Measures the proposals of one run, and gives up if devices keep failing.
 
     Parameters
     ----------
     experiment, recorder, motion
     retries : int
-        How often a proposal that could not be measured is tried again.
+        Number of retries for a proposal that could not be measured.
     max_failures : int
-        After so many abandoned proposals in a row the run ends.
+        Number of consecutive abandoned proposals after which the run ends.
 
     Raises
     ------
@@ -48,12 +49,12 @@ class Measuring:
         self._retries, self._max_failures = retries, max_failures
         self._failures_in_a_row = 0
         self._blamed: Counter[str] = Counter()
-        """How many of those failures each device caused."""
+        """Number of these failures that each device caused."""
 
     def admit(self, proposal: Proposal) -> MsgGenerator[bool]:
         """Let the gate judge a proposal of a batch before the batch is ordered; a refusal is recorded.
 
-        Where a move starts depends on the order: rules on the way are judged when its turn comes.
+        The start of its move depends on the order, so rules on the path are judged just before the move.
         """
         try:
             self._session.admit(proposal, {}, self._acquisition.line)
@@ -63,7 +64,7 @@ class Measuring:
         return True
 
     def measure(self, proposal: Proposal) -> MsgGenerator[None]:
-        """Measure one proposal: accepted, refused from where the motors stand now, or abandoned.
+        """Measure one proposal; it ends accepted, refused (judged from the current positions) or abandoned.
 
         Raises
         ------
@@ -76,18 +77,18 @@ class Measuring:
             yield Msg("checkpoint")  # a deferred pause (one Ctrl-C) stops here, between points
             mark = tag.interruptions
             try:
-                if self._motion.lost:
+                if not self._motion.is_known:
                     yield from self._motion.find()
                 self._session.admit(proposal, self._motion.here, self._acquisition.line)
                 if reason := self._session.check_budgets(proposal):
-                    yield from self._abandon(proposal, "until", f"the run ended: {reason}", attempts - 1)
+                    yield from self._abandon(proposal, RULE_RUN, f"the run ended: {reason}", attempts - 1)
                     return
                 rows = yield from self._attempt(proposal, attempts, mark)
             except InterruptedReadingError:
                 self._motion.lost = True
                 continue
             except RefusedError as error:
-                self._motion.lost = True  # a stub of the user's may have moved before it was refused
+                self._motion.lost = True  # a user's stub may have moved motors before the refusal
                 yield from self._refuse(proposal, error)
                 return
             except (RunEngineControlException, BadInputError):
@@ -96,7 +97,7 @@ class Measuring:
                 self._motion.lost = True
                 cut = isinstance(error, LineCutError)
                 if tag.interruptions != mark and not cut:
-                    continue  # stopping the motors made the move fail: no fault of the point
+                    continue  # the pause stopped the motors and so failed the move: not a failure of the point
                 failures += 1
                 logger.warning("proposal %s, attempt %d: %s", proposal.proposal_id, attempts, error)
                 if failures > self._retries or cut or isinstance(error, LimitError):
@@ -141,7 +142,7 @@ class Measuring:
             raise MeasurementError(
                 f"{self._failures_in_a_row} proposals in a row could not be measured{blamed and f' ({blamed})'}, "
                 f"the last because: {reason}. What was measured is in the run. "
-                f"Mend {' and '.join(self._blamed) or 'the device'}, or raise max_failures."
+                f"Repair {' and '.join(self._blamed) or 'the device'}, or raise max_failures."
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Moving the motors of one run, and knowing where they stand."""
+"""Moves the motors of one run, and keeps track of their positions."""
 
 import logging
 from collections.abc import Mapping
@@ -26,21 +26,24 @@ class Motion:
     motors : mapping of str to motor
     gate : Gate
     travel : Travel
-        How the motors move, as far as they say.
+        Speeds of the motors that report them.
     start : mapping of str to float
-        Where they stand.
+        Current positions, in motor units.
     tag : EventTag
         Counts the interruptions.
     timeout_s : float, optional
-        Wall seconds for a move; if not given, 10 s and three times what the motors' speeds say, or 60 s if they say
-        nothing.
+        Wall seconds that a move may take. By default 10 s plus three times the duration that the motors' speeds give,
+        or 60 s if a motor reports no speed.
 
     Attributes
     ----------
     here : dict of str to float
-        Where the motors stand, as far as it is known.
+        Last known positions of the motors.
     lost : bool
-        Whether a move was cut short, so that the motors must be asked where they stand.
+        Whether a move was cut short, so that the positions must be read again.
+    is_known : bool
+        Whether `here` is valid: False after a move was cut short, and after a pause, in which a user may have moved
+        motors.
     """
 
     def __init__(
@@ -55,15 +58,21 @@ class Motion:
         self.motors = dict(motors)
         self.here = dict(start)
         self.lost = False
+        self._known_at = tag.interruptions
         self._gate, self._travel, self._tag, self._timeout_s = gate, travel, tag, timeout_s
 
+    @property
+    def is_known(self) -> bool:
+        return not self.lost and self._known_at == self._tag.interruptions
+
     def find(self) -> MsgGenerator[None]:
-        """Ask the motors where they stand."""
+        """Read the positions of the motors."""
+        self._known_at = self._tag.interruptions
         for name, motor in self.motors.items():
             self.here[name] = yield from read_position(motor)
 
     def go(self, admitted: AdmittedMove) -> MsgGenerator[None]:
-        """Make a move that the gate has let pass; motors that fly its line are left to their flyer.
+        """Make an admitted move; motors that fly its line are left to their flyer.
 
         Raises
         ------
@@ -81,8 +90,8 @@ class Motion:
     def walk(self, target: Mapping[str, float], where: str, bound_by_domain: bool = True) -> MsgGenerator[None]:
         """Go to `target` through the gate, in steps if the envelope limits steps.
 
-        The way is judged whole before the first step. A refusal or a failing move is logged and the motors stay: what
-        was measured is already safe.
+        The gate judges the whole path before the first step. A refusal or a failed move is logged and the motors stay,
+        because the measured rows are already safe.
         """
         goal = {name: float(target[name]) for name in self.motors if name in target}
         while True:
@@ -94,7 +103,7 @@ class Motion:
                     self.here.update(step.target)
             except RunEngineControlException:
                 raise
-            except Exception as error:  # noqa: BLE001 - a device may raise anything; a last move must not lose the run
+            except Exception as error:  # noqa: BLE001 - a device may raise anything; the last move must not fail the run
                 if self._tag.interruptions != mark:
                     continue
                 logger.warning("the motors were not moved to %s %s: %s", where, goal, error)

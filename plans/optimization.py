@@ -1,4 +1,4 @@
-"""The main job: an agent proposes, the plan moves and measures, everything lands in one run."""
+"""Optimization: an agent proposes points, the plan measures them, and one run records everything."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,49 +37,49 @@ def optimize(
     trigger_timeout_s: float = 60.0,
     prior: Sequence[Any] = (),
 ) -> MsgGenerator[RunResult]:
-    """Let an agent choose where to measure next, until it is good enough.
+    """Let an agent choose where to measure next, until a stop rule or the number of points ends the run.
 
     Parameters
     ----------
     detectors : sequence of Readable
-        Triggered and read at every point; they (or `derive`) give the outcomes of the agent's VOCS by key.
+        Triggered and read at every point. They, or `derive`, provide the outcomes of the agent's VOCS by event key.
     motors : sequence of Movable
-        One per variable, of the same name.
+        One motor per variable, of the same name.
     agent : gest-api Generator, str or mapping
-        An object; or ``{"agent": name, "vocs": {...}, "options": {...}}``; or a registered name, with `vocs`.
+        A generator; or ``{"agent": name, "vocs": {...}, "options": {...}}``; or a registered name, with `vocs`.
     max_points : int
-        Rows after which the run ends; a flown line has many, and is not begun if it would exceed them.
+        Maximum number of rows. A flown line has many rows, and is not started if it would exceed the maximum.
     batch : int
-        Proposals per decision; a batch is measured in the order that takes the least travel.
+        Proposals per decision. A batch is measured in the order with the least travel.
     until : Until or mapping, optional
         More stop rules: see `ebl_autonomy.plans.Until`.
     measure : callable or Acquisition, optional
-        ``measure(detectors, point)``: a stub that takes the place of triggering and reading once the motors have
-        arrived, and returns outcomes by name, or a list of such mappings, one per row (see `UserStub`). Or an
-        `Acquisition`, such as `FlyLine`; it has its own detectors, so give ``detectors=[]``.
+        Replaces triggering and reading. Either a stub ``measure(detectors, point)``, which runs after the motors have
+        arrived and returns outcomes by name, or a list of such mappings, one per row (see `UserStub`). Or an
+        `Acquisition` such as `FlyLine`, which has its own detectors; then give ``detectors=[]``.
     derive : mapping of str to callable or name, or sequence of names, optional
         Outcomes computed from a row's readings.
     envelope : Envelope or mapping, optional
-        What is allowed: see `ebl_autonomy.guard.Envelope`.
+        The allowed moves and budgets: see `ebl_autonomy.guard.Envelope`.
     md : dict, optional
         More metadata for the start document.
     vocs : VOCS or mapping, optional
-        With an agent that is given by name, or has no attribute ``vocs``.
+        For an agent that is given by name, or that has no attribute ``vocs``.
     baseline : sequence of Readable
-        Read at start and end, with the motors.
+        Read at the start and the end of the run, with the motors.
     finish : {"best", "stay", "return"}
-        Where the motors end: at the recommended point, where the last point was, or where they came from (the last
-        also after a failure, a stop or an abort).
+        Where the motors end: at the recommended point, at the last point, or at their start positions. "return" also
+        holds after a failure, a stop or an abort.
     retries : int
-        How often a point that could not be measured is tried again before it is abandoned.
+        Number of retries for a point that could not be measured, before it is abandoned.
     max_failures : int
-        So many abandoned points in a row end the run with a `MeasurementError`.
+        Number of consecutive abandoned points after which the run ends with a `MeasurementError`.
     move_timeout_s, trigger_timeout_s : float
-        Wall seconds for a move (default: 10 s and three times what its velocity says, or 60 s if it says none)
-        and for a trigger.
+        Wall seconds that a move and a trigger may take. By default a move may take 10 s plus three times the duration
+        that the motors' velocities give, or 60 s if a motor reports no velocity.
     prior : sequence of str or tiled run
-        Past runs that the agent learns from before it proposes anything; uids are looked up in the Tiled that the
-        latest open `connect` of this process goes to. An agent takes no run twice.
+        Past runs that the agent learns from before its first proposal. Uids are looked up in the Tiled of the latest
+        open `connect` of this process. An agent ingests each run only once.
 
     Returns
     -------
@@ -88,9 +88,10 @@ def optimize(
     Raises
     ------
     BadInputError, DataError
-        Before anything moves, naming value and remedy; DataError is for a past run that is no prior for this agent.
+        If an argument is invalid, or (DataError) a past run cannot be a prior for this agent. Raised before anything
+        moves; the message names the value and the remedy.
     AgentError, MeasurementError
-        If the agent fails or the beamline does; what was measured is in the run, which is closed as failed.
+        If the agent or the beamline fails. The run holds all measured rows and is closed as failed.
     """
     return (
         yield from steer(

@@ -1,4 +1,4 @@
-"""Past runs that an agent is told of before its experiment begins."""
+"""Past runs that an agent ingests as priors before its experiment starts."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -15,30 +15,30 @@ from ebl_autonomy.space import VOCS
 __all__ = ["take_priors"]
 
 _taken: dict[int, list[str]] = {}
-"""Of each living agent that does not say itself what it was told of, by its id: it may not be hashable."""
+"""Ingested uids of agents that do not record them; keyed by id(agent), because an agent may not be hashable."""
 
 
 def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[list[str]]:
-    """Read past runs and hand them to the agent, those that it does not know yet; nothing moves.
+    """Read those past runs that the agent does not know yet and pass them to it; nothing moves.
 
     Parameters
     ----------
     agent : Generator
     vocs : VOCS
-        Of the agent.
+        The agent's VOCS.
     prior : sequence of str or tiled run
 
     Returns
     -------
     list of str
-        The uids of all the runs that the agent was told of, now and in earlier plans, in that order.
+        The uids of all runs that the agent has ingested, in earlier plans and now, in this order.
 
     Raises
     ------
     BadInputError
-        If the agent takes no priors, or a uid is unknown, or there is no connection to look it up.
+        If the agent does not accept priors, a uid is unknown, or there is no connection to look it up.
     DataError
-        If a run has nothing that the agent could learn from. Then the agent was told of none.
+        If a run has nothing that the agent could learn from; the agent has ingested no run then.
     """
     if isinstance(prior, str) or not isinstance(prior, Sequence):
         raise BadInputError(f"prior={prior!r}: give a list of runs or uids, for example prior=['{_example(prior)}']")
@@ -59,11 +59,11 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
 
 
 def _take(agent: Any, ingest_prior: Callable[[Any, str], None], vocs: VOCS, prior: Sequence[Any]) -> None:
-    from ebl_autonomy.data import past_results  # Tiled is loaded where a run is read
+    from ebl_autonomy.data import past_results  # imported here, because it loads Tiled
 
     client = _client(prior)
     known = _taken_by(agent)
-    # All are read before the agent learns any, so that a mistake in one leaves the agent as it was.
+    # All runs are read before the agent ingests any, so that an error in one leaves the agent unchanged.
     read: dict[str, list[dict[str, Any]]] = {}
     for run in prior:
         if not (isinstance(run, str) and (run in known or run in read)):
@@ -76,7 +76,7 @@ def _take(agent: Any, ingest_prior: Callable[[Any, str], None], vocs: VOCS, prio
 
 
 def _client(prior: Sequence[Any]) -> Any:
-    """Where to look up the uids among `prior`; None if there are none."""
+    """The Tiled client for the uids in `prior`; None if `prior` holds no uids."""
     from ebl_autonomy.data import latest_connection
 
     uids = [run for run in prior if isinstance(run, str)]
@@ -92,13 +92,13 @@ def _client(prior: Sequence[Any]) -> Any:
 
 
 def _taken_by(agent: Any) -> list[str]:
-    """The pasts that the agent was told of, by whomever: what it says itself, or else what is remembered here."""
+    """The uids of the runs that the agent has ingested: as it records them, or else as recorded here."""
     own = getattr(agent, "pasts", None)
     if isinstance(own, list):
         return [label for label in own if label != LABEL]
     if id(agent) not in _taken:
         _taken[id(agent)] = []
-        weakref.finalize(agent, _taken.pop, id(agent), None)  # another object may have the id one day
+        weakref.finalize(agent, _taken.pop, id(agent), None)  # another object may get the same id later
     return _taken[id(agent)]
 
 

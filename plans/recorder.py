@@ -1,4 +1,4 @@
-"""What the run records, stream by stream: each proposal ends as accepted rows or as one abandoned row."""
+"""Writes the streams of a run: each proposal ends as accepted rows or as one row of `abandoned`."""
 
 import contextlib
 import math
@@ -16,6 +16,7 @@ from ebl_autonomy.plans.events import (
     EventTag,
     EventWatch,
     InterruptedReadingError,
+    plain,
     save_event,
     save_page,
 )
@@ -57,13 +58,13 @@ class Recorder:
     Attributes
     ----------
     tag : EventTag
-        In every row of `primary` that devices are read for; counts the interruptions of the RunEngine.
+        Part of every `primary` row that is read from devices; counts the interruptions of the RunEngine.
     watch : EventWatch
         Must be subscribed to the RunEngine.
     binding : EventTag
-        In every event of a user's stub: the id of the proposal that is being measured.
+        Part of every event of a user's stub: the id of the current proposal.
     run_uid : str
-        Of the run, once it is open.
+        Uid of the run; empty before it is open.
     """
 
     def __init__(self, experiment: "Experiment") -> None:
@@ -71,29 +72,29 @@ class Recorder:
         self.session = experiment.session
         self.watch = EventWatch()
         self.tag = EventTag("ebl_row", {}, hints=experiment.hinted)
-        self.page = EventPage("ebl_rows", PRIMARY, hints=experiment.hinted)
+        self.page = EventPage("ebl_rows", PRIMARY, hints=experiment.session.outcomes)
         self.binding = EventTag("ebl_measured", {PROPOSAL_ID: ""})
         self.run_uid = ""
         self._baseline = EventTag("ebl_baseline", {"proposals_accepted": 0})
         self._soft: dict[str, EventTag] = {}
 
     def listen(self) -> MsgGenerator[None]:
-        """Show the RunEngine the tags of the events that devices are read for: from now on it tells them of pauses."""
+        """Register the tags of device events with the RunEngine, so that it notifies them of pauses."""
         for tag in (self.tag, self._baseline):
             yield Msg("null", tag)
 
     # -- proposals ---------------------------------------------------------------------------------------------
 
     def write_decisions(self, proposals: Sequence[Proposal]) -> MsgGenerator[None]:
-        """Record proposals with what the agent says about them."""
+        """Record proposals with the agent's decisions."""
         session = self.session
         for proposal in proposals:
             event = proposal.decision_event(session.space.vocs.variables, session.outcomes, self.experiment.agent_name)
             yield from self._write(DECISIONS, event)
 
     def write_surplus(self, surplus: int, asked: int) -> MsgGenerator[None]:
-        """Record that the agent answered more proposals than it was asked for; the surplus is not measured."""
-        reason = f"{asked + surplus} proposals were answered where {asked} were asked for"
+        """Record that the agent returned more proposals than requested; the surplus is not measured."""
+        reason = f"the agent returned {asked + surplus} proposals, but {asked} were requested"
         event = Proposal("", f"{surplus} proposals").abandonment_event(
             "refused", "batch", reason, 0, self.session.elapsed()
         )
@@ -102,14 +103,14 @@ class Recorder:
     def write_abandonment(
         self, proposal: Proposal, status: AbandonedStatus, rule: str, reason: str, attempts: int = 0
     ) -> MsgGenerator[None]:
-        """Record that a proposal was refused, or that an allowed one was not measured."""
+        """Record that a proposal was refused, or that it was admitted but not measured."""
         event = proposal.abandonment_event(status, rule, reason, attempts, self.session.elapsed())
         yield from self._write(ABANDONED, event)
 
     def abandon_open(self, reason: str) -> MsgGenerator[None]:
-        """Record the end of every proposal that is still open, when the run is ending early."""
+        """Record every open proposal as abandoned, when the run ends early."""
         with contextlib.suppress(IllegalMessageSequence):
-            yield Msg("drop")  # an event that the failure cut short
+            yield Msg("drop")  # an event that the failure left open
         for proposal in self.session.open_proposals:
             yield from self.write_abandonment(proposal, "abandoned", RULE_RUN, reason)
             self.session.abandon(proposal, RULE_RUN)
@@ -133,11 +134,11 @@ class Recorder:
             return
 
     def write_explanation(self, text: str) -> MsgGenerator[None]:
-        """Record what the agent says of its model at the end."""
+        """Record the agent's explanation of its model at the end."""
         yield from self._write(EXPLANATION, {EXPLANATION: text})
 
     def write_recommended(self, recommended: Recommendation, front: Sequence[Recommendation]) -> MsgGenerator[None]:
-        """Record what the agent recommends, and of several objectives the front."""
+        """Record the recommended point and, for several objectives, the front."""
         for kind, one in (("recommended", recommended), *(("front", one) for one in front)):
             outcomes = {}
             for name in self.session.outcomes:
@@ -151,9 +152,9 @@ class Recorder:
             )
 
     def _write(self, stream: str, values: Mapping[str, Any]) -> MsgGenerator[None]:
-        """One event of soft values; they do not change in a pause, so a cut one is simply written again."""
+        """Write one event of soft values. A pause does not change them, so a cut event is simply repeated."""
         tag = self._soft.setdefault(stream, EventTag(f"ebl_{stream}", dict(values)))
-        # The RunEngine knows the tag only once it has been read; what was cut before is seen by the event's absence.
+        # The RunEngine notifies the tag only after its first read; an earlier cut shows in the missing event.
         while True:
             try:
                 yield from save_event(stream, [], tag, self.watch, lambda _: values)
@@ -164,21 +165,22 @@ class Recorder:
 
 @dataclass
 class Attempt:
-    """One try at recording the rows of a proposal, with the motors at its target.
+    """One attempt to record the rows of a proposal, with the motors at its target.
 
     Attributes
     ----------
     recorder : Recorder
     motion : Motion
-        Must be told (``lost``) of motors that the acquisition has moved.
+        Set its ``lost`` if the acquisition has moved motors.
     proposal : Proposal
     number : int
         Counted from 1.
     mark : int
-        Interruptions that there had been when the attempt began.
+        Number of interruptions before the attempt started.
     seconds_moving : float
+        Wall seconds of the move to the target.
     began : float
-        When the motors had arrived, by ``time.perf_counter``.
+        Time of arrival, from ``time.perf_counter``, s.
     """
 
     recorder: Recorder
@@ -190,11 +192,12 @@ class Attempt:
     began: float
 
     def check_uninterrupted(self) -> None:
-        """Give the attempt up if the RunEngine was paused or suspended since it began.
+        """Check that there was no interruption since the attempt started.
 
         Raises
         ------
         InterruptedReadingError
+            If the RunEngine was paused or suspended.
         """
         if self.recorder.tag.interruptions != self.mark:
             raise InterruptedReadingError("the RunEngine was paused or suspended on the way to the point")
@@ -208,7 +211,7 @@ class Attempt:
         ----------
         detectors : sequence of Readable
         given : mapping, optional
-            Outcomes that no device reads.
+            Outcomes that are not read from devices.
 
         Returns
         -------
@@ -218,7 +221,7 @@ class Attempt:
         Raises
         ------
         InterruptedReadingError
-            If the reading was cut; no row was recorded.
+            If the reading was interrupted; no row was recorded.
         """
         recorder, outcomes = self.recorder, dict(given or {})
         devices: list[Any] = [*recorder.experiment.motors.values(), *detectors]
@@ -234,8 +237,8 @@ class Attempt:
         Parameters
         ----------
         readings : sequence of mapping
-            Of each row: positions, outcomes, and whatever else was read. Numbers and text are recorded; arrays are for
-            derivations only.
+            Positions, outcomes and other readings of each row. Numbers and strings are recorded; arrays are only
+            passed to derivations.
 
         Returns
         -------
@@ -246,7 +249,7 @@ class Attempt:
         rows = [
             {**_scalars(reading), **self._completed(reading, {}, number)} for number, reading in enumerate(readings)
         ]
-        while True:  # what was read does not change in a pause, so a cut page is simply written again
+        while True:  # a pause does not change the readings, so a cut page is simply repeated
             try:
                 yield from save_page(PRIMARY, recorder.page, recorder.watch, rows)
             except InterruptedReadingError:
@@ -254,7 +257,7 @@ class Attempt:
             return rows
 
     def _completed(self, readings: Mapping[str, Any], given: Mapping[str, float], row: int) -> dict[str, Any]:
-        """What a row holds beside the readings of devices."""
+        """The values of a row besides the readings of devices."""
         experiment, session = self.recorder.experiment, self.recorder.session
         derived, failed = derived_values(experiment.functions, {**readings, **given})
         values = {**given, **derived}
@@ -272,7 +275,7 @@ class Attempt:
         }
 
     def _invalid(self, values: Mapping[str, Any]) -> str:
-        """Why a row is no measurement of the objectives and constraints; empty if it is one."""
+        """The reason why a row is invalid for the objectives and constraints; empty if it is valid."""
         vocs = self.recorder.session.space.vocs
         for name in (*vocs.objectives, *vocs.constraints):
             if not math.isfinite(to_float(values.get(name))):
@@ -281,4 +284,5 @@ class Attempt:
 
 
 def _scalars(reading: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in reading.items() if isinstance(value, (bool, int, float, str))}
+    plain_reading = {key: plain(value) for key, value in reading.items()}
+    return {key: value for key, value in plain_reading.items() if isinstance(value, (bool, int, float, str))}

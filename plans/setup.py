@@ -1,6 +1,6 @@
-"""Everything that is settled before anything moves: who is who, what is allowed, what will be recorded.
+"""Preparation of a run before anything moves: agent, motors, gate, keys and stop rules.
 
-All refusals of bad input happen here, so that a run which starts is a run that makes sense.
+All arguments are checked here, so that bad input is refused before a run is opened.
 """
 
 import math
@@ -27,7 +27,7 @@ from ebl_autonomy.plans.devices import (
     read_travel,
     units,
 )
-from ebl_autonomy.records import DECISION, RECOMMENDATION, ROW, Finish, RunMetadata
+from ebl_autonomy.records import DECISION, MEAN, READING, RECOMMENDATION, ROW, STD, Finish, RunMetadata
 from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
@@ -38,26 +38,26 @@ _NUMBERS = {"number", "integer", "boolean"}
 
 @dataclass
 class Experiment:
-    """What a run needs to know; made by `prepare`.
+    """The prepared parts of a run; created by `prepare`.
 
     Attributes
     ----------
     session : SteeringSession
     acquisition : Acquisition
     motors : dict of str to motor
-        All that move: those of the variables, and those of the acquisition.
+        All moving motors: those of the variables and those of the acquisition.
     baseline : list of Readable
     travel : Travel
-        How the motors move, as far as they say.
+        Speeds of the motors that report them.
     start : dict of str to float
-        Where the motors stand.
+        Positions of the motors at preparation, in motor units.
     functions : dict of str to Derivation
     finish : str
     units : dict of str to str
     hinted : list of str
-        Outcomes that no device hints at, for live plots and tables.
+        Outcomes that no device hints, for live plots and tables.
     prior : list of str
-        Past runs that the agent was told of.
+        Uids of the past runs that the agent has ingested.
     """
 
     session: SteeringSession
@@ -74,12 +74,12 @@ class Experiment:
 
     @property
     def agent_name(self) -> str:
-        """What the agent is called in the streams."""
+        """The agent's name in the streams."""
         agent = self.session.agent
         return str(getattr(agent, "name", type(agent).__name__))
 
     def agent_config(self) -> dict[str, Any]:
-        """The agent as JSON; of somebody else's generator, its class and VOCS."""
+        """The agent as JSON; for a third-party generator, its class and VOCS."""
         config = getattr(self.session.agent, "config", None)
         if callable(config):
             return dict(config())
@@ -88,7 +88,7 @@ class Experiment:
         return {"agent": f"{kind.__module__}:{kind.__qualname__}", "vocs": vocs, "options": {}}
 
     def metadata(self) -> RunMetadata:
-        """The start document's part on the experiment."""
+        """The experiment's metadata for the start document."""
         session = self.session
         return RunMetadata(
             package_version=__version__,
@@ -126,14 +126,14 @@ def prepare(
     baseline: Sequence[Readable[Any]] = (),
     finish: Finish = "best",
 ) -> MsgGenerator[Experiment]:
-    """Check everything and ask the devices what must be known; nothing moves.
+    """Check all arguments and query the devices; nothing moves.
 
-    Parameters are those of `optimize`; `acquisition` says how a proposal becomes rows.
+    Parameters are the same as for `optimize`; `acquisition` defines how a proposal becomes rows.
 
     Raises
     ------
     BadInputError
-        Names the value and the remedy.
+        If an argument is invalid; the message names the value and the remedy.
     """
     _check_count("max_points", max_points)
     _check_count("batch", batch)
@@ -153,6 +153,11 @@ def prepare(
     measured = yield from acquisition.describe()
     described.update(measured or {})
     _check_keys(space, described, functions, measured is not None, [rules.clock, allowed.dose_key])
+
+    if unknown := sorted(acquisition.positions_from_rows - {*space.names, *acquisition.motors}):
+        raise BadInputError(f"positions_from_rows names {unknown}, which are not variables: use some of {space.names}")
+    middle = dict(zip(space.names, (0.5 * (space.low + space.high)).tolist(), strict=True))
+    acquisition.line(middle)  # fails here, before anything moves, if the line cannot be made
 
     start: dict[str, float] = {}
     limits: dict[str, tuple[float, float] | None] = {}
@@ -232,10 +237,15 @@ def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
 def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
     if unknown := [name for name in space.names if name not in motors]:
         raise BadInputError(
-            f"the variables {unknown} are no motors: there are {list(motors)}. A variable has its motor's name."
+            f"the variables {unknown} are not motors: there are {list(motors)}. A variable must have its motor's name."
         )
+    outcomes = outcome_names(space.vocs)
+    if clash := sorted(
+        {name + suffix for name in outcomes for suffix in (MEAN, STD, READING)} & {*space.vocs.variables}
+    ):
+        raise BadInputError(f"the variables {clash} have names that the run uses for predictions: rename the outcomes")
     if idle := [name for name in motors if name not in space.names]:
-        raise BadInputError(f"the motors {idle} are no variables of the VOCS: add them, or leave them out of motors")
+        raise BadInputError(f"the motors {idle} are not variables of the VOCS: add them, or leave them out of motors")
     reserved = {*vars(ROW).values(), *vars(DECISION).values(), *vars(RECOMMENDATION).values()}
     if clash := sorted(reserved & {*space.vocs.variables, *outcome_names(space.vocs)}):
         raise BadInputError(f"the names {clash} are used by the run's own streams: rename the devices or outcomes")
@@ -258,7 +268,7 @@ def _check_keys(
     if clash := sorted({*vars(ROW).values()} & {*described, *functions}):
         raise BadInputError(f"the readings {clash} have names that the run itself uses: rename the devices")
     if not known:
-        return  # what the user's stub returns is known only once it has run
+        return  # the outcomes of a user's stub are known only after it has run
     given = {*described, *functions}
     needed = [*outcome_names(space.vocs), *space.context, *(key for key in wanted if key)]
     if missing := [name for name in needed if name not in given]:

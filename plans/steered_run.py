@@ -1,5 +1,6 @@
-"""One run that an agent steers: session, acquisition, recorder and finish, put together for every adaptive plan."""
+"""One steered run: combines session, acquisition, recorder and finish, for every adaptive plan."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,35 +22,37 @@ from ebl_autonomy.steering import Proposal
 
 __all__ = ["RunResult", "SteeredRun", "acquisition_of", "steer"]
 
+logger = logging.getLogger(__name__)
+
 _ENDED: dict[type[BaseException], str] = {
     RequestAbort: "aborted by the user",
     RequestStop: "stopped by the user",
 }
-"""What bluesky's own exceptions do not say."""
+"""Reasons for bluesky's exceptions that have no message."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a steered plan returns (``RE.call_returns_result = True`` shows it as ``plan_result``).
+    """The return value of a steered plan (``plan_result`` if ``RE.call_returns_result`` is set).
 
     Attributes
     ----------
     uid : str
-        The run.
+        Uid of the run.
     stop_reason : str
-        Which rule ended it.
+        The rule that ended the run.
     accepted, refused, abandoned : int
-        How the proposals ended.
+        Numbers of proposals with this end.
     rows : int
-        Rows that were recorded; a flown line has many.
+        Number of recorded rows; a flown line has many.
     recommended : Recommendation or None
-        What the agent recommends, with mean and standard deviation; of several objectives the compromise.
+        The agent's recommended point, with mean and standard deviation; for several objectives the compromise.
     best_reading : BestReading or None
-        The best value that was read.
+        The best measured value.
     left_at : dict of str to float
-        Where the motors were left.
+        Final positions of the motors, in motor units.
     front : tuple of Recommendation
-        Of several objectives, the points that no other one betters in all of them.
+        For several objectives: the Pareto front, i.e. the points that no other point improves in all objectives.
     """
 
     uid: str
@@ -65,17 +68,17 @@ class RunResult:
 
     @property
     def best(self) -> Recommendation | None:
-        """The earlier name of `recommended`."""
+        """The former name of `recommended`."""
         return self.recommended
 
 
 def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0) -> Acquisition:
-    """How a plan's proposals become rows: at a point, by the user's stub, or by an acquisition of the user's.
+    """The acquisition of a plan: at a point, by a user's stub, or the given acquisition.
 
     Raises
     ------
     BadInputError
-        If an argument is none of these.
+        If an argument has the wrong type or value.
     """
     if not isinstance(detectors, Sequence):
         raise BadInputError(f"detectors={detectors!r}: give a list of devices")
@@ -103,16 +106,16 @@ def steer(
     move_timeout_s: float | None = None,
     **settings: Any,
 ) -> MsgGenerator[RunResult]:
-    """Prepare a run and steer it to its end: what an adaptive plan is, beside its signature and its choices.
+    """Prepare a run and steer it to its end; every adaptive plan is a thin wrapper around this.
 
-    Parameters are those of `optimize`; `settings` go to `prepare`.
+    Parameters are the same as for `optimize`; `settings` are passed to `prepare`.
 
     Raises
     ------
     BadInputError, DataError
-        Before anything moves.
+        If an argument or a past run is unusable; raised before anything moves.
     AgentError, MeasurementError
-        If the agent fails or the beamline does; what was measured is in the run.
+        If the agent or the beamline fails; the run holds all measured rows.
     """
     if md is not None and (not isinstance(md, Mapping) or METADATA_KEY in md):
         raise BadInputError(f"md={md!r}: give a mapping, without the key {METADATA_KEY!r}, which the plan fills in")
@@ -141,7 +144,7 @@ class SteeredRun:
     ----------
     experiment, recorder, motion, measuring
     document : mapping
-        More of the start document.
+        Additional entries of the start document.
     """
 
     def __init__(
@@ -157,11 +160,13 @@ class SteeredRun:
         self._document = dict(document)
         self._recommended: Recommendation | None = None
         self._front: list[Recommendation] = []
+        self._asking = False
+        """Whether the agent is choosing proposals; it has ingested all results by then."""
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ebl-agent")
 
     def plan(self) -> MsgGenerator[RunResult]:
-        """The whole run, with its devices staged."""
-        # Not rewindable: after a pause the plan repeats what was cut, itself, and knows that it did (see events.py).
+        """The whole run, with staged devices."""
+        # Not rewindable: after a pause the plan itself repeats the interrupted step (see events.py).
         inner = bpp.rewindable_wrapper(self._body(), False)
         staged = bpp.stage_wrapper(inner, [*self.experiment.acquisition.staged, *self.experiment.motors.values()])
         result: RunResult = yield from bpp.subs_wrapper(staged, {"all": [self.recorder.watch]})
@@ -210,11 +215,19 @@ class SteeredRun:
 
     def _one_batch(self) -> MsgGenerator[None]:
         session = self.session
+        self._asking = True
         try:
             proposals = yield from think(self._executor, session.ask)
+        except RunEngineControlException:
+            raise  # the agent may still be computing
         except NoMoreProposals as error:
+            self._asking = False
             session.stop_reason = f"agent: {error}"
             return
+        except Exception:
+            self._asking = False
+            raise
+        self._asking = False
         yield from self.recorder.write_decisions(proposals)
         if session.surplus:
             yield from self.recorder.write_surplus(session.surplus, len(proposals))
@@ -224,19 +237,24 @@ class SteeredRun:
             yield from self.measuring.measure(proposal)
 
     def _admitted_in_shortest_order(self, proposals: list[Proposal]) -> MsgGenerator[list[Proposal]]:
-        """Those of a batch that the gate lets pass, in the order that takes the least travel."""
+        """The admitted proposals of a batch, in the order with the least travel."""
         admitted = []
         for proposal in proposals:
             if (yield from self.measuring.admit(proposal)):
                 admitted.append(proposal)
-        order = self.experiment.travel.order(self.motion.here, [proposal.target for proposal in admitted])
+        here = self.motion.here
+        order = self.experiment.travel.order(here, [{**here, **proposal.target} for proposal in admitted])
         return [admitted[i] for i in order]
 
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
-        """Record what ended the run, tell the agent what was measured, close the run."""
+        """Record why the run ended, give the agent the last results, and close the run."""
         ending = f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)
         yield from self.recorder.abandon_open(f"the run ended: {ending}")
-        self.session.finish()
+        if not self._asking:
+            try:
+                yield from think(self._executor, self.session.finish)
+            except Exception:  # the error that ended the run must be the one that is raised
+                logger.exception("the agent could not ingest the last results")
         if self.experiment.finish == "return":
             yield from self._go_to_finish()
         status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"
@@ -254,7 +272,7 @@ class SteeredRun:
             return ""
         try:
             return str(explain())
-        except Exception as error:  # noqa: BLE001 - everything is measured; what an agent says of itself must not fail it
+        except Exception as error:  # noqa: BLE001 - all rows are measured; a failing explanation must not fail the run
             return f"no explanation: {error}"
 
     def _start_document(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The steps that our plans are made of, for people who write their own."""
+"""The stubs that our plans are made of, for use in your own plans."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
 from bluesky.utils import FailedPause, FailedStatus, Msg, MsgGenerator, RunEngineControlException
 from ophyd.utils import LimitError
 
-from ebl_autonomy.errors import DeviceFailedError, DeviceTimeoutError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
 from ebl_autonomy.plans.devices import check_value, read_limits, read_position
 
@@ -28,7 +28,7 @@ _groups = itertools.count()
 SETTLE_STEP_S: Final = 0.05
 
 _NO_FAULT = (RunEngineControlException, FailedPause)
-"""What the RunEngine itself throws into a plan to end it."""
+"""Exceptions with which the RunEngine itself ends a plan."""
 
 
 def move_motors(
@@ -39,36 +39,43 @@ def move_motors(
 ) -> MsgGenerator[None]:
     """Move all motors at the same time, through a gate, and wait for the slowest.
 
-    The motors are asked where they stand, and the gate judges the move from there. Then each motor is asked whether it
-    takes its position, so that none moves if one refuses. If one is late or fails, all are told to stop.
+    The gate judges the move from the motors' current positions. Then each motor checks its target, so that no motor
+    moves if one refuses. If a motor is late or fails, all motors are stopped.
 
     Parameters
     ----------
     motors : mapping of str to motor
+        The moving motors, and all other motors that the gate's forbidden regions name.
     targets : mapping of str to float
-        By the names of `motors`, in motor units.
+        Targets by motor name, in motor units.
     timeout_s : float
-        Wall seconds.
+        Wall seconds that the move may take.
     gate : Gate, optional
-        See `make_gate`; if not given, one that keeps the motors' own limits.
+        See `make_gate`. The default gate checks the motors' own limits.
 
     Raises
     ------
     RefusedError
-        If the gate does not let the move pass; nothing has moved.
+        If the gate refuses the move; nothing has moved.
     DeviceTimeoutError
         If a motor does not arrive in time.
     DeviceFailedError
-        If a move fails or cannot be begun; a LimitError is raised as it is, and so is whatever a motor raises when it
-        is asked.
+        If a move fails or cannot be started.
+    LimitError
+        If a motor refuses its target (ophyd's error). Other errors of a motor's check are raised unchanged too.
     BadInputError
-        If no gate is given and a motor has no limits of its own.
+        If no gate is given and a motor has no limits of its own, or a forbidden region names a motor that is not among
+        `motors`.
     """
     moved = {name: motors[name] for name in targets}
     if gate is None:
         gate = yield from make_gate(list(moved.values()))
+    if unknown := sorted(gate.envelope.region_motors - set(motors)):
+        raise BadInputError(
+            f"forbidden regions name {unknown}: add these motors to motors=, so that their positions can be read"
+        )
     here = {}
-    for name, motor in moved.items():
+    for name, motor in motors.items():
         here[name] = yield from read_position(motor)
     admitted = gate.check_move(Move(dict(targets), here, bound_by_domain=False))
     yield from carry_out(moved, admitted, timeout_s)
@@ -77,7 +84,7 @@ def move_motors(
 def make_gate(
     motors: Sequence[NamedMovable[float]], envelope: Envelope | Mapping[str, Any] | None = None
 ) -> MsgGenerator[Gate]:
-    """A gate for a plan of your own: the motors' limits, within an envelope.
+    """A gate for your own plan, from the motors' limits and an envelope.
 
     Parameters
     ----------
@@ -87,7 +94,7 @@ def make_gate(
     Raises
     ------
     BadInputError
-        If a motor has limits neither of its own nor in the envelope, or the envelope is wrong.
+        If a motor has no limits of its own or in the envelope, or the envelope is invalid.
     """
     limits = {}
     for motor in motors:
@@ -101,25 +108,26 @@ def carry_out(
     timeout_s: float,
     names: Sequence[str] | None = None,
 ) -> MsgGenerator[None]:
-    """Make a move that a gate has let pass; see `move_motors`.
+    """Make an admitted move; see `move_motors`.
 
     Parameters
     ----------
     motors : mapping of str to motor
     admitted : AdmittedMove
     timeout_s : float
+        Wall seconds that the move may take.
     names : sequence of str, optional
-        The motors that do not stand at their targets yet; all if not given.
+        The motors that are not at their targets yet; all by default.
 
     Raises
     ------
     ValueError
-        If the move was judged without knowing where the motors stand.
+        If the move was judged without the positions of its motors.
     """
     targets = {name: admitted.target[name] for name in (admitted.target if names is None else names)}
     if unknown := sorted(set(targets) - set(admitted.here)):
         raise ValueError(
-            f"the move of {unknown} was judged without knowing where they stand: admit it again from there"
+            f"the move of {unknown} was judged without their positions: admit it again with the current ones"
         )
     if not targets:
         return
@@ -127,10 +135,10 @@ def carry_out(
         yield from check_value(motors[name], target)
     group = f"ebl-move-{next(_groups)}"
     begun: dict[str, Any] = {}
-    waiting = False  # a device may raise a TimeoutError of its own
+    waiting = False  # tells our time-out from a TimeoutError that a device raises
     try:
         for name, target in targets.items():
-            begun[name] = None  # it may move even if it raises
+            begun[name] = None  # it may move even if set() raises
             begun[name] = yield Msg("set", motors[name], target, group=group)
         waiting = True
         yield Msg("wait", None, group=group, timeout=timeout_s)
@@ -150,14 +158,14 @@ def carry_out(
 
 
 def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> MsgGenerator[None]:
-    """Trigger every detector that can be triggered, and wait for all.
+    """Trigger every triggerable detector, and wait for all.
 
     Raises
     ------
     DeviceTimeoutError
         If a detector does not finish in time.
     DeviceFailedError
-        If one fails or cannot be triggered.
+        If a detector fails or cannot be triggered.
     """
     yield from do_all("trigger", [one for one in detectors if isinstance(one, Triggerable)], timeout_s)
 
@@ -165,7 +173,7 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
 def do_all(
     command: str, devices: Sequence[Any], timeout_s: float, values: Mapping[str, Any] | None = None
 ) -> MsgGenerator[None]:
-    """Give all devices the same command, and wait for all.
+    """Send all devices the same message, and wait for all.
 
     Parameters
     ----------
@@ -173,14 +181,14 @@ def do_all(
         ``"trigger"``, ``"prepare"``, ``"kickoff"`` ...
     devices : sequence
     timeout_s : float
-        Wall seconds.
-    values : mapping of str to anything, optional
-        What each device gets with the command, by its name.
+        Wall seconds for all devices to finish.
+    values : mapping of str to any, optional
+        The argument of the message for each device, by device name.
 
     Raises
     ------
     DeviceTimeoutError, DeviceFailedError
-        Naming the devices that are late, or failed.
+        If devices are late or fail; the error names them.
     """
     yield from wait_all(command, devices, timeout_s, timeout_s, _nothing, values)
 
@@ -194,19 +202,19 @@ def wait_all(
     values: Mapping[str, Any] | None = None,
     begun: dict[str, Any] | None = None,
 ) -> MsgGenerator[None]:
-    """As `do_all`, and do something every so many seconds while the devices are at work, and once at the end.
+    """Like `do_all`, but run `meanwhile` every `every_s` seconds during the wait, and once at the end.
 
-    A pause cuts the wait short: the devices may still be at work then. `begun` takes their statuses, by name, for
+    A pause ends the wait early, while devices may still be busy. The statuses are added to `begun`, by device name, for
     `settle`.
 
     Raises
     ------
     DeviceTimeoutError, DeviceFailedError
-        As `do_all`.
+        As for `do_all`.
     """
     group = f"ebl-{command}-{next(_groups)}"
     begun = {} if begun is None else begun
-    deadline = math.inf  # a device may raise a TimeoutError of its own
+    deadline = math.inf  # tells our time-out from a TimeoutError that a device raises
     try:
         for device in devices:
             name = getattr(device, "name", repr(device))
@@ -238,18 +246,18 @@ def stop_all(devices: Sequence[Any]) -> MsgGenerator[None]:
                 yield Msg("stop", device)
             except RunEngineControlException:
                 raise
-            except FailedStatus:  # of what has just been stopped
+            except FailedStatus:  # of the move that was just stopped
                 continue
-            except Exception:  # a device that cannot be stopped must not keep the others from it
+            except Exception:  # a device that fails to stop must not keep the others from stopping
                 logger.exception("%s could not be stopped", getattr(device, "name", device))
 
 
 def settle(begun: Mapping[str, Any], timeout_s: float) -> MsgGenerator[None]:
-    """Wait until what was stopped has said so, and take the failures of its statuses, lest they surface later."""
+    """Wait until the statuses of stopped devices are done, and absorb their failures before a later step gets them."""
     deadline = time.monotonic() + timeout_s
     last = False
     while not last:
-        # The RunEngine throws a failure into the step that follows it: one more step once all are done.
+        # The RunEngine throws a failure into the following step, so one more step is needed after all are done.
         last = time.monotonic() > deadline or all(status is None or status.done for status in begun.values())
         with contextlib.suppress(FailedStatus):
             yield Msg("sleep", None, SETTLE_STEP_S)
@@ -260,7 +268,7 @@ def _nothing() -> MsgGenerator[None]:
 
 
 def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
-    """Do `work` off the RunEngine's loop and wait for its result, so that pauses and suspenders still work.
+    """Run `work` outside the RunEngine's loop and wait for its result; pauses and suspenders still work.
 
     Raises
     ------
@@ -270,17 +278,17 @@ def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
     future: Future[T] = executor.submit(work)
 
     async def done() -> None:
-        # Not asyncio.wrap_future: a pause cancels what is being awaited, and must not cancel the work.
+        # Not asyncio.wrap_future: a pause cancels the awaited future, which must not cancel the work.
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def notify(_: Future[T]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop was closed, so nothing waits any more
                 loop.call_soon_threadsafe(event.set)
 
         future.add_done_callback(notify)
         await event.wait()
 
-    while not future.done():  # a pause cuts the wait short
+    while not future.done():  # a pause ends the wait early
         yield Msg("wait_for", None, [done])
     return future.result()
 
@@ -288,7 +296,7 @@ def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
 def waypoints(
     start: Mapping[str, float], stop: Mapping[str, float], max_step: Mapping[str, float]
 ) -> list[dict[str, float]]:
-    """Points on the straight way from `start` to `stop`, the last one included, none further apart than `max_step`."""
+    """Points on the straight path from `start` (excluded) to `stop` (included), at most `max_step` apart."""
     distances = [abs(stop[name] - start[name]) / most for name, most in max_step.items() if name in stop]
     steps = max([1, *(math.ceil(share * (1.0 - 1e-9)) for share in distances)])
     way = [{name: start[name] + (stop[name] - start[name]) * k / steps for name in stop} for k in range(1, steps)]
@@ -296,20 +304,20 @@ def waypoints(
 
 
 def _late(begun: Mapping[str, Any]) -> list[str]:
-    """Who has not finished, by the statuses of what was begun."""
+    """Names of the devices that have not finished, from their statuses."""
     return [name for name, status in begun.items() if status is None or not status.done] or list(begun)
 
 
 def _failure(begun: Mapping[str, Any], error: Exception) -> DeviceFailedError:
-    """Who failed, and what it said, of a status that failed or of a call that raised."""
+    """The error that names the failed devices, from a failed status or from a call that raised."""
     failed: Any = None
     said = error
     if isinstance(error, FailedStatus):
         failed = error.args[0] if error.args else error
         said = error.__cause__ if isinstance(error.__cause__, Exception) else error
     names = [name for name, status in begun.items() if status is failed]
-    # The RunEngine throws a failure into whatever step the plan is at: it may be of an earlier one, or come in place of
-    # the very status that failed.
+    # The RunEngine throws a failure into the current step of the plan. The failure may belong to an earlier step, or
+    # carry another status object than the one that failed.
     if not names and hasattr(getattr(failed, "obj", None), "name"):
         names = [failed.obj.name]
     names = names or [name for name, status in begun.items() if status is None] or ["a device"]
@@ -317,7 +325,7 @@ def _failure(begun: Mapping[str, Any], error: Exception) -> DeviceFailedError:
 
 
 def _stop(motors: Sequence[NamedMovable[float]], group: str) -> MsgGenerator[None]:
-    """Stop what still moves, and take the failures that stopping causes, lest they surface in a later step."""
+    """Stop the motors, and absorb the failures that stopping causes before a later step gets them."""
     yield from stop_all(motors)
     with contextlib.suppress(FailedStatus, TimeoutError):
         yield Msg("wait", None, group=group, timeout=1.0)

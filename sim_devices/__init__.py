@@ -1,4 +1,4 @@
-"""What is moved and read: a simulated beamline, and the same beamline over EPICS."""
+"""Simulated devices: a beamline in this process, and the same beamline over EPICS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.imperfections import Drift, Fault
     from ebl_autonomy.sim_devices.motor import SimMotor
 
-# Loaded when asked for: the EPICS devices bring a channel access library, which few sessions want.
+# Loaded on first use: the EPICS devices import a channel access library, which few sessions need.
 
 __all__ = [
     "AsyncEpicsBeamline",

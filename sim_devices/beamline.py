@@ -1,6 +1,6 @@
-"""A microfocus beamline that is hard to align for the right reasons: source, monochromator, slits, mirrors, camera.
+"""A simulated microfocus beamline with realistic couplings: source, monochromator, slits, mirrors, camera.
 
-Where the optimum lies is drawn from the seed and hidden; `SimBeamline.truth` tells it to tests and reports.
+The seed draws a hidden optimum. Only `SimBeamline.truth` reveals it, to tests and reports.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CURVATURE_PER_UM: Final = 5e-4
 COMA_PER_UM: Final = 1.5e-3
 """Relative third-order error per µm of difference between the benders."""
 PHOTONS: Final = 3.9e9
-"""Counts per second of the camera from the whole beam in front of the slits and mirrors."""
+"""Camera counts per second that the whole beam upstream of the slits and mirrors would give."""
 DARWIN_URAD: Final = 39.0
 MONO_TO_SLITS_M: Final = 10.0
 BEAM_AT_SLITS_UM: Final = 130.0
@@ -67,7 +67,7 @@ class Slits:
 
 
 class SoftSignal:
-    """A value that can be read, and set if it may be: shutter, ring current, I0."""
+    """A readable scalar: ring current, I0; base class of the shutter."""
 
     parent = None
 
@@ -89,7 +89,7 @@ class Shutter(SoftSignal):
 
     def __init__(self, name: str, clock: Clock, lets_through: Callable[[], bool]) -> None:
         self.is_open = True
-        """As it was set; a fault may close it all the same, which only its reading tells."""
+        """The last setpoint. A fault may close the shutter nevertheless; only the readback shows that."""
         self._clock = clock
         super().__init__(name, lambda: int(lets_through()), dtype="integer")
 
@@ -107,29 +107,31 @@ class SimBeamline:
     Parameters
     ----------
     seed : int
-        Draws the hidden misalignment, the noise, the drift.
+        Seeds the hidden misalignment, the noise and the drift.
     tier : {"A", "B", "C"}
-        How many motors are misaligned: A the pitches and heights of the two mirrors (4), B the benders too (8), C also
-        the monochromator's pitch, the slits' centres and the camera's distance (12). The others stand at their best.
+        Selects the misaligned motors. A: pitch and height of both mirrors (4). B: also the benders (8). C: also the
+        monochromator's pitch, the slit centres and the camera distance (12). All other motors start at their optimum.
     speed : float
-        Simulated seconds per wall second; infinite by default: nothing waits.
+        Simulated seconds per wall second. The default, infinity, never waits.
     drift : Drift, optional
+        Drift of the incoming beam; no drift by default.
     faults : sequence of Fault
-        A beam dump and a closed shutter show in the ring current, the shutter and I0 too, until the next exposure.
+        Device faults. A beam dump or a closed shutter also shows in the ring current, the shutter and I0, until the
+        next exposure.
     top_up : bool
-        Whether the ring current has its sawtooth.
+        Whether the ring current follows the sawtooth of top-up injection.
 
     Attributes
     ----------
     kbv, kbh : Mirror
     mono, slits, shutter, ring, i0, camera_z, camera, clock
     truth : TruthView
-        The hidden truth, never part of a reading.
+        The hidden optimum; no reading contains it.
 
     Raises
     ------
     BadInputError
-        If there is no such tier, the speed is not positive, or a fault names a motor that is not there.
+        If the tier is unknown, the speed is not positive, or a fault names an unknown motor.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class SimBeamline:
         self.clock = Clock(speed)
         self._faults = tuple(faults)
         self._fault = ""
-        """What is wrong since the latest exposure."""
+        """Kind of the fault that holds since the latest exposure; empty if none."""
         self._wander = Wander(drift or Drift(), seed)
         self._top_up = top_up
         rng = np.random.default_rng([seed, 3])
@@ -170,16 +172,18 @@ class SimBeamline:
         self.camera = SimCamera("camera", self, self.clock, seed, self._before_exposure)
         self.truth = TruthView(self)
         if unknown := sorted({fault.device for fault in self._faults if fault.device} - set(self._motors)):
-            raise BadInputError(f"faults name {unknown}, which are no motors: there are {sorted(self._motors)}")
+            raise BadInputError(
+                f"faults name {unknown}, which are not motors of the beamline: use one of {sorted(self._motors)}"
+            )
         self._stick(1)
 
     @property
     def baseline(self) -> list[Any]:
-        """What is worth recording at the start and the end of a run."""
+        """Devices to record at the start and the end of a run."""
         return baseline_devices(self)
 
     def motors(self, tier: Tier | None = None) -> list[SimMotor]:
-        """The motors of a tier, mirrors first; of the beamline's own tier unless told otherwise."""
+        """The motors of a tier, mirrors first. The default is the beamline's own tier."""
         return [self._motors[name] for name in tier_motors(tier or self.tier)]
 
     def profiles(self, seconds: float) -> tuple[FloatArray, FloatArray, float]:
@@ -196,7 +200,7 @@ class SimBeamline:
         wavelength = 12398.42e-10 / positions["mono_energy"]
         x = self._axis(KBH, "kbh", u, positions["slits_h_gap"], wavelength, edges, drift_x)
         y = self._axis(KBV, "kbv", u, positions["slits_v_gap"], wavelength, edges, drift_y)
-        # The second crystal turns the beam by twice its pitch, vertically, and detunes from the first.
+        # The second crystal deflects the beam vertically by twice its pitch, and detunes from the first crystal.
         walk = 2.0 * u["mono_pitch"] * MONO_TO_SLITS_M
         share = math.exp(-0.5 * (u["mono_pitch"] / DARWIN_URAD) ** 2)
         share *= flux_share(u["slits_h_center"], positions["slits_h_gap"], BEAM_AT_SLITS_UM)
@@ -245,14 +249,14 @@ class SimBeamline:
         return self._fault
 
     def _stick(self, number: int) -> None:
-        """Let motors stick, or free them, on the way to exposure `number`."""
+        """Apply and release the stuck-motor faults of the moves that precede exposure `number`."""
         stuck = {fault.device for fault in self._faults if fault.kind == "stuck motor" and fault.holds(number)}
         for name, motor in self._motors.items():
             motor.stuck = name in stuck
 
 
 class TruthView:
-    """What the beamline hides: for tests and reports, never for an agent.
+    """The hidden truth of a beamline, for tests and reports; never for an agent.
 
     Parameters
     ----------
@@ -264,14 +268,27 @@ class TruthView:
         self._found: dict[str, float] | None = None
 
     def outcome(self, point: Mapping[str, float] | None = None) -> dict[str, float]:
-        """The camera's scalars without noise, drift and backlash, at a point (motor name to position).
+        """The camera's scalars at a point, without noise, drift and backlash.
 
-        Motors that are not named count where they stand.
+        Parameters
+        ----------
+        point : mapping of str to float, optional
+            Positions by motor name. All other motors count at their current positions.
+
+        Returns
+        -------
+        dict of str to float
+            Values by the camera's event keys; lengths in µm.
+
+        Raises
+        ------
+        BadInputError
+            If the point names an unknown motor.
         """
         b = self._beamline
         positions = {name: float(motor.position) for name, motor in b._motors.items()}
         if unknown := sorted(set(point or {}) - set(positions)):
-            raise BadInputError(f"{unknown} are no motors of the beamline: there are {sorted(positions)}")
+            raise BadInputError(f"{unknown} are not motors of the beamline: use one of {sorted(positions)}")
         positions.update({name: float(value) for name, value in (point or {}).items()})
         wander, b._wander = b._wander, Wander(Drift(), 0)
         try:
@@ -283,7 +300,7 @@ class TruthView:
         return {f"camera_{key}": value for key, value in scalars.items() if key != "state"}
 
     def best_point(self) -> dict[str, float]:
-        """The position of every motor of the tier that gives the smallest spot area."""
+        """The positions of the tier's motors that minimise the spot area, by motor name."""
         if self._found is None:
             motors = self._beamline.motors()
             hidden = {m.name: self._beamline._best[m.name] for m in motors}
@@ -293,17 +310,18 @@ class TruthView:
                 value = self.outcome({m.name: hidden[m.name] + d for m, d in zip(motors, u * span, strict=True)})
                 return float(value["camera_spot_area"]) if value["camera_valid"] else 1e9
 
-            # The hidden offsets are where every aberration vanishes. The camera sees a beam a little smaller elsewhere,
-            # by where it lies on the pixels: scipy's own first steps from zero are too small to find that.
+            # Every aberration vanishes at the hidden offsets. The measured spot is slightly smaller a little away from
+            # them, because it depends on where the beam lies on the pixels. SciPy's default initial simplex around
+            # zero is too small to find that.
             nothing = np.zeros(len(motors))
             simplex = np.vstack([nothing, 0.003 * np.eye(len(motors))])
             options = {"initial_simplex": simplex, "xatol": 1e-6, "fatol": 1e-5, "maxfev": 2000}
-            u = minimize(area, nothing, method="Nelder-Mead", options=options).x  # no worse than where it begins
+            u = minimize(area, nothing, method="Nelder-Mead", options=options).x  # never worse than the start
             self._found = {m.name: hidden[m.name] + float(d) for m, d in zip(motors, u * span, strict=True)}
         return dict(self._found)
 
     def best_fwhm(self) -> tuple[float, float]:
-        """The widths (x, y) of the smallest spot, µm."""
+        """The widths (x, y) of the smallest spot, FWHM in µm."""
         best = self.outcome(self.best_point())
         return float(best["camera_fwhm_x"]), float(best["camera_fwhm_y"])
 

@@ -1,4 +1,4 @@
-"""A two-dimensional camera at the sample: noisy frames, and the beam's size and place read off them."""
+"""A two-dimensional camera at the sample: noisy frames, and the beam's size and position computed from them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,18 @@ SCALARS = {
 
 
 class Light(Protocol):
-    """What the camera needs to know of the beamline."""
+    """What the camera needs from the beamline."""
 
     def profiles(self, seconds: float) -> tuple[FloatArray, FloatArray, float]:
-        """Shares per pixel in x and y, each of shape (pixels,), and the counts per second of the whole beam."""
+        """The beam at a simulated time.
+
+        Returns
+        -------
+        x, y : FloatArray, shape (pixels,)
+            Share of the beam in each pixel of an axis.
+        rate : float
+            Counts per second of the whole beam.
+        """
 
 
 class SimCamera:
@@ -54,9 +62,10 @@ class SimCamera:
     clock : Clock
     seed : int
     before_exposure : callable
-        Called with the number of the exposure; returns the fault that affects it, or an empty string.
+        Called with the number of the exposure (counted from 1). It returns the fault that affects this exposure, or an
+        empty string.
     exposure : float
-        Seconds; may be changed at any time.
+        Exposure time, simulated seconds; may be changed at any time.
 
     Raises
     ------
@@ -85,7 +94,7 @@ class SimCamera:
         self.name = name
         self.exposure = exposure
         self.record_image = False
-        """Whether the frame goes into the events too."""
+        """Whether events also hold the frame."""
         self.exposures = 0
         self._light = light
         self._clock = clock
@@ -100,7 +109,7 @@ class SimCamera:
 
     @property
     def exposure(self) -> float:
-        """Seconds."""
+        """Exposure time, simulated seconds."""
         return self._exposure
 
     @exposure.setter
@@ -111,7 +120,7 @@ class SimCamera:
 
     @property
     def edges(self) -> FloatArray:
-        """Pixel edges at the sample, m, centred on the axis."""
+        """Pixel edges at the sample, m, centred on the axis; shape (pixels + 1,)."""
         half = 0.5 * self.pixels * self.pixel_um * 1e-6
         return np.linspace(-half, half, self.pixels + 1)
 
@@ -120,12 +129,12 @@ class SimCamera:
         return {"fields": [f"{self.name}_spot_area", f"{self.name}_total"]}
 
     def trigger(self) -> Any:
-        """Take a frame; the status is done when it is read out."""
+        """Take a frame. The status is done when the frame is read out."""
         self.exposures += 1
         number = self.exposures
         fault = self._before(number)
         if fault == "timeout":
-            return Status(self)  # a camera that hangs: never done
+            return Status(self)  # a camera that hangs: the status is never done
         seconds = self.exposure + self.readout_s + (5.0 if fault == "late frame" else 0.0)
         wait = self._clock.spend(seconds)
         if wait <= 0.0:
@@ -185,7 +194,7 @@ class SimCamera:
         return [self]
 
     def snapshot(self) -> Frame:
-        """A fresh frame, as `trigger` would take it."""
+        """Take a new frame, of shape (pixels, pixels), without a status."""
         self._clock.spend(self.exposure + self.readout_s)
         self._expose("")
         return self._frame
@@ -195,7 +204,7 @@ class SimCamera:
         counts = rate * self.exposure
         noise = self._rng.standard_normal((self.pixels, self.pixels), dtype=np.float32)
         self._frame = np.empty((self.pixels, self.pixels), dtype=np.uint16)
-        # With 100 dark counts in every pixel, Poisson's distribution is Gaussian to a part in a thousand.
+        # With 100 dark counts in every pixel, a Gaussian approximates the Poisson distribution to one part in 1000.
         _render(x, y, counts, self.dark, self.read_noise, float(self.full_scale), noise, self._frame)
         self._frame[self._hot] = self.full_scale
         self._scalars = beam_statistics(self._frame, self.dark, self.pixel_um, float(self.full_scale), self._hot)
@@ -206,7 +215,7 @@ class SimCamera:
 
 
 class CameraFrame:
-    """A frame for the `baseline` stream: read alone, without the scalars (key ``camera_frame``)."""
+    """A readable that takes a new frame, for the `baseline` stream: key ``camera_frame``, without the scalars."""
 
     parent = None
 

@@ -1,4 +1,4 @@
-"""Simulated time: what a beamline would take, counted without waiting for it."""
+"""Simulated time: the clock counts the seconds that a beamline would take, without waiting for them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Clock:
     Parameters
     ----------
     speed : float
-        Simulated seconds per wall second; infinite: nothing waits, and time passes only by what is done. Moves that
-        run at the same time then cost the longest of them, because each only says when it will have arrived, and the
-        next exposure begins when all have.
+        Simulated seconds per wall second. With infinity nothing waits, and only moves and exposures advance the
+        clock. Parallel moves then cost as much as the longest: each move announces its arrival time, and the next
+        exposure starts after the last arrival.
 
     Raises
     ------
@@ -33,7 +33,7 @@ class Clock:
 
     def __init__(self, speed: float = math.inf) -> None:
         if not speed > 0:
-            raise BadInputError(f"speed={speed}: give a positive number, or math.inf to wait for nothing")
+            raise BadInputError(f"speed={speed}: give a positive number, or math.inf to never wait")
         self.speed = speed
         self._began = time.monotonic()
         self._now = 0.0
@@ -42,23 +42,23 @@ class Clock:
 
     @property
     def waits(self) -> bool:
-        """Whether simulated seconds take wall time."""
+        """Whether simulated time takes wall time, i.e. the speed is finite."""
         return math.isfinite(self.speed)
 
     def now(self) -> float:
-        """Simulated seconds since the beamline was made."""
+        """Simulated seconds since the clock was created."""
         if self.waits:
             return (time.monotonic() - self._began) * self.speed
         return self._now
 
     def arrive(self, seconds: float) -> float:
-        """Note that something which starts now takes `seconds`; returns the wall seconds to wait for it."""
+        """Register a move that starts now and takes `seconds`; returns the wall seconds to wait for it."""
         with self._lock:
             self._arrival = max(self._arrival, self.now() + seconds)
         return seconds / self.speed if self.waits else 0.0
 
     def spend(self, seconds: float) -> float:
-        """Wait for everything under way, then for `seconds`; returns the wall seconds to wait."""
+        """Advance past every registered move, then by `seconds`; returns the wall seconds that `seconds` take."""
         with self._lock:
             self._now = max(self.now(), self._arrival) + seconds
         return seconds / self.speed if self.waits else 0.0

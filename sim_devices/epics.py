@@ -1,6 +1,6 @@
-"""The simulated beamline as seen over EPICS with ophyd's devices: the same names and keys as `SimBeamline`.
+"""The simulated beamline over EPICS with ophyd devices: the same names and keys as `SimBeamline`.
 
-Importing this starts a channel access client, which reads the ``EPICS_CA_…`` environment once.
+Importing this module starts a channel access client, which reads the ``EPICS_CA_…`` variables only once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["EpicsBeamline", "EpicsCamera", "EpicsFrame"]
 
 
 def _number(key: str) -> Any:
-    # Not monitored: a monitor may arrive after the answer to the put that a trigger waits for.
+    # Not monitored: a monitor update may arrive after the put completion that the trigger waits for.
     kind = Kind.hinted if key in HINTED else Kind.normal
     return Component(EpicsSignalRO, CAMERA_PVS[key], kind=kind, auto_monitor=False)
 
 
 class EpicsCamera(Device):
-    """The camera; a trigger is done when the IOC has answered the put, with frame and numbers in place."""
+    """The camera. A trigger is done when the put completes; frame and scalars are up to date by then."""
 
     total = _number("total")
     peak = _number("peak")
@@ -55,7 +55,7 @@ class EpicsCamera(Device):
 
 
 class EpicsFrame:
-    """A fresh frame, for the `baseline` stream: read alone, without the numbers (key ``camera_frame``)."""
+    """A readable that takes a new frame, for the `baseline` stream: key ``camera_frame``, without the scalars."""
 
     parent = None
 
@@ -72,26 +72,28 @@ class EpicsFrame:
 
 
 class EpicsBeamline(EpicsTree):
-    """The beamline over channel access with ophyd devices: in a session, the one line that changes.
+    """The beamline over channel access with ophyd devices: a drop-in replacement of `SimBeamline`.
 
     Parameters
     ----------
     prefix : str
-        Of the PVs.
+        Prefix of the PVs.
     tier : {"A", "B", "C"}, optional
-        Which motors `motors` returns; by default what the IOC says.
+        Selects the motors that `motors` returns. The default is the tier that the IOC reports.
     timeout_s : float
-        For all PVs to connect.
+        Wall seconds within which all PVs must connect.
 
     Raises
     ------
     EblError
-        If they do not: names one that is missing.
+        If the PVs do not connect in time; the message names a missing PV.
+    BadInputError
+        If the tier is unknown.
     """
 
     def __init__(self, prefix: str = "EBL:", tier: Tier | None = None, timeout_s: float = 15.0) -> None:
         devices: dict[str, Any] = {
-            "tier": EpicsSignalRO(prefix + "Tier", name="tier", string=True),  # first: it tells whether an IOC is there
+            "tier": EpicsSignalRO(prefix + "Tier", name="tier", string=True),  # first: it shows whether the IOC runs
             **{name: EpicsMotor(prefix + name, name=name) for name in MOTORS},
             "camera": EpicsCamera(prefix + "camera:", name="camera"),
             "shutter": EpicsSignal(prefix + "Shutter", name="shutter", put_complete=True),

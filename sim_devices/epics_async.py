@@ -1,6 +1,6 @@
-"""The simulated beamline as seen over EPICS with ophyd-async's devices: the same names and keys as `SimBeamline`.
+"""The simulated beamline over EPICS with ophyd-async devices: the same names and keys as `SimBeamline`.
 
-Importing this starts a channel access client, which reads the ``EPICS_CA_…`` environment once.
+Importing this module starts a channel access client, which reads the ``EPICS_CA_…`` variables only once.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = ["AsyncEpicsBeamline", "AsyncEpicsCamera", "AsyncEpicsFrame", "AsyncEp
 
 
 class AsyncEpicsCamera(StandardReadable):
-    """The camera; a trigger is done when the IOC has answered the put, with frame and numbers in place."""
+    """The camera. A trigger is done when the put completes; frame and scalars are up to date by then."""
 
     def __init__(self, prefix: str, name: str = "") -> None:
-        # Uncached: a monitor may arrive after the answer to the put that a trigger waits for.
+        # Uncached: a monitor update may arrive after the put completion that the trigger waits for.
         for key, pv in CAMERA_PVS.items():
             with self.add_children_as_readables(
                 Format.HINTED_UNCACHED_SIGNAL if key in HINTED else Format.UNCACHED_SIGNAL
@@ -56,7 +56,7 @@ class AsyncEpicsCamera(StandardReadable):
 
 
 class AsyncEpicsFrame:
-    """A fresh frame, for the `baseline` stream: read alone, without the numbers (key ``camera_frame``)."""
+    """A readable that takes a new frame, for the `baseline` stream: key ``camera_frame``, without the scalars."""
 
     parent = None
 
@@ -76,19 +76,19 @@ class AsyncEpicsFrame:
 
 
 class AsyncEpicsMotor(Motor):
-    """A motor record whose limits can be asked for like those of ophyd's motors, without awaiting them."""
+    """A motor record whose limits can be read without awaiting, as those of an ophyd motor."""
 
     limits: tuple[float, float] = (0.0, 0.0)
-    """As its record last said; (0, 0) before it is connected, which is EPICS's way to say none."""
+    """The soft limits that the record last reported; (0, 0), EPICS's "no limits", before it is connected."""
 
     async def watch_limits(self) -> None:
-        """Read the limits, and follow them from now on."""
+        """Read the limits and subscribe to their changes."""
         self.limits = (await self.low_limit_travel.get_value(), await self.high_limit_travel.get_value())
         for signal in self._ends():
             signal.subscribe_reading(self._take)
 
     def leave_limits(self) -> None:
-        """Follow them no more."""
+        """Unsubscribe from the limits."""
         for signal in self._ends():
             signal.clear_sub(self._take)
 
@@ -104,9 +104,9 @@ class AsyncEpicsMotor(Motor):
 
 
 class AsyncEpicsBeamline(EpicsTree):
-    """The beamline over channel access with ophyd-async devices; make the RunEngine first.
+    """The beamline over channel access with ophyd-async devices. Create the RunEngine first.
 
-    Parameters, attributes and errors are those of `EpicsBeamline`.
+    Parameters, attributes and errors are the same as for `EpicsBeamline`.
     """
 
     def __init__(self, prefix: str = "EBL:", tier: Tier | None = None, timeout_s: float = 15.0) -> None:
@@ -138,6 +138,6 @@ class AsyncEpicsBeamline(EpicsTree):
         async def purge() -> None:
             for name in MOTORS:
                 self._devices[name].leave_limits()
-            purge_channel_caches()  # of this loop; channels of other devices come back when they are used
+            purge_channel_caches()  # of this event loop; other devices reconnect their channels on next use
 
         call_in_bluesky_event_loop(purge())

@@ -1,4 +1,4 @@
-"""What the two EPICS beamlines share: names, PVs, and how they are let go."""
+"""What the two EPICS beamlines share: names, PVs and clean-up."""
 
 from __future__ import annotations
 
@@ -24,30 +24,35 @@ CAMERA_PVS: Final = {
     "spot_area": "SpotArea",
     "saturated_fraction": "SaturatedFraction",
 }
-"""The camera's numbers: attribute (and ending of the key) to PV."""
+"""PV suffix of each camera scalar, by attribute name (which is also the suffix of the event key)."""
 HINTED: Final = ("spot_area", "total")
 TRIGGER_TIMEOUT_S: Final = 60.0
-"""Wall seconds that a frame may take."""
+"""Longest time for one frame, wall seconds."""
 _SLITS: Final = ("h_gap", "v_gap", "h_center", "v_center")
 _open: weakref.WeakSet[EpicsTree] = weakref.WeakSet()
 
 
 class EpicsTree:
-    """The attributes of `SimBeamline` over devices by name; also a context manager that closes it.
+    """The attributes of `SimBeamline` over a dict of devices; as a context manager it closes the beamline on exit.
 
     Parameters
     ----------
     devices : dict
-        Every motor by its name, and ``camera``, ``shutter``, ``ring_current``, ``i0``, ``clock``.
+        Every motor by name, and ``camera``, ``shutter``, ``ring_current``, ``i0``, ``clock``.
     tier : str
-        Which motors `motors` returns.
+        Selects the motors that `motors` returns.
+
+    Raises
+    ------
+    BadInputError
+        If the tier is unknown.
     """
 
     kbv: SimpleNamespace
     kbh: SimpleNamespace
 
     def __init__(self, devices: dict[str, Any], tier: str) -> None:
-        tier_motors(tier)  # raises if there is no such tier
+        tier_motors(tier)  # raises if the tier is unknown
         self.tier = tier
         self._devices = devices
         for mirror in MIRRORS:
@@ -60,16 +65,16 @@ class EpicsTree:
         _open.add(self)
 
     def motors(self, tier: Tier | None = None) -> list[Any]:
-        """The motors of a tier, mirrors first; of the beamline's own tier unless told otherwise."""
+        """The motors of a tier, mirrors first. The default is the beamline's own tier."""
         return [self._devices[name] for name in tier_motors(tier or self.tier)]
 
     @property
     def baseline(self) -> list[Any]:
-        """What is worth recording at the start and the end of a run."""
+        """Devices to record at the start and the end of a run."""
         return baseline_devices(self)
 
     def close(self) -> None:
-        """Let go of all PVs; the devices are of no use afterwards. Closing twice does nothing."""
+        """Disconnect all PVs; the devices cannot be used afterwards. Closing twice does nothing."""
         if self in _open:
             _open.discard(self)
             self._release()
@@ -91,7 +96,7 @@ def close_all() -> None:
 
 
 def no_connection(prefix: str, timeout_s: float, missing: str) -> EblError:
-    """The error that says what a user can do."""
+    """The error for missing PVs, with the remedy."""
     return EblError(
         f"the PVs {prefix}… did not connect within {timeout_s:g} s ({missing}): start the IOC with "
         "'ebl-autonomy serve ioc' and set the environment that it prints before the session starts"
@@ -99,5 +104,5 @@ def no_connection(prefix: str, timeout_s: float, missing: str) -> EblError:
 
 
 def as_image(flat: Any) -> npt.NDArray[np.uint16]:
-    """A frame of shape (PIXELS, PIXELS) from the PV's flat numbers."""
+    """A frame of shape (PIXELS, PIXELS), counts, from the PV's flat array."""
     return np.asarray(flat).astype(np.uint16).reshape(PIXELS, PIXELS)

@@ -1,4 +1,4 @@
-"""A motor that flies a line while a detector reads: bluesky's Flyable over simulated devices, with event pages."""
+"""A simulated flyer: a motor flies a line while a detector reads, and the rows are collected as an event page."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from ebl_autonomy.sim_devices.motor import DoneStatus, SimMotor
 
 __all__ = ["SimFlyer"]
 
+EXPOSURE_S = 60.0
+"""Wall seconds that an exposure may take."""
+
 
 class LineOfRows(Protocol):
-    """What the flyer is prepared with; `ebl_autonomy.guard.Line` is one.
+    """The line that the flyer is prepared with, e.g. an `ebl_autonomy.guard.Line`.
 
     Attributes
     ----------
     start, stop : mapping of str to float
         Positions by motor name.
     rows : int
+        Rows to record on the line.
     seconds : float
-        Simulated, from start to stop.
+        Simulated seconds from start to stop.
     """
 
     start: Mapping[str, float]
@@ -35,17 +39,18 @@ class LineOfRows(Protocol):
 class SimFlyer:
     """Reads a detector while a motor moves at constant speed (bluesky Flyable, Preparable, EventPageCollectable).
 
-    A row holds the motor's readback in the middle of its share of the line, and the detector's readings there.
+    The line is divided into one equal segment per row. A row holds the readback in the middle of its segment, and the
+    detector's readings there.
 
     Parameters
     ----------
     name : str
-        Also the name of the stream.
+        Device name, and name of the stream.
     motor : SimMotor
     detector : device
-        With ``trigger`` and ``read``; its trigger is done at once on a clock that does not wait.
+        Has ``trigger`` and ``read``. On a clock that does not wait, its trigger is done at once.
     clock : Clock
-        The beamline's: on one that waits, the flight takes its time in a thread of its own.
+        The beamline's clock. If it waits, the flight runs in its own thread and takes wall time.
     """
 
     parent = None
@@ -60,7 +65,13 @@ class SimFlyer:
         self._stopped = threading.Event()
 
     def prepare(self, value: LineOfRows) -> Any:
-        """Go to the start of a line; raises ophyd's LimitError if an end of it is outside the motor's limits."""
+        """Move to the start of a line.
+
+        Raises
+        ------
+        LimitError
+            If an end of the line lies outside the motor's limits (ophyd's error).
+        """
         for end in (value.start, value.stop):
             self.motor.check_value(end[self.motor.name])
         self._line, self._rows, self._flight = value, [], None
@@ -68,9 +79,15 @@ class SimFlyer:
         return self.motor.set(value.start[self.motor.name])
 
     def kickoff(self) -> Any:
-        """Begin to fly; raises RuntimeError if no line was prepared."""
+        """Start the flight.
+
+        Raises
+        ------
+        RuntimeError
+            If no line was prepared.
+        """
         if self._line is None:
-            raise RuntimeError(f"{self.name} was kicked off without a line: prepare it first")
+            raise RuntimeError(f"{self.name} was kicked off without a line: call prepare(line) first")
         line, self._line = self._line, None
         if not self._clock.waits:
             self._fly(line)
@@ -80,18 +97,18 @@ class SimFlyer:
         return DoneStatus()
 
     def complete(self) -> Any:
-        """Done when the line has been flown, or has failed because the flyer was stopped."""
+        """The status of the flight: done when the line is flown, failed if the flyer was stopped."""
         return self._flight if self._flight is not None else DoneStatus()
 
     def stop(self, *, success: bool = False) -> None:
-        """Cut the flight."""
+        """Stop the flight."""
         self._stopped.set()
 
     def describe_collect(self) -> dict[str, dict[str, Any]]:
         return {self.name: {**self.motor.describe(), **self.detector.describe()}}
 
     def collect_pages(self) -> Iterator[dict[str, Any]]:
-        """All rows of the latest flight, as one page; nothing if it has none."""
+        """All rows of the latest flight as one event page; no page if there are no rows."""
         rows, self._rows = self._rows, []
         if not rows:
             return
@@ -103,20 +120,27 @@ class SimFlyer:
         }
 
     def _fly_in_time(self, line: LineOfRows, flight: Status) -> None:
-        if self._fly(line):
+        try:
+            flown = self._fly(line)
+        except Exception as error:  # noqa: BLE001 - the flight's status carries it to whoever waits
+            flight.set_exception(error)
+            return
+        if flown:
             flight.set_finished()
         else:
             flight.set_exception(RuntimeError(f"{self.name} was stopped after {len(self._rows)} of {line.rows} rows"))
 
     def _fly(self, line: LineOfRows) -> bool:
-        """Record the rows; False if the flight was cut."""
+        """Record the rows; False if the flight was stopped."""
         start, stop = line.start[self.motor.name], line.stop[self.motor.name]
         for i in range(line.rows):
             wait = self._clock.spend(line.seconds / line.rows)
             if self._stopped.wait(wait) if wait else self._stopped.is_set():
                 return False
             self.motor.place(start + (stop - start) * (i + 0.5) / line.rows)
-            self.detector.trigger()
+            exposure = self.detector.trigger()
+            if exposure is not None:
+                exposure.wait(timeout=EXPOSURE_S)
             self._rows.append({**self.motor.read(), **self.detector.read()})
         self.motor.place(stop)
         return True

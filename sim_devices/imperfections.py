@@ -1,4 +1,4 @@
-"""What goes wrong at a real beamline, on purpose and by seed: drifts of the beam and faults of the devices."""
+"""Reproducible imperfections of a beamline: drift of the beam and faults of the devices."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ FaultKind = Literal["stuck motor", "beam dump", "shutter closed", "nan", "timeou
 
 @dataclass(frozen=True)
 class Drift:
-    """How the incoming beam moves in simulated time; all terms add, in µm at the focus.
+    """Drift of the incoming beam in simulated time: the sum of all terms, in µm at the focus.
 
     Attributes
     ----------
     sine_um, sine_period_s : float
-        A slow sine, such as a hall's air conditioning.
+        Amplitude and period of a slow sine, such as the hall's air conditioning causes.
     walk_um, walk_time_s : float
-        An Ornstein-Uhlenbeck process of this standard deviation and correlation time.
+        Standard deviation and correlation time of an Ornstein-Uhlenbeck process.
     steps_um, steps_every_s : float
-        Rare jumps of this standard deviation, at a mean interval.
+        Standard deviation and mean interval of rare jumps.
     linear_um_per_hour : float
+        Speed of a linear drift in a random direction.
 
     Raises
     ------
@@ -49,7 +50,7 @@ class Drift:
                 raise BadInputError(f"{name}={getattr(self, name)!r}: give a positive number of seconds")
         for name in ("sine_um", "walk_um", "steps_um"):
             if not 0.0 <= getattr(self, name) < math.inf:
-                raise BadInputError(f"{name}={getattr(self, name)!r}: give a size in µm, 0 for none")
+                raise BadInputError(f"{name}={getattr(self, name)!r}: give a finite size in µm, 0 for no drift")
 
 
 class Wander:
@@ -73,7 +74,7 @@ class Wander:
         self._next_step = self._rng.exponential(drift.steps_every_s)
 
     def at(self, seconds: float) -> tuple[float, float]:
-        """Displacement (x, y) of the focus, µm; times must not decrease."""
+        """Displacement (x, y) of the focus, µm. Calls must not go back in time."""
         d, passed = self.drift, max(seconds - self._last, 0.0)
         keep = math.exp(-passed / d.walk_time_s)
         # Exact transition of the Ornstein-Uhlenbeck process over any interval.
@@ -90,20 +91,20 @@ class Wander:
 
 @dataclass(frozen=True)
 class Fault:
-    """A device fault between two exposures.
+    """A device fault that holds for a range of exposures.
 
     Attributes
     ----------
     kind : FaultKind
     first, last : int
-        Numbers of the first and last exposure (counted from 1) that it affects.
+        Numbers (counted from 1) of the first and the last affected exposure.
     device : str
-        Name of the motor, for ``"stuck motor"``: it sticks in the moves before these exposures.
+        Name of the motor of a ``"stuck motor"``; the motor sticks in the moves before these exposures.
 
     Raises
     ------
     BadInputError
-        If there is no such kind, the numbers are in the wrong order, or a device is named without need or missing.
+        If the kind is unknown, `last` is before `first`, or `device` is missing or does not apply to the kind.
     """
 
     kind: FaultKind
@@ -113,12 +114,14 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
-            raise BadInputError(f"there is no fault {self.kind!r}: there are {list(get_args(FaultKind))}")
+            raise BadInputError(f"there is no fault {self.kind!r}: use one of {list(get_args(FaultKind))}")
         if not 1 <= self.first <= self.last:
-            raise BadInputError(f"a fault from exposure {self.first} to {self.last}: count from 1, first before last")
+            raise BadInputError(
+                f"first={self.first}, last={self.last}: exposures count from 1, and last must not be before first"
+            )
         if (self.kind == "stuck motor") != bool(self.device):
             raise BadInputError(f"{self.kind!r} with device={self.device!r}: only a stuck motor names its device")
 
     def holds(self, exposure: int) -> bool:
-        """Whether it affects this exposure."""
+        """Whether the fault affects this exposure."""
         return self.first <= exposure <= self.last

@@ -1,6 +1,6 @@
-"""The simulated beamline as an EPICS IOC on loopback, so that real control-system clients can be tested without one.
+"""The simulated beamline as an EPICS IOC on loopback, for tests with real channel access clients.
 
-``python -m ebl_autonomy.sim_devices.ioc --tier A`` serves it; `ioc_process` does so from Python.
+``python -m ebl_autonomy.sim_devices.ioc --tier A`` starts the IOC; `ioc_process` starts it from Python.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class IocHandle:
     ----------
     prefix : str
     port : int
-        Of its channel access server, on loopback.
+        Port of its channel access server on loopback.
     env : mapping of str to str
-        What a client's process must have in its environment before it imports a channel access library.
+        Environment variables that a client process needs before it imports a channel access library.
     process : subprocess.Popen
     """
 
@@ -53,13 +53,13 @@ class IocHandle:
     process: subprocess.Popen[bytes]
 
     def kill(self) -> None:
-        """End the IOC at once, as a power cut would."""
+        """Kill the IOC without clean-up, like a power cut."""
         self.process.kill()
         self.process.wait()
 
 
 def ca_environment(port: int) -> dict[str, str]:
-    """What a client needs in its environment to find a server on loopback, and nothing else."""
+    """The environment variables with which a client finds the server on this loopback port, and no other server."""
     return {
         "EPICS_CA_ADDR_LIST": LOOPBACK,
         "EPICS_CA_AUTO_ADDR_LIST": "NO",
@@ -70,7 +70,7 @@ def ca_environment(port: int) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A loopback port that is free for TCP and UDP, and the next one (for beacons) too."""
+    """A loopback port that is free for TCP and UDP and whose successor (for beacons) is free too."""
     while True:
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))
@@ -86,32 +86,32 @@ def serve(
     ready: Callable[[int], None] | None = None,
     until_closed: int | None = None,
 ) -> None:
-    """Serve a beamline by channel access on loopback, in this process, until SIGINT or SIGTERM.
+    """Serve a beamline over channel access on loopback, in this process, until SIGINT or SIGTERM.
 
     Parameters
     ----------
     beamline : SimBeamline
-        Its speed decides how long moves and exposures take; with infinite speed they take no time.
+        Its speed determines how long moves and exposures take; with infinite speed they take no time.
     prefix : str
-        Of every PV.
+        Prefix of every PV.
     port : int
-        For TCP and UDP; 0 for a free one.
+        Port for TCP and UDP; 0 selects a free one.
     ready : callable, optional
         Called with the port once clients can connect.
     until_closed : int, optional
-        A file descriptor; the server also ends when its other end is closed.
+        File descriptor of a pipe; the server also stops when the other end of the pipe is closed.
 
     Raises
     ------
     BadInputError
         If the port is taken.
     EblError
-        If caproto, which serves it, is not installed.
+        If caproto is not installed.
     """
     if find_spec("caproto") is None:
-        raise EblError("an IOC needs caproto, which is not installed: pip install 'ebl-autonomy[epics]'")
+        raise EblError("the IOC needs caproto, which is not installed: pip install 'ebl-autonomy[epics]'")
     if port and not _is_free(port):
-        raise BadInputError(f"port={port} is taken on {LOOPBACK}: choose another, or 0 for a free one")
+        raise BadInputError(f"port={port} is in use on {LOOPBACK}: choose another port, or 0 for a free one")
     asyncio.run(_serve(beamline, prefix, port or free_port(), ready, until_closed))
 
 
@@ -124,31 +124,35 @@ def ioc_process(
     set_environment: bool = True,
     port: int = 0,
 ) -> Iterator[IocHandle]:
-    """An IOC in a process of its own, on a loopback port; ended on exit, or when this process ends.
+    """Run an IOC in a subprocess on loopback; it ends on exit from the context, or with this process.
 
     Parameters
     ----------
     seed, tier, speed
-        Of the beamline.
+        Passed to `SimBeamline`.
     prefix : str
-        Of every PV.
+        Prefix of every PV.
     set_environment : bool
-        Put the address into this process's environment, for clients made here.
+        Whether to put the server's address into this process's environment, for clients in this process.
     port : int
-        0 for a free one.
+        Port for TCP and UDP; 0 selects a free one.
+
+    Yields
+    ------
+    IocHandle
 
     Raises
     ------
     EblError
-        If a channel access client runs here already with another address, or the IOC does not start.
+        If this process already runs a channel access client with another address, or the IOC does not start.
     """
     port = port or free_port()
     env = ca_environment(port)
     if set_environment and _client_is_up() and any(os.environ.get(key) != value for key, value in env.items()):
         raise EblError(
-            "a channel access client runs in this process already (importing ophyd or aioca starts one) and would not "
-            "see the IOC's address: start the IOC before importing them, or use set_environment=False and a process "
-            "with its .env"
+            "this process already runs a channel access client (importing ophyd or aioca starts one), which would not "
+            "see the IOC's address: start the IOC before these imports, or pass set_environment=False and start the "
+            "client in a process with the handle's .env"
         )
     options = {"--prefix": prefix, "--seed": seed, "--tier": tier, "--speed": speed, "--port": port}
     command = [sys.executable, "-m", "ebl_autonomy.sim_devices.ioc", "--with-parent"]
@@ -171,9 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--prefix", default="EBL:")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tier", choices=get_args(Tier), default="B")
-    parser.add_argument("--speed", type=float, default=1.0, help="simulated seconds per second")
-    parser.add_argument("--port", type=int, default=0, help="0 for a free one")
-    parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
+    parser.add_argument("--speed", type=float, default=1.0, help="Simulated seconds per wall second.")
+    parser.add_argument("--port", type=int, default=0, help="Port for TCP and UDP; 0 selects a free one.")
+    parser.add_argument("--with-parent", action="store_true", help="Stop when standard input is closed.")
     options = parser.parse_args(arguments)
     until_closed = sys.stdin.fileno() if options.with_parent else None
     serve_beamline(options.seed, options.tier, options.speed, options.prefix, options.port, until_closed)
@@ -183,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def serve_beamline(
     seed: int, tier: str, speed: float, prefix: str, port: int = 0, until_closed: int | None = None
 ) -> None:
-    """Make a beamline and `serve` it; prints one line, with what clients must set, once it serves."""
+    """Create a beamline and `serve` it; once clients can connect, print the environment variables that they need."""
     from ebl_autonomy.sim_devices.beamline import SimBeamline  # here: it is slow to import
 
     def announce(port: int) -> None:
@@ -208,7 +212,7 @@ async def _serve(
     serving = loop.create_task(server.serve())
     refreshing = loop.create_task(database.run())
     for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs it there ends it too
+        with suppress(ValueError, RuntimeError):  # not in the main thread: the caller must stop the server
             loop.add_signal_handler(number, serving.cancel)
     if until_closed is not None:
         loop.add_reader(until_closed, serving.cancel)
@@ -219,7 +223,7 @@ async def _serve(
 
 
 def _configure_caproto(port: int) -> None:
-    """Caproto takes its addresses, and what it warns of, from the environment when it is imported."""
+    """Set the environment variables from which caproto takes its addresses and warning thresholds at import."""
     os.environ.update(
         {
             **ca_environment(port),
@@ -243,13 +247,13 @@ def _is_free(port: int) -> bool:
 
 
 def _client_is_up() -> bool:
-    """Whether a channel access client has read its environment; ophyd imports pyepics, which does so at once."""
+    """Whether a channel access client has read its environment; pyepics, which ophyd imports, reads it at once."""
     pyepics = sys.modules.get("epics.ca")
     return "aioca" in sys.modules or getattr(pyepics, "libca", None) is not None
 
 
 def _close_clients() -> None:
-    """Let the clients that were made here go first, lest libca complains of a lost circuit."""
+    """Close the clients of this process before the IOC, so that libca does not report a lost circuit."""
     clients = sys.modules.get("ebl_autonomy.sim_devices.epics_common")
     if clients is not None:
         clients.close_all()
@@ -260,10 +264,10 @@ def _wait_until_ready(process: subprocess.Popen[bytes]) -> None:
     began = time.monotonic()
     answered, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
     if not answered:
-        raise EblError(f"the IOC was not up after {START_TIMEOUT_S} s: is the machine overloaded?")
+        raise EblError(f"the IOC did not start within {START_TIMEOUT_S} s: check the load of the machine")
     if not process.stdout.readline():
         waited = time.monotonic() - began
-        raise EblError(f"the IOC ended with code {process.wait()} after {waited:.1f} s: its output above says why")
+        raise EblError(f"the IOC ended with code {process.wait()} after {waited:.1f} s: see its output above")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

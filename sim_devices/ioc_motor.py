@@ -1,4 +1,4 @@
-"""A motor record for a simulated motor: it does what clients of EPICS's own count on, put completion first of all."""
+"""A motor record over a simulated motor, with the behaviour that EPICS clients rely on: above all put completion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ebl_autonomy.sim_devices.motor import SimMotor
 __all__ = ["MotorRecord"]
 
 TICK_S: Final = 0.02
-"""Wall seconds between two readbacks of a moving motor."""
+"""Wall seconds between two readback updates of a moving motor."""
 PRECISION: Final = 5
 
 _DIRECTION_BIT, _DONE_BIT, _MOVING_BIT = 0x1, 0x2, 0x400  # of MSTA
@@ -27,20 +27,20 @@ _DIRECTION_BIT, _DONE_BIT, _MOVING_BIT = 0x1, 0x2, 0x400  # of MSTA
 class MotorRecord(PVGroup):
     """A motor record over one `SimMotor`.
 
-    A put to VAL (or DVAL, RLV, TWF, TWR, HOMF, HOMR) completes when the motor stands: DMOV is 0 before anything
-    moves, the last RBV is posted before DMOV is 1, and only then is the put answered. A put in mid-move sends the motor
-    to the new place, and both puts complete there. STOP ends a move where it is, and VAL follows. A position outside
-    the soft limits moves nothing: LVIO is 1, VAL goes back to what it was and carries a HIGH or LOW alarm until a
-    position is accepted. BDST, when set, makes every move arrive from the same side.
+    A put to VAL (or DVAL, RLV, TWF, TWR, HOMF, HOMR) completes when the motor has stopped: DMOV goes to 0 before the
+    motor moves, the last RBV is posted before DMOV returns to 1, and the put completes last. A put during a move
+    redirects the motor, and both puts complete at the new setpoint. STOP ends a move at the current position, and VAL
+    follows. A setpoint outside the soft limits moves nothing: LVIO is 1, and VAL returns to its old value with a HIGH
+    or LOW alarm until a setpoint is accepted. A non-zero BDST makes every move arrive from the same side.
 
     Parameters
     ----------
     prefix : str
         The record's name.
     device : SimMotor
-        Positions are its dial coordinates.
+        Its positions are the dial coordinates of the record.
     clock : Clock
-        How fast a move goes by: its simulated seconds over the clock's speed, at once if that is infinite.
+        A move takes its simulated seconds divided by the clock's speed; no time if the speed is infinite.
     """
 
     motor = pvproperty(value=0.0, name="", record="motor", precision=PRECISION)
@@ -51,13 +51,13 @@ class MotorRecord(PVGroup):
         self._target = float(device.position)
         self._mover: asyncio.Task[None] | None = None
         self._arrived = False
-        """Whether the mover will look no more at the target, and only tells where it is."""
+        """Whether the mover no longer follows the target and only posts the final position."""
         self._disturbed = asyncio.Event()
         self._halted = False
         self._go_ahead = asyncio.Event()
         self._go_ahead.set()
         fields = self.motor.field_inst
-        # Not a putter: caproto checks the limits before one is called, and answers with an error and no LVIO.
+        # Not a putter: caproto checks the limits before it calls a putter, and answers with an error and without LVIO.
         self.motor.verify_value = partial(self._put_value, self.motor)
         handlers: dict[str, Callable[[Any, Any], Coroutine[Any, Any, Any]]] = {
             "dial_desired_value": self._put_dial,
@@ -85,7 +85,7 @@ class MotorRecord(PVGroup):
             getattr(fields, attribute).putter = handler
 
     async def prepare(self) -> None:
-        """Fill every field from the motor; to be called before the server answers."""
+        """Fill every field from the motor. Call this before the server starts."""
         device, fields = self._device, self.motor.field_inst
         low, high = device.limits
         step = device.resolution or 10.0**-PRECISION
@@ -100,7 +100,7 @@ class MotorRecord(PVGroup):
             "home_velocity": device.velocity,
             "seconds_to_velocity": device.acceleration,
             "readback_settle_time": float(device.settle_time),
-            "bl_distance": 0.0,  # lost motion is the user's to take out, as it is with the soft motor
+            "bl_distance": 0.0,  # correcting backlash is left to the user, as with the soft motor
             "bl_velocity": device.velocity,
             "motor_step_size": step,
             "encoder_step_size": step,
@@ -126,12 +126,12 @@ class MotorRecord(PVGroup):
         await self._show_position()
         await self.motor.write(self._user(self._target), verify_value=False)
 
-    # What a client may put
+    # Fields that a client may put
 
     async def _put_value(self, instance: Any, value: float) -> float:
         fields = self.motor.field_inst
         if not math.isfinite(value):
-            raise ValueError(f"{self._device.name} was sent to {value}: give a finite position")
+            raise ValueError(f"{self._device.name}.VAL={value}: give a finite position")
         if fields.set_use_switch.value == "Set":
             if fields.offset_freeze_switch.value == "Variable":
                 offset = value - self._sign() * self._device.position
@@ -144,7 +144,7 @@ class MotorRecord(PVGroup):
             return value
         low, high = float(fields.dial_low_limit.value), float(fields.dial_high_limit.value)
         way = self._waypoints(self._dial(value))
-        # A motor record takes equal limits as none at all.
+        # In a motor record, equal limits mean no limits.
         if low < high and not (low <= min(way) and max(way) <= high):
             await fields.limit_violation.write(1)
             status = AlarmStatus.HIGH if value > self._user(self._target) else AlarmStatus.LOW
@@ -176,7 +176,7 @@ class MotorRecord(PVGroup):
 
     async def _put_home(self, instance: Any, value: int) -> int:
         if value:
-            await self.motor.write(self._user(0.0))  # the home switch stands at dial 0
+            await self.motor.write(self._user(0.0))  # the home switch is at dial 0
         return 0
 
     async def _put_jog(self, instance: Any, value: int) -> int:
@@ -249,8 +249,8 @@ class MotorRecord(PVGroup):
     # Moving
 
     async def _travel(self, dial: float) -> None:
-        """Go there; returns when the motor stands, wherever that is."""
-        # Shielded, because a client that goes away takes its put with it but not the motor.
+        """Move to a dial position; return when the motor has stopped, at whatever position."""
+        # Shielded: when a client disconnects, its put is cancelled but the motor goes on.
         await asyncio.shield(self._aim(dial))
 
     def _aim(self, dial: float) -> asyncio.Task[None]:
@@ -276,7 +276,7 @@ class MotorRecord(PVGroup):
         await fields.motor_is_moving.write(1)
         arrived = False
         while not arrived:
-            await self._go_ahead.wait()  # while SPMG says Pause
+            await self._go_ahead.wait()  # while SPMG is Pause
             if self._halted:
                 break
             self._disturbed.clear()
@@ -304,7 +304,7 @@ class MotorRecord(PVGroup):
         return [target]
 
     async def _leg(self, target: float) -> bool:
-        """Travel straight to a dial position; False if something came up on the way."""
+        """Move straight to a dial position; False if the move was interrupted."""
         device, fields = self._device, self.motor.field_inst
         start, began = float(device.position), time.monotonic()
         forward = target >= start
@@ -326,7 +326,7 @@ class MotorRecord(PVGroup):
         device.place(target)
         return True
 
-    # What a client reads
+    # Fields that a client reads
 
     def _sign(self) -> float:
         return -1.0 if self.motor.field_inst.user_direction.value == "Neg" else 1.0

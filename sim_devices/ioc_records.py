@@ -1,4 +1,4 @@
-"""The IOC's records: what each PV of the simulated beamline does when it is written or read."""
+"""The IOC's records: what each PV of the simulated beamline does on a put or a get."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ebl_autonomy.sim_devices.ioc_motor import MotorRecord
 __all__ = ["Database"]
 
 MONITOR_PERIOD_S: Final = 0.5
-"""Wall seconds between the updates of ring current, I0 and clock for those who monitor them."""
+"""Wall seconds between monitor updates of ring current, I0 and clock."""
 
 
 class Database:
@@ -27,7 +27,7 @@ class Database:
     ----------
     beamline : SimBeamline
     prefix : str
-        Of every PV: ``<prefix><motor>`` are motor records, ``<prefix>camera:…`` is the camera.
+        Prefix of every PV: ``<prefix><motor>`` are motor records, ``<prefix>camera:…`` is the camera.
 
     Attributes
     ----------
@@ -46,26 +46,26 @@ class Database:
             self.pvdb.update(record.pvdb)
 
     async def prepare(self) -> None:
-        """Give every PV its first value, so that none is seen before it has one."""
+        """Give every PV its first value before a client can read it."""
         for record in self._records:
             await record.prepare()
 
     async def run(self) -> None:
-        """Keep the monitored values fresh until cancelled."""
+        """Post monitor updates until cancelled."""
         while True:
             await asyncio.sleep(MONITOR_PERIOD_S)
             await self._records[-1].refresh()
 
 
 class CameraRecords(PVGroup):
-    """The camera: a put of 1 to Acquire completes when frame and scalars are there, a put of 0 gives the frame up."""
+    """The camera. A put of 1 to Acquire completes when frame and scalars are posted; a put of 0 aborts the frame."""
 
     acquire = pvproperty(value=0, name="Acquire")
     counter = pvproperty(value=0, name="ArrayCounter", read_only=True)
     exposure = pvproperty(value=0.1, name="ExposureTime", units="s", precision=3)
     size_x = pvproperty(value=0, name="SizeX", read_only=True)
     size_y = pvproperty(value=0, name="SizeY", read_only=True)
-    # LONG, because channel access has no unsigned 16-bit number.
+    # LONG, because channel access has no unsigned 16-bit integer.
     image = pvproperty(
         value=[0] * SimCamera.pixels**2,
         name="ArrayData",
@@ -94,7 +94,7 @@ class CameraRecords(PVGroup):
         self.exposure.putter = self._expose_for
 
     async def prepare(self) -> None:
-        """Sizes, exposure time and a first frame."""
+        """Post the frame size, the exposure time and a first frame."""
         await self.size_x.write(self._camera.pixels)
         await self.size_y.write(self._camera.pixels)
         await self.exposure.write(self._camera.exposure, verify_value=False)
@@ -116,7 +116,7 @@ class CameraRecords(PVGroup):
             wait.cancel()
         if not done.is_set():
             await instance.write(0, verify_value=False)
-            raise TimeoutError("the frame was given up by a put of 0 to Acquire")
+            raise TimeoutError("the frame was aborted by a put of 0 to Acquire")
         await self._publish()
         return 0
 
@@ -152,13 +152,13 @@ class BeamlineRecords(PVGroup):
             channel.getter = self._get
 
     async def prepare(self) -> None:
-        """The tier and first values."""
+        """Post the tier and the first values."""
         await self.tier.write(self._beamline.tier)
         await self.shutter.write("open" if self._beamline.shutter.is_open else "close", verify_value=False)
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Bring those who monitor up to date."""
+        """Post an update of every monitored value."""
         for channel in self._sources:
             await channel.write(await self._get(channel))
 

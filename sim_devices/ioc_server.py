@@ -1,4 +1,4 @@
-"""Caproto's channel access server, with the order and the speed of answers that EPICS clients count on."""
+"""Caproto's channel access server, with the order and the latency of answers that EPICS clients rely on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FLUSH_TIMEOUT_S: Final = 1.0
 
 
 class OrderedCircuit(VirtualCircuit):
-    """A connection on which a put is answered after the monitors that the put caused.
+    """A connection on which a put completes after the monitor updates that the put caused.
 
-    Caproto batches monitors, so that the answer overtakes them, and a client that caches monitored values (ophyd-async
-    does, for staged devices) would read the position from before the move.
+    Caproto batches monitor updates, so the put completion can overtake them. A client that caches monitored values (as
+    ophyd-async does for staged devices) would then read the position from before the move.
     """
 
     async def send(self, *commands: Any) -> None:
@@ -29,30 +29,30 @@ class OrderedCircuit(VirtualCircuit):
         await super().send(*commands)
 
     async def subscription_queue_loop(self) -> None:
-        """Send each monitor as it comes, without waiting for more of them."""
+        """Send each monitor update at once, without batching."""
         self.events_on.set()
         while True:
             reference = await self.subscription_queue.get()
             try:
-                command = reference()  # None if the client was too slow for it
+                command = reference()  # None if the client was too slow and the update was dropped
                 known = {one.subscriptionid for many in self.subscriptions.values() for one in many}
                 if command is not None and command.subscriptionid in known:
                     await self.send(command)
             except ca.DisconnectedCircuit:
-                return  # the loop that receives sees it too, and cleans up
+                return  # the receiving loop notices it too, and cleans up
             finally:
                 self.subscription_queue.task_done()
 
 
 class LoopbackServer(Context):
-    """A server on loopback alone.
+    """A server on loopback only.
 
     Parameters
     ----------
     pvdb : dict
         PVs by name.
     port : int
-        For TCP and UDP.
+        Port for TCP and UDP.
     ready : callable, optional
         Called with the port once clients can connect.
     """
@@ -69,7 +69,7 @@ class LoopbackServer(Context):
         await self.run(startup_hook=self._announce)
 
     async def flush(self, circuit: OrderedCircuit) -> None:
-        """Wait until the monitors that are under way to this client are sent."""
+        """Wait until all pending monitor updates of this client are sent."""
 
         async def drain() -> None:
             await self.subscription_queue.join()
@@ -78,10 +78,10 @@ class LoopbackServer(Context):
         try:
             await asyncio.wait_for(drain(), FLUSH_TIMEOUT_S)
         except TimeoutError:
-            self.log.warning("a put is answered before its monitors: they took more than %s s", FLUSH_TIMEOUT_S)
+            self.log.warning("a put completes before its monitor updates, which took more than %s s", FLUSH_TIMEOUT_S)
 
     async def subscription_queue_loop(self) -> None:
-        """Hand each update to the circuits that monitor it, and note that it is done."""
+        """Pass each update to the circuits that monitor it, and mark it as done in the queue."""
         while True:
             update = await self.subscription_queue.get()
             try:
@@ -90,14 +90,14 @@ class LoopbackServer(Context):
                 self.subscription_queue.task_done()
 
     async def broadcast_beacon_loop(self) -> None:
-        """No beacons: no repeater listens on a private port, and each one refused is a traceback in the log."""
+        """Send no beacons: no repeater listens on a private port, and each refused beacon logs a traceback."""
 
     async def _announce(self, _: Any) -> None:
         if self._ready is not None:
             self._ready(self.port)
 
     async def _bind_tcp_sockets_with_consistent_port_number(self, make_socket: Any) -> Any:
-        # Nagle's algorithm would hold every second answer back for 40 ms; accepted sockets inherit the option.
+        # Nagle's algorithm would delay every second answer by 40 ms; accepted sockets inherit this option.
         port, sockets = await super()._bind_tcp_sockets_with_consistent_port_number(make_socket)
         for listening in sockets.values():
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,4 +1,4 @@
-"""What the beamline has, however it is reached: its motors, the tiers that misalign them, its camera's frame."""
+"""The layout that the local and the EPICS beamline share: motors, tiers and the camera frame."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _OTHERS: Final[dict[str, dict[str, Any]]] = {
     "camera_z": {"limits": (-10.0, 10.0), "egu": "mm", "velocity": 1.0},
 }
 MOTORS: Final = {f"{m}_{n}": spec for m in MIRRORS for n, spec in MIRROR_MOTORS.items()} | _OTHERS
-"""Every motor by name, with the arguments of `SimMotor`."""
+"""The keyword arguments of every `SimMotor`, by motor name."""
 
 PIXELS: Final = 256
-"""Rows of a frame, and columns."""
+"""Number of rows, and of columns, of a frame."""
 
 _OF_MIRRORS: Final[dict[str, tuple[str, ...]]] = {
     "A": ("pitch", "height"),
@@ -50,19 +50,19 @@ def tier_motors(tier: str) -> list[str]:
     Raises
     ------
     BadInputError
-        If there is no such tier.
+        If the tier is unknown.
     """
     if tier not in get_args(Tier):
-        raise BadInputError(f"tier={tier!r}: there are {list(get_args(Tier))}")
+        raise BadInputError(f"tier={tier!r}: use one of {list(get_args(Tier))}")
     return [*(f"{mirror}_{name}" for mirror in MIRRORS for name in _OF_MIRRORS[tier]), *_OF_THE_REST[tier]]
 
 
 def baseline_devices(beamline: Any) -> list[Any]:
-    """What is worth recording at the start and the end of a run."""
+    """Devices to record at the start and the end of a run."""
     b = beamline
     return [b.camera.frame, b.ring, b.i0, b.mono.energy, b.slits.h_gap, b.slits.v_gap, b.clock]
 
 
 def image_key(source: str) -> dict[str, Any]:
-    """How an event describes a frame."""
+    """The data key of a frame in a descriptor."""
     return {"source": source, "dtype": "array", "dtype_numpy": "<u2", "shape": [PIXELS, PIXELS], "units": "counts"}

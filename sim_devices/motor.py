@@ -1,4 +1,4 @@
-"""A motor that takes simulated time, has backlash and refuses positions outside its limits, as a motor record does."""
+"""A motor that takes simulated time, has backlash and, like a motor record, refuses positions outside its limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DoneStatus", "SimMotor"]
 
 
 class DoneStatus:
-    """A status that is done: ophyd's own starts a thread, which costs more than the whole simulated move."""
+    """A status that is already done. An ophyd status starts a thread, which costs more than the simulated move."""
 
     done = True
     success = True
@@ -45,16 +45,20 @@ class SimMotor(SoftPositioner):
     egu : str
         Unit of the positions.
     velocity : float
-        egu per second.
+        Speed, `egu` per second.
     acceleration : float
-        Seconds to reach the velocity, as EPICS has it.
+        Seconds to reach the velocity, as in EPICS.
     settle_time : float
         Simulated seconds of rest after a move.
     backlash : float
-        Lost motion, egu: when the motor turns round, what it drives stands still until the play is taken up. Approached
-        from below it is where the encoder says, approached from above by this much higher.
+        Lost motion, in `egu`: after a reversal the optic stands still until the motor has taken up the play. Approached
+        from below, the optic is at the readback; approached from above, it is higher by the backlash.
     resolution : float
-        Smallest step, egu.
+        Smallest step, in `egu`; 0 for a continuous motor.
+    position : float
+        Start position, in `egu`.
+    labels : tuple of str
+        ophyd labels.
     """
 
     def __init__(
@@ -79,10 +83,10 @@ class SimMotor(SoftPositioner):
         self.resolution = resolution
         self.stuck = False
         self.slack = 0.0
-        """What the optic lags behind the encoder, egu, from 0 to the backlash; hidden from readings."""
+        """Lag of the optic behind the readback, in `egu`, from 0 to the backlash; hidden from readings."""
         self._rest = settle_time
         self._move: threading.Event | None = None
-        # ophyd would add its settling in wall seconds; here it is part of the move, on the simulated clock.
+        # ophyd would wait for the settling in wall seconds; here it is part of the simulated move.
         super().__init__(name=name, egu=egu, limits=limits, source=f"sim:{name}", settle_time=0.0, labels=labels)
         self._position = float(position)
 
@@ -93,18 +97,26 @@ class SimMotor(SoftPositioner):
 
     @property
     def actual(self) -> float:
-        """Where the optic really is, egu."""
+        """True position of the optic, in `egu`."""
         return float(self.position) + self.slack
 
     def seconds(self, distance: float) -> float:
-        """Simulated seconds of a move by `distance`, in `egu`: trapezoidal profile and settling."""
-        # Without the backlash: its play is taken up on the way, where a motor record would overshoot and come back.
+        """Simulated seconds of a move by `distance` (in `egu`), with a trapezoidal profile and settling."""
+        # The backlash adds no time: the play is taken up on the way. A motor record would overshoot and come back.
         return float(AxisTravel(self.velocity, self.acceleration, self.settle_time).seconds(distance))
 
     def set(
         self, new_position: float, *, timeout: float | None = None, moved_cb: Any = None, wait: bool = False
     ) -> Any:
-        """Move; raises ophyd's LimitError outside the limits, before anything moves."""
+        """Move to a position, in `egu`.
+
+        Raises
+        ------
+        LimitError
+            If the position lies outside the limits (ophyd's error); the motor has not moved.
+        ValueError
+            If the position is not finite.
+        """
         if self._clock.waits or self.stuck or wait or moved_cb is not None:
             return self.move(new_position, wait=wait, timeout=timeout, moved_cb=moved_cb)
         self.check_value(new_position)
@@ -116,7 +128,7 @@ class SimMotor(SoftPositioner):
     def stop(self, *, success: bool = False) -> None:
         move, self._move = self._move, None
         if move is None:
-            return  # it stands; ophyd's failing status stops its motor once more
+            return  # not moving: a failed ophyd status stops its motor a second time
         move.set()
         super().stop(success=success)
 
@@ -125,12 +137,12 @@ class SimMotor(SoftPositioner):
         super()._done_moving(*args, **kwargs)
 
     def place(self, position: float) -> None:
-        """Stand at a position at once: for the IOC, whose motor records keep the time and the limits themselves."""
+        """Set the position at once. For the IOC, whose motor records handle time and limits themselves."""
         self._go(self._rounded(position))
 
     def check_value(self, pos: float) -> None:
         if not math.isfinite(pos):
-            raise ValueError(f"position={pos} of {self.name} is not finite")
+            raise ValueError(f"position={pos} of {self.name} is not finite: give a finite number")
         super().check_value(pos)
 
     def describe(self) -> dict[str, dict[str, Any]]:
@@ -174,7 +186,7 @@ class SimMotor(SoftPositioner):
 
         def go() -> None:
             if stuck:
-                stopped.wait()  # never arrives, until it is told to stop
+                stopped.wait()  # never arrives; waits for stop()
                 return
             if stopped.wait(seconds):
                 share = min((time.monotonic() - began) / seconds, 1.0) if seconds else 1.0

@@ -1,9 +1,8 @@
-"""The beamline's physics, without bluesky: what a camera at the sample would see for given positions of the optics.
+"""The beamline's physics, without bluesky: the beam at the sample for given positions of the optics.
 
-Each focusing mirror is treated exactly in its tangential plane: rays from the source meet a body that is an ellipse
-with the source and the focus as foci, bent away from its ideal shape, tilted and shifted; they are reflected at the
-normal and followed to the detector plane. Source image, diffraction and jitter blur the arrivals. Lengths in m, angles
-in rad.
+Each focusing mirror is ray-traced exactly in its tangential plane. The ideal mirror is an ellipse with source and image
+as its foci; figure errors, tilt and shift are added to it. Rays from the source are reflected by this surface and end
+at the detector plane. Source image, diffraction and jitter blur their arrivals. Lengths are in m, angles in rad.
 """
 
 from __future__ import annotations
@@ -20,12 +19,22 @@ from ebl_autonomy.space import FloatArray
 __all__ = ["KBH", "KBV", "RAYS", "MirrorShape", "Spot", "flux_share", "mirror_image", "profile", "top_up"]
 
 RAYS = 400
-"""Rays per mirror: the spread converges to 0.1 % with these."""
+"""Rays per mirror; with this number the rms spread has converged to 0.1 %."""
 
 
 @dataclass(frozen=True)
 class MirrorShape:
-    """An elliptical mirror with foci at `p` (source) and `q` (image), grazing angle `theta` and length `length`."""
+    """An elliptical mirror.
+
+    Attributes
+    ----------
+    p, q : float
+        Distances from the mirror's centre to the source and to the image, m.
+    theta : float
+        Grazing angle, rad.
+    length : float
+        m.
+    """
 
     p: float
     q: float
@@ -38,11 +47,11 @@ class MirrorShape:
         return self.length * math.sin(self.theta)
 
     def diffraction(self, wavelength: float) -> float:
-        """Diffraction-limited focus, standard deviation in m: FWHM 0.88 lambda q / D of a slit of height D."""
+        """Standard deviation of the diffraction-limited focus, m: FWHM 0.88 lambda q / D for an aperture D."""
         return 0.88 * wavelength * self.q / self.aperture / 2.3548
 
     def source_image(self, width: float) -> float:
-        """Standard deviation, m, of the image of a slit of `width` m that is lit evenly."""
+        """Standard deviation, m, of the image of an evenly lit slit of `width`, m."""
         return width / math.sqrt(12.0) * self.q / self.p
 
 
@@ -77,7 +86,7 @@ def mirror_image(
     coma: float = 0.0,
     defocus: float = 0.0,
 ) -> Spot:
-    """Where the rays of a mirror arrive.
+    """Trace the rays of a mirror to the detector plane.
 
     Parameters
     ----------
@@ -94,13 +103,14 @@ def mirror_image(
     Returns
     -------
     Spot
-        Weights sum to the share of a Gaussian beam, 1.5 apertures wide (one standard deviation), that the mirror takes.
+        The weights sum to the share of a Gaussian beam that the mirror accepts; the beam's standard deviation is 1.5
+        apertures.
 
     Notes
     -----
     The orders of the figure follow Howells et al. 2000, Opt. Eng. 39, 2748: with grazing angle t,
-    ``a2 = sin(t)/4 (1/p + 1/q)`` and ``a3 = a2 cos(t)/2 (1/q - 1/p)``. Pitch, curvature and distance all act as
-    defocus.
+    ``a2 = sin(t)/4 (1/p + 1/q)`` and ``a3 = a2 cos(t)/2 (1/q - 1/p)``. Pitch, curvature and detector distance
+    all act as defocus.
     """
     arrivals, weights = np.empty(RAYS), np.empty(RAYS)
     x, z, slope = _ellipse(shape)
@@ -115,17 +125,21 @@ def mirror_image(
 
 
 def profile(spot: Spot, edges: FloatArray, sigma: float, shift: float = 0.0) -> FloatArray:
-    """The share of the flux in each pixel of one axis, shape (len(edges) - 1,).
+    """Share of the flux in each pixel of one axis.
 
     Parameters
     ----------
     spot : Spot
-    edges : FloatArray
+    edges : FloatArray, shape (pixels + 1,)
         Pixel edges, m, equally spaced.
     sigma : float
-        Gaussian blur, m.
+        Standard deviation of the Gaussian blur, m.
     shift : float
         Added to every arrival, m.
+
+    Returns
+    -------
+    FloatArray, shape (pixels,)
     """
     shares = np.zeros(len(edges) - 1)
     _blur(spot.arrivals, spot.weights, float(edges[0]) - shift, float(edges[1] - edges[0]), sigma, shares)
@@ -133,19 +147,19 @@ def profile(spot: Spot, edges: FloatArray, sigma: float, shift: float = 0.0) -> 
 
 
 def flux_share(offset: float, gap: float, sigma: float) -> float:
-    """Share of a Gaussian beam, standard deviation `sigma`, that passes a slit of `gap` at `offset` from its centre."""
+    """Share of a Gaussian beam (standard deviation `sigma`) that a slit of `gap`, off axis by `offset`, transmits."""
     root = math.sqrt(2.0) * sigma
     return 0.5 * (math.erf((0.5 * gap - offset) / root) + math.erf((0.5 * gap + offset) / root))
 
 
 def top_up(seconds: float, period_s: float = 240.0, droop: float = 0.01) -> float:
-    """Relative ring current: falls by `droop` between injections every `period_s`, mean 1."""
+    """Relative ring current with mean 1: it falls by `droop` within each injection period of `period_s` seconds."""
     return 1.0 + droop * (0.5 - (seconds / period_s) % 1.0)
 
 
 @lru_cache(maxsize=16)
 def _ellipse(shape: MirrorShape) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Points along the ideal mirror, its figure and slope there, shape (RAYS + 1,) each."""
+    """Coordinates along the ideal mirror, its figure and its slope dz/dx there; shape (RAYS + 1,) each, m."""
     p, q, sin, cos = shape.p, shape.q, math.sin(shape.theta), math.cos(shape.theta)
     x = np.linspace(-0.5, 0.5, RAYS + 1) * shape.length
     z = sin / 4.0 * (1.0 / p + 1.0 / q) * x**2
@@ -197,7 +211,7 @@ def _trace(xs, zs, slopes, p, q, theta, length, pitch, height, curvature, coma, 
 def _blur(arrivals, weights, first, pitch, sigma, shares):  # type: ignore[no-untyped-def]
     n = shares.size
     root = math.sqrt(2.0) * sigma
-    # Rays that arrive close together are blurred together: the error function is what costs.
+    # Rays that arrive close together are binned and blurred together, because the error function dominates the cost.
     bins = np.zeros(8 * n)
     outside = 4 * n
     for i in range(arrivals.size):

@@ -1,4 +1,4 @@
-"""A package's front shows its public names and nothing else, and each of them is there."""
+"""``dir()`` of each package shows its public names only, and each public name can be imported."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_what_is_not_public_is_no_attribute(name: str) -> None:
 
 @pytest.mark.integration
 def test_every_public_name_is_there() -> None:
-    """In a process of its own, because some bring torch or a channel access client."""
+    """In a separate process, because some names load torch or a channel access client."""
     code = (
         "from importlib import import_module\n"
         f"for package in map(import_module, {PACKAGES}):\n"

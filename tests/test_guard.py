@@ -1,4 +1,4 @@
-"""No answer of an agent, however odd, gets past the gate; what gets past is exactly what was proposed."""
+"""The gate refuses every invalid answer of an agent, and admits a valid one exactly as proposed."""
 
 import math
 from typing import Any
@@ -39,7 +39,7 @@ answers = st.one_of(near, st.dictionaries(st.sampled_from(["a", "b", "c", "d", "
 
 
 def inside(target: dict[str, float], here: dict[str, float]) -> bool:
-    """The envelope again, written independently of the gate."""
+    """The rules of the envelope, written independently of the gate."""
     a, b, c = target["a"], target["b"], target["c"]
     return (
         all(isinstance(v, float) and math.isfinite(v) for v in target.values())
@@ -127,7 +127,7 @@ def test_budgets_end_the_run() -> None:
 def test_an_unknown_dose_uses_the_budget_up(dose: dict[str, float]) -> None:
     gate = Gate(V, Envelope(max_dose=1e9, dose_key="dose"), OWN)
     gate.spend(dose)
-    with pytest.raises(BudgetSpentError, match=r"dose read .* which is no dose"):
+    with pytest.raises(BudgetSpentError, match=r"dose read .* which is not a dose"):
         gate.check_budget(0.0)
 
 

@@ -1,4 +1,4 @@
-"""The gate admits a move exactly if the rules, stated here a second time, allow it; a refusal names a broken rule."""
+"""The gate admits a move exactly if an independent statement of the rules allows it; a refusal names a broken rule."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ CHOICES = {-1.0, 0.0, 0.5, 2.0}
 
 @dataclass(frozen=True)
 class Rules:
-    """What is allowed, as plain numbers.
+    """The rules, as plain numbers.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Rules:
         return Gate(VOCS(variables=variables, objectives={"f": "MINIMIZE"}), envelope, self.own)
 
 
-# -- the rules, a second time: whether a way (the start, then the point after each move) breaks one ---------------
+# -- the rules, stated independently: whether a path (the start, then the point after each move) breaks one --------
 
 Way = list[Point]
 
@@ -67,7 +67,7 @@ def leaves_limits(rules: Rules, way: Way) -> bool:
 
 
 def oversteps(rules: Rules, way: Way) -> bool:
-    # Way-points that divide a move evenly are rounded: the gate forgives a billionth.
+    # Evenly spaced way-points are rounded, so the gate tolerates one part in a billion.
     allowed = {name: most * (1.0 + 1e-9) for name, most in rules.steps.items()}
     return any(abs(there[n] - here[n]) > most for here, there in pairwise(way) for n, most in allowed.items())
 
@@ -98,15 +98,15 @@ BREAKS: dict[str, Callable[[Rules, Way], bool]] = {
     "step": oversteps,
     "forbidden": enters_region,
 }
-"""The rule that a refusal names, to whether it is broken."""
+"""Maps the rule that a refusal names to a function that says whether the rule is broken."""
 
 
 # -- random rules and moves ----------------------------------------------------------------------------------------
 
-# Quarters are exact, so that points come to lie on the very edges of intervals.
+# Quarters are exact floats, so that some points lie exactly on the ends of intervals.
 numbers = st.one_of(st.integers(-8, 8).map(lambda k: k / 4), st.floats(-2.0, 2.0))
 intervals = st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
-# All have something in common, and most hold all numbers, so that each rule has its share of the refusals.
+# All intervals overlap, and most contain all numbers, so that each rule causes some of the refusals.
 ends = st.sampled_from([1.0, 1.5, 2.0, 2.25, 2.5])
 around_zero = st.tuples(ends, ends).map(lambda pair: (-pair[0], pair[1]))
 
@@ -134,7 +134,7 @@ targets = st.fixed_dictionaries({"a": numbers, "b": numbers, "c": st.sampled_fro
 
 
 def judge(check: Callable[[], Any], rules: Rules, way: Way, names: tuple[str, ...]) -> bool:
-    """Whether the gate let the way pass, once its answer has been held against the rules called `names`."""
+    """Whether the gate admitted the path, after a check of its answer against the rules called `names`."""
     broken = {name for name in names if BREAKS[name](rules, way)}
     try:
         check()
@@ -152,7 +152,7 @@ def judge(check: Callable[[], Any], rules: Rules, way: Way, names: tuple[str, ..
 def test_a_proposal_is_admitted_exactly_if_it_breaks_no_rule(rules: Rules, here: Point, target: Point) -> None:
     gate, admitted = rules.gate(), []
     if judge(lambda: admitted.append(gate.check(target, here)), rules, [here, target], tuple(BREAKS)):
-        assert admitted == [target]  # as it was proposed
+        assert admitted == [target]  # exactly as proposed
 
 
 @settings(deadline=None, max_examples=150)
@@ -182,7 +182,7 @@ shares_of_the_way = st.tuples(*[st.floats(0.0, 1.0)] * len(MOTORS))
 def test_no_motor_speeds_lead_an_admitted_move_through_a_swept_region(
     rules: Rules, here: Point, target: Point, moments: list[tuple[float, ...]]
 ) -> None:
-    """At any moment, each motor has gone a share of its way that has nothing to do with the others'."""
+    """At any moment, each motor has covered a share of its path that is independent of the other motors."""
     try:
         rules.gate().check(target, here)
     except RefusedError:
@@ -192,11 +192,11 @@ def test_no_motor_speeds_lead_an_admitted_move_through_a_swept_region(
         point = {}
         for name, share in zip(MOTORS, shares, strict=True):
             low, high = sorted((here[name], target[name]))
-            point[name] = min(max(here[name] + share * (target[name] - here[name]), low), high)  # it may round beyond
+            point[name] = min(max(here[name] + share * (target[name] - here[name]), low), high)  # rounds
         assert not any(sweep and lies_in(box, point) for box, sweep in rules.regions)
 
 
-# -- lines: the straight way between two points, sampled ----------------------------------------------------------
+# -- lines: the straight path between two points, sampled ---------------------------------------------------------
 
 SAMPLES = [k / 256 for k in range(257)]
 
@@ -205,7 +205,7 @@ def on_the_line(start: Point, stop: Point) -> list[Point]:
     return [{name: start[name] + share * (stop[name] - start[name]) for name in start} for share in SAMPLES]
 
 
-# Quarters alone: where a line only touches a region, rounding would decide.
+# Quarters only, because rounding would decide where a line just touches a region.
 quarters = st.integers(-8, 8).map(lambda k: k / 4)
 quarter_places = st.fixed_dictionaries(dict.fromkeys(MOTORS, quarters))
 quarter_boxes = some_of(st.tuples(quarters, quarters).map(lambda pair: (min(pair), max(pair))), least=1)
@@ -219,7 +219,7 @@ quarter_regions = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=150)
 @given(quarter_regions, quarter_places, quarter_places)
 def test_no_point_of_an_admitted_line_lies_in_a_region(rules: Rules, start: Point, stop: Point) -> None:
     gate = rules.gate()
@@ -229,7 +229,7 @@ def test_no_point_of_an_admitted_line_lies_in_a_region(rules: Rules, start: Poin
     except RefusedError as refusal:
         event("refused")
         assert refusal.rule == "forbidden"
-        # A corner may be cut between two samples; the box around both ends then has something in common with it.
+        # A corner may be cut between two samples; the box around both samples then overlaps the region.
         assert inside or enters_region(Rules({}, {}, {}, [(b, True) for b, _ in rules.regions], {}), [start, stop])
     else:
         event("admitted")

@@ -1,4 +1,4 @@
-"""Importing is cheap: what is heavy is loaded where it is used."""
+"""Imports are fast: heavy modules are loaded where they are used."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ HEAVY = ("torch", "botorch", "gpytorch", "tiled.server", "matplotlib", "caproto"
 
 
 def loaded(statement: str) -> set[str]:
-    """Which of the heavy modules a fresh process has after `statement`."""
+    """The heavy modules that a fresh process has loaded after `statement`."""
     code = f"{statement}\nimport sys\nprint(*[m for m in {HEAVY} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
     return set(done.stdout.split())
@@ -40,7 +40,7 @@ def test_deciding_and_planning_load_no_torch_server_or_figures(statement: str) -
     "statement", ["import ebl_autonomy.sim_devices", "from ebl_autonomy.sim_devices import SimBeamline"]
 )
 def test_the_simulated_beamline_loads_no_torch_server_or_channel_access(statement: str) -> None:
-    # pyepics, where it is installed, is loaded by ophyd itself.
+    # ophyd itself loads pyepics where it is installed.
     assert loaded(statement) & {"torch", "tiled.server", "matplotlib", "caproto", "ophyd_async"} == set()
 
 

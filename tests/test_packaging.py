@@ -1,4 +1,4 @@
-"""What is built is what was written: one top-level package with real files, through the sdist and the wheel."""
+"""The sdist and the wheel contain the whole tree: one top-level package with real files."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ FOLDERS = ("agents", "plans", "sim_devices")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The sdist, and the wheel that was made from that sdist."""
+    """The sdist, and the wheel built from it."""
     out = tmp_path_factory.mktemp("dist")
     # Without --sdist or --wheel, build makes the wheel from the sdist.
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
@@ -28,7 +28,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def installed(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A clean environment with nothing but the wheel: its Python and its site-packages."""
+    """The Python and the site-packages of a clean environment that contains only the wheel."""
     home = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, timeout=100, capture_output=True)
     python = home / "bin" / "python"
@@ -97,7 +97,7 @@ def test_its_entry_points_are_found_by_name_and_exist(installed: tuple[Path, Pat
 
 
 def test_what_is_installed_runs(installed: tuple[Path, Path], tmp_path: Path) -> None:
-    """The installed files, with the dependencies of this environment: an agent found by name proposes a point."""
+    """An agent found by name proposes a point, with the installed files and this environment's dependencies."""
     _, site = installed
     code = (
         "import ebl_autonomy, sys\n"
@@ -107,7 +107,7 @@ def test_what_is_installed_runs(installed: tuple[Path, Path], tmp_path: Path) ->
         "    make({'variables': {'x': [0, 1]}, 'objectives': {'f': 'MINIMIZE'}}).suggest(1)\n"
         "print(ebl_autonomy.__file__)"
     )
-    # First on the path, so before the editable install of the tree.
+    # First on the path, so that it precedes the editable install of the tree.
     run = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(site), "PATH": "", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},

@@ -1,4 +1,4 @@
-"""The README is true: its session runs as it stands, on the simulated beamline and over EPICS; so do the examples."""
+"""The session in the README and the examples run unchanged, on the simulated beamline and over EPICS."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def session(points: int) -> str:
 
 def test_the_session_runs_as_it_stands(tmp_path: Path) -> None:
     best, runs = run(["-c", session(20)], tmp_path).strip().splitlines()[-2:]
-    assert best.startswith("Best(point={'kbv_pitch'")
+    assert best.startswith("Recommendation(point={'kbv_pitch'")
     assert "mean={'camera_spot_area'" in best
     assert runs == "1"
 
@@ -50,13 +50,13 @@ def test_the_session_runs_over_epics_with_one_line_changed(kind: str, tmp_path: 
     code = session(8).replace("bl = SimBeamline(seed=0)\n", re.sub(r"\bEpicsBeamline", kind, line))
     with ioc_process(seed=0, tier="B", speed=200.0, set_environment=False) as ioc:
         out = run(["-c", code + "bl.close(); tiled.close()\n"], tmp_path, **ioc.env)
-    assert out.strip().splitlines()[-2].startswith("Best(point={'kbv_pitch'")
+    assert out.strip().splitlines()[-2].startswith("Recommendation(point={'kbv_pitch'")
 
 
 @pytest.mark.parametrize("name", ["session", "own_measurement", "warm_start"])
 def test_the_examples_run(name: str, tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import {name}; {name}.main(points=15)"
-    assert "Best(point=" in run(["-c", code], tmp_path)
+    assert "Recommendation(point=" in run(["-c", code], tmp_path)
 
 
 def test_links_lead_somewhere() -> None:

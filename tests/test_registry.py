@@ -1,4 +1,4 @@
-"""Agents and derivations are found by name, and every name that is registered loads."""
+"""Agents and derivations are found by name, and every registered name loads."""
 
 from importlib.metadata import entry_points
 

@@ -1,4 +1,4 @@
-"""The VOCS as arrays: JSON there and back, the unit cube, constraints, and the order of travel."""
+"""The VOCS as arrays: the round trip through JSON, the unit cube, constraints, and the order of travel."""
 
 import copy
 import json
@@ -109,7 +109,7 @@ def test_a_space_knows_its_parts() -> None:
         ({"current": "CONTEXTUAL"}, "no variable to choose"),
         ({"x": [0.0, math.inf]}, "finite"),
         ({"x": [-1.7e308, 1.7e308]}, "finite"),
-        ({"n": {"a", "b"}}, "no number"),
+        ({"n": {"a", "b"}}, "not a number"),
         ({"n": {4.0}}, "constant"),
         (
             {"x": {"type": "ContinuousVariable", "domain": [0, 1], "default_value": 1.5}},
@@ -244,7 +244,7 @@ def test_an_order_that_begins_with_the_nearest_is_improved() -> None:
     travel = Travel({"x": AxisTravel(velocity=1.0)})
     stops = [{"x": x} for x in (4.0, -0.9, 1.0, -3.0)]
     route = [{"x": 0.0}, *(stops[i] for i in travel.order({"x": 0.0}, stops))]
-    # Nearest first, -0.9, 1, 4, -3, takes 12.8 s; as given, 14.8 s; to one side and then to the other, 10 s.
+    # Nearest neighbour (-0.9, 1, 4, -3) takes 12.8 s, the given order 14.8 s, and one side before the other 10 s.
     assert sum(travel.seconds(a, b) for a, b in pairwise(route)) == pytest.approx(10.0)
 
 

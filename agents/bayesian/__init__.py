@@ -1,48 +1,48 @@
-"""Bayesian optimisation that begins where the beamline stands.
+"""Bayesian optimisation that begins at the present position of the beamline.
 
-A search goes through phases. Each is an object with one method, ``propose``; `BayesianAgent` asks them in order, and
-the first one that has a proposal decides. The order is in `agent.order_of_phases`.
+A search consists of phases. Each phase is an object with a method ``propose``. `BayesianAgent` asks the phases in the
+order of `agent.order_of_phases`, and the first phase with a proposal decides.
 
 ================  ==========================================================  ========================================
-phase             when it has the say                                         where it comes from
+phase             when it is active                                           source
 ================  ==========================================================  ========================================
-`Start`           the first point: where the beamline stands                  Decision 6 (``docs/decisions``)
+`Start`           the first point: the present position                       Decision 6 (``docs/decisions``)
 `RandomStart`     the first point, with ``start="random"``
-`BestOfPast`      the second point, if there are past experiments             Decision 8
+`BestOfPast`      the second point, with past experiments                     Decision 8
 `Probing`         then two to four points per motor, around the start         an operator's first moves; Decision 6
 `Nearby`          instead of `Probing`, with ``look_around=0``
 `Spread`          instead of `Probing`, with several objectives               Sobol points (Owen 1998, J. Complexity 14)
-`Blind`           after these, as long as no outcome has responded: random
-                  points in a box that grows
-`ModelBased`      from then on: the point with the largest expected           Ament et al. 2023 (NeurIPS), log EI;
-                  improvement, by a Gaussian process; with one objective,     Eriksson et al. 2019 (NeurIPS), TuRBO
+`Blind`           after these, until an outcome responds: random points in a
+                  growing box
+`ModelBased`      afterwards: the point with the largest expected             Ament et al. 2023 (NeurIPS), log EI;
+                  improvement of a Gaussian process; with one objective,      Eriksson et al. 2019 (NeurIPS), TuRBO
                   within a trust region
 `SafeStart`       under hard limits: the first point                          Decision 10
-`SafestAgain`     under hard limits, until there is a model                   Decision 10
+`SafestAgain`     under hard limits, until a model exists                     Decision 10
 ================  ==========================================================  ========================================
 
-The phases look at nothing but the `SearchState`, which is a function of the configuration and the results: so an agent
-can be made again from a run. The numerics lie behind `ebl_autonomy.surrogates.Surrogate`.
+The phases depend only on the `SearchState`, which is a function of the configuration and the results, so an agent can
+be restored from a run. The numerics are behind `ebl_autonomy.surrogates.Surrogate`.
 
 ===================  =======================================================================================
-module               what it holds
+module               contents
 ===================  =======================================================================================
-``agent``            `BayesianAgent`: the order of the phases, and what can be asked of an agent
+``agent``            `BayesianAgent`: the order of the phases, and the public methods
 ``options``          `BayesianOptions`
-``phases``           the protocol, and all phases but the last
-``model_based``      the last phase: where to look, and what to propose there
+``phases``           the protocol of phases, and all phases except the last
+``model_based``      the last phase: the search region, and the proposals in it
 ``probing``          the sequence of probes, motor by motor
 ``trust_region``     the size of the box around the best point
-``travel_cost``      seconds that a point costs
-``state``            `SearchState`: results, pasts and the model, and what they say
-``training_data``    results and pasts in the form that a model takes; ``result_table`` holds the results by columns
-``refitting``        when the model's hyper-parameters are inferred again
-``coordinates``      linear combinations of motors to search along
-``hard_limits``      limits that may not be risked
-``prior_mean``       a function that somebody knew beforehand, as a past experiment
-``drift``            whether measurements grow old
-``explanation``      what the agent believes, in numbers and in words
-``construction``     from options to the goal and the surrogate
+``travel_cost``      the seconds that a point takes
+``state``            `SearchState`: results, past experiments and the model
+``training_data``    results and past experiments as model inputs; ``result_table`` holds the results by columns
+``refitting``        the schedule of hyper-parameter fits
+``coordinates``      linear combinations of motors as search directions
+``hard_limits``      limits that no proposal may risk to violate
+``prior_mean``       a function that is known beforehand, as a past experiment
+``drift``            detection of drift
+``explanation``      the model and its quality, in numbers and in words
+``construction``     conversion of options into the goal and the surrogate
 ===================  =======================================================================================
 """
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.agents.bayesian.agent import BayesianAgent
     from ebl_autonomy.agents.bayesian.options import BayesianOptions
 
-# Loaded when asked for: the agent brings numba, and a plan needs no more than the name of the prior mean's past.
+# Loaded on demand, because the agent loads numba and a plan needs only the label of the prior mean.
 
 __all__ = ["BayesianAgent", "BayesianOptions"]
 

@@ -1,4 +1,4 @@
-"""The Bayesian agent: the order of its phases, and what it can be asked."""
+"""The Bayesian agent: the order of its phases, and its public methods."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ebl_autonomy.agents.bayesian.phases import (
 )
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.errors import AgentError, BadInputError
-from ebl_autonomy.records import Best
+from ebl_autonomy.records import Recommendation
 from ebl_autonomy.space import VOCS, Travel
 from ebl_autonomy.surrogates import hypervolume
 
@@ -39,9 +39,9 @@ __all__ = ["BayesianAgent", "order_of_phases"]
 
 
 def order_of_phases(options: BayesianOptions, several_objectives: bool, has_past: bool) -> list[Phase]:
-    """The phases of a search, in the order in which they are asked: the first one that has a proposal decides."""
+    """The phases of a search in the order in which they are asked; the first phase with a proposal decides."""
     if options.hard:
-        # Nothing is tried that neither a measurement nor the user's word vouches for.
+        # Only points that a measurement or the user's `safe_step` supports are proposed.
         return [SafeStart(), Probing(options.safe_step), SafestAgain(), ModelBased(options)]
     start: OpeningPhase = RandomStart() if options.start == "random" else Start()
     looking: list[OpeningPhase]
@@ -52,7 +52,7 @@ def order_of_phases(options: BayesianOptions, several_objectives: bool, has_past
     else:
         looking = [Nearby(options.seed), Blind(options.seed)]
     if has_past:
-        # The past has looked around already; only if it says too little for a model, the present must.
+        # Past experiments replace the probes, unless they hold too little data for a model.
         return [start, BestOfPast(), ModelBased(options, after=[start, BestOfPast()]), *looking]
     return [start, *looking, ModelBased(options, after=[start, *looking])]
 
@@ -112,7 +112,7 @@ class BayesianAgent(Agent):
             proposals.extend(next(filter(None, answers)))
         return proposals
 
-    # -- what it is told ---------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------------------
 
     def _learn(self) -> None:
         self._state.add(self._results[len(self._state.results) :])
@@ -120,8 +120,13 @@ class BayesianAgent(Agent):
     def ingest_prior(self, results: Sequence[Mapping[str, Any]], label: str = "prior") -> None:
         """See `Agent.ingest_prior`.
 
-        The past enters the model as an experiment of its own, correlated with the present as far as the measurements
-        of both say: a past that predicts badly is discounted. How far it is trusted is in `explain`.
+        The past experiment enters the model as a separate task, whose correlation with the present one is inferred from
+        the measurements of both, so a past that predicts badly is discounted. `explain` reports the correlation.
+
+        Raises
+        ------
+        BadInputError
+            If there are no results, a key is missing, the label is known already, or there are too many pasts.
         """
         taken = [self._checked(result) for result in results]
         if not taken:
@@ -133,24 +138,24 @@ class BayesianAgent(Agent):
         self._choose_phases()
 
     def set_travel(self, travel: Travel, measure_s: float) -> None:
-        """Know how long moves and measurements take, unless the options say so or the agent has begun."""
+        """Take the duration of moves and measurements (s), unless the options give `travel` or the agent has begun."""
         if self._results or self._pending or self._bayesian_options.travel:
             return
         axes = {name: asdict(axis) for name, axis in travel.axes.items() if name in self.space.names}
         self.options = self._bayesian_options.model_copy(update={"travel": axes, "measure_s": max(measure_s, 1e-3)})
         self._choose_phases()
 
-    # -- what it can be asked ----------------------------------------------------------------------------------
+    # -- queries -----------------------------------------------------------------------------------------------
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
-        """See `Agent.predict`; empty until there is something to model."""
+        """See `Agent.predict`; empty until there is enough data for a model."""
         if not points or not self._state.can_model:
             return {}
         mean, std = self._state.predict(points)
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._state.outcomes)}
 
-    def front(self) -> list[Best]:
-        """The feasible measured points that no other one betters in all objectives, by rising first objective."""
+    def front(self) -> list[Recommendation]:
+        """The Pareto front of the feasible measured points, sorted by the first objective, worst first."""
         feasible = [r for r in self._results if self.space.feasible(r) and self._scored(r)]
         if not feasible:
             return []
@@ -161,40 +166,40 @@ class BayesianAgent(Agent):
 
     @property
     def pasts(self) -> list[str]:
-        """Labels of the past experiments that were taken, in their order."""
+        """Labels of the past experiments, in the order in which they were added."""
         return list(self._state.data.pasts)
 
     def violations(self) -> int:
-        """How many results broke a hard limit."""
+        """Number of results that violate a hard limit."""
         return self._state.hard_violations
 
     def drift(self) -> DriftEstimate:
-        """Whether something drifts, and whether measuring again where it was best would pay."""
+        """Whether the objective drifts, and whether a realignment would pay."""
         return estimate_drift(self._state)
 
     def explain(self) -> Explanation:
-        """How good the model is, what it believes, and why the latest points were chosen.
+        """The model, its quality, and the reasons for the latest proposals.
 
         Raises
         ------
         AgentError
-            If there is no model yet.
+            If there is not enough data for a model.
         """
         if not self._results or not self._state.can_model:
-            raise AgentError(f"with {len(self._results)} results there is no model yet to explain")
+            raise AgentError(f"with {len(self._results)} results there is no model yet to explain: measure more points")
         return explain(self._state, self._decisions)
 
     # -- the best point ----------------------------------------------------------------------------------------
 
     def _trusted(self, feasible: Sequence[int]) -> Sequence[int]:
-        # At the edge of what can be seen, one lucky measurement does not make a place to end.
+        # One lucky measurement at the edge of feasibility is not a point to recommend.
         if not self._state.can_model:
             return feasible
         likely = np.flatnonzero(np.isfinite(self._state.expected).all(axis=1))
         return sorted(set(feasible) & set(likely.tolist()))
 
     def _best_index(self, candidates: Sequence[Point]) -> int:
-        # The luckiest of many noisy readings is not the best point: the model's mean says which is.
+        # The posterior mean decides, because the luckiest of many noisy readings is not the best point.
         prediction = self.predict(candidates)
         if not prediction:
             return super()._best_index(candidates)

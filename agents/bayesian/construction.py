@@ -1,4 +1,4 @@
-"""From the options of the Bayesian agent to its goal and its surrogate; what does not go together is refused here."""
+"""Conversion of the Bayesian agent's options into its goal and surrogate; refuses inconsistent options."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ __all__ = ["check", "engine_of", "goal_of", "is_timed", "make_surrogate", "outco
 
 
 def check(options: BayesianOptions, space: Space) -> None:
-    """Refuse options that name what is not there, or that do not go together.
+    """Refuse options that name unknown outcomes or variables, or that contradict each other.
 
     Raises
     ------
     BadInputError
-        Names the option and the remedy.
+        The message names the option and the remedy.
     """
     known = outcome_names(space.vocs)
     clock = [options.clock] if options.clock else []
     for option, names in (("composite", options.composite), ("hard", options.hard), ("clock", clock)):
         if unknown := sorted(set(names) - set(known)):
             raise BadInputError(
-                f"{option} names {unknown}, which are no outcomes of the VOCS: add them to its observables, "
-                f"beside {known}"
+                f"{option} names {unknown}, which are not outcomes of the VOCS: add them to its observables; "
+                f"its outcomes are {known}"
             )
     if options.reference and (unknown := sorted(set(options.reference) ^ set(space.objectives))):
-        raise BadInputError(f"reference must name every objective, {space.objectives}: {unknown} differ")
+        raise BadInputError(f"reference must name exactly the objectives {space.objectives}: correct {unknown}")
     if len(space.objectives) > 1 and options.composite:
-        raise BadInputError(f"composite stands for one objective, the VOCS has {space.objectives}")
+        raise BadInputError(f"composite needs a VOCS with one objective, this one has {space.objectives}")
     if both := sorted(set(options.composite) & set(options.hard)):
         raise BadInputError(
             f"{both} are factors of composite= and have hard= limits: a factor is modelled by its logarithm, "
-            "what has a hard limit as it is; leave one of the two out"
+            "an outcome with a hard limit as it is; leave one of the two out"
         )
     for name, axis in options.travel.items():
         if name not in space.names:
-            raise BadInputError(f"travel names {name!r}, which is no variable: there are {space.names}")
+            raise BadInputError(f"travel names {name!r}, which is not a variable: the variables are {space.names}")
         try:
             velocity = AxisTravel(**axis).velocity
         except TypeError as error:
@@ -51,12 +51,12 @@ def check(options: BayesianOptions, space: Space) -> None:
 
 
 def engine_of(options: BayesianOptions, space: Space) -> Literal["numba", "botorch"]:
-    """Which engine computes: numba's for everything that it can do, if there is a choice.
+    """The engine that computes model and acquisition function; with "auto", numba wherever it supports the options.
 
     Raises
     ------
     BadInputError
-        If the one that was asked for cannot do it.
+        If the requested engine does not support the options.
     """
     needs = [name for name in ("composite", "hard", "clock") if getattr(options, name)]
     needs += ["prior_mean"] * (options.prior_mean is not None) + ["drift='on'"] * (options.drift == "on")
@@ -70,17 +70,17 @@ def engine_of(options: BayesianOptions, space: Space) -> Literal["numba", "botor
 
 
 def is_timed(options: BayesianOptions, space: Space) -> bool:
-    """Whether the model knows when a point was measured."""
+    """Whether the time of a measurement is an input of the model."""
     return options.drift == "on" or (options.drift == "auto" and engine_of(options, space) == "numba")
 
 
 def outcomes_of(options: BayesianOptions, space: Space) -> list[str]:
-    """The outcomes that are modelled, each once: objectives, constraints, factors, and those with a hard limit."""
+    """The modelled outcomes, each once: objectives, constraints, factors, and outcomes with a hard limit."""
     return list(dict.fromkeys([*space.objectives, *space.limits, *options.composite, *options.hard]))
 
 
 def goal_of(options: BayesianOptions, space: Space, outcomes: Sequence[str]) -> Goal:
-    """What is wanted, by columns of the outcomes; the objectives are the first of these."""
+    """The goal in terms of the columns of `outcomes`, whose first entries are the objectives."""
     index = list(outcomes).index
     signs = [float(sign) for sign in space.signs]
     return Goal(
@@ -101,7 +101,7 @@ def make_surrogate(
     goal: Goal,
     hard: SafetyLimits,
 ) -> Surrogate:
-    """The surrogate; loaded when it is wanted, because torch takes seconds."""
+    """Make the surrogate; its module is imported here, because the import of torch takes seconds."""
     if engine_of(options, space) == "botorch":
         from ebl_autonomy.surrogates.botorch_surrogate import BotorchSurrogate
 

@@ -1,4 +1,4 @@
-"""Searching along linear combinations of motors, such as height and pitch, instead of the motors."""
+"""Search along linear combinations of motors, such as height and pitch, instead of single motors."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ __all__ = ["Coordinates"]
 
 
 class Coordinates:
-    """A linear transform of the motors, such as up- and downstream jacks to height and pitch.
+    """A linear transform of the motors, for example from up- and downstream jacks to height and pitch.
 
-    Searched coordinates are scaled so that each spans 0 to 1 over the domain. A corner of their cube may lie outside
-    the domain; `unit` moves such points inside.
+    Each searched coordinate is scaled to span 0 to 1 over the domain. A corner of the cube of searched coordinates may
+    lie outside the domain; `unit` moves such points inside.
 
     Parameters
     ----------
     space : Space
     given : mapping of str to mapping of str to float
-        Coordinates by name, each the sum of motors times these weights (motors in their own units), for example
-        ``{"height": {"up": 0.5, "down": 0.5}, "pitch": {"up": 1.0, "down": -1.0}}``. Motors that none of them names are
-        coordinates of their own.
+        Weights of each coordinate, which is the weighted sum of the motors in their own units, for example
+        ``{"height": {"up": 0.5, "down": 0.5}, "pitch": {"up": 1.0, "down": -1.0}}``. A motor that has no weight in any
+        coordinate is a coordinate itself.
 
     Raises
     ------
     BadInputError
-        If a motor is unknown or discrete, or the motors do not follow from the coordinates.
+        If a motor is unknown or discrete, or the transform is not invertible.
     """
 
     def __init__(self, space: Space, given: Mapping[str, Mapping[str, float]]) -> None:
@@ -37,9 +37,9 @@ class Coordinates:
         """Whether the coordinates are the motors themselves."""
         used = {motor for weights in given.values() for motor in weights}
         if unknown := sorted(used - set(space.names)):
-            raise BadInputError(f"coordinates name {unknown}, which are no variables: there are {space.names}")
+            raise BadInputError(f"coordinates name {unknown}, which are not variables: the variables are {space.names}")
         if fixed := sorted(used & set(space.choices)):
-            raise BadInputError(f"coordinates name {fixed}, which take a few values only: leave them out")
+            raise BadInputError(f"coordinates name {fixed}, which are discrete: leave them out")
         rows = {**{str(name): dict(weights) for name, weights in given.items()}}
         rows.update({name: {name: 1.0} for name in space.names if name not in used})
         self.names = list(rows)
@@ -47,24 +47,24 @@ class Coordinates:
         matrix = np.array([[float(w.get(name, 0.0)) for name in space.names] for w in rows.values()]) * span
         if matrix.shape[0] != matrix.shape[1] or np.linalg.matrix_rank(matrix) < len(matrix):
             raise BadInputError(
-                f"the coordinates {sorted(given)} of the motors {sorted(used)} cannot be turned back into motor "
-                "positions: give as many independent ones as motors"
+                f"the coordinates {sorted(given)} of the motors {sorted(used)} do not determine the motor positions: "
+                "give as many independent coordinates as motors"
             )
         self._forward = matrix / np.abs(matrix).sum(axis=1, keepdims=True)
         self._backward = np.linalg.inv(self._forward)
 
     def search(self, unit: FloatArray) -> FloatArray:
-        """Points of the unit cube of motors, shape (n, d), to searched coordinates."""
+        """Searched coordinates, shape (n, d), of points in the unit cube of motors, shape (n, d)."""
         if self.plain:
             return unit
         points: FloatArray = 0.5 + (unit - 0.5) @ self._forward.T
         return points
 
     def unit(self, points: FloatArray, centre: FloatArray) -> FloatArray:
-        """Searched coordinates, shape (n, d), to the unit cube of motors.
+        """Points in the unit cube of motors, shape (n, d), of searched coordinates, shape (n, d).
 
-        A point outside the cube is moved straight towards `centre`, shape (d,), a point inside, up to the cube's face:
-        so one motor at its limit does not change the direction of the others.
+        A point outside the cube moves along the straight line to `centre`, shape (d,), a point inside the cube, up to
+        a face of the cube. So a motor at its limit does not change the direction of the step.
         """
         if self.plain:
             return np.clip(points, 0.0, 1.0)

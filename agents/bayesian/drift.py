@@ -1,4 +1,4 @@
-"""Whether measurements grow old, and whether measuring again where it was best would pay."""
+"""Detection of drift: how long measurements stay valid, and whether a realignment would pay."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from ebl_autonomy.agents.bayesian.training_data import CLOCK_UNIT
 __all__ = ["DriftEstimate", "estimate_drift"]
 
 SURE: Final = 3.0
-"""A loss of this many standard deviations is no chance: it is the largest of several."""
+"""Standard deviations above which a loss is not chance; large, because the loss is the largest of several."""
 LATEST: Final = 5
-"""How many of the latest results, at least, show where the beamline stands."""
+"""Least number of latest results that represent the present state of the beamline."""
 BEST: Final = 16
-"""How many of the best results are compared by the model to find the best there was."""
+"""Number of best results that the model compares to find the former optimum."""
 
 
 @dataclass(frozen=True)
 class DriftEstimate:
-    """Whether measurements grow old.
+    """An estimate of the drift of the objective.
 
     Attributes
     ----------
     active : bool
+        Whether the model infers a drift.
     holds_for : float
-        After how many more measurements one tells little about the present; NaN if nothing drifts.
+        Number of measurements after which a measurement holds little information; NaN without drift.
     lost : float
-        By how much the best of the latest points is expected to be worse now than the best point was in its time, in
-        the objective's unit.
+        Expected loss of the best latest point now, compared with the former optimum in its time, in the objective's
+        unit.
     sigmas : float
-        The same loss in standard deviations of the model.
+        The loss in standard deviations of the model.
     """
 
     active: bool
@@ -44,12 +45,12 @@ class DriftEstimate:
 
     @property
     def realign(self) -> bool:
-        """Whether aligning again would pay: what is lost is hardly chance."""
+        """Whether a realignment would pay, because the loss is significant."""
         return self.active and self.sigmas > SURE
 
 
 def estimate_drift(state: SearchState) -> DriftEstimate:
-    """What the model of the objective says of drift."""
+    """Estimate the drift from the model of the objective."""
     if not state.results or not state.can_model or not state.drifts:
         return DriftEstimate(False)
     surrogate, goal, data, n = state.surrogate, state.goal, state.data, len(state.results)
@@ -57,11 +58,11 @@ def estimate_drift(state: SearchState) -> DriftEstimate:
     holds_for = float(CLOCK_UNIT * surrogate.length_scales(goal.objective)[data.inputs.clock_at])
     merits = state.merits
     good = np.flatnonzero(np.isfinite(merits) & (goal.violation(data.table.Y) == 0.0))
-    # Where it stands: the best of what was measured lately enough to tell.
+    # The present state: the best of the results that are recent enough.
     lately = good[good >= n - max(LATEST, math.ceil(min(holds_for, n)))]
     if not len(lately):
         return DriftEstimate(True, holds_for)
-    # The best there was, as the model sees it: the luckiest reading would make any noise look like a loss.
+    # The former optimum by the model, because with the luckiest reading any noise would look like a loss.
     best = good[np.argsort(-merits[good], kind="stable")[:BEST]]
     then = data.observations(n, state.scaled_at).X[-n:][best]
     now = state.inputs_now(state.searched[lately])

@@ -1,4 +1,4 @@
-"""How good an agent's model is and what it believes, in numbers and in words."""
+"""An agent's model and its quality, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ebl_autonomy.space import FloatArray
 __all__ = ["Explanation", "ModelOfOutcome", "explain"]
 
 TRUSTED: Final = 0.5
-"""A past experiment that correlates less than this with the present is of little use."""
+"""Correlation with the present experiment below which a past experiment is of little use."""
 FULLY_TRUSTED: Final = 0.9
-"""One that correlates more than this is nearly as good as measurements of the present."""
+"""Correlation above which the results of a past experiment are almost as good as present ones."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,14 @@ class ModelOfOutcome:
     Attributes
     ----------
     name, modelled_as : str
-        The outcome, and whether it is modelled as it is, by its square root or by its logarithm.
+        The outcome, and the transform under which it is modelled: none, the square root or the logarithm.
     noise : float
-        Standard deviation of measurements about the model, in the outcome's unit.
+        Standard deviation of the measurement noise, in the outcome's unit.
     length_scales : dict of str to float
-        By searched coordinate, as a share of its span over the domain: the distance over which the outcome changes.
+        Length scale of each searched coordinate, as a share of the coordinate's span over the domain.
     predicted, measured, std : FloatArray, shape (n,)
-        Leave-one-out: what the model says of each valid result without having seen it.
+        Leave-one-out prediction of each valid result, its measured value, and the predicted standard deviation, in the
+        outcome's unit.
     """
 
     name: str
@@ -53,29 +54,29 @@ class ModelOfOutcome:
 
     @property
     def share_explained(self) -> float:
-        """1 for a model that predicts everything, 0 for one that is no better than the mean."""
+        """The explained share of the variance: 1 for a perfect model, 0 for a model that is no better than the mean."""
         spread = float(np.var(self.measured))
         return 1.0 - self.error**2 / spread if spread > 0.0 else math.nan
 
     def within(self, sigmas: float) -> float:
-        """The share of results within `sigmas` predicted standard deviations: 0.68 of 1 and 0.95 of 2 are honest."""
+        """Share of results within `sigmas` predicted standard deviations; calibrated: 0.68 at 1 and 0.95 at 2."""
         return float(np.mean(np.abs(self.predicted - self.measured) <= sigmas * self.std))
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `BayesianAgent.explain` answers; as a string, a page to read.
+    """The answer of `BayesianAgent.explain`; as a string, a report in words.
 
     Attributes
     ----------
     models : tuple of ModelOfOutcome
     pasts : dict of str to float
-        How far each past experiment correlates with the present, 0 to 1, in the model of the objective.
+        Correlation of each past experiment with the present one, 0 to 1, in the model of the objective.
     drift : DriftEstimate
     violations : int or None
-        How many results broke a hard limit; None without hard limits.
+        Number of results that violate a hard limit; None without hard limits.
     decisions : tuple of Decision
-        Of the latest proposals.
+        The decisions of the latest proposals.
     """
 
     models: tuple[ModelOfOutcome, ...]
@@ -118,7 +119,7 @@ class Explanation:
 
 
 def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
-    """Put together what the model says, once there is one, and the latest decisions; see `Explanation`."""
+    """Collect the model's diagnostics and the latest decisions; needs a model. See `Explanation`."""
     surrogate, models = state.surrogate, []
     for column, name in enumerate(state.outcomes):
         diagnosis = surrogate.diagnose(column)
@@ -133,6 +134,6 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
                 diagnosis.std,
             )
         )
-    pasts = dict(zip(state.data.pasts, surrogate.diagnose(0).pasts, strict=False))  # botorch's has none
+    pasts = dict(zip(state.data.pasts, surrogate.diagnose(0).pasts, strict=False))  # botorch's surrogate has no pasts
     violations = state.hard_violations if state.hard else None
     return Explanation(tuple(models), pasts, estimate_drift(state), violations, tuple(decisions))

@@ -1,4 +1,4 @@
-"""Limits that may not be risked: which results kept them, and where to go if nothing else is safe."""
+"""Hard limits: the results that keep them, and the point to measure if no other point is safe."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["HardLimits"]
 
 
 class HardLimits:
-    """The hard limits of an agent; false if there are none.
+    """The hard limits of an agent; falsy without any.
 
     Parameters
     ----------
     constraints : mapping
-        In the form of a VOCS's constraints.
+        Hard limits in the form of a VOCS's constraints.
     outcomes : sequence of str
-        The columns of the outcomes.
+        Names of the columns of the outcomes.
 
     Attributes
     ----------
     columns : list of int
-        Which outcomes have a hard limit.
+        Columns of the outcomes with a hard limit.
 
     Raises
     ------
     BadInputError
-        If one is no constraint.
+        If an entry is not a constraint.
     """
 
     def __init__(self, constraints: Mapping[str, Any], outcomes: Sequence[str]) -> None:
@@ -46,19 +46,19 @@ class HardLimits:
         return bool(self._limits)
 
     def for_surrogate(self, sigmas: float, reach: float) -> SafetyLimits:
-        """As a surrogate takes them; see `BayesianOptions` for `sigmas` and `reach`."""
+        """The limits in the form that a surrogate takes; see `BayesianOptions` for `sigmas` and `reach`."""
         limits = zip(self.columns, self._limits, strict=True)
         return SafetyLimits(tuple((column, limit.low, limit.high) for column, limit in limits), sigmas, reach)
 
     def kept(self, table: ResultTable) -> np.ndarray:
-        """Which results kept them all, bool, shape (n,); a NaN keeps none."""
+        """Whether each result keeps all hard limits, bool, shape (n,); a NaN outcome does not."""
         kept = np.ones(len(table), dtype=bool)
         for column, limit in zip(self.columns, self._limits, strict=True):
             kept &= np.array([limit.holds(value) for value in table.Y[:, column]], dtype=bool)
         return kept
 
     def safest(self, table: ResultTable) -> FloatArray:
-        """Of the points that kept them, in the unit cube of motors, the one furthest from them, shape (d,)."""
+        """The measured point with the largest margin to all limits, shape (d,), in the unit cube of motors."""
         margin = np.full(len(table), math.inf)
         for column, limit in zip(self.columns, self._limits, strict=True):
             y = table.Y[:, column]

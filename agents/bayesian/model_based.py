@@ -1,4 +1,4 @@
-"""The phase in which a model decides: where to look, and what to propose there."""
+"""The phase in which a model decides: the search region, and the proposals in it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from ebl_autonomy.surrogates.base import SearchRegion
 __all__ = ["ModelBased"]
 
 UNDER_DRIFT: Final = TrustRegion(side=0.4)
-"""Where something drifts, an improvement says nothing about the size of the box."""
+"""The box under drift, when an improvement says nothing about the right size."""
 NEAR: Final = 16
-"""How many points of a front, or safe points, the search looks around most closely."""
+"""Number of points of a front, or of safe points, around which the search is most dense."""
 
 
 class ModelBased:
-    """The points with the largest acquisition of a surrogate, as soon as there is enough for one.
+    """Proposes the points with the largest acquisition value, as soon as there is enough data for a surrogate.
 
     Parameters
     ----------
     options : BayesianOptions
     after : sequence of OpeningPhase
-        The phases before this one: the trust region counts the successes of the proposals that came after them.
+        The phases before this one; the trust region counts only the successes of later proposals.
     """
 
     def __init__(self, options: BayesianOptions, after: Sequence[OpeningPhase] = ()) -> None:
@@ -54,8 +54,8 @@ class ModelBased:
         units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         safe = acquisition > 0.5 * UNSAFE
         if state.hard and not safe.all():
-            units[~safe] = state.hard.safest(state.data.table)  # nothing else is known to be safe: know it better
-        # Predictions are of the point that will be measured, discrete values snapped.
+            units[~safe] = state.hard.safest(state.data.table)  # no new point is safe: repeat the safest one
+        # Predict at the point that will be measured, with discrete values snapped.
         units = state.space.snap(units)
         mean, std = surrogate.predict(state.inputs_now(state.coordinates.search(units)))
         return [
@@ -73,7 +73,7 @@ class ModelBased:
         ]
 
     def region(self, state: SearchState, request: Request) -> tuple[SearchRegion, str]:
-        """Where to look, and the name of the acquisition there."""
+        """The search region, and a description of the acquisition function there."""
         several = len(state.goal.objectives) > 1
         name = "log-EHVI" if several else "log-EI"
         low, high = np.zeros(state.data.inputs.dim), np.ones(state.data.inputs.dim)
@@ -90,7 +90,7 @@ class ModelBased:
         return SearchRegion(low, high, state.given_inputs, near, seconds, project), name
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
-        """The box's size after all successes and failures of the model's own proposals."""
+        """The trust region after all successes and failures of this phase's proposals."""
         if state.drifts:
             return UNDER_DRIFT
         region = TrustRegion()
@@ -99,20 +99,20 @@ class ModelBased:
         return region
 
     def _first_own(self, state: SearchState) -> int:
-        """The first result that this phase asked for."""
+        """Index of the first result that this phase proposed."""
         if self._first is not None:
             return self._first
         first = max((phase.end(state) for phase in self._after), default=0)
         if first < len(state.results):
-            self._first = first  # the phases before are over, and no later result can change where they ended
+            self._first = first  # the earlier phases are over, so later results cannot change their end
         return first
 
     def _whole_domain(self, state: SearchState) -> bool:
-        """Under constraints half the decisions, by lot, look at all of it: there may be several feasible places."""
+        """Whether to search the whole domain, in a random half of the cases: feasible regions may be disjoint."""
         return bool(np.random.default_rng([self._options.seed, len(state.results)]).random() < 0.5)
 
     def _seconds(self, state: SearchState, request: Request) -> TravelCost | None:
-        """What points cost from where the motors will stand."""
+        """Seconds that points take from the position at which the next move begins; None without travel times."""
         options, space = self._options, state.space
         if not (options.per_second and options.travel):
             return None
@@ -124,7 +124,7 @@ class ModelBased:
 
 
 def _promising(state: SearchState) -> FloatArray:
-    """Model inputs, shape (k, inputs), of the points to search around: the front, or those that are best and safe."""
+    """Model inputs, shape (k, inputs), of the points to search around: the front, or the best safe points."""
     expected = state.expected
     known = np.flatnonzero(np.isfinite(expected).all(axis=1) & state.kept_hard_limits)
     if not len(known):
@@ -137,14 +137,14 @@ def _promising(state: SearchState) -> FloatArray:
 
 
 def _length_scales(state: SearchState) -> FloatArray:
-    """Length scales of the objective, or the shortest ones of its factors, shape (d,)."""
+    """Length scales of the objective, or the shortest ones of its factors, shape (d,), as shares of the domain."""
     columns = [column for column, _ in state.goal.factors] or [state.goal.objective]
     scales = [state.surrogate.length_scales(column)[: state.space.dim] for column in columns]
     return np.asarray(np.min(scales, axis=0))
 
 
 def _projection(state: SearchState) -> Callable[[FloatArray], FloatArray] | None:
-    """What moves model inputs, shape (k, inputs), to points that motors can take; None if they can take them all."""
+    """Maps model inputs, shape (k, inputs), to points that motors can reach; None if motors can reach all points."""
     if state.coordinates.plain and not state.space.choices:
         return None
     d, centre = state.space.dim, state.best_expected

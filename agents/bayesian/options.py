@@ -1,4 +1,4 @@
-"""What can be asked of the Bayesian agent."""
+"""Options of the Bayesian agent."""
 
 from __future__ import annotations
 
@@ -18,51 +18,52 @@ class BayesianOptions(AgentOptions):
     Attributes
     ----------
     start : {"here", "random"}
-        Begin where the beamline stands (the variables' default values; mid-domain for those that have none), or at
-        a random point.
+        Begin at the present position (the variables' default values; mid-domain without a default), or at a random
+        point.
     look_around : float
-        Step of the probes around the start, as a share of the domain; 0 leaves them out and takes random points in a
-        box around the start, which grows.
+        Step of the probes around the start, as a share of the domain; 0 replaces the probes by random points in a
+        growing box around the start.
     trust_region : bool
-        Search in a box around the best point; otherwise in the whole domain.
+        Whether to search in a box around the best point instead of the whole domain.
     coordinates : dict
-        Search along these linear combinations of motors: see `coordinates.Coordinates`.
+        Linear combinations of motors to search along; see `coordinates.Coordinates`.
     composite : dict of str to float
-        Positive observables and their powers; the product of these is the objective, up to a constant: for a beam's
-        area, ``{"width_x": 1, "width_y": 1}``. Each is modelled alone, and fewer motors matter to each than to the
-        product.
+        Positive observables and their powers, whose product is proportional to the objective: for a beam's area,
+        ``{"width_x": 1, "width_y": 1}``. Each observable has a model of its own, because it depends on fewer motors
+        than the product.
     reference : dict of str to float
-        For two objectives, the worst values that are still worth something, in the objectives' units. If it is not
-        given, it follows from the measurements.
+        For two objectives, the reference point of the hypervolume: the worst useful values, in the objectives' units.
+        By default, it is inferred from the measurements.
     per_second : bool
-        Weigh what a point may gain by the seconds that it takes, if `travel` is known.
+        Whether to weigh the expected gain of a point against the seconds that it takes, if `travel` is known.
     travel : dict of str to dict
-        How each motor moves: the fields of `ebl_autonomy.space.AxisTravel`. A plan fills it in from its motors.
+        Motion profile of each motor: the fields of `ebl_autonomy.space.AxisTravel`. A plan fills it in from its motors.
     measure_s : float
-        Seconds that a measurement takes once the motors have arrived.
+        Duration of a measurement after the motors have arrived, in seconds.
     drift : {"auto", "on", "off"}
-        Whether measurements grow old. With "auto", the measurements decide.
+        Whether the model includes drift. With "auto", the measurements decide.
     clock : str, optional
-        The observable that is the time, in any unit; without it measurements are counted.
+        Observable that holds the time, in any unit; by default, the number of the measurement is the time.
     hard : dict
-        Outcomes and limits that may not be risked, in the form of a VOCS's constraints, for example
-        ``{"flux": ["GREATER_THAN", 1e4]}``. The start must keep them.
+        Hard limits, which no proposal may risk to violate, in the form of a VOCS's constraints, for example
+        ``{"flux": ["GREATER_THAN", 1e4]}``. The first point must satisfy them.
     sigmas : float
-        How many standard deviations must lie between what is expected of a point and a hard limit.
+        Least number of standard deviations between the prediction at a point and a hard limit.
     safe_step : float
-        Step of the first probes under hard limits, as a share of the domain: only the user vouches for them.
+        Step of the first probes under hard limits, as a share of the domain; the user vouches for their safety.
     reach : float
-        How far, as a share of the domain, a measurement vouches for hard limits: the longest length scale of their
-        outcomes.
+        Largest length scale of outcomes with hard limits, as a share of the domain: the distance over which a
+        measurement supports the safety of other points.
     prior_mean : str or callable, optional
-        What is expected before anything is measured: an entry point of ``ebl_autonomy.prior_means``, or
-        ``"module:attribute"``, or a callable or torch module. It takes points, shape (n, d), the VOCS's variables in
-        its order and their own units, and gives the objective, shape (n,), or all outcomes, shape (n, m).
+        Expected outcomes before the first measurement: an entry point of ``ebl_autonomy.prior_means``,
+        ``"module:attribute"``, a callable or a torch module. It takes points, shape (n, d), the variables in the order
+        of the VOCS and in their own units, and returns the objective, shape (n,), or all outcomes, shape (n, m).
     kernel : {"matern52", "rbf"}
-        How outcomes vary: twice differentiable, or without end. "rbf" trusts its own extrapolations more.
+        Kernel of the Gaussian process. Its functions are twice ("matern52") or infinitely often ("rbf")
+        differentiable; "rbf" is more certain of its extrapolations.
     engine : {"auto", "numba", "botorch"}
-        What computes the model and its acquisition: compiled by numba, in milliseconds; or botorch. "auto" takes
-        numba's for everything that it can do.
+        Implementation of the model and the acquisition function: numba (compiled, milliseconds) or botorch. "auto"
+        selects numba wherever it supports the other options.
     """
 
     start: Literal["here", "random"] = "here"

@@ -1,4 +1,4 @@
-"""The phases of a search before a model decides, and the protocol of all phases."""
+"""The protocol of all phases of a search, and the phases before a model decides."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ __all__ = [
 ]
 
 SPREAD_POINTS: Final = 2
-"""How many points are spread over the domain, after the start, before a model of several objectives decides."""
+"""Number of space-filling points between the start and the first model of several objectives."""
 SAFEST_AGAIN: Final = "the safest known point once more"
 
 Proposal = tuple[FloatArray, Decision]
-"""A point of the unit cube of motors, shape (d,), and why it was chosen."""
+"""A point of the unit cube of motors, shape (d,), and the decision behind it."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a phase.
+    """A request to a phase.
 
     Attributes
     ----------
     number : int
-        Of the first proposal that is wanted: how many were made before it, answered or not.
+        Number of the first requested proposal, counted from 0 over results and pending proposals.
     count : int
-        How many proposals are wanted.
+        Largest number of proposals to return.
     pending : sequence of dict
-        Proposals of earlier calls that are out, as points.
+        Pending proposals of earlier calls, as points.
     same_call : sequence of FloatArray, shape (d,) each
-        Points of the unit cube of motors that other phases proposed in the same call.
+        Points of the unit cube of motors that were proposed earlier in the same call.
     rng : numpy.random.Generator
-        Follows from the seed, the number of results and the number of proposals that are out.
+        Depends only on the seed, the number of results and the number of pending proposals.
     """
 
     number: int
@@ -68,21 +68,21 @@ class Request:
 
 
 class Phase(Protocol):
-    """One way of choosing what to measure next."""
+    """A strategy to choose the next point."""
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
-        """At most `request.count` proposals; an empty list if this phase has no say now."""
+        """At most `request.count` proposals; an empty list if this phase is not active."""
 
 
 class OpeningPhase(Phase, Protocol):
-    """A phase that is over once and for all."""
+    """A phase that ends once and does not return."""
 
     def end(self, state: SearchState) -> int:
-        """The number of the first proposal after this phase, as far as the results tell."""
+        """Number of the first proposal after this phase, as far as the results determine it."""
 
 
 class Start:
-    """Where the beamline stands."""
+    """The first point: the present position of the beamline."""
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         return _proposed(state, state.start, "start") if request.number == 0 else []
@@ -92,7 +92,7 @@ class Start:
 
 
 class RandomStart:
-    """Anywhere in the domain."""
+    """The first point: random in the domain."""
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if request.number > 0:
@@ -104,7 +104,7 @@ class RandomStart:
 
 
 class BestOfPast:
-    """The best point of the past experiments, as the second point: it tells soonest whether they still hold."""
+    """The second point: the best of the past experiments, which shows most quickly whether they still apply."""
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if request.number != 1:
@@ -122,7 +122,7 @@ class Probing:
     Parameters
     ----------
     step : float
-        Of the probes, as a share of the domain.
+        Step of the probes, as a share of the domain.
     """
 
     def __init__(self, step: float) -> None:
@@ -136,13 +136,13 @@ class Probing:
         return self._sequence(state).end(len(state.results), state.start)
 
     def _sequence(self, state: SearchState) -> ProbeSequence:
-        # Under hard limits, a far probe where nothing has responded yet would be a leap.
+        # Under hard limits, a far probe before the first response would be too risky.
         seen_at = 0 if state.hard else state.first_signal
         return ProbeSequence(state.searched, state.merits, seen_at, self._step)
 
 
 class Nearby:
-    """Two random points for each motor, in a box around the start that grows.
+    """Two random points per motor, in a growing box around the start.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ class Nearby:
 
 
 class Blind:
-    """Random points in a box around the start that grows, until an outcome has responded and can be modelled.
+    """Random points in a growing box around the start, until an outcome has responded and can be modelled.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ class Blind:
 
 
 class Spread:
-    """Quasi-random points: trade-offs run through the whole domain, and no direction from the start is the best one.
+    """Quasi-random points for several objectives, whose trade-offs extend through the whole domain.
 
     Parameters
     ----------
@@ -204,12 +204,12 @@ class Spread:
 
 
 class SafeStart:
-    """Where the beamline stands, until a measurement there has kept the hard limits.
+    """The present position, until a measurement there has kept the hard limits.
 
     Raises
     ------
     AgentError
-        By `propose`, if that measurement broke one.
+        By `propose`, if that measurement violates a hard limit.
     """
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
@@ -222,7 +222,7 @@ class SafeStart:
 
 
 class SafestAgain:
-    """The safest known point, until there is a model."""
+    """The safest known point, until there is enough data for a model."""
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if state.can_model:
@@ -232,13 +232,13 @@ class SafestAgain:
 
 
 def _proposed(state: SearchState, point: FloatArray, reason: str) -> list[Proposal]:
-    """One proposal, from searched coordinates, shape (d,)."""
+    """One proposal at `point`, in searched coordinates, shape (d,)."""
     unit = state.coordinates.unit(point[None], state.best_measured)[0]
     return [(unit, Decision(reason=reason, model_version="none"))]
 
 
 def _in_growing_box(state: SearchState, number: int, seed: int) -> FloatArray:
-    """A random point, shape (d,), in a box around the start that grows with `number` until it is the domain."""
+    """A random point, shape (d,), in a box around the start that grows with `number` up to the domain."""
     u = np.random.default_rng([seed, number]).random(state.space.dim)
     half = min(1.0, 0.1 * (1.0 + number / (2.0 * state.space.dim)))
     return np.clip(state.start + half * (2.0 * u - 1.0), 0.0, 1.0)

@@ -1,8 +1,8 @@
-"""The probes around the start, motor by motor, and further out where nothing has responded yet.
+"""Probes around the start, motor by motor, which extend further until an outcome responds.
 
-A motor is probed twice: one step to a side, and then on in that direction if it was better, else to the other side. As
-long as no outcome has responded to anything, each motor is probed four times, further away: there is no slope to follow
-yet, and a signal is found soonest along the motors.
+Each motor is probed twice: one step to one side, then another step in the same direction if the first was better, else
+one to the other side. Until an outcome responds, each motor is probed four times and further away: there is no slope to
+follow, and a search along the motors finds a signal most quickly.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ebl_autonomy.space import FloatArray
 __all__ = ["ProbeSequence", "first_signal"]
 
 FAR_STEPS: Final = (0.15, 0.32)
-"""Shares of the domain: a beam whose acceptance is a fifth of a motor's range is not missed between them."""
+"""Far steps, as shares of the domain; they do not miss a beam whose acceptance is a fifth of a motor's range."""
 DISTINCT: Final = 4.0
-"""How many standard deviations two values must differ by to be different."""
+"""Difference between two values, in standard deviations, that counts as a response."""
 
 
 def first_signal(values: FloatArray, std: FloatArray) -> int:
-    """How many results it took until an outcome responded; more than there are, if it has not.
+    """Number of results until an outcome responded; n + 1 without a response.
 
     Parameters
     ----------
     values : FloatArray, shape (n,)
-        Of the outcome; NaN where the measurement was invalid. A valid one beside an invalid one is a response too.
+        Values of the outcome; NaN for an invalid measurement. One valid and one invalid value are a response too.
     std : FloatArray, shape (n,)
-        Their standard deviations; NaN where unknown: then any difference counts.
+        Standard deviations of the values; NaN if unknown, in which case any difference counts as a response.
     """
     least = most = None
     invalid = False
@@ -48,18 +48,18 @@ def first_signal(values: FloatArray, std: FloatArray) -> int:
 
 
 class ProbeSequence:
-    """The probes of one search, replayed over the results there are.
+    """The probes of one search, replayed over the present results.
 
     Parameters
     ----------
     points : FloatArray, shape (n, d)
-        Results in the unit cube, in order; the first is where the beamline stood.
+        Points of the results in searched coordinates, in order; the first is the start.
     merits : sequence of float
-        One per result, more is better; NaN where invalid.
+        Merit of each result, more is better; NaN if invalid.
     seen_at : int
-        How many results it took to see a response: see `first_signal`.
+        Number of results until a response; see `first_signal`.
     step : float
-        Share of the domain, for probes where there is a response.
+        Step of the probes after a response, as a share of the domain.
     """
 
     def __init__(self, points: FloatArray, merits: Sequence[float] | FloatArray, seen_at: int, step: float) -> None:
@@ -69,18 +69,18 @@ class ProbeSequence:
         self._step = step
 
     def point(self, number: int, start: FloatArray) -> FloatArray | None:
-        """The point of proposal `number` (the start is number 0), shape (d,); None if the sequence is over by then."""
+        """The point of proposal `number` (the start is number 0), shape (d,); None after the end of the sequence."""
         return next((point for other, point in self._replay(start) if other == number), None)
 
     def end(self, known: int, start: FloatArray) -> int:
-        """The number of the first proposal after the sequence; `known` if it is not over by then."""
+        """Number of the first proposal after the sequence; `known` if the sequence is longer than `known` proposals."""
         for number, _ in self._replay(start):
             if number >= known:
                 return known
         return number + 1
 
     def _replay(self, start: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """All proposals after the start, as far as the results go, and beyond them as if none were better."""
+        """All proposals after the start; a probe without a result counts as not better."""
         number = 0
         for axis in range(len(start)):
             tried = list[float]()
@@ -91,24 +91,24 @@ class ProbeSequence:
                 tried.append(signed)
 
     def _has_seen(self, number: int) -> bool:
-        """Whether there had been a response when proposal `number` was made."""
+        """Whether an outcome had responded when proposal `number` was made."""
         return self._seen_at <= min(number, len(self._points))
 
     def _probe(self, number: int, axis: int, tried: list[float], start: FloatArray) -> tuple[FloatArray, float]:
-        """One probe, shape (d,), and its signed step; `tried` are the steps of the motor's probes before it."""
+        """One probe, shape (d,), and its signed step; `tried` holds the steps of the motor's earlier probes."""
         known = min(number, len(self._points))
         merits = self._merits[:known]
         seen = self._has_seen(number)
         base = start
         if seen and known and not np.isnan(merits).all():
             base = self._points[int(np.nanargmax(merits))]
-        inwards = 1.0 if base[axis] <= 0.5 else -1.0  # towards the middle there is always room
+        inwards = 1.0 if base[axis] <= 0.5 else -1.0  # there is always room towards the middle
         if not tried:
             signed = inwards * (self._step if seen else FAR_STEPS[0])
         elif not seen:
             signed = -tried[-1] if len(tried) % 2 else inwards * FAR_STEPS[len(tried) // 2]
         else:
-            # Only a result can have been better: a probe whose result is not known yet counts as no better.
+            # A probe without a result counts as not better.
             better = known == number and np.nanargmax(np.nan_to_num(merits, nan=-np.inf)) == number - 1
             signed = np.sign(tried[-1]) * self._step * (1.0 if better else -1.0)
         point = base.copy()

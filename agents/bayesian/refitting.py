@@ -1,9 +1,9 @@
-"""When hyper-parameters are inferred again, and in which thread.
+"""The schedule of hyper-parameter fits, and the thread in which each fit runs.
 
-They are inferred again when the number of results has grown by a fifth, and as soon as the measurements have become too
-improbable. A short fit is made at once. A long one runs in a thread of its own during the next measurement, and is
-adopted with the next result. Which surrogate answers is a function of the results all the same: a decision waits for a
-fit that it needs, and a schedule that is given all results at once takes the same steps.
+A fit is due when the number of results has grown by a fifth, or when recent measurements are too improbable under the
+model. A short fit runs at once. A long fit runs in a background thread during the next measurement and is adopted with
+the next result. The surrogate is still a function of the results: a decision waits for a fit that it needs, and a
+schedule that receives all results at once takes the same steps.
 """
 
 from __future__ import annotations
@@ -24,47 +24,48 @@ from ebl_autonomy.surrogates.base import Observations, Surrogate
 __all__ = ["BACKGROUND_FROM", "RefitSchedule"]
 
 GROWTH: Final = 1.2
-"""By what factor the number of results grows from one scheduled fit to the next."""
+"""Growth factor of the number of results between scheduled fits."""
 SURPRISE_GROWTH: Final = 1.05
-"""By what factor it must have grown before a surprise leads to a fit: some things cannot be learned."""
+"""Least growth factor before a surprise triggers a fit, because a fit does not explain every surprise."""
 BACKGROUND_FROM: Final = 50
-"""From how many observations on a fit takes longer than a decision may."""
+"""Number of observations from which a fit takes too long for a decision and runs in the background."""
 DOUBLED: Final = (0.375, math.log(2.0))
-"""log N(z; 0, 2²) - log N(z; 0, 1) is the first times z² minus the second."""
+"""Coefficients a, b of log N(z; 0, 2²) - log N(z; 0, 1) = a z² - b."""
 SURPRISING: Final = 4.0
-"""How many nats more probable residuals of twice the expected size must be."""
+"""Log-likelihood ratio, in nats, in favour of residuals of twice the expected size that counts as a surprise."""
 
 
 @dataclass(frozen=True)
 class _BackgroundFit:
-    """A fit to the first `size` results that runs in another thread."""
+    """A fit to the first `size` results that runs in a background thread."""
 
     size: int
     surrogate: Future[Surrogate]
     process: int = field(default_factory=os.getpid)
-    """Where it runs: a copy of the process has no such thread."""
+    """Id of the process of the thread, because a forked process has no such thread."""
 
 
 class RefitSchedule:
-    """A surrogate that is kept up to date.
+    """Keeps a surrogate up to date with the results.
 
     Parameters
     ----------
     surrogate : Surrogate
-        Not fitted yet.
+        An unfitted surrogate.
     observations : callable
-        ``(n, scaled_at)`` to what was known when there were n results, scaled as when there were `scaled_at`.
+        Maps ``(n, scaled_at)`` to the observations of the first n results, with inputs scaled by the first
+        `scaled_at` results.
     first : int
-        How many results there are at the first fit.
+        Number of results at the first fit.
 
     Attributes
     ----------
     surrogate : Surrogate
-        The one that answers now.
+        The present surrogate.
     conditioned_on : int
-        How many results it knows; -1 if there is no model yet.
+        Number of results that the surrogate is conditioned on; -1 before the first.
     fitted_to : int
-        How many results its hyper-parameters were inferred from; -1 if they were not yet.
+        Number of results that the hyper-parameters were fitted to; -1 before the first fit.
     """
 
     def __init__(self, surrogate: Surrogate, observations: Callable[[int, int], Observations], first: int) -> None:
@@ -79,10 +80,10 @@ class RefitSchedule:
         self._evidence: FloatArray = np.zeros(surrogate.outcomes)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_background": None}  # a copy makes the fit itself
+        return {**self.__dict__, "_background": None}  # a copy runs the fit itself
 
     def surrogate_of(self, n: int) -> Surrogate:
-        """The surrogate that knows the first n results."""
+        """The surrogate conditioned on the first n results."""
         if self.conditioned_on == n:
             return self.surrogate
         while (due := self._due(n)) is not None:
@@ -96,11 +97,11 @@ class RefitSchedule:
         return self.surrogate
 
     def scaled_at(self, n: int) -> int:
-        """How many results the inputs are scaled by, of a surrogate that knows n: those that it was fitted to."""
+        """Number of results that scale the inputs of a surrogate of n results: those of its latest fit."""
         return self.fitted_to if self.fitted_to >= 0 else n
 
     def _due(self, n: int) -> int | None:
-        """How many results there were when the next fit became due; None if it has not."""
+        """Number of results at which the next fit is due; None if it is not due with n results."""
         if self.fitted_to < 0:
             scheduled = self._first
         else:
@@ -115,15 +116,15 @@ class RefitSchedule:
         return scheduled if scheduled <= n else None
 
     def _watch_from(self, size: int) -> None:
-        """Look out for surprises among the results after the first `size`."""
+        """Restart the detection of surprises after the first `size` results."""
         self._watched, self._surprised = size, False
         self._evidence = np.zeros(self.surrogate.outcomes)
 
     def _is_surprising(self, data: Observations) -> bool:
-        """Whether residuals have become larger than the model says, by the cumulative sums of Page 1954.
+        """Whether residuals are significantly larger than the model predicts, by the cumulative sum of Page 1954.
 
-        Biometrika 41, 100, "Continuous inspection schemes": of log-likelihood ratios, restarted at zero. Validity is
-        left out: its labels are steps, which no fit makes probable.
+        Biometrika 41, 100, "Continuous inspection schemes": the sum of log-likelihood ratios, restarted at zero. The
+        model of validity is excluded, because its labels are steps, which are improbable under any fit.
         """
         slope, offset = DOUBLED
         z2 = self.surrogate.standardized_residuals(data)[:-1] ** 2
@@ -138,7 +139,7 @@ class RefitSchedule:
         self._background = _BackgroundFit(size, answer)
 
     def _adopt(self, size: int, data: Observations) -> None:
-        """Let a surrogate that was fitted to the first `size` results answer from now on."""
+        """Adopt a surrogate that is fitted to the first `size` results."""
         background, self._background = self._background, None
         if background is not None and background.size == size and background.process == os.getpid():
             self.surrogate = background.surrogate.result()
@@ -155,10 +156,10 @@ def _fitted(surrogate: Surrogate, data: Observations) -> Surrogate:
 
 
 def _fit_in_background(surrogate: Surrogate, data: Observations, answer: Future[Surrogate]) -> None:
-    """Fit, and make the factors, which take as long as the fit and grow by rows from then on."""
+    """Fit and condition the surrogate; its factorisation takes as long as the fit and later grows by rows."""
     try:
         _fitted(surrogate, data).condition_on(data)
-    except BaseException as error:  # noqa: BLE001 - it is raised where the surrogate is asked for
+    except BaseException as error:  # noqa: BLE001 - raised again by the caller that needs the surrogate
         answer.set_exception(error)
     else:
         answer.set_result(surrogate)

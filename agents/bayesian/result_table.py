@@ -1,4 +1,4 @@
-"""Results as arrays, so that an agent with a thousand of them need not walk through a thousand dictionaries."""
+"""Results as arrays, so that an agent with many results does not iterate over dictionaries."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["ResultTable"]
 
 
 class ResultTable:
-    """The results of an agent by columns; grows by rows.
+    """The results of an agent by columns; each result adds a row.
 
     Parameters
     ----------
     space : Space
     outcomes : sequence of str
-        The columns of Y.
+        Outcomes in the columns of Y.
     extra : sequence of str
-        Other outcomes that are kept.
+        Outcomes in the columns of `extra`.
 
     Attributes
     ----------
@@ -34,6 +34,7 @@ class ResultTable:
     Y, std : FloatArray, shape (n, m)
         Outcomes and their standard deviations, in their own units; NaN where invalid or unknown.
     extra : FloatArray, shape (n, e)
+        Further outcomes, in their own units; NaN where unknown.
     """
 
     def __init__(self, space: Space, outcomes: Sequence[str], extra: Sequence[str] = ()) -> None:
@@ -47,7 +48,7 @@ class ResultTable:
         return self._count
 
     def extend(self, results: Sequence[Mapping[str, Any]]) -> None:
-        """Add results."""
+        """Append results."""
         if not results:
             return
         if self._count + len(results) > len(self._rows):

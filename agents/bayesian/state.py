@@ -1,4 +1,4 @@
-"""What is known at one moment of a search: the results, past experiments, and the model of both."""
+"""The state of a search: the results, past experiments, and the model of both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["SearchState"]
 
 
 class SearchState:
-    """What the phases of a search, and the questions to an agent, look at; a function of configuration and results.
+    """The state that phases and queries of an agent depend on; a function of configuration and results.
 
     Points are in searched coordinates (see `coordinates.Coordinates`) unless the unit cube of motors is named.
 
@@ -36,17 +36,17 @@ class SearchState:
     Attributes
     ----------
     results : list of dict
-        In order.
+        Results of the present experiment, in order.
     outcomes : list of str
-        The outcomes that are modelled; the objectives come first.
+        The modelled outcomes, objectives first.
     goal : Goal
-        What is wanted of them.
+        The goal in terms of `outcomes`.
     hard : HardLimits
     coordinates : Coordinates
     data : TrainingData
         Results and past experiments by columns.
     refits : RefitSchedule
-        What keeps the surrogate up to date.
+        Keeps the surrogate up to date.
 
     Raises
     ------
@@ -70,20 +70,20 @@ class SearchState:
         self._expected: FloatArray | None = None
 
     def add(self, results: Sequence[Point]) -> None:
-        """Take more results of the present experiment."""
+        """Add results of the present experiment."""
         self.results.extend(results)
         self.data.table.extend(results)
 
     def add_past(self, label: str, results: Sequence[Point]) -> None:
-        """Take a past experiment.
+        """Add a past experiment.
 
         Raises
         ------
         BadInputError
-            If the surrogate knows no pasts, there are too many, or one of that label is there already.
+            If the surrogate does not support pasts, there are too many, or the label is known already.
         """
         if construction.engine_of(self._options, self.space) == "botorch":
-            raise BadInputError(f"past {label!r} needs engine='numba': botorch's has no guard against a wrong one")
+            raise BadInputError(f"past {label!r} needs engine='numba': the botorch engine cannot discount a wrong past")
         self.data.add_past(label, results, np.array([self.space.score(result) for result in results]))
         self.refits = self._new_refits()
         self._expected = None
@@ -99,12 +99,12 @@ class SearchState:
 
     @property
     def start(self) -> FloatArray:
-        """Where the beamline stood at first, shape (d,)."""
+        """The first position of the beamline, shape (d,)."""
         return np.asarray(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
 
     @property
     def searched(self) -> FloatArray:
-        """Where the results were measured, shape (n, d)."""
+        """Points of the results, shape (n, d)."""
         return self.data.searched
 
     @property
@@ -114,15 +114,15 @@ class SearchState:
 
     @property
     def can_model(self) -> bool:
-        """Whether every outcome has two valid values, which is the least that a model can be made of."""
+        """Whether every outcome has at least two valid values, as a model requires."""
         present = (~np.isnan(self.data.table.Y)).sum(axis=0)
         known = present + sum((~np.isnan(past.Y)).sum(axis=0) for past in self.data.pasts.values())
-        # Of outcomes with a hard limit the past says nothing.
+        # Past experiments do not count for outcomes with a hard limit.
         return bool((known >= 2).all() and (present[self.hard.columns] >= 2).all())
 
     @property
     def first_signal(self) -> int:
-        """How many results it took to see any outcome respond; see `probing.first_signal`."""
+        """Number of results until any outcome responded; see `probing.first_signal`."""
         table = self.data.table
         return min(first_signal(y, std) for y, std in zip(table.Y.T, table.std.T, strict=True))
 
@@ -133,14 +133,15 @@ class SearchState:
 
     @property
     def hard_violations(self) -> int:
-        """How many results did not keep the hard limits."""
+        """Number of results that violate a hard limit."""
         return int((~self.kept_hard_limits).sum())
 
     @property
     def merits(self) -> FloatArray:
-        """One number per result, shape (n,), more is better: feasible ones by score, others by how little they violate.
+        """Merit of each result, shape (n,), more is better.
 
-        NaN where the measurement was invalid or broke a hard limit.
+        The merit of a feasible result is its score. Infeasible results rank below all feasible ones, by violation. The
+        merit is NaN if the measurement is invalid or violates a hard limit.
         """
         Y = self.data.table.Y
         scores = self.goal.sign * Y[:, self.goal.objective]
@@ -152,7 +153,7 @@ class SearchState:
 
     @property
     def best_measured(self) -> FloatArray:
-        """The point with the best measurement, shape (d,); the start if there is none."""
+        """The point with the best measurement, shape (d,); the start without a valid measurement."""
         merits = self.merits
         if np.isnan(merits).all():
             return self.start
@@ -160,7 +161,7 @@ class SearchState:
 
     @property
     def best_of_pasts(self) -> FloatArray | None:
-        """The best point of the past experiments, shape (d,); None if nothing in them was valid."""
+        """The best point of the past experiments, shape (d,); None without a valid and feasible one."""
         best, found = -math.inf, None
         for past in self.data.pasts.values():
             known = np.asarray(np.isfinite(past.Y).any(axis=0))
@@ -174,7 +175,7 @@ class SearchState:
 
     @property
     def surrogate(self) -> Surrogate:
-        """The model of all results; only if `can_model`."""
+        """The model of all results; requires `can_model`."""
         n = len(self.results)
         if self.refits.conditioned_on != n:
             self._expected = None
@@ -182,26 +183,26 @@ class SearchState:
 
     @property
     def scaled_at(self) -> int:
-        """How many results the inputs of the model are scaled by."""
-        _ = self.surrogate  # a fit that is due changes it
+        """Number of results that scale the inputs of the model."""
+        _ = self.surrogate  # a fit that is due changes the scale
         return self.refits.scaled_at(len(self.results))
 
     @property
     def given_inputs(self) -> dict[int, float]:
-        """The model inputs that are not chosen (context, time, which experiment), by column, for a measurement now."""
+        """Inputs of a measurement now that are not chosen (context, time, task), by column."""
         return self.data.given_inputs(self.conditions, self.scaled_at)
 
     def inputs_now(self, searched: FloatArray) -> FloatArray:
-        """Model inputs, shape (n, inputs), of points of shape (n, d) that would be measured now."""
+        """Model inputs, shape (n, inputs), of points, shape (n, d), that are measured now."""
         return self.data.inputs_now(searched, self.conditions, self.scaled_at)
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> tuple[FloatArray, FloatArray]:
-        """Means and standard deviations of the outcomes, shape (n, m) each.
+        """Means and standard deviations of the outcomes, shape (n, m) each, in the outcomes' units.
 
         Parameters
         ----------
         points : sequence of mapping, length n
-            Variables, and contextual variables, by name; of the latter, the latest values where they are not given.
+            Variables and contextual variables by name; missing contextual variables have their latest values.
         """
         searched = self.coordinates.search(self.space.unit(points))
         latest = latest_context(self.space, self.results)
@@ -211,8 +212,8 @@ class SearchState:
 
     @property
     def expected(self) -> FloatArray:
-        """What is expected now where the results were measured, shape (n, objectives); see `Surrogate.expected`."""
-        surrogate = self.surrogate  # drops what was expected with fewer results
+        """Expected objectives now at the points of the results, shape (n, objectives); see `Surrogate.expected`."""
+        surrogate = self.surrogate  # a new result resets `_expected`
         if self._expected is None:
             region = SearchRegion(np.zeros(0), np.zeros(0), self.given_inputs)
             self._expected = surrogate.expected(self.goal, region)
@@ -220,10 +221,10 @@ class SearchState:
 
     @property
     def best_expected(self) -> FloatArray:
-        """The measured point that is expected to be the best now, shape (d,).
+        """The measured point with the best expectation now, shape (d,).
 
-        The luckiest of many noisy readings is not the best point, nor is the best point of an hour ago. If nothing is
-        expected to be feasible, it is the point with the best measurement.
+        It differs from the best measurement, which may be lucky or outdated. If no point is expected to be feasible, it
+        is the point with the best measurement.
         """
         expected = self.expected[:, 0]
         if np.isnan(expected).all():
@@ -232,7 +233,7 @@ class SearchState:
 
     @property
     def drifts(self) -> bool:
-        """Whether the model believes that measurements of the objective grow old."""
+        """Whether the model infers a drift of the objective."""
         clock = self.data.inputs.clock_at
         if clock is None:
             return False

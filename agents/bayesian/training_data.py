@@ -1,4 +1,4 @@
-"""Results and past experiments in the form that a model takes, and the inputs of points to measure now."""
+"""Results and past experiments as observations of a model, and the model inputs of points to measure now."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ebl_autonomy.surrogates.base import InputLayout, Observations
 __all__ = ["CLOCK_UNIT", "TrainingData"]
 
 CLOCK_UNIT: Final = 50.0
-"""The clock's unit, in measurements."""
+"""Unit of the time input, in measurements."""
 MOST_PASTS: Final = 6
-"""Each past is one more input of the model, and its points are rows."""
+"""Largest number of past experiments; each adds an input and rows to the model."""
 PAST_POINTS: Final = 150
-"""How many points of a past experiment are taken: the best half, and others evenly from the rest."""
+"""Largest number of points of a past experiment: half are its best points, half are evenly spaced over the rest."""
 
 
 class TrainingData:
-    """Results by columns, with what a model knows beside the motors.
+    """Results by columns, and the model inputs: motors, context, time and past experiments.
 
     Parameters
     ----------
     space : Space
     outcomes : sequence of str
-        Which outcomes are modelled, in the order of the columns of Y.
+        The modelled outcomes, in the order of the columns of Y.
     coordinates : Coordinates
     timed : bool
-        Whether when a point was measured is one of the inputs.
+        Whether the time of a measurement is an input.
     clock : str, optional
-        The outcome that is the time, in any unit; without it measurements are counted.
+        Outcome that holds the time, in any unit; by default, the number of the measurement is the time.
     """
 
     def __init__(
@@ -45,30 +45,30 @@ class TrainingData:
         self._outcomes = list(outcomes)
         self._extra = [clock] if timed and clock else []
         self.table = ResultTable(space, self._outcomes, self._extra)
-        """The present."""
+        """Results of the present experiment."""
         self.pasts: dict[str, Observations] = {}
-        """Past experiments by label, their X holding searched coordinates and context in its own units."""
+        """Past experiments by label; X holds searched coordinates, then context in its own units."""
 
     @property
     def inputs(self) -> InputLayout:
-        """What the columns of X are."""
+        """The layout of the columns of X."""
         return InputLayout(self._space.dim, len(self._space.context), self._timed, len(self.pasts))
 
     @property
     def searched(self) -> FloatArray:
-        """Where the present results were measured, in searched coordinates, shape (n, d)."""
+        """Points of the present results in searched coordinates, shape (n, d)."""
         return self._coordinates.search(self.table.unit)
 
     def add_past(self, label: str, results: Sequence[Mapping[str, Any]], merits: FloatArray) -> None:
-        """Take a past experiment; `merits`, shape (n,), say which of its points are worth most.
+        """Add a past experiment; `merits`, shape (n,), rank its points, more is better.
 
         Raises
         ------
         BadInputError
-            If there are too many already, or one of that label.
+            If there are too many past experiments, or the label is known already.
         """
         if label in self.pasts:
-            raise BadInputError(f"the past experiment {label!r} is known already: give another one another label")
+            raise BadInputError(f"the past experiment {label!r} is known already: give this one another label")
         if len(self.pasts) >= MOST_PASTS:
             raise BadInputError(
                 f"{label!r} would be past experiment number {len(self.pasts) + 1}: give the {MOST_PASTS} that are most "
@@ -81,10 +81,10 @@ class TrainingData:
         self.pasts[label] = Observations(known[rows], table.Y[rows], table.std[rows] ** 2)
 
     def observations(self, count: int, scaled_at: int) -> Observations:
-        """Past experiments, and the first `count` results, as they would be if there were no more.
+        """Past experiments and the first `count` results, independent of later results.
 
-        Context and time are scaled as the first `scaled_at` results were: a model whose inputs change with every result
-        would have to be made anew for each.
+        The first `scaled_at` results define the scale of context and time. The scale is fixed between fits, because a
+        model would have to be rebuilt whenever its inputs change.
         """
         pasts, table, d = list(self.pasts.values()), self.table, self._space.dim
         own, scale = slice(count), self._context_scale(count, scaled_at)
@@ -98,14 +98,14 @@ class TrainingData:
         )
 
     def inputs_now(self, searched: FloatArray, context: FloatArray, scaled_at: int) -> FloatArray:
-        """Model inputs of points to measure now, from searched coordinates, (n, d), and context, (c,) or (n, c)."""
+        """Inputs, shape (n, inputs), of points measured now at `searched`, (n, d), and `context`, (c,) or (n, c)."""
         n, known = len(searched), len(self.table)
         context = np.broadcast_to(context, (n, len(self._space.context)))
         scale = self._context_scale(known, scaled_at)
         return self._rows(searched, context, np.full(n, self._time(scaled_at)), None, scale)
 
     def given_inputs(self, context: FloatArray, scaled_at: int) -> dict[int, float]:
-        """The inputs that are not chosen for a measurement now, by column."""
+        """Inputs of a measurement now that are not chosen, by column; `context` of shape (c,)."""
         row = self.inputs_now(np.zeros((1, self._space.dim)), context, scaled_at)[0]
         return {i: float(row[i]) for i in range(self._space.dim, len(row))}
 
@@ -125,9 +125,10 @@ class TrainingData:
         return np.hstack([searched, (context - low) / span, *([times[:, None]] if self._timed else []), tasks])
 
     def _context_scale(self, count: int, scaled_at: int) -> tuple[FloatArray, FloatArray]:
-        """Least value and span of what was seen of each contextual variable in the first `scaled_at` results.
+        """Least value and range of each contextual variable, shape (c,) each.
 
-        Of the first `count`, if those do not say.
+        They come from past experiments and the first `scaled_at` results, or the first `count` results if a variable is
+        constant in those.
         """
         low, high = self._context_range(scaled_at)
         if not (high > low).all():
@@ -141,7 +142,7 @@ class TrainingData:
         return (seen.min(axis=0), seen.max(axis=0)) if len(seen) else (np.zeros(width), np.zeros(width))
 
     def _times(self, n: int, scaled_at: int) -> FloatArray:
-        """When the first n results were measured, shape (n,), in `CLOCK_UNIT`: by the pace of the first `scaled_at`."""
+        """Times of the first n results, shape (n,), in `CLOCK_UNIT`, by the pace of the first `scaled_at` results."""
         readings = self._clock_readings(n)
         if readings is None:
             return np.arange(n) / CLOCK_UNIT
@@ -151,7 +152,7 @@ class TrainingData:
         return times
 
     def _clock_readings(self, n: int) -> FloatArray | None:
-        """What the clock read at the first n results, shape (n,), gaps filled; None if it was read less than twice."""
+        """Clock readings of the first n results, shape (n,), gaps interpolated; None with fewer than two readings."""
         if not self._extra or n < 2:
             return None
         readings = self.table.extra[:n, 0]
@@ -161,13 +162,13 @@ class TrainingData:
         return np.interp(np.arange(n), np.flatnonzero(known), readings[known])
 
     def _time(self, scaled_at: int) -> float:
-        """The time of the next measurement."""
+        """Time of the next measurement, in `CLOCK_UNIT`."""
         times = self._times(len(self.table), scaled_at)
         return float(times[-1]) + 1.0 / CLOCK_UNIT if len(times) else 0.0
 
 
 def _filled(values: FloatArray, otherwise: FloatArray) -> FloatArray:
-    """`values`, shape (n, c), where what was not measured is taken to be as it was before, or `otherwise`."""
+    """`values`, shape (n, c), with each missing value replaced by the one before, or by `otherwise`, shape (c,)."""
     if np.isfinite(values).all():
         return values
     filled, before = np.array(values, dtype=float), otherwise
@@ -178,7 +179,7 @@ def _filled(values: FloatArray, otherwise: FloatArray) -> FloatArray:
 
 
 def _worth_keeping(merits: FloatArray) -> np.ndarray:
-    """Which rows of a past experiment to take, in their order."""
+    """Indices of the rows of a past experiment to keep, in ascending order."""
     n = len(merits)
     if n <= PAST_POINTS:
         return np.arange(n)

@@ -1,4 +1,4 @@
-"""What a point costs: the seconds until the motors have arrived, and those of the measurement."""
+"""The cost of a point: the seconds until the motors arrive, plus those of the measurement."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["TravelCost"]
 
 
 class TravelCost:
-    """Seconds to measure points next; see `ebl_autonomy.surrogates.base.SearchRegion.seconds`.
+    """Seconds to move to and measure the next point; see `ebl_autonomy.surrogates.base.SearchRegion.seconds`.
 
     Parameters
     ----------
     options : BayesianOptions
-        `travel` and `measure_s` of it.
+        Its `travel` and `measure_s` are used.
     space : Space
     coordinates : Coordinates
     centre : FloatArray, shape (d,)
-        In searched coordinates: points outside the domain are moved towards it, see `Coordinates.unit`.
+        In searched coordinates. Points outside the domain are moved towards it; see `Coordinates.unit`.
     here : mapping of str to float
-        Where the motors will stand when the next move begins.
+        Motor positions at the start of the next move, in motor units.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class TravelCost:
         self._space, self._coordinates, self._centre, self._here = space, coordinates, centre, here
 
     def __call__(self, X: FloatArray, after: FloatArray | None) -> FloatArray:
-        """Of points, shape (k, inputs), from `here`, or from the point `after`, shape (inputs,), of the same batch."""
+        """Seconds, shape (k,), of points X, shape (k, inputs), from `here` or from point `after`, shape (inputs,)."""
         here = self._here
         if after is not None:
             here = {name: float(stop[0]) for name, stop in self._stops(after[None]).items()}
         return self._measure_s + self._travel.seconds_each(here, self._stops(X))
 
     def _stops(self, X: FloatArray) -> dict[str, FloatArray]:
-        """Positions by motor, shape (k,) each."""
+        """Positions of each motor, shape (k,), in motor units."""
         space = self._space
         units = self._coordinates.unit(X[:, : space.dim], self._centre)
         return dict(zip(space.names, np.asarray(space.low + units * (space.high - space.low)).T, strict=True))

@@ -1,8 +1,7 @@
-"""The size of the box around the best point that the next proposals come from.
+"""The trust region: the box around the best point that contains the next proposals.
 
-A trust region as in TuRBO (Eriksson et al. 2019, NeurIPS): it grows while it succeeds and shrinks while it fails, and
-its sides are in proportion to the length scales. When it has shrunk to nothing, the search starts again in all of the
-domain.
+As in TuRBO (Eriksson et al. 2019, NeurIPS), the box grows after successes and shrinks after failures, and its sides are
+proportional to the length scales. When the box becomes too small, the search restarts in the whole domain.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ __all__ = ["TrustRegion", "improvements"]
 
 @dataclass(frozen=True)
 class TrustRegion:
-    """The size of the box after some successes and failures.
+    """The size of the box after a sequence of successes and failures.
 
     Attributes
     ----------
     side : float
-        Of the box, as a share of the domain.
+        Side of the box, as a share of the domain.
     successes, failures : int
-        In a row, since the size has changed.
+        Number in a row since the last change of the size.
     """
 
     side: float = 0.25
@@ -39,8 +38,8 @@ class TrustRegion:
     def after(self, improved: bool, dim: int) -> TrustRegion:
         """The region after one more result.
 
-        It doubles after 3 improvements in a row, up to the domain. It halves after as many failures in a row as there
-        are dimensions, at least 4.
+        The side doubles after 3 improvements in a row, up to the whole domain. It halves after max(4, `dim`) failures
+        in a row.
         """
         successes, failures = (self.successes + 1, 0) if improved else (0, self.failures + 1)
         side = self.side
@@ -53,10 +52,10 @@ class TrustRegion:
         return TrustRegion(side, successes, failures)
 
     def box(self, centre: FloatArray, length_scales: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The box around `centre`, shape (d,), within the unit cube.
+        """Lower and upper corner of the box around `centre`, shape (d,) each, within the unit cube.
 
-        Sides are in proportion to the length scales, with the geometric mean `side`; none is more than 4 times
-        longer or shorter than it, because early length scales are guesses.
+        The sides are proportional to the length scales, shape (d,), with the geometric mean `side`. Each is limited to
+        between a quarter of `side` and 4 times `side`, because early length scales are uncertain.
         """
         weights = length_scales / np.exp(np.mean(np.log(length_scales)))
         half = 0.5 * self.side * np.clip(weights, 0.25, 4.0)
@@ -64,7 +63,7 @@ class TrustRegion:
 
 
 def improvements(scores: Sequence[float] | FloatArray) -> list[bool]:
-    """For each score, whether it bettered all before it; NaN never does."""
+    """Whether each score is better than all earlier ones; False for NaN."""
     best, flags = -np.inf, []
     for score in scores:
         better = bool(score > best + 1e-9 * max(abs(best), 1e-12)) if np.isfinite(best) else bool(score > best)

@@ -1,4 +1,4 @@
-"""Numerics on what detectors record: beams in images. Knows no device, no plan and no agent."""
+"""Numerics on detector data: beams in images. Independent of devices, plans and agents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The size and the place of a beam in an image."""
+"""Size and position of a beam in an image."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["beam_statistics", "width_at_half_maximum"]
 def beam_statistics(
     image: npt.NDArray[Any], dark: float, pixel_um: float, full_scale: float, hot: npt.NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
-    """Size and place of a beam in an image.
+    """Size and position of a beam in an image.
 
-    The width is where the projection on an axis crosses half of its maximum, interpolated between pixels: unlike a
-    second moment it is not pulled by the noise of a mostly dark frame.
+    The width is the full width at half maximum of the projection on an axis, interpolated between pixels. Unlike a
+    second moment, the width is not biased by the noise of a mostly dark frame.
 
     Parameters
     ----------
     image : array, shape (rows, columns)
-        Counts; rows are y, columns are x.
+        Counts; rows are y, columns x.
     dark : float
         Mean counts of a pixel without beam.
     pixel_um : float
@@ -33,20 +33,20 @@ def beam_statistics(
     full_scale : float
         Counts at which a pixel saturates.
     hot : array of bool, shape (rows, columns), optional
-        Pixels to leave out.
+        Pixels to ignore.
 
     Returns
     -------
     dict
-        ``total`` and ``peak`` (counts above dark), ``centroid_x/y`` and ``fwhm_x/y`` (µm, from the image's centre),
-        ``spot_area`` (µm², the area of the ellipse of the two widths), ``saturated_fraction``, ``valid`` (1 or 0) and
-        ``state`` (``"ok"``, ``"no beam"``, ``"off sensor"``, ``"saturated"``). What cannot be told is NaN.
+        ``total`` and ``peak`` (counts above dark); ``centroid_x/y`` (µm from the image's centre); ``fwhm_x/y`` (µm);
+        ``spot_area`` (µm², of the ellipse whose axes are the two widths); ``saturated_fraction``; ``valid`` (1 or 0);
+        ``state`` (``"ok"``, ``"no beam"``, ``"off sensor"`` or ``"saturated"``). An undetermined length or area is NaN.
     """
     mask = hot if hot is not None else np.zeros(image.shape, dtype=bool)
     columns, rows = np.zeros(image.shape[1]), np.zeros(image.shape[0])
     peak, saturated = _project(image, mask, dark, full_scale, columns, rows)
     total = float(columns.sum())
-    # A projection sums one pixel per row: its noise without beam is known, and a beam must stand out of it.
+    # Without beam, the noise of a projection follows from the dark counts of the pixels that it sums.
     noise = math.sqrt(max(dark, 1.0) * image.shape[0])
     found = max(columns.max(), rows.max()) > 6.0 * noise
     result: dict[str, Any] = {
@@ -83,15 +83,15 @@ def width_at_half_maximum(projection: FloatArray) -> tuple[float, float]:
     Returns
     -------
     centroid, width : float
-        In pixels, the centroid from the middle of the axis. If the beam reaches beyond an end of the axis, the width is
-        NaN and the brightest pixel stands for the centroid.
+        In pixels; the centroid is relative to the middle of the axis. If the beam extends beyond an end of the axis,
+        the width is NaN and the centroid is the brightest pixel.
     """
     top = int(np.argmax(projection))
     half = 0.5 * float(projection[top])
     left, right = _crossing(projection, top, -1, half), _crossing(projection, top, 1, half)
     if math.isnan(left) or math.isnan(right):
         return float(top) + 0.5 - projection.size / 2.0, math.nan
-    # A beam's tails lie within one width of either crossing; what is further away is noise.
+    # The tails of a beam lie within one width of the crossings; pixels further away hold noise.
     low, high = max(int(2 * left - right), 0), min(int(2 * right - left) + 2, projection.size)
     part = np.maximum(projection[low:high], 0.0)
     centre = float((part * (np.arange(low, high) + 0.5)).sum() / part.sum())
@@ -99,7 +99,7 @@ def width_at_half_maximum(projection: FloatArray) -> tuple[float, float]:
 
 
 def _crossing(projection: FloatArray, top: int, step: int, half: float) -> float:
-    """Where the projection falls below `half`, in pixels, walking from `top` by `step`; NaN if it never does."""
+    """The pixel position where the projection first falls below `half`, from `top` in direction `step`; else NaN."""
     i = top
     while 0 <= i + step < projection.size:
         if projection[i + step] < half:

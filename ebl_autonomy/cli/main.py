@@ -1,4 +1,4 @@
-"""The commands and their options; what they do lies beside, and is loaded when it is wanted."""
+"""The commands and their options. Each command imports its implementation only when it runs."""
 
 from __future__ import annotations
 
@@ -29,24 +29,28 @@ app.add_typer(serve, name="serve")
 _screen = Console()
 _errors = Console(stderr=True)
 
-Uri = Annotated[str | None, typer.Option("--tiled", help="A running Tiled server; embedded if not given.")]
-Key = Annotated[str | None, typer.Option("--api-key", envvar="TILED_API_KEY", help="Of the running server.")]
-Folder = Annotated[Path | None, typer.Option("--directory", help="Data of the embedded Tiled server.")]
-Seed = Annotated[int, typer.Option(min=0, help="Draws the misalignment, the noise and the agent's random numbers.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="0 for a free one.")]
-TierOption = Annotated[str, typer.Option(help="Motors to align: A 4, B 8, C 12.")]
+Uri = Annotated[
+    str | None, typer.Option("--tiled", help="Address of a running Tiled server; the default is an embedded one.")
+]
+Key = Annotated[
+    str | None, typer.Option("--api-key", envvar="TILED_API_KEY", help="API key of the running Tiled server.")
+]
+Folder = Annotated[Path | None, typer.Option("--directory", help="Data folder of the embedded Tiled server.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seeds the misalignment, the noise and the agent.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free one.")]
+TierOption = Annotated[str, typer.Option(help="Motors to align: 4 (A), 8 (B) or 12 (C).")]
 
 
 @app.command()
 def demo(
     tier: TierOption = "A",
     seed: Seed = 0,
-    agent: Annotated[str, typer.Option(help="A registered agent.")] = "bayesian",
-    points: Annotated[int, typer.Option(help="Points to measure at most.")] = 60,
+    agent: Annotated[str, typer.Option(help="Name of a registered agent.")] = "bayesian",
+    points: Annotated[int, typer.Option(help="Maximum number of points.")] = 60,
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo_report"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only the result, as JSON.")] = False,
     prior: Annotated[
-        list[str] | None, typer.Option(metavar="UID", help="A past run to learn from; may be repeated.")
+        list[str] | None, typer.Option(metavar="UID", help="A past run to learn from; repeatable.")
     ] = None,
     tiled: Uri = None,
     api_key: Key = None,
@@ -74,7 +78,7 @@ def demo(
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="uid of a run, or 'last'.")] = "last",
+    run: Annotated[str, typer.Argument(help="Uid of a run, or 'last'.")] = "last",
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
     tiled: Uri = None,
     api_key: Key = None,
@@ -97,7 +101,7 @@ def report(
 
 @app.command()
 def runs(
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of runs.")] = 20,
     tiled: Uri = None,
     api_key: Key = None,
     directory: Folder = None,
@@ -109,7 +113,7 @@ def runs(
         from ebl_autonomy.data import connect
         from ebl_autonomy.data import runs as latest
 
-        # The uid is whole in the narrowest window, because it is what 'report' takes.
+        # Even a narrow window shows the whole uid, because 'report' takes it as its argument.
         table = Table(Column("run", no_wrap=True, min_width=36), "when", "plan", "agent", "status", "reason")
         with connect(None, tiled, api_key, directory) as connection:
             for one in latest(connection.client, limit):
@@ -124,7 +128,7 @@ def serve_tiled(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 0,
 ) -> None:
-    """The Tiled server over a data folder."""
+    """Serve a data folder with Tiled."""
     with _plain_errors():
         from ebl_autonomy.data.server import api_key_of, default_directory, run_server
 
@@ -137,18 +141,18 @@ def serve_tiled(
         try:
             run_server(folder, host=host, port=port, ready=announce)
         except BlockingIOError as error:
-            raise EblError(f"another server serves {folder} already: connect to that one") from error
+            raise EblError(f"another server already serves {folder}: connect to that one") from error
 
 
 @serve.command("ioc")
 def serve_ioc(
-    prefix: Annotated[str, typer.Option(help="Of every PV.")] = "EBL:",
+    prefix: Annotated[str, typer.Option(help="Prefix of every PV.")] = "EBL:",
     tier: TierOption = "B",
     seed: Seed = 0,
-    speed: Annotated[float, typer.Option(help="Simulated seconds per second.")] = 1.0,
+    speed: Annotated[float, typer.Option(help="Simulated seconds per wall second.")] = 1.0,
     port: Port = 0,
 ) -> None:
-    """The simulated beamline as an EPICS IOC on loopback."""
+    """Serve the simulated beamline as an EPICS IOC on loopback."""
     with _plain_errors():
         from ebl_autonomy.sim_devices.ioc import serve_beamline
 
@@ -157,11 +161,11 @@ def serve_ioc(
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Our own errors, and the system's, as one line and exit code 2: a traceback adds nothing to what they say."""
+    """Print our own errors and the system's as one line without a traceback, and exit with code 2."""
     logging.getLogger("bluesky").setLevel(logging.CRITICAL)  # the RunEngine logs every failure with its traceback
     try:
         yield
-    except (EblError, OSError) as error:  # a folder that cannot be written, a disk that is full
+    except (EblError, OSError) as error:  # OSError: e.g. a folder that cannot be written, or a full disk
         _errors.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(2) from None
 
@@ -171,7 +175,7 @@ def _uid(client: Any, run: str) -> str:
         return run
     uids = list(client)
     if not uids:
-        raise BadInputError("there are no runs yet: make one with 'ebl-autonomy demo'")
+        raise BadInputError("there are no runs yet: create one with 'ebl-autonomy demo'")
     return str(uids[-1])
 
 

@@ -1,4 +1,4 @@
-"""`connect`: from a RunEngine to Tiled in one call, embedded or remote."""
+"""`connect`: one call that connects a RunEngine to Tiled, embedded or remote."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["Connection", "connect", "latest_connection"]
 
 logger = logging.getLogger(__name__)
 _connected: weakref.WeakSet[Any] = weakref.WeakSet()
-"""RunEngines that a connection writes for."""
+"""RunEngines that have an open connection."""
 _open: list[Connection] = []
-"""In the order of their opening."""
+"""Open connections, oldest first."""
 
 
 class Connection:
-    """A RunEngine's line to Tiled; made by `connect`.
+    """The connection of a RunEngine to Tiled; created by `connect`.
 
     Attributes
     ----------
     uri, api_key : str
-        Of the server.
+        Address and API key of the server.
     directory : Path
-        Where the embedded server keeps its data, and every connection its spool.
+        Folder of the embedded server's data and of the spool.
     """
 
     def __init__(self, RE: RunEngine | None, uri: str | None, api_key: str | None, directory: Path) -> None:
@@ -65,20 +65,20 @@ class Connection:
 
     @property
     def pending(self) -> int:
-        """Runs of which Tiled does not have everything yet; 0 when all is written."""
+        """Number of runs that are not completely in Tiled yet."""
         return self._writer.pending if self._writer is not None else 0
 
     @property
     def server_pid(self) -> int | None:
-        """Process of the embedded server, if this connection started it."""
+        """Process id of the embedded server; None if this connection did not start one."""
         return self._server.pid if self._server is not None else None
 
     def flush(self, timeout_s: float = 30.0) -> bool:
-        """Wait until everything the RunEngine emitted is in Tiled; False if that takes longer."""
+        """Wait until every emitted document is in Tiled; False if that takes longer than `timeout_s`."""
         return self._writer.flush(timeout_s) if self._writer is not None else True
 
     def close(self) -> None:
-        """Write what is left, let go of the RunEngine, and stop the embedded server if it is ours."""
+        """Write what is pending, unsubscribe from the RunEngine, and stop the embedded server if we started it."""
         atexit.unregister(self.close)
         if self in _open:
             _open.remove(self)
@@ -102,15 +102,16 @@ class Connection:
 
     def __repr__(self) -> str:
         kind = "embedded" if self._server is not None else "remote"
-        uri = self.uri.partition("?")[0]  # a key may be in what follows
-        return f"<{kind} Tiled at {uri}, data in {self.directory}, {self.pending} runs to be written>"
+        uri = self.uri.partition("?")[0]  # the query may hold an API key
+        return f"<{kind} Tiled at {uri}, data in {self.directory}, {self.pending} runs pending>"
 
     def _reach(self) -> Any:
-        """A client of the server; an embedded server that has died is started again.
+        """A client of the server; restarts an embedded server that has died.
 
         Raises
         ------
         TiledUnreachableError
+            If no server answers, or it rejects the API key.
         """
         if is_alive(self.uri):
             if self._client is None:
@@ -121,7 +122,7 @@ class Connection:
                 f"no Tiled server answers at {self.uri}: start it, correct the address, or call connect(RE) "
                 "without one for an embedded server"
             )
-        logger.warning("the embedded Tiled server is gone; it is started again")
+        logger.warning("the embedded Tiled server has died; restarting it")
         self.uri = self._server.start()
         self._close_client()
         self._client = self._new_client()
@@ -138,7 +139,7 @@ class Connection:
         except (ClientError, httpx.HTTPError, RuntimeError, ValueError) as error:
             context.http_client.close()
             raise TiledUnreachableError(
-                f"the Tiled server at {self.uri} refuses us ({error}): check api_key"
+                f"the Tiled server at {self.uri} rejects this client ({error}): check api_key"
             ) from error
 
     def _close_client(self) -> None:
@@ -150,18 +151,19 @@ class Connection:
 def connect(
     RE: RunEngine | None, uri: str | None = None, api_key: str | None = None, directory: str | Path | None = None
 ) -> Connection:
-    """Write every run of a RunEngine into Tiled while it happens.
+    """Write every run of a RunEngine to Tiled, live.
 
     Parameters
     ----------
     RE : RunEngine or None
-        None: to read only.
+        None for a connection that only reads.
     uri : str, optional
-        Of a running server; without it an embedded server is started on loopback, with an API key of its own.
+        Address of a running server. By default an embedded server is started on loopback, with its own API key.
     api_key : str, optional
-        For the running server.
+        API key of the running server.
     directory : path, optional
-        Of the embedded server's data and of the spool; ``$EBL_AUTONOMY_DATA`` or the user's data folder by default.
+        Folder of the embedded server's data and of the spool. The default is ``$EBL_AUTONOMY_DATA``, or else the user's
+        data folder.
 
     Returns
     -------
@@ -170,12 +172,13 @@ def connect(
     Raises
     ------
     BadInputError
-        If the RunEngine is connected already: each run would be written twice. If the folder cannot be made.
+        If the RunEngine is already connected (each run would be written twice), `api_key` is given without `uri`, or
+        the folder cannot be created.
     TiledUnreachableError
-        If no server answers, or it refuses the key.
+        If no server answers, or it rejects the API key.
     """
     if api_key is not None and uri is None:
-        raise BadInputError("api_key= goes with uri=: the embedded server makes its own")
+        raise BadInputError("api_key= needs uri=: the embedded server creates its own key")
     if RE is not None and RE in _connected:
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
     folder = Path(directory) if directory is not None else default_directory()
@@ -183,5 +186,5 @@ def connect(
 
 
 def latest_connection() -> Connection | None:
-    """The connection of this process that was opened last and is still open."""
+    """The most recently opened connection of this process that is still open; None if there is none."""
     return _open[-1] if _open else None

@@ -1,11 +1,11 @@
-"""Writing one run into Tiled so that it can be taken up again where it was left.
+"""Writing one run to Tiled, resumable after an interruption.
 
-Built on the run writer of bluesky-tiled-plugins, with two changes: what is collected is written when the caller says so
-(by time) and not by count; and a run that is partly there is continued: nodes are found instead of made, and rows that
-are stored already are not sent again. So a document may be given any number of times and is stored once.
+The writer extends the run writer of bluesky-tiled-plugins in two ways. Buffered rows are written when the caller
+flushes them, not by count. A run that is partly stored is resumed: existing nodes are reused, and stored rows are not
+sent again. A document may therefore be passed any number of times and is stored once.
 
-That run writer is private to its package, and this module uses its attributes. They are looked up at import, so that a
-version that has changed them is named before anything is measured.
+That run writer is private to its package. The attributes that this module uses are checked at import, so that an
+incompatible version fails before anything is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEVER = 10**9
 
 
 def _require(thing: Any, *names: str) -> None:
-    """Raise ImportError unless `thing`, of the installed bluesky-tiled-plugins, has all attributes that are named."""
+    """Raise ImportError if `thing`, from the installed bluesky-tiled-plugins, lacks one of the attributes `names`."""
     if missing := [name for name in names if not hasattr(thing, name)]:
         raise ImportError(
             f"bluesky-tiled-plugins {version('bluesky-tiled-plugins')} cannot write resumable runs: its run writer "
@@ -32,7 +32,7 @@ def _require(thing: Any, *names: str) -> None:
 
 _require(tiled_writer, "MAX_ARRAY_SIZE", "RunNormalizer", "_RunWriter")
 _require(
-    tiled_writer._RunWriter(None),  # most of the attributes are those of an instance
+    tiled_writer._RunWriter(None),  # an instance: most attributes are set in __init__
     "_desc_nodes",
     "_external_data_cache",
     "_int_array_keys",
@@ -45,31 +45,31 @@ _require(
 
 
 class ResumableRun:
-    """One run on its way into Tiled.
+    """One run that is being written to Tiled.
 
     Parameters
     ----------
     client : tiled container
-        Where runs are kept.
+        The container of the runs.
     """
 
     def __init__(self, client: Any) -> None:
         self._writer = _Writer(client.include_data_sources())
-        # Documents of older schemas, and external assets, are brought to the present form first.
+        # Converts documents of older schemas, and external assets, to the current schema.
         self._normalizer = tiled_writer.RunNormalizer()
         self._normalizer.subscribe(self._writer)
 
     @property
     def holds_rows(self) -> bool:
-        """Whether rows wait to be written."""
+        """Whether rows are buffered."""
         return self._writer.holds_rows
 
     def give(self, name: str, doc: dict[str, Any]) -> None:
-        """Take one document; everything but rows is written at once."""
+        """Take one document. Rows are buffered; everything else is written at once."""
         self._normalizer(name, _with_float_scalars(doc) if name == "descriptor" else doc)
 
     def flush(self) -> None:
-        """Write the rows that wait, one append per stream."""
+        """Write the buffered rows with one append per stream."""
         self._writer.flush()
 
 
@@ -89,7 +89,7 @@ class _Writer(tiled_writer._RunWriter):
 
     def start(self, doc: Any) -> None:
         super().start(doc)
-        # Its base, lest what is found in it be of the layout that client.v2 leaves to every client of a process.
+        # The base: children of the node itself would have the layout that client.v2 sets for every client of a process.
         self.root_node = _GetOrCreate(self.root_node.base)
 
     def descriptor(self, doc: Any) -> None:
@@ -116,7 +116,7 @@ class _Writer(tiled_writer._RunWriter):
         count = self._given[name] = self._given.get(name, 0) + 1
         if count <= self._stored_rows.get(name, 0):
             return
-        # Arrays are written before the table: a write that was cut short may have stored the one and not the other.
+        # Arrays are written before the table, so an interrupted write may have stored an array but not its table row.
         stored = {key for key in self._int_array_keys[name] if count <= self._stored_arrays.get((name, key), 0)}
         floats = self._floats[name]
         data = {
@@ -136,14 +136,14 @@ class _Writer(tiled_writer._RunWriter):
             del self._external_data_cache[key]
 
     def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:  # called from 2.0.12 on
-        # Not again by itself: an append whose answer was lost may have been stored. The caller looks first.
+        # No retry here: an append whose response was lost may have been stored. The caller checks before it retries.
         df_client.append_partition(0, table)
 
 
 def _with_float_scalars(descriptor: dict[str, Any]) -> dict[str, Any]:
-    """The descriptor with whole numbers described as floats, unless the device says in numpy's words what they are.
+    """The descriptor with integers described as floats, unless the device gives a ``dtype_numpy``.
 
-    A column has one type for good, and simulated devices describe a position as an integer while it stands at 0.
+    The type of a column is fixed, and simulated devices describe a position as an integer while it is at 0.
     """
     keys = {
         key: {**spec, "dtype": "number"} if spec["dtype"] == "integer" and "dtype_numpy" not in spec else spec
@@ -157,7 +157,7 @@ def _is_float(spec: dict[str, Any]) -> bool:
 
 
 class _GetOrCreate:
-    """A container whose children are found if they are there, and made if not."""
+    """A container that returns an existing child instead of creating it again."""
 
     def __init__(self, node: Any) -> None:
         self._node = node

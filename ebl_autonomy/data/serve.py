@@ -1,4 +1,4 @@
-"""``python -m ebl_autonomy.data.serve``: the embedded Tiled server's process; it ends when its standard input does."""
+"""``python -m ebl_autonomy.data.serve``: the process of the embedded Tiled server; it stops when stdin is closed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main() -> int:
     try:
         run_server(arguments.directory, stop_at_end_of=sys.stdin.buffer)
     except BlockingIOError:
-        return 3  # another server has the folder: the parent joins that one
+        return 3  # another server already serves the folder: the parent joins it
     return 0
 
 

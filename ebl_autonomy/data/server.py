@@ -1,7 +1,7 @@
-"""The embedded Tiled server: a process of its own, beside the session that needs it, on loopback only.
+"""The embedded Tiled server: a subprocess of the session, on loopback only.
 
-A process and not a thread, because a server's Python would take the interpreter's lock from the RunEngine. One server
-serves a folder: a second session that wants the same folder joins it.
+It is a process and not a thread, because a server thread would compete with the RunEngine for the interpreter lock.
+Each folder has one server; a second session with the same folder joins it.
 """
 
 from __future__ import annotations
@@ -31,31 +31,37 @@ _INFO, _KEY, _LOCK = "server.json", "api_key", "server.lock"
 
 
 def default_directory() -> Path:
-    """Where data go unless told otherwise: ``$EBL_AUTONOMY_DATA``, else the user's data folder."""
+    """The default data folder: ``$EBL_AUTONOMY_DATA``, or else the user's data folder."""
     named = os.environ.get("EBL_AUTONOMY_DATA")
     return Path(named) if named else Path(platformdirs.user_data_dir("ebl_autonomy"))
 
 
 def make_directory(directory: Path) -> Path:
-    """The folder, made if it is not there; absolute.
+    """Create the folder if it does not exist; returns its absolute path.
 
     Raises
     ------
     BadInputError
-        If it cannot be made.
+        If the folder cannot be created.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInputError(
-            f"the data folder {str(directory)!r} cannot be made ({error.strerror}): give another directory, "
-            "or name one in $EBL_AUTONOMY_DATA"
+            f"the data folder {str(directory)!r} cannot be created ({error.strerror}): give another directory, "
+            "or set $EBL_AUTONOMY_DATA"
         ) from error
     return directory.resolve()
 
 
 def api_key_of(directory: Path) -> str:
-    """The API key of the folder's server; made at first use, readable by the user alone."""
+    """The API key of the folder's server. It is created at first use, readable by the user only.
+
+    Raises
+    ------
+    BadInputError
+        If the folder cannot be created.
+    """
     make_directory(directory)
     path = directory / _KEY
     with suppress(FileExistsError):
@@ -66,13 +72,13 @@ def api_key_of(directory: Path) -> str:
 
 
 def is_alive(uri: str, timeout_s: float = 2.0) -> bool:
-    """Whether a Tiled server answers at `uri`, which may lead on to a node of its tree."""
-    # A facility's runs are seldom at the root: https://host/api/v1/metadata/beamline/raw
+    """Whether a Tiled server answers at `uri`, which may be the address of a node in its tree."""
+    # A facility's runs are rarely at the root: https://host/api/v1/metadata/beamline/raw
     try:
         parts = urlsplit(uri)
         root = parts._replace(path=parts.path.split("/api/v1")[0].rstrip("/") + "/healthz", query="", fragment="")
         return httpx.get(root.geturl(), timeout=timeout_s, trust_env=False).status_code == 200
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # what is no address has no server
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # an invalid address has no server
         return False
 
 
@@ -82,7 +88,7 @@ class EmbeddedServer:
     Parameters
     ----------
     directory : Path
-        Holds catalogue, tables and arrays; outlives the session.
+        Folder of catalogue, tables and arrays; it outlives the session.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -93,7 +99,7 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """The process we started; None if we joined somebody else's."""
+        """Id of the server process that we started; None if we joined another session's server."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> str:
@@ -102,7 +108,7 @@ class EmbeddedServer:
         Raises
         ------
         TiledUnreachableError
-            If it does not answer in time: says where its log lies.
+            If the server does not answer in time; the message gives the path of its log.
         """
         self.close()
         command = [sys.executable, "-m", "ebl_autonomy.data.serve", "--directory", str(self.directory)]
@@ -113,12 +119,14 @@ class EmbeddedServer:
                 self.uri = uri
                 return uri
             if self._process is None or self._process.poll() is not None:
-                # The child holds a lock on the folder; if another has it, the child leaves and we look again.
+                # The child locks the folder. If another server holds the lock, the child exits and we look again.
                 with log.open("ab") as file:
                     self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file)
             time.sleep(0.05)
         self.close()
-        raise TiledUnreachableError(f"no Tiled server for {self.directory} within {START_TIMEOUT_S} s: see {log}")
+        raise TiledUnreachableError(
+            f"no Tiled server for {self.directory} answered within {START_TIMEOUT_S} s: see {log}"
+        )
 
     def close(self) -> None:
         """Stop the server, if we started it."""
@@ -127,7 +135,7 @@ class EmbeddedServer:
             return
         if process.stdin is not None:
             with suppress(OSError):
-                process.stdin.close()  # what the child waits for
+                process.stdin.close()  # the child stops when its stdin is closed
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -158,25 +166,26 @@ def run_server(
     Parameters
     ----------
     directory : Path
+        Folder of catalogue, tables and arrays.
     host, port : str, int
-        Port 0: a free one.
+        Address to listen on; port 0 selects a free one.
     api_key : str, optional
-        The folder's own if not given.
+        The default is the folder's own key.
     readable : tuple of Path
         Folders that detectors write into.
     ready : callable, optional
         Called with the URI once the server answers.
     stop_at_end_of : file, optional
-        Stop when this file ends: how a parent's death is noticed.
+        The server stops at the end of this file, e.g. a pipe that closes when the parent process dies.
 
     Raises
     ------
     BlockingIOError
         If another server serves the folder.
     BadInputError
-        If nothing can listen on that address, or the folder cannot be made.
+        If the address cannot be listened on, or the folder cannot be created.
     """
-    # Here, not above: these imports take seconds, and only the server's process needs them.
+    # Imported here because these imports take seconds and only the server process needs them.
     import asyncio
     import threading
 
@@ -193,7 +202,7 @@ def run_server(
     (directory / "data").mkdir(parents=True, exist_ok=True)
     lock = (directory / _LOCK).open("w")
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    listening = _listen(host, port)  # ours, because uvicorn's own would leave this process by sys.exit
+    listening = _listen(host, port)  # our own socket: if uvicorn cannot bind, it calls sys.exit
     catalogue = directory / "catalog.db"
     if not catalogue.exists():
 
@@ -246,7 +255,7 @@ def run_server(
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio turns off Nagle's algorithm only where it is: 40 ms a write without.
+    # The explicit protocol makes asyncio turn off Nagle's algorithm, which would delay each write by 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -256,4 +265,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         why = error.strerror if isinstance(error, OSError) else error
-        raise BadInputError(f"cannot listen on {host}, port {port} ({why}): choose another, or port 0") from error
+        raise BadInputError(
+            f"cannot listen on {host}, port {port} ({why}): choose another port, or 0 for a free one"
+        ) from error

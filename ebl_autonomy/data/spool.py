@@ -1,4 +1,4 @@
-"""A journal of documents on disk, so that neither a dead server nor a dead session loses what was measured."""
+"""Journals of documents on disk: no measured row is lost when the server or the session dies."""
 
 from __future__ import annotations
 
@@ -17,27 +17,34 @@ Document = tuple[str, dict[str, Any]]
 
 
 def encode(name: str, doc: Any) -> str:
-    """One document as one line; numpy arrays and NaN come back as they were."""
+    """One document as one JSON line. `decode` restores numpy arrays and NaN exactly.
+
+    Raises
+    ------
+    TypeError
+        If a value has no JSON form.
+    """
     return json.dumps([name, doc], default=_as_json, separators=(",", ":"))
 
 
 def decode(line: str) -> Document:
-    """The document of one line."""
+    """The name and the document of one line."""
     name, doc = json.loads(line, object_hook=_from_json)
     return name, doc
 
 
 class Journal:
-    """The documents of one run in a file; locked while a process writes it.
+    """The documents of one run in a file, locked by the process that writes it.
 
     Parameters
     ----------
     path : Path
+        The file; it is created, with its folder, if it does not exist.
 
     Raises
     ------
     BlockingIOError
-        If another process, or another journal of this one, writes it.
+        If another process, or another `Journal` of this process, holds the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,35 +58,41 @@ class Journal:
             raise
 
     def append(self, name: str, doc: Any) -> None:
-        """Write one document through to the operating system, which keeps it if this process is killed."""
+        """Append one document and flush it to the operating system, so that it survives a kill of this process.
+
+        Raises
+        ------
+        TypeError
+            If a value has no JSON form.
+        """
         self._file.write(encode(name, doc) + "\n")
         self._file.flush()
 
     def documents(self) -> Iterator[Document]:
-        """Everything journalled so far; a last line that was cut short by a crash is left out."""
+        """The journalled documents. A last line that a crash truncated is skipped."""
         with self.path.open() as file:
             for line in file:
                 if line.endswith("\n"):
                     yield decode(line)
 
     def close(self) -> None:
-        """Keep the file, for another process to finish."""
+        """Release the file and keep it, so that another process can finish the run."""
         self._file.close()
 
     def remove(self) -> None:
-        """The run is complete elsewhere: forget it."""
+        """Delete the file, once the run is completely in Tiled."""
         self.path.unlink(missing_ok=True)
         self._file.close()
 
 
 def leftovers(directory: Path) -> list[Journal]:
-    """Journals of runs that nobody is writing: a session died before they were complete."""
+    """Journals that no process holds: their session ended before the run was completely in Tiled."""
     found = []
     for path in sorted(directory.glob("*.jsonl")):
         try:
             found.append(Journal(path))
         except BlockingIOError:
-            continue  # another session's run, under way
+            continue  # another session is writing this run
     return found
 
 

@@ -1,8 +1,9 @@
-"""Documents to Tiled, live, without the RunEngine waiting for it.
+"""Writing documents to Tiled live, without blocking the RunEngine.
 
-The RunEngine's thread only appends each document to a journal on disk and to a queue. A thread of ours writes to Tiled,
-grouped by time: rows that arrive within `GROUP_S` go in one append, so that a slow plan is seen point by point and a
-fast one does not pay for each point. If the server is away, the journals wait for it.
+The RunEngine's thread only appends each document to a journal on disk and to a queue. A writer thread sends the
+documents to Tiled. It groups rows by time: all rows that arrive within `GROUP_S` go into one append. A slow plan
+therefore appears point by point, and a fast plan does not pay for an append per point. While the server is unreachable,
+the documents wait in the journals.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ __all__ = ["LiveWriter"]
 logger = logging.getLogger(__name__)
 
 GROUP_S = 0.12
-"""How long a row may wait for others."""
+"""Longest time that a row waits for others to join its append, s."""
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Delays before successive retries, s; the last one repeats."""
 MAX_REJECTIONS = 6
-"""So often may a server that is there fail over one run before the others are served without it."""
+"""Number of HTTP errors after which a run is given up, so that the other runs are written."""
 STOP_WAIT_S = 30.0
-"""How long the end of a plan waits for its data to be written, ..."""
+"""Longest time that the end of a run waits for its data to be written, s."""
 LOOK_S = 1.0
-"""... and how often it looks meanwhile whether the server is still there: the client itself tries on for 45 s."""
+"""Interval at which that wait checks whether the server answers, s; the client itself retries for 45 s."""
 
 
 class LiveWriter:
@@ -46,11 +48,11 @@ class LiveWriter:
     Parameters
     ----------
     open_client : callable
-        Returns a Tiled client, or raises if the server cannot be reached; called again after every failure.
+        Returns a Tiled client, or raises if the server is unreachable. It is called again after every failure.
     is_there : callable
-        Whether the server answers.
+        Returns whether the server answers.
     spool : Path
-        Folder of the journals. Those that a dead session left there are written first.
+        Folder of the journals. Journals that a dead session left there are written first.
     """
 
     def __init__(self, open_client: Callable[[], Any], is_there: Callable[[], bool], spool: Path) -> None:
@@ -60,11 +62,11 @@ class LiveWriter:
         self._client: Any = None
         self._failures = 0
         self._queue: queue.Queue[_Item] = queue.Queue()
-        # The RunEngine's side: where each run's documents are journalled, and which run a document belongs to.
+        # Of the RunEngine's thread: the journal of each run, and the run that each document belongs to.
         self._journals: dict[str, Journal] = {}
         self._owners: dict[str, str] = {}
         self._counts: dict[str, int] = {}
-        # Our thread's side: how many documents of each run were handed over, and which runs have to be taken up again.
+        # Of the writer thread: how many documents it took of each run, and which runs to replay from their journals.
         self._runs: dict[str, ResumableRun] = {}
         self._taken: dict[str, int] = {}
         self._behind: set[str] = set()
@@ -78,39 +80,39 @@ class LiveWriter:
         self._thread = threading.Thread(target=self._work, name="ebl-tiled-writer", daemon=True)
         self._thread.start()
 
-    # -- the RunEngine's side ------------------------------------------------------------------------------------
+    # -- the RunEngine's thread ----------------------------------------------------------------------------------
 
     def __call__(self, name: str, doc: Any) -> None:
-        """Take one document. Never raises: a problem with the archive must not end an experiment."""
+        """Take one document. Errors are logged, not raised: a problem with Tiled must not end an experiment."""
         try:
             uid = self._run_of(name, doc)
             if name == "start":
                 self._journals[uid] = Journal(self._spool / f"{uid}.jsonl")
             self._journals[uid].append(name, doc)
         except (OSError, KeyError, TypeError, ValueError):
-            logger.exception("a %s document could not be journalled: if Tiled is away too, it is lost", name)
+            logger.exception("a %s document could not be journalled: it is lost if Tiled is unreachable too", name)
             uid = str(doc.get("run_start") or self._owners.get(doc.get("descriptor", ""), doc.get("uid")))
         index = self._counts[uid] = self._counts.get(uid, 0) + 1
         self._queue.put(_Item(uid, index, name, doc))
         if name == "stop" and not self._see_written():
-            logger.warning("run %s is not yet written to Tiled; its documents are safe in %s", uid, self._spool)
+            logger.warning("run %s is not completely in Tiled yet; its documents are safe in %s", uid, self._spool)
 
     @property
     def away(self) -> bool:
-        """Whether the server could not be reached at the latest attempt."""
+        """Whether the latest attempt to write failed."""
         return self._failures > 0
 
     @property
     def pending(self) -> int:
-        """Runs of which Tiled does not have everything yet."""
+        """Number of runs that are not completely in Tiled yet."""
         return len(self._journals)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything received so far is in Tiled; False if that takes longer."""
+        """Wait until every received document is in Tiled; False if that takes longer than `timeout_s`."""
         return self._ask_to_flush().wait(timeout_s)
 
     def _see_written(self) -> bool:
-        """Wait for what was received to be in Tiled, as long as there is hope."""
+        """Wait up to `STOP_WAIT_S` for every received document to be in Tiled; False at once if the server is down."""
         written, deadline = self._ask_to_flush(), time.monotonic() + STOP_WAIT_S
         while not self.away and time.monotonic() < deadline:
             if written.wait(LOOK_S):
@@ -125,7 +127,7 @@ class LiveWriter:
         return written
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Write what can be written, then stop. Journals of unfinished runs stay for the next session."""
+        """Write what is pending, then stop. Journals of unfinished runs stay for the next session."""
         if self._closing.is_set():
             return
         if not self.away:
@@ -137,7 +139,7 @@ class LiveWriter:
             journal.close()
 
     def _run_of(self, name: str, doc: Any) -> str:
-        """The run that a document belongs to; remembers the uids that later documents refer to."""
+        """The uid of the run that a document belongs to; remembers the uids that later documents refer to."""
         if name == "start":
             return str(doc["uid"])
         if "run_start" in doc:
@@ -149,10 +151,10 @@ class LiveWriter:
             self._owners[str(doc["uid"])] = uid
         return uid
 
-    # -- our thread's side ---------------------------------------------------------------------------------------
+    # -- the writer thread ---------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        due = math.inf  # when the oldest row that waits must be written
+        due = math.inf  # when the oldest buffered row must be written
         while not self._closing.is_set():
             if self._behind:
                 self._catch_up()
@@ -178,8 +180,8 @@ class LiveWriter:
             return None
 
     def _hand_over(self, item: _Item) -> None:
-        # A run that is behind is read from its journal, which has this document too; so may a run that has just
-        # caught up have taken it from there.
+        # A run that is behind is replayed from its journal, which holds this document too. A run that has just caught
+        # up may already have taken the document from there.
         if item.uid in self._behind or item.uid in self._refused or item.index <= self._taken.get(item.uid, 0):
             return
         self._taken[item.uid] = item.index
@@ -201,22 +203,24 @@ class LiveWriter:
         try:
             work()
             self._failures = 0
-        except Exception as error:  # whatever goes wrong, the journal has the run and is tried again
+        except Exception as error:  # any failure: the journal holds the run, and is retried
             self._runs.pop(uid, None)
             if isinstance(error, httpx.HTTPStatusError):
                 self._rejections[uid] = self._rejections.get(uid, 0) + 1
             if _is_hopeless(error) or self._rejections.get(uid, 0) >= MAX_REJECTIONS:
                 self._behind.discard(uid)
                 self._refused.add(uid)
-                logger.exception("Tiled refuses run %s; its documents stay in %s", uid, self._spool)
+                logger.exception("Tiled rejects run %s; its documents stay in %s", uid, self._spool)
                 return
             self._behind.add(uid)
             self._client = None
             self._failures += 1
-            logger.warning("Tiled is away (%r); documents wait in %s", error, self._spool)
+            logger.warning(
+                "Tiled could not be written (%r); its documents wait in %s, to be retried", error, self._spool
+            )
 
     def _catch_up(self) -> None:
-        """Write the runs that are behind, from their journals, onto what Tiled already has of them."""
+        """Resume the runs that are behind, from their journals."""
         if self._failures and self._closing.wait(BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1]):
             return
         for uid in sorted(self._behind):
@@ -234,7 +238,7 @@ class LiveWriter:
         self._taken[uid] = count
         self._behind.discard(uid)
         self._runs[uid] = run
-        if ended or uid not in self._counts:  # a dead session's run will not go on
+        if ended or uid not in self._counts:  # the run of a dead session gets no more documents
             self._finish(uid)
 
     def _finish(self, uid: str) -> None:
@@ -257,7 +261,7 @@ class LiveWriter:
 
 @dataclass(frozen=True)
 class _Item:
-    """A document on its way to the thread; `index` counts from 1 within its run."""
+    """A queued document; `index` counts from 1 within its run."""
 
     uid: str
     index: int
@@ -266,7 +270,7 @@ class _Item:
 
 
 def _is_hopeless(error: Exception) -> bool:
-    """Whether trying again would fail again: the server answered, and said no."""
+    """Whether a retry would fail too, because the server rejected the document or the document is invalid."""
     if isinstance(error, httpx.HTTPStatusError):
         return 400 <= error.response.status_code < 500 and error.response.status_code != 429
     return isinstance(error, (ClientError, TypeError, ValueError))

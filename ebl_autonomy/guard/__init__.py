@@ -1,4 +1,4 @@
-"""The guard: no motor moves but through its gate, which keeps the user's envelope and the budgets."""
+"""The guard: every motor move passes its gate, which enforces the user's envelope and the budgets."""
 
 from ebl_autonomy.guard.envelope import Envelope, Interval, Region
 from ebl_autonomy.guard.gate import Gate, Rule

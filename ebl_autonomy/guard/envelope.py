@@ -1,4 +1,4 @@
-"""What the user allows, on top of the VOCS's domain and the devices' own limits."""
+"""The limits, regions and budgets that a user sets beyond the VOCS's domain and the devices' own limits."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Interval = tuple[float, float]
 
 
 class Region(BaseModel):
-    """A box that no point may lie in.
+    """A forbidden box: no point may lie inside it.
 
     Attributes
     ----------
     box : dict of str to (low, high)
-        Motors and their intervals, ends included, in motor units; a motor that is not named is unbounded, so that
-        a box of two motors forbids these two together whatever the others do.
+        Interval of each motor in motor units, ends included. The box is unbounded along a motor that is not named, so
+        a box of two motors forbids that combination at all positions of the other motors.
     sweep : bool
-        Refuse also a move whose path might cross the box. Motors move at the same time at speeds of their own, so
-        the path can be anywhere between start and goal: the smallest box around the two is what must stay clear.
+        Whether to refuse also a move whose path might cross the box. Motors move at the same time and at different
+        speeds, so the path can run anywhere in the smallest box around start and target: that box must be clear.
     reason : str
         Shown when the region refuses a point, for example ``"beam stop in the way"``.
     """
@@ -42,20 +42,20 @@ class Region(BaseModel):
 
 
 class Envelope(BaseModel):
-    """What the user allows, on top of the VOCS's domain and the devices' own limits.
+    """The limits, forbidden regions and budgets that a user sets beyond the VOCS's domain and the devices' own limits.
 
     Attributes
     ----------
     limits : dict of str to (low, high)
-        Per motor, in motor units. A motor that has no limits of its own needs one here.
+        Interval of each motor in motor units. A motor without limits of its own needs an entry here.
     forbidden : list of Region
     max_step : dict of str to float
-        The largest single move of a motor, in motor units.
+        Largest single move of each motor, in motor units.
     max_points, max_seconds, max_dose : optional
-        Budgets of the whole run: recorded rows (a flown line has many), wall seconds, and the sum of the readings of
-        `dose_key`.
+        Budgets of the whole run: recorded rows (a fly line has many), wall-clock seconds, and the sum of the readings
+        of `dose_key`.
     dose_key : str, optional
-        Event key that tells the dose of one point; needed with `max_dose`.
+        Event key that holds the dose of one row; required with `max_dose`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,22 +83,33 @@ class Envelope(BaseModel):
 
     @classmethod
     def of(cls, envelope: Envelope | Mapping[str, Any] | None) -> Envelope:
-        """The envelope itself, the one that a JSON mapping describes, or one that allows everything.
+        """The given envelope, the envelope that a JSON mapping describes, or one without restrictions for None.
 
         Raises
         ------
         BadInputError
-            If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
+            If `envelope` is not a mapping, or has an unknown key or a wrong value, which the message names.
         """
         return validated(cls, envelope, "envelope")
 
+    @property
+    def region_motors(self) -> set[str]:
+        """The motors that the forbidden regions name."""
+        return {name for region in self.forbidden for name in region.box}
+
     def check_names(self, motors: Sequence[str]) -> None:
-        """Refuse an envelope that speaks of motors which are not there: a misspelt rule would protect nothing."""
+        """Refuse an envelope that names unknown motors, because a misspelt rule would protect nothing.
+
+        Raises
+        ------
+        BadInputError
+            If a named motor is not among `motors`, or `max_dose` lacks a `dose_key`.
+        """
         named = {*self.limits, *self.max_step, *(name for region in self.forbidden for name in region.box)}
         if unknown := sorted(named - set(motors)):
             raise BadInputError(f"the envelope names {unknown}, which are not among the motors {list(motors)}")
         if self.max_dose is not None and self.dose_key is None:
-            raise BadInputError("the envelope has max_dose but no dose_key: name the event key that tells the dose")
+            raise BadInputError("the envelope has max_dose but no dose_key: name the event key that holds the dose")
 
 
 def _ordered_interval(name: str, interval: Interval) -> Interval:

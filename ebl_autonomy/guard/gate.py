@@ -1,6 +1,6 @@
-"""The gate between every decision and every motor: a move passes it whole, or is refused with value and rule.
+"""The gate between every decision and every motor: it admits a whole move, or refuses it with the value and the rule.
 
-Nothing is clipped. What an agent, a plan or a remote caller proposes is checked against the VOCS's domain, the
+The gate never clips. It checks what an agent, a plan or a remote caller proposes against the VOCS's domain, the
 devices' own limits, the user's limits, forbidden regions and step limits, and the budgets.
 """
 
@@ -23,39 +23,41 @@ from ebl_autonomy.space import VOCS
 __all__ = ["Gate", "Rule"]
 
 Rule = Callable[[Move], None]
-"""A rule of somebody's own: raises `RefusedError` if the move must not be made, for example because the decision that
-asks for it is not trusted."""
+"""A custom rule: raises `RefusedError` if the move must not be made, for example because the decision behind it is too
+uncertain."""
 
 ROUNDING: Final = 1e-9
-"""A step may exceed its limit by this share: way-points that divide a move evenly are rounded."""
+"""Relative amount by which a step may exceed its limit, because evenly spaced way-points are rounded."""
 
 
 class Gate:
-    """Judges the moves of one run, and keeps its budgets.
+    """Judges the moves of one run and keeps its budgets.
 
     Parameters
     ----------
     vocs : VOCS or None
-        Its domain binds proposals; None for motors that no agent steers.
+        Proposals must lie in its domain; None for motors that no agent steers.
     envelope : Envelope
     limits : mapping of str to (low, high) or None
-        The devices' own limits, for every motor that may move: those of the VOCS's variables, and others.
+        The devices' own limits of every motor that may move, in motor units: the VOCS's variables and other motors.
+        None for a motor without limits of its own.
     rules : sequence of Rule
-        More rules, judged last.
+        Custom rules, judged last.
 
     Attributes
     ----------
     limits : dict of str to (low, high)
-        What holds for each motor: its own limits within the envelope's.
+        Effective limits of each motor, in motor units: the overlap of its own limits and the envelope's.
     points : int
-        Rows that were recorded.
+        Number of recorded rows.
     dose : float
         Sum of the readings of the envelope's ``dose_key``.
 
     Raises
     ------
     BadInputError
-        If a motor has neither limits of its own nor some in the envelope, or the envelope names unknown motors.
+        If a motor has limits neither of its own nor in the envelope, its two intervals do not overlap, or the envelope
+        names unknown motors.
     """
 
     def __init__(
@@ -95,11 +97,12 @@ class Gate:
         self._unknown_dose = ""
 
     def check_domain(self) -> None:
-        """Refuse a VOCS whose domain no allowed point lies in, before anything moves.
+        """Refuse a VOCS whose domain contains no allowed point, before anything moves.
 
         Raises
         ------
         BadInputError
+            If a variable's domain lies outside its motor's limits.
         """
         for name, variable in self._variables.items():
             low, high = _domain(variable)
@@ -107,17 +110,18 @@ class Gate:
             if high < limit[0] or low > limit[1]:
                 raise BadInputError(
                     f"variable {name!r} has the domain [{low}, {high}], which lies outside the motor's limits "
-                    f"{limit}: change the one or the other"
+                    f"{limit}: change the domain or the limits"
                 )
 
     # -- moves -------------------------------------------------------------------------------------------------
 
     def check(self, proposal: Any, here: Mapping[str, float]) -> dict[str, float]:
-        """The targets of the motors, exactly as proposed; see `admit`.
+        """The targets of the motors, in motor units, exactly as proposed; see `admit`.
 
         Raises
         ------
         RefusedError
+            As `admit` does.
         """
         return dict(self.admit(proposal, here).target)
 
@@ -128,23 +132,24 @@ class Gate:
         decision: Decision | None = None,
         line_of: Callable[[Mapping[str, float]], Line | None] | None = None,
     ) -> AdmittedMove:
-        """Judge the move that a proposal asks for.
+        """Judge the move that a proposal requests.
 
         Parameters
         ----------
         proposal : anything
-            What an agent answered; a mapping of variable name to number if the agent behaves.
+            What the agent returned; a valid proposal maps variable names to numbers.
         here : mapping of str to float
-            Where the motors stand. Empty: rules on the way are not judged yet, and nobody may make the move.
+            Present motor positions, in motor units. If empty, rules about the path are not judged and the move must not
+            be made.
         decision : Decision, optional
             What the agent says about the proposal.
         line_of : callable, optional
-            From the target to the line that is flown there.
+            Maps the target to the fly line that starts there.
 
         Returns
         -------
         AdmittedMove
-            Its targets are exactly as proposed.
+            The admitted move, with targets exactly as proposed.
 
         Raises
         ------
@@ -159,19 +164,19 @@ class Gate:
         return self.check_move(Move(target, here, line, decision))
 
     def check_move(self, move: Move) -> AdmittedMove:
-        """Judge one move, whoever asks for it: a plan on its way back, or a stub of the user's.
+        """Judge one move of any origin, for example of a plan that returns the motors or of a user's stub.
 
         Raises
         ------
         RefusedError
-            As `admit` does; and for a motor that this gate was not made for.
+            As `admit` does, and if the move names a motor that this gate does not know.
         """
         if strangers := sorted({*move.target, *(move.line.start if move.line else ())} - set(self.limits)):
             raise RefusedError("limits", f"{strangers} are not among the motors of this gate, {sorted(self.limits)}")
         if move.bound_by_domain:
             self._check_domain(move.target)
         self._check_point(move.target)
-        first = dict(move.target)
+        first = {**move.here, **move.target}  # motors that stand still are part of where a move ends
         if move.line is not None:
             first.update(move.line.ends()[0])
         self._check_step(move.here, first)
@@ -180,14 +185,14 @@ class Gate:
             if region.sweep:
                 _check_sweep(region, move.here, first)
         if move.line is not None:
-            self._check_line(move.line, move.target, move.bound_by_domain)
+            self._check_line(move.line, first, move.bound_by_domain)
         for rule in self._rules:
             rule(move)
         admitted = AdmittedMove(dict(move.target), dict(move.here), move.line)
         note_admission(admitted)
         return admitted
 
-    def _check_line(self, line: Line, target: Mapping[str, float], bound_by_domain: bool) -> None:
+    def _check_line(self, line: Line, first: Mapping[str, float], bound_by_domain: bool) -> None:
         begin, end = line.ends()
         for part in (line.start, line.stop) if bound_by_domain else ():
             self._check_domain(part)
@@ -195,7 +200,7 @@ class Gate:
             self._check_point(part)
         self._check_step(begin, end)
         for region in self.envelope.forbidden:
-            _check_straight(region, {**target, **begin}, {**target, **end})
+            _check_straight(region, first, {**first, **end})
 
     def _check_point(self, target: Mapping[str, float]) -> None:
         for name, value in target.items():
@@ -220,7 +225,7 @@ class Gate:
             if name in self._choices:
                 if value not in self._choices[name]:
                     raise RefusedError(
-                        "domain", f"{name} = {value!r} is none of its values {sorted(self._choices[name])}"
+                        "domain", f"{name} = {value!r} is not among its values {sorted(self._choices[name])}"
                     )
             elif variable is not None:
                 low, high = _domain(variable)
@@ -229,35 +234,35 @@ class Gate:
 
     def _check_form(self, proposal: Any) -> None:
         if not isinstance(proposal, Mapping):
-            raise RefusedError("type", f"a proposal must map variables to numbers, this is {_short(proposal)}")
+            raise RefusedError("type", f"a proposal must map variables to numbers, but this is {_short(proposal)}")
         missing = [name for name in self._variables if name not in proposal]
         unknown = [key for key in proposal if key not in self._known_keys]
         if missing or unknown:
             raise RefusedError("keys", f"the proposal lacks {missing} and has unknown {_short(unknown)}")
         for name in self._variables:
             value = proposal[name]
-            # bool is a Real, but nobody means it as a position.
+            # bool is a Real, but not a position.
             if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-                raise RefusedError("type", f"{name} = {_short(value)} is no number")
+                raise RefusedError("type", f"{name} = {_short(value)} is not a number")
             if not math.isfinite(value):
                 raise RefusedError("type", f"{name} = {value} is not finite")
 
     # -- budgets -----------------------------------------------------------------------------------------------
 
     def check_budget(self, seconds: float, rows: int = 1) -> None:
-        """Whether so many more rows may be measured.
+        """Check whether `rows` more rows may be measured.
 
         Parameters
         ----------
         seconds : float
-            Wall seconds since the run began.
+            Wall-clock seconds since the start of the run.
         rows : int
-            Rows that the next proposal will record.
+            Number of rows that the next proposal will record.
 
         Raises
         ------
         BudgetSpentError
-            With rule ``"points"``, ``"seconds"`` or ``"dose"``.
+            If a budget is used up, with the rule ``"points"``, ``"seconds"`` or ``"dose"``.
         """
         envelope = self.envelope
         if envelope.max_points is not None and self.points + rows > envelope.max_points:
@@ -279,8 +284,8 @@ class Gate:
         if key is not None:
             dose = to_float(row.get(key))
             if not (math.isfinite(dose) and dose >= 0):
-                # An unknown dose must not pass for none: it uses the budget up.
-                self._unknown_dose = f" ({key} read {row.get(key)}, which is no dose)"
+                # An unknown dose uses the budget up, because it must not count as zero.
+                self._unknown_dose = f" ({key} read {row.get(key)}, which is not a dose)"
                 dose = math.inf
             self.dose += dose
 
@@ -294,7 +299,7 @@ def _check_inside(region: Region, target: Mapping[str, float]) -> None:
 
 
 def _check_sweep(region: Region, here: Mapping[str, float], target: Mapping[str, float]) -> None:
-    """Motors that move at speeds of their own may pass anywhere in the smallest box around both ends."""
+    """Refuse a move whose bounding box meets `region`: motors at different speeds may pass anywhere in that box."""
     if all(
         name in target
         and min(target[name], here.get(name, target[name])) <= high
@@ -308,7 +313,7 @@ def _check_sweep(region: Region, here: Mapping[str, float], target: Mapping[str,
 
 
 def _check_straight(region: Region, start: Mapping[str, float], stop: Mapping[str, float]) -> None:
-    """A straight line crosses a box if the intervals in which each axis is inside have a moment in common."""
+    """Refuse a straight line through `region`: it crosses if the times at which each axis is inside overlap."""
     enter, leave = 0.0, 1.0
     for name, (low, high) in region.box.items():
         if name not in start:

@@ -1,4 +1,4 @@
-"""What a gate judges: a move of the motors, with the line that is flown at its end and the decision behind it."""
+"""The moves that a gate judges, each with the fly line that follows it and the decision behind it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["AdmittedMove", "Line", "Move", "note_admission", "watch_admissions"]
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line that is flown at constant speed, in motor units.
+    """A straight fly line at constant speed, in motor units.
 
     Attributes
     ----------
     start, stop : dict of str to float
-        Where the first row begins and the last one ends; the motors that fly. Both name the same motors.
+        Positions of the flying motors where the first row begins and the last row ends. Both name the same motors.
     rows : int
-        Rows that are recorded on the way.
+        Number of rows recorded along the line.
     seconds : float
-        From start to stop.
+        Time from start to stop.
     overrun : dict of str to float
-        How far a motor goes beyond both ends to gain and lose its speed; 0 for those that are not named.
+        Distance that a motor travels beyond each end to accelerate and decelerate; 0 for motors that are not named.
 
     Raises
     ------
@@ -49,7 +49,7 @@ class Line:
             )
 
     def ends(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Where the motors really turn round: the two ends with their overrun."""
+        """The positions at which the motors begin and stop moving: both ends of the line with the overrun."""
         first, last = {}, {}
         for name, start in self.start.items():
             stop, extra = self.stop[name], abs(self.overrun.get(name, 0.0))
@@ -58,7 +58,7 @@ class Line:
         return first, last
 
     def positions(self) -> dict[str, list[float]]:
-        """Where each row is measured if no device tells: the middle of its share of the line, by motor."""
+        """Assumed position of each row if no device reports it, by motor: the middle of its section of the line."""
         return {
             name: [start + (self.stop[name] - start) * (i + 0.5) / self.rows for i in range(self.rows)]
             for name, start in self.start.items()
@@ -72,15 +72,15 @@ class Move:
     Attributes
     ----------
     target : dict of str to float
-        Where the motors shall stand.
+        Target positions, in motor units.
     here : dict of str to float
-        Where they stand now. Rules on the way are not judged for motors that are not named.
+        Present positions, in motor units. Rules about the path are not judged for motors that are not named.
     line : Line, optional
-        Flown from the target on.
+        The fly line that starts at the target.
     decision : Decision, optional
-        What the agent says about the proposal that asks for the move.
+        The agent's decision behind the proposal that requests the move.
     bound_by_domain : bool
-        Whether the VOCS's domain holds; where the motors came from may lie outside it.
+        Whether the target must lie in the VOCS's domain; the motors' original positions may lie outside it.
     """
 
     target: Mapping[str, float]
@@ -92,12 +92,12 @@ class Move:
 
 @dataclass(frozen=True)
 class AdmittedMove:
-    """A move that a gate has let pass; only gates make them, and no stub of ours moves motors without one.
+    """A move that a gate has admitted. Only gates create it, and every stub of this package needs one to move motors.
 
     Attributes
     ----------
     target, here, line
-        Those of the `Move`.
+        As in `Move`.
     """
 
     target: Mapping[str, float]
@@ -109,14 +109,14 @@ _watchers: list[Callable[[AdmittedMove], None]] = []
 
 
 def note_admission(admitted: AdmittedMove) -> None:
-    """Tell everybody who watches what a gate has let pass."""
+    """Report an admitted move to all watchers."""
     for watcher in _watchers:
         watcher(admitted)
 
 
 @contextmanager
 def watch_admissions(watcher: Callable[[AdmittedMove], None]) -> Iterator[None]:
-    """Call `watcher` for each move that any gate lets pass: how `check_plan` finds motions that passed none."""
+    """Call `watcher` for each move that any gate admits; `check_plan` uses it to find moves that passed no gate."""
     _watchers.append(watcher)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The plain types that every layer shares: what a run holds, and how one row of it becomes one result."""
+"""Plain types that all layers share: the contents of a run, and the conversion of one row into one result."""
 
 from ebl_autonomy.lazy import public_dir
 from ebl_autonomy.records.findings import Best, BestReading, Decision, Recommendation
@@ -11,6 +11,7 @@ from ebl_autonomy.records.keys import (
     EXPLANATION,
     MEAN,
     METADATA_KEY,
+    OUR_STREAMS,
     PRIMARY,
     PROPOSAL_ID,
     READING,
@@ -35,6 +36,7 @@ __all__ = [
     "EXPLANATION",
     "MEAN",
     "METADATA_KEY",
+    "OUR_STREAMS",
     "PRIMARY",
     "PROPOSAL_ID",
     "READING",

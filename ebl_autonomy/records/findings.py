@@ -1,7 +1,7 @@
-"""What a run found: what the agent recommends, the best reading, and where the motors were left.
+"""The findings of a run: the recommended point, the best reading, and the final motor positions.
 
-These are three facts. The luckiest of many noisy readings is not what a model recommends, and the motors may stand
-elsewhere because the user asked for it or a move was refused.
+The three can differ. A model does not recommend the luckiest of many noisy readings, and the motors may stand elsewhere
+because the user wanted so or a move was refused.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ __all__ = ["Best", "BestReading", "Decision", "Recommendation"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What an agent says about one proposal of its own (`ebl_autonomy.agents.Explains`).
+    """An agent's explanation of one of its proposals (`ebl_autonomy.agents.Explains`).
 
     Attributes
     ----------
     mean, std : mapping of outcome name to float
-        Prediction at the proposed point, in the outcome's own unit; empty where the agent predicts nothing.
+        Prediction at the proposed point, in the outcome's own unit; empty if the agent predicts nothing.
     acquisition : float
-        Value of the acquisition function at the point; NaN if there is none.
+        Value of the acquisition function at the point; NaN without an acquisition function.
     reason : str
-        In words: ``"start"``, ``"look around"``, ``"log-EI"``, ``"grid"`` ...
+        The reason in words: ``"start"``, ``"look around"``, ``"log-EI"``, ``"grid"`` ...
     model_version : str
-        Changes whenever the model that decided changed in kind, for example ``"botorch/SingleTaskGP"``.
+        Identifies the kind of model that decided, for example ``"botorch/SingleTaskGP"``.
     """
 
     mean: Mapping[str, float] = field(default_factory=dict)
@@ -39,18 +39,18 @@ class Decision:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The point that an agent recommends: of several objectives the compromise, or one point of the front.
+    """The point that an agent recommends; with several objectives, the compromise or one point of the Pareto front.
 
     Attributes
     ----------
     point : dict of str to float
         The variables, in the motors' units.
     outcome : dict of str to float
-        What was measured there.
+        The measured outcomes, in their own units.
     mean, std : dict of str to float
-        What the model says of the point now, as mean and standard deviation; empty if the agent has no model.
+        The model's present prediction of each outcome, in its own unit; empty if the agent has no model.
     feasible : bool
-        Whether every outcome constraint held there.
+        Whether the measured outcomes satisfy every outcome constraint.
     """
 
     point: dict[str, Any]
@@ -61,21 +61,21 @@ class Recommendation:
 
 
 Best = Recommendation
-"""The name before there were three facts."""
+"""The former name of `Recommendation`."""
 
 
 @dataclass(frozen=True)
 class BestReading:
-    """The best value of the (first) objective among the valid rows that hold all constraints.
+    """The best value of the first objective among the valid rows that satisfy all constraints.
 
     Attributes
     ----------
     proposal_id : str
-        The proposal whose row holds it.
+        The proposal that the row belongs to.
     point : dict of str to float
         The variables, in the motors' units.
     outcome : dict of str to float
-        What was read there.
+        The measured outcomes, in their own units.
     """
 
     proposal_id: str

@@ -1,6 +1,6 @@
-"""Stream names and event keys of a run, each written down once.
+"""Stream names and event keys of a run, each defined once.
 
-The plan that writes a run, the reader that turns it back into results, and the report all take the names from here.
+The plan that writes a run, the reader that turns it into results, and the report all use these names.
 """
 
 from __future__ import annotations
@@ -9,38 +9,41 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 METADATA_KEY: Final = "ebl_autonomy"
-"""Key of the start document under which `RunMetadata` lies."""
+"""Key of the start document that holds `RunMetadata`."""
 
 PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"
 ABANDONED: Final = "abandoned"
 BASELINE: Final = "baseline"
 RECOMMENDED: Final = "recommended"
-"""Events at the end: the recommended point first, then the points of the front if there are several objectives."""
+"""Stream written at the end: the recommended point, then the points of the front if there are several objectives."""
 EXPLANATION: Final = "explanation"
-"""One event at the end: what the agent believes and how good its model is, in words, under a key of the same name."""
+"""Stream of one event at the end: a description of the agent's model and its quality, under a key of the same name."""
+
+OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, BASELINE, RECOMMENDED, EXPLANATION})
+"""The streams that a run has by itself."""
 
 PROPOSAL_ID: Final = "proposal_id"
-"""Binds the rows of every stream to one proposal; present in all streams but the baseline."""
+"""Key that binds the rows of every stream to one proposal; present in all streams except the baseline."""
 
 MEAN: Final = "_mean"
 STD: Final = "_std"
 READING: Final = "_reading"
-"""What was measured at a recommended point: live plots of an outcome must not take it for a new row."""
+"""Suffix of the measured outcome at a recommended point, so that live plots do not take it for a new row."""
 
 AbandonedStatus = Literal["refused", "abandoned"]
 ProposalStatus = Literal["accepted", "refused", "abandoned", "pending"]
 
 RULE_RUN: Final = "run"
-"""The rule of a proposal that the end of the run left untried: the agent was not told of it."""
+"""The rule of a proposal that was not tried before the run ended; the agent receives no result for it."""
 
 
 @dataclass(frozen=True)
 class RowKeys:
-    """Event keys that a row of `primary` has beside the readings of the devices and the derived values.
+    """Event keys of a row of `primary`, in addition to device readings and derived values.
 
-    ``row_in_proposal`` counts the rows of one proposal from 0. ``seconds_elapsed`` counts wall seconds since the run
-    began.
+    ``row_in_proposal`` counts the rows of one proposal from 0. ``seconds_elapsed`` is the wall-clock time since the
+    start of the run.
     """
 
     proposal_id: str = PROPOSAL_ID
@@ -55,10 +58,11 @@ class RowKeys:
 
 @dataclass(frozen=True)
 class DecisionKeys:
-    """Event keys of a row of `decisions`, beside one key per variable and two per outcome.
+    """Event keys of a row of `decisions`, in addition to one key per variable and two per outcome.
 
-    The point lies under the variables' own names; predictions under ``<outcome>_mean`` and ``<outcome>_std``
-    (NaN where the agent makes none).
+    The point is stored under the variables' own names, predictions under ``<outcome>_mean`` and ``<outcome>_std``
+    (NaN where the agent predicts nothing). ``agent_id`` is the ``_id`` that a generator gave the proposal, as JSON; it
+    is empty if the generator gave none.
     """
 
     proposal_id: str = PROPOSAL_ID
@@ -68,12 +72,13 @@ class DecisionKeys:
     points_known: str = "points_known"
     seconds_to_decide: str = "seconds_to_decide"
     agent: str = "agent"
+    agent_id: str = "agent_id"
     model_version: str = "model_version"
 
 
 @dataclass(frozen=True)
 class AbandonedKeys:
-    """Event keys of a row of `abandoned`: the proposals that ended without a measured row, and why."""
+    """Event keys of a row of `abandoned`, the stream of proposals that ended without a measured row."""
 
     proposal_id: str = PROPOSAL_ID
     status: str = "status"
@@ -86,10 +91,10 @@ class AbandonedKeys:
 
 @dataclass(frozen=True)
 class RecommendedKeys:
-    """Event keys of a row of `recommended`, beside one key per variable and three per outcome.
+    """Event keys of a row of `recommended`, in addition to one key per variable and three per outcome.
 
-    ``recommendation`` is ``"recommended"`` or ``"front"``. The point lies under the variables' names, what was measured
-    there under ``<outcome>_reading``, predictions as in `DecisionKeys`.
+    ``recommendation`` is ``"recommended"`` or ``"front"``. The point is stored under the variables' names, measured
+    outcomes under ``<outcome>_reading``, predictions as in `DecisionKeys`.
     """
 
     kind: str = "recommendation"

@@ -1,4 +1,4 @@
-"""What the start document says of an experiment, and how later versions of this package read it."""
+"""The experiment's metadata in the start document, and how later versions of this package read it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata"]
 SCHEMA_VERSION: Final = "2.0"
 """Major and minor version of the streams, keys and metadata of a run.
 
-A new minor version adds keys that a reader may ignore. A new major version changes what is there: older readers must
-refuse it, and this module then gains a step that brings the older form to the new one.
+A new minor version adds keys that a reader may ignore. A new major version changes existing keys: older readers must
+refuse it, and this module then gains a step that converts the older form to the new one.
 
 1    One row per proposal. Written as the number 1.
 2.0  One or more rows per proposal (``row_in_proposal``); ``seconds_elapsed``; the stream ``recommended``.
@@ -25,22 +25,23 @@ Finish = Literal["best", "stay", "return"]
 
 
 class RunMetadata(BaseModel):
-    """What the start document says of the experiment, under ``start["ebl_autonomy"]``.
+    """The experiment's metadata in the start document, under ``start["ebl_autonomy"]``.
 
-    ``agent`` is the agent's full configuration as ``{"agent": name, "vocs": {...}, "options": {...}}``: with the run's
-    results, and those of the past runs that ``prior`` names, it is all that the next proposal depends on.
+    ``agent`` is the agent's full configuration as ``{"agent": name, "vocs": {...}, "options": {...}}``. The next
+    proposal depends only on it, the results of the run, and the results of the past runs that ``prior`` names.
 
     Attributes
     ----------
     schema_version : str
         See `SCHEMA_VERSION`.
     acquisition : str
-        How a proposal became rows: ``"point"``, ``"stub"``, ``"fly line"``, or the name of somebody's own acquisition.
+        How a proposal was turned into rows: ``"point"``, ``"stub"``, ``"fly line"``, or the name of a custom
+        acquisition.
     positions_from_rows : list of str
-        Variables whose values results take from each row, because one proposal passes through many; the agent is told
-        all other variables as it proposed them.
+        Variables whose values a result takes from its row, because one proposal passes through many positions. All
+        other variables have the proposed values.
     finish : str
-        Where the motors were to end.
+        Where the plan was to leave the motors.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -67,18 +68,18 @@ class RunMetadata(BaseModel):
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> RunMetadata:
-        """The metadata that any earlier version of this package wrote; keys that are not known are ignored.
+        """The metadata that this or any earlier version of this package wrote; unknown keys are ignored.
 
         Raises
         ------
         DataError
-            If a newer major version wrote them, or they are damaged: says which, and what to do.
+            If a newer major version wrote the metadata, or they are damaged; the message says which, and the remedy.
         """
         written = str(raw.get("schema_version", 1))
         try:
             major = int(written.partition(".")[0])
         except ValueError as error:
-            raise DataError(f"the run says schema_version {written!r}, which is not a version number") from error
+            raise DataError(f"the run has schema_version {written!r}, which is not a version number") from error
         newest = int(SCHEMA_VERSION.partition(".")[0])
         if major > newest:
             raise DataError(

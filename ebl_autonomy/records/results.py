@@ -1,8 +1,8 @@
-"""One row becomes one result: the only place that says how.
+"""The conversion of one row into one result; the only place that defines it.
 
-The steering session tells its agent with it, and whoever reads a run back (for the report, as a past experiment, to go
-on where the run was cut) uses the same function. So the same run always gives the same results, and an agent that
-takes them makes the same next proposal.
+The steering session uses it for the results that the agent ingests, and so does every reader of a run: the report, past
+experiments, and the restoring of a session. So the same run always gives the same results, and an agent that ingests
+them makes the same next proposal.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def to_float(value: Any) -> float:
 
 @dataclass(frozen=True)
 class ResultLayout:
-    """What a result holds, and where each part of it comes from.
+    """The contents of a result, and the source of each part.
 
     Attributes
     ----------
     variables : tuple of str
         Variables that the agent chooses.
     context : tuple of str
-        Contextual variables: measured with each row, never moved.
+        Contextual variables, which are measured with each row and never moved.
     outcomes : tuple of str
         Objectives, constraints and observables.
     constants : mapping
         Constants of the VOCS, the same in every result.
     positions_from_rows : frozenset of str
-        Of `variables`, those that a row tells; the others are told as they were proposed.
+        The `variables` whose values come from the row; the others have the proposed values.
     """
 
     variables: tuple[str, ...]
@@ -68,18 +68,18 @@ class ResultLayout:
         )
 
     def with_names(self, variables: Sequence[str], context: Sequence[str], outcomes: Sequence[str]) -> ResultLayout:
-        """The same rule on where positions come from, for the names of another VOCS and without constants."""
+        """A layout with the same `positions_from_rows`, for the names of another VOCS and without constants."""
         return replace(self, variables=tuple(variables), context=tuple(context), outcomes=tuple(outcomes), constants={})
 
     def measured(self, row: Mapping[str, Any], proposed: Mapping[str, Any]) -> Result:
-        """The result that a row of `primary` gives.
+        """The result of a row of `primary`.
 
         Parameters
         ----------
         row : mapping
-            Event key to value.
+            Maps event keys to values.
         proposed : mapping
-            The point that the agent proposed, and ``_id`` if the agent gave the proposal an id of its own.
+            The proposed point, with ``_id`` if the agent gave the proposal an id.
 
         Returns
         -------
@@ -90,11 +90,11 @@ class ResultLayout:
             name: to_float(row[name]) if name in self.positions_from_rows and name in row else float(proposed[name])
             for name in self.variables
         }
-        told = [*self.context, *self.outcomes, *(n + STD for n in self.outcomes if n + STD in row)]
-        return {**positions, **self.constants, **{name: to_float(row.get(name)) for name in told}, **_id(proposed)}
+        observed = [*self.context, *self.outcomes, *(n + STD for n in self.outcomes if n + STD in row)]
+        return {**positions, **self.constants, **{name: to_float(row.get(name)) for name in observed}, **_id(proposed)}
 
     def unmeasured(self, proposed: Mapping[str, Any]) -> Result | None:
-        """The result of a proposal that has no row: NaN outcomes; None if the proposal holds no finite point."""
+        """The result of a proposal without a row, with NaN outcomes; None if the proposed point is not finite."""
         point = {name: to_float(proposed.get(name)) for name in (*self.variables, *self.context)}
         if not all(math.isfinite(point[name]) for name in self.variables):
             return None
@@ -102,5 +102,5 @@ class ResultLayout:
 
 
 def _id(proposed: Mapping[str, Any]) -> dict[str, Any]:
-    """gest-api's own binding, for generators that want it back."""
+    """The proposal id of gest-api, for generators that expect it in the result."""
     return {"_id": proposed["_id"]} if "_id" in proposed else {}

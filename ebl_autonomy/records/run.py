@@ -1,7 +1,8 @@
-"""One run as it is read back, made from the columns of its streams."""
+"""The record of one run, assembled from the columns of its streams."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,25 +27,27 @@ from ebl_autonomy.records.results import ResultLayout, to_float
 __all__ = ["Columns", "ProposalRecord", "RunRecord", "assemble_record", "last_attempts", "row_at"]
 
 Columns = Mapping[str, Sequence[Any]]
-"""A stream as event key to one value per event."""
+"""A stream: maps each event key to one value per event."""
 
 
 @dataclass(frozen=True)
 class ProposalRecord:
-    """One proposal of a run, as read back from its streams.
+    """One proposal of a run, as recorded in its streams.
 
-    ``status`` is ``"accepted"`` (it has a measured row), ``"refused"`` (by the guard), ``"abandoned"`` (it could
-    not be measured) or ``"pending"`` (the run ended before it was measured). ``rule`` is the one that refused or ended
-    it, ``"run"`` if that was the end of the run.
+    ``status`` is ``"accepted"`` (the proposal has a measured row), ``"refused"`` (by the guard), ``"abandoned"`` (it
+    could not be measured) or ``"pending"`` (the run ended before it was measured). ``rule`` names the rule that refused
+    or ended the proposal; ``"run"`` stands for the end of the run.
 
     Attributes
     ----------
+    agent_id : anything
+        The ``_id`` that a generator gave the proposal; None if it gave none.
     rows : tuple of int
-        The positions of its rows in `RunRecord.rows`.
+        Positions of the proposal's rows in `RunRecord.rows`.
     ended : float
-        When its last row, or its abandonment, was recorded: seconds since the epoch; NaN if it is pending.
+        Time at which its last row or its abandonment was recorded, in seconds since the epoch; NaN if it is pending.
     results : tuple of dict
-        What the agent was told of it; see `RunRecord.results`.
+        The results that the agent received for the proposal; see `RunRecord.results`.
     """
 
     proposal_id: str
@@ -56,6 +59,7 @@ class ProposalRecord:
     batch: int
     reason: str = ""
     rule: str = ""
+    agent_id: Any = None
     rows: tuple[int, ...] = ()
     ended: float = math.nan
     seconds_elapsed: float = math.nan
@@ -64,30 +68,30 @@ class ProposalRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One experiment, read back: `ebl_autonomy.data.read_run` makes it.
+    """The record of one experiment, made by `ebl_autonomy.data.read_run`.
 
     Attributes
     ----------
     uid : str
     start, stop : dict
-        The run's documents; ``stop`` is None while the run goes on, or after a crash.
+        The run's documents; ``stop`` is None while the run is in progress, or after a crash.
     metadata : RunMetadata
     proposals : tuple of ProposalRecord
-        In the order in which they were made.
+        All proposals, in the order in which the agent made them.
     results : tuple of dict
-        What the agent was told, in the order in which it was told: variables, constants, outcomes and their
-        ``_std``; NaN outcomes for invalid, refused and abandoned proposals. ``agent.ingest(list(results))`` on a
-        fresh agent of the same configuration gives the same next proposal.
+        The results that the agent received, in order: variables, constants, outcomes and their ``_std``; NaN outcomes
+        for invalid, refused and abandoned proposals. After ``agent.ingest(list(results))``, a fresh agent of the same
+        configuration makes the same next proposal.
     rows : mapping of str to sequence
-        Columns of the `primary` stream, the accepted rows of each proposal, in time order (scalar columns only).
+        Scalar columns of the `primary` stream: the accepted rows of all proposals, in time order.
     baseline : mapping of str to sequence
         Columns of the `baseline` stream (start first, end last), arrays included.
     explanation : str
-        What the agent said of its model at the end; empty if it said nothing.
+        The agent's description of its model at the end; empty if it gave none.
     recommended : Recommendation or None
-        What the agent recommended at the end; of several objectives the compromise.
+        The agent's recommendation at the end; with several objectives, the compromise.
     front : tuple of Recommendation
-        Of several objectives, the points that no other one betters in all of them.
+        With several objectives, the Pareto front: the points that no other point improves on in all objectives.
     """
 
     uid: str
@@ -104,7 +108,7 @@ class RunRecord:
 
     @property
     def left_at(self) -> dict[str, float]:
-        """Where the motors were left, as far as the run recorded it; empty if it ended before that."""
+        """Final motor positions, in motor units; empty if the run ended before it recorded them."""
         return {
             motor: to_float(self.baseline[motor][-1])
             for motor in self.metadata.motors
@@ -124,7 +128,7 @@ def assemble_record(
     recommended: Columns | None = None,
     explanation: str = "",
 ) -> RunRecord:
-    """A run from its documents and the columns of its streams, wherever these were kept."""
+    """Assemble the record of a run from its documents and the columns of its streams."""
     rows = last_attempts(primary)
     layout = ResultLayout.of(metadata)
     proposals = tuple(_proposals(metadata, layout, decisions, rows, abandoned))
@@ -145,7 +149,7 @@ def assemble_record(
 
 
 def last_attempts(columns: Columns) -> dict[str, list[Any]]:
-    """The rows of the last attempt at each proposal, in time order: one per proposal and row number."""
+    """The rows of the last attempt at each proposal, in time order; one row per proposal and row number."""
     ids = columns.get(PROPOSAL_ID, [])
     numbers = columns.get(ROW.row, [0] * len(ids))  # the first schema had one row per proposal
     attempts = columns.get(ROW.attempt, [1] * len(ids))
@@ -159,7 +163,7 @@ def last_attempts(columns: Columns) -> dict[str, list[Any]]:
 
 
 def row_at(columns: Columns, i: int) -> dict[str, Any]:
-    """Row `i` of some columns, as event key to value."""
+    """Row `i` of a stream, as a mapping of event keys to values."""
     return {key: values[i] for key, values in columns.items()}
 
 
@@ -180,7 +184,9 @@ def _proposals(
             "points_known": int(decided[DECISION.points_known]),
             "seconds_to_decide": to_float(decided[DECISION.seconds_to_decide]),
             "batch": int(decided[DECISION.batch]),
+            "agent_id": json.loads(decided.get(DECISION.agent_id) or "null"),
         }
+        proposed = {**point, **({} if common["agent_id"] is None else {"_id": common["agent_id"]})}
         if proposal in measured:
             own = [row_at(rows, k) for k in measured[proposal]]
             yield ProposalRecord(
@@ -190,12 +196,12 @@ def _proposals(
                 rows=tuple(measured[proposal]),
                 ended=to_float(own[-1].get("time")),
                 seconds_elapsed=to_float(own[-1].get(ROW.seconds_elapsed)),
-                results=tuple(layout.measured(row, point) for row in own),
+                results=tuple(layout.measured(row, proposed) for row in own),
             )
         elif proposal in ended:
             row = row_at(abandoned, ended[proposal])
             untried = row[ABANDONMENT.rule] == RULE_RUN
-            result = None if untried else layout.unmeasured(point)
+            result = None if untried else layout.unmeasured(proposed)
             yield ProposalRecord(
                 **common,
                 status="refused" if row[ABANDONMENT.status] == "refused" else "abandoned",

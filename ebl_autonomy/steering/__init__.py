@@ -1,7 +1,7 @@
-"""Steering: one session asks an agent, admits its proposals, tells it what was measured, stops, and can be restored.
+"""Steering: a session asks an agent, admits its proposals, reports results to it, stops, and can be restored.
 
-`SteeringSession` knows no RunEngine and no device: plans, services and tests drive the same object. `restore_session`
-makes one from a run in Tiled.
+`SteeringSession` depends on no RunEngine and no device: plans, services and tests drive the same object.
+`restore_session` makes a session from a run in Tiled.
 """
 
 from ebl_autonomy.lazy import public_dir

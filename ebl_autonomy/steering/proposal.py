@@ -1,7 +1,8 @@
-"""One answer of an agent, on its way to becoming rows."""
+"""One proposal of an agent, until it has rows or ends without."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,28 +24,28 @@ __all__ = ["Proposal"]
 
 @dataclass
 class Proposal:
-    """One answer of an agent, and what became of it.
+    """One proposal of an agent, and its outcome.
 
     Attributes
     ----------
     proposal_id : str
         Binds the rows of all streams.
     answer : anything
-        What the agent answered.
+        The proposed point as the agent returned it.
     batch : int
-        Which call of ``suggest`` it comes from, counted from 0.
+        Number of the ``suggest`` call that made it, counted from 0.
     decision : Decision
-        What the agent says about it; without content if the agent says nothing.
+        The agent's explanation of the proposal; empty if the agent gives none.
     points_known : int
-        Results that the agent knew.
+        Number of results that the agent knew.
     seconds_to_decide : float
-        Wall seconds, of a batch the share of one proposal.
+        Wall-clock seconds that the agent took, divided by the size of the batch.
     admitted : AdmittedMove or None
-        Where the motors go, and what is flown from there; set when the gate admits the proposal.
+        The motor targets and the fly line from there; None until the gate admits the proposal.
     status : str
-        ``"pending"`` until it has ended.
+        ``"pending"`` until the proposal has ended.
     results : list of dict
-        What the agent will be told.
+        The results that the agent will receive for the proposal.
     """
 
     proposal_id: str
@@ -59,12 +60,12 @@ class Proposal:
 
     @property
     def target(self) -> dict[str, float]:
-        """Where the motors go; empty before the gate has admitted the proposal."""
+        """Motor targets, in motor units; empty until the gate admits the proposal."""
         return dict(self.admitted.target) if self.admitted is not None else {}
 
     @property
     def proposed(self) -> Mapping[str, Any]:
-        """The proposed point as the agent gave it; empty if the answer is no mapping."""
+        """The proposed point as the agent gave it; empty if the answer is not a mapping."""
         return self.answer if isinstance(self.answer, Mapping) else {}
 
     def decision_event(self, variables: Mapping[str, Any], outcomes: list[str], agent: str) -> dict[str, Any]:
@@ -83,13 +84,14 @@ class Proposal:
             DECISION.points_known: self.points_known,
             DECISION.seconds_to_decide: self.seconds_to_decide,
             DECISION.agent: agent,
+            DECISION.agent_id: json.dumps(self.proposed["_id"], default=str) if "_id" in self.proposed else "",
             DECISION.model_version: self.decision.model_version,
         }
 
     def abandonment_event(
         self, status: AbandonedStatus, rule: str, reason: str, attempts: int, seconds_elapsed: float
     ) -> dict[str, Any]:
-        """The proposal's end without a row, as an event of the stream `abandoned`."""
+        """The end of the proposal without a row, as an event of the stream `abandoned`."""
         return {
             ABANDONMENT.proposal_id: self.proposal_id,
             ABANDONMENT.status: status,

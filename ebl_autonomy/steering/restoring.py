@@ -1,4 +1,4 @@
-"""A session made from the record of a run: what is needed to go on after a crash, or to audit a decision."""
+"""A session restored from the record of a run, to continue after a crash or to audit a decision."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["restore_session"]
 def restore_session(
     record: RunRecord, *, client: Any = None, agent: Generator | None = None, max_points: int | None = None
 ) -> SteeringSession:
-    """The session of a run, as it was when the run ended or was cut.
+    """The session of a run, in its state at the end or interruption of the run.
 
     Parameters
     ----------
     record : RunRecord
-        Of the run; see `ebl_autonomy.data.read_run`.
+        The record of the run; see `ebl_autonomy.data.read_run`.
     client : tiled container, optional
-        Where the run's past runs (``prior=``) are looked up, if it has any.
+        The container that holds the past runs (``prior=``) of the run; needed only if there are any.
     agent : Generator, optional
-        A fresh one of the same configuration; needed for a generator that is not registered under a name.
+        A fresh agent of the same configuration; needed for a generator that is not registered under a name.
     max_points : int, optional
-        Rows to record in all, those of the run included; as many as the run was to record if not given.
+        Total number of rows to record, including those of the run; by default the number that the run was given.
 
     Raises
     ------
     BadInputError
-        If the agent of the run cannot be made from its configuration, or its past runs cannot be looked up.
+        If the agent cannot be made from its configuration, or the past runs cannot be looked up.
     """
     metadata = record.metadata
     if agent is None:
@@ -61,7 +61,7 @@ def _take_priors(agent: Any, priors: list[str], client: Any) -> None:
     if not priors:
         return
     if client is None:
-        raise BadInputError(f"the run knew the past runs {priors}: pass client= to look them up")
+        raise BadInputError(f"the agent of the run used the past runs {priors}: pass client= to look them up")
     from ebl_autonomy.data import past_results  # Tiled is loaded where a run is read
 
     for uid in priors:

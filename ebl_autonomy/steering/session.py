@@ -1,7 +1,7 @@
-"""The steering of one experiment: ask an agent, admit its proposals, tell it what was measured, and know when to stop.
+"""The steering of one experiment: ask an agent, admit its proposals, report results to it, and decide when to stop.
 
-A session knows no RunEngine and no device. A plan, a service that drives a queue, and a test hold the very same object;
-they differ in who moves the motors.
+A session depends on no RunEngine and no device. A plan, a service that drives a queue, and a test use the same object;
+they differ only in how the motors are moved.
 """
 
 from __future__ import annotations
@@ -40,53 +40,53 @@ __all__ = ["SteeringSession"]
 logger = logging.getLogger(__name__)
 
 MAX_REFUSALS: Final = 25
-"""After so many refused proposals in a row the agent does not know what is allowed: the session ends."""
+"""Number of refused proposals in a row that ends the session, because the agent's domain does not fit the envelope."""
 
 LineOf = Callable[[Mapping[str, float]], Line | None]
 
 
 class SteeringSession:
-    """One experiment's decisions.
+    """The decisions of one experiment.
 
-    The order of calls is: `begin`; then `ask`, and for each proposal `admit` and one of `tell` (it was measured),
-    `refuse` (the gate did not let it pass) and `abandon` (it could not be measured); until `stop_reason` says why
-    nothing more is to be measured, or `ask` raises `NoMoreProposals`; then `finish`.
+    Call `begin` first. Then call `ask`, and for each proposal `admit` and one of `tell` (the proposal was measured),
+    `refuse` (the gate refused it) and `abandon` (it could not be measured). Repeat until `stop_reason` is not empty or
+    `ask` raises `NoMoreProposals`. Then call `finish`.
 
     Parameters
     ----------
     agent : Generator
-        Ours or anybody's gest-api generator.
+        An agent of this package or any gest-api generator.
     gate : Gate
-        Judges every move, and counts rows and dose.
+        Judges every move and counts rows and dose.
     vocs : VOCS or mapping, optional
-        For a generator without an attribute ``vocs``.
+        The VOCS of a generator without an attribute ``vocs``.
     until : Until or mapping, optional
         Stop rules.
     max_points : int
-        Rows to record; a flown line has many.
+        Number of rows to record; a fly line has many.
     batch : int
-        Proposals that the agent is asked for at once.
+        Number of proposals in one call of ``suggest``.
     rows_per_proposal : int
-        How many rows a proposal is expected to give.
+        Expected number of rows of one proposal.
     positions_from_rows : collection of str
         See `ResultLayout`.
     clock : callable
-        Seconds, from any origin.
+        Returns seconds, from any origin.
 
     Attributes
     ----------
     counts : dict of str to int
-        Proposals that were accepted, refused and abandoned.
+        Number of proposals that were accepted, refused and abandoned.
     known : int
-        Results that the agent has been told.
+        Number of results that the agent has received.
     rows : int
-        Rows that were recorded.
+        Number of recorded rows.
     surplus : int
-        How many proposals the agent answered at the last `ask` beyond what it was asked for; they are not measured.
+        Number of proposals that the agent returned at the last `ask` beyond the requested number; not measured.
     stop_reason : str
-        Why nothing more is to be measured; empty while the experiment goes on.
+        The reason to stop the measurements; empty while the experiment continues.
     best_reading : BestReading or None
-        The best value so far; see `BestReading`.
+        The best reading so far; None before the first valid row that satisfies all constraints.
     """
 
     def __init__(
@@ -126,9 +126,9 @@ class SteeringSession:
         self._refused_in_a_row = 0
         self._last_refusal = ""
         self._current: list[Proposal] = []
-        """The proposals of the latest batch; the agent is told of them when the batch is over."""
+        """The proposals of the latest batch; the agent receives their results when the batch is complete."""
         self._waiting: list[Proposal] = []
-        """Proposals of a restored run that it left untried; the next `ask` answers them."""
+        """Untried proposals of a restored run; the next `ask` returns them."""
         self._clock = clock
         self._began = clock()
         self._seconds_before = 0.0
@@ -136,24 +136,24 @@ class SteeringSession:
     # -- time --------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Start counting the seconds."""
+        """Start the clock of the run."""
         self._began = self._clock()
 
     def elapsed(self) -> float:
-        """Seconds since the run began, those before a restart included."""
+        """Seconds since the start of the run, including those before a restart."""
         return self._seconds_before + self._clock() - self._began
 
     # -- ask ---------------------------------------------------------------------------------------------------
 
     def ask(self) -> list[Proposal]:
-        """Tell the agent what is new, and take its next proposals. Takes as long as the agent thinks.
+        """Give the agent its new results, and return its next proposals. Blocks while the agent computes.
 
         Raises
         ------
         NoMoreProposals
-            If the agent has none: the experiment ends well.
+            If the agent has no more proposals; the experiment ends successfully.
         AgentError
-            If the answer is no list of points, or too many proposals in a row were refused.
+            If the answer is not a list of points, or too many proposals in a row were refused.
         """
         if self._waiting:
             waiting, self._waiting = self._waiting, []
@@ -196,28 +196,28 @@ class SteeringSession:
     # -- admit -------------------------------------------------------------------------------------------------
 
     def admit(self, proposal: Proposal, here: Mapping[str, float], line_of: LineOf | None = None) -> None:
-        """Let the gate judge the move that a proposal asks for; sets the proposal's `admitted`.
+        """Let the gate judge the move that a proposal requests, and set the proposal's `admitted`.
 
         Parameters
         ----------
         proposal : Proposal
         here : mapping of str to float
-            Where the motors stand. Empty: rules on the way are not judged; within a batch, where a move begins is
-            known only when its turn has come.
+            Present motor positions, in motor units. If empty, rules about the path are not judged: the start of a move
+            within a batch is known only after the move before it.
         line_of : callable, optional
-            From the target to the line that is flown there.
+            Maps the target to the fly line that starts there.
 
         Raises
         ------
         RefusedError
-            With the rule, the value and the remedy: pass it to `refuse`.
+            If the gate refuses the move, with the rule, the value and the remedy; pass the error to `refuse`.
         """
         proposal.admitted = self.gate.admit(proposal.answer, here, proposal.decision, line_of)
 
     def check_budgets(self, proposal: Proposal) -> str:
-        """Why this proposal is not to be measured any more; empty if it is. Sets `stop_reason`."""
+        """The reason not to measure this proposal; empty if it may be measured. Sets `stop_reason`."""
         line = proposal.admitted.line if proposal.admitted is not None else None
-        rows = line.rows if line is not None else 1
+        rows = line.rows if line is not None else self.rows_per_proposal
         if not self.stop_reason:
             try:
                 self.gate.check_budget(self.elapsed(), rows)
@@ -231,25 +231,25 @@ class SteeringSession:
     # -- tell --------------------------------------------------------------------------------------------------
 
     def tell(self, proposal: Proposal, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take the recorded rows of a proposal; the agent is told of them with the rest of its batch.
+        """Take the recorded rows of a proposal; the agent receives their results with the rest of its batch.
 
         Parameters
         ----------
         proposal : Proposal
         rows : sequence of mapping
-            Event key to value, in order; at least one.
+            Rows in order, at least one; each maps event keys to values.
         """
         proposal.results = [self.layout.measured(row, proposal.proposed) for row in rows]
         proposal.status = "accepted"
         self._count_accepted(proposal, rows)
 
     def refuse(self, proposal: Proposal, error: RefusedError) -> None:
-        """Note that the gate refused a proposal; the agent is told that it was not measured."""
+        """Record that the gate refused a proposal; the agent receives a result with NaN outcomes."""
         self._end_unmeasured(proposal, "refused", error.rule)
         self._count_refused(error.message)
 
     def abandon(self, proposal: Proposal, rule: str) -> None:
-        """Note that an admitted proposal was not measured, and by which rule; `RULE_RUN` if it was never tried."""
+        """Record that an admitted proposal was not measured, and the rule; `RULE_RUN` if the proposal was not tried."""
         self._end_unmeasured(proposal, "abandoned", rule)
         self.counts["abandoned"] += 1
 
@@ -279,11 +279,11 @@ class SteeringSession:
 
     @property
     def open_proposals(self) -> list[Proposal]:
-        """The proposals that have not ended."""
+        """The proposals of the latest batch that have not ended."""
         return [proposal for proposal in self._current if proposal.status == "pending"]
 
     def flush(self) -> None:
-        """Tell the agent what it does not know yet, in the order in which it made the proposals."""
+        """Give the agent the results that it does not know yet, in the order of its proposals."""
         over, self._current = self._current, []
         results = [result for proposal in over for result in proposal.results]
         if results:
@@ -292,7 +292,7 @@ class SteeringSession:
         self._withdraw(over)
 
     def finish(self) -> None:
-        """Tell the agent all there is, when nothing more will be measured."""
+        """Give the agent all remaining results, after the last measurement."""
         self.flush()
 
     def _compare(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
@@ -302,20 +302,21 @@ class SteeringSession:
             self.best_reading = BestReading(proposal.proposal_id, point, outcome)
 
     def _withdraw(self, over: Sequence[Proposal]) -> None:
-        """Free the agent of proposals that no result answers at the proposed point, such as flown lines."""
-        if isinstance(self.agent, Withdraws) and (self.layout.positions_from_rows or any(not p.results for p in over)):
+        """Withdraw proposals that have no result at the proposed point, such as those of fly lines."""
+        unanswered = self.layout.positions_from_rows or any(not proposal.results for proposal in over)
+        if unanswered and isinstance(self.agent, Withdraws):
             self.agent.withdraw([dict(proposal.proposed) for proposal in over])
 
     # -- best --------------------------------------------------------------------------------------------------
 
     def recommendation(self) -> Recommendation | None:
-        """What the agent recommends; without a word from the agent, the best reading. None if nothing is valid."""
+        """The agent's recommendation, or the best reading if the agent gives none; None without a valid measurement."""
         best = getattr(self.agent, "best", None)
         if callable(best) and self.space.objectives:
             try:
                 found = best()
             except AgentError:
-                return None  # nothing valid was measured
+                return None  # no valid measurement
             if isinstance(found, Recommendation):
                 return found
         if self.best_reading is None:
@@ -323,26 +324,26 @@ class SteeringSession:
         return Recommendation(dict(self.best_reading.point), dict(self.best_reading.outcome))
 
     def front(self) -> list[Recommendation]:
-        """Of several objectives, the points that no other one betters in all of them; else empty."""
+        """The Pareto front of several objectives, from the agent; empty with one objective or without an answer."""
         front = getattr(self.agent, "front", None)
         return list(front()) if len(self.space.objectives) > 1 and callable(front) else []
 
     # -- restore -----------------------------------------------------------------------------------------------
 
     def restore(self, record: RunRecord) -> None:
-        """Go on where a run ended or was cut: with the same next proposal, budgets and counters.
+        """Continue where a run ended or was interrupted, with the same next proposal, budgets and counters.
 
-        Proposals that the run left untried are answered by the next `ask`, under their own ids.
+        The next `ask` returns the proposals that the run did not try, under their own ids.
 
         Parameters
         ----------
         record : RunRecord
-            Made by a session with the same agent configuration, rules and gate as this one.
+            The record of a session with the same agent configuration, stop rules and gate as this one.
 
         Raises
         ------
         BadInputError
-            If this session has begun already.
+            If this session already has proposals or results.
         """
         if self._made or self.known:
             raise BadInputError(f"a session that has made {self._made} proposals cannot be restored: use a fresh one")
@@ -359,14 +360,14 @@ class SteeringSession:
             if self._waiting:
                 self._ask_again(batches[-1])
         by_id = dict(zip((one.proposal_id for one in record.proposals), proposals, strict=True))
-        for one in sorted(record.proposals, key=lambda one: one.ended):
+        for one in sorted(record.proposals, key=lambda one: (math.isnan(one.ended), one.ended)):
             self._replay(by_id[one.proposal_id], one, [row_at(record.rows, i) for i in one.rows])
         spent = [one.seconds_elapsed for one in record.proposals if math.isfinite(one.seconds_elapsed)]
         self._seconds_before = max(spent, default=0.0)
         self.begin()
 
     def _ask_again(self, batch: list[Proposal]) -> None:
-        """Make the agent know that a batch is out, by asking it once more what it was asked when the run was cut."""
+        """Make a batch pending in the agent by a repetition of the `suggest` call before the interruption."""
         try:
             answers = self.agent.suggest(len(batch))
             _check_answer(answers, len(batch))
@@ -378,15 +379,15 @@ class SteeringSession:
                 proposal.answer = answer
             return
         logger.warning(
-            "the agent does not propose again what the run recorded (another version, or a generator that draws anew): "
-            "the recorded proposals %s are measured all the same",
+            "the agent does not repeat the proposals of the run (another version, or a generator that is not "
+            "reproducible): the recorded proposals %s are measured anyway",
             [proposal.proposal_id for proposal in batch],
         )
         if isinstance(self.agent, Withdraws):
             self.agent.withdraw(answers)
 
     def _replay(self, proposal: Proposal, ended: ProposalRecord, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count one proposal of a record as it was counted when it ended."""
+        """Count one proposal of a record in the same way as when it ended."""
         if ended.status == "accepted":
             self._count_accepted(proposal, rows)
         elif ended.status == "refused":
@@ -406,7 +407,7 @@ def _restored(one: ProposalRecord) -> Proposal:
     untried = one.status == "pending" or one.rule == RULE_RUN
     return Proposal(
         proposal_id=one.proposal_id,
-        answer=dict(one.point),
+        answer={**one.point, **({} if one.agent_id is None else {"_id": one.agent_id})},
         batch=one.batch,
         decision=one.decision,
         points_known=one.points_known,

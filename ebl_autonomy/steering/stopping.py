@@ -1,4 +1,4 @@
-"""When a run has measured enough: rules that look at what was measured and what was proposed."""
+"""Stop rules of a run, which depend on its rows and its proposals."""
 
 import math
 from collections.abc import Mapping
@@ -15,20 +15,23 @@ __all__ = ["StopRules", "Until"]
 
 
 class Until(BaseModel):
-    """Stop rules; the first one that holds ends the run. ``max_points`` of the plan is one more.
+    """Stop rules; the first one that holds ends the run, and so does ``max_points`` of the plan.
 
     Attributes
     ----------
     seconds : float, optional
-        Seconds since the first point; of the wall clock, or of `clock`.
+        Seconds that the run may take: wall-clock seconds since its start, or seconds of `clock` since the first
+        accepted proposal.
     clock : str, optional
-        Event key that tells the time in seconds, for example of a simulated beamline that does not wait.
+        Event key that holds the time in seconds, for example the clock of a simulated beamline that does not wait.
     target : float, optional
-        The objective's value that is good enough: reached by a valid point that holds all constraints.
+        Sufficient value of the first objective, in its own unit: the run ends when a valid point that satisfies all
+        constraints reaches it.
     improvement : float, optional
-        Stop when the expected improvement over the best point, in the objective's unit, is below this ...
+        Least expected improvement over the best point, in the objective's unit. The run ends when it is lower for
+        `patience` proposals in a row.
     patience : int
-        ... for so many proposals in a row.
+        Number of proposals in a row for `improvement`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,12 +44,12 @@ class Until(BaseModel):
 
     @classmethod
     def of(cls, until: "Until | Mapping[str, Any] | None") -> "Until":
-        """The rules themselves, those that a JSON mapping describes, or none.
+        """The given rules, the rules that a JSON mapping describes, or no rules for None.
 
         Raises
         ------
         BadInputError
-            If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
+            If `until` is not a mapping, or has an unknown key or a wrong value, which the message names.
         """
         return validated(cls, until, "until")
 
@@ -64,21 +67,21 @@ class StopRules:
         self._until, self._space = until, space
         self._clock_start = math.nan
         self._unpromising = 0
-        """How many proposals in a row were expected to improve too little."""
+        """Number of proposals in a row with too small an expected improvement."""
 
     def after(self, proposal: Proposal, row: Mapping[str, Any], seconds: float, best_score: float) -> str:
-        """Why the experiment ends after an accepted proposal; empty if it goes on.
+        """The reason to end the experiment after an accepted proposal; empty if it continues.
 
         Parameters
         ----------
         proposal : Proposal
-            With its results.
+            The accepted proposal, with its results.
         row : mapping
-            Its last row.
+            The last row of the proposal, as event keys to values.
         seconds : float
-            Wall seconds since the run began.
+            Wall-clock seconds since the start of the run.
         best_score : float
-            The best objective so far, signed such that more is better; -inf if there is none.
+            The best objective so far, signed such that more is better; -inf before the first feasible point.
         """
         rules = self._until
         if rules.seconds is not None and (spent := self._spent(row, seconds)) >= rules.seconds:

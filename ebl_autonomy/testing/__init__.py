@@ -1,4 +1,4 @@
-"""Contract suites that anybody can run over their own agent, device or plan: what we hold ours to."""
+"""Contract suites for agents, devices and plans: those of this package keep them, and users can check their own."""
 
 from __future__ import annotations
 

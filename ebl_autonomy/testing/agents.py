@@ -1,4 +1,4 @@
-"""What every generator must keep to, so that plans can rely on it: run it on your own in one line of a test."""
+"""The contract of a generator that plans rely on; a one-line test checks your own generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gest_api.vocs import ContextualVariable, DiscreteVariable
 
 from ebl_autonomy.agents.base import Explains, Withdraws
 from ebl_autonomy.errors import AgentError
-from ebl_autonomy.records import Best
+from ebl_autonomy.records import Recommendation
 from ebl_autonomy.space import VOCS
 from ebl_autonomy.testing.problems import Problem, problems
 
@@ -37,35 +37,37 @@ def check_agent(
     rounds: int = 6,
     batch: int = 3,
 ) -> None:
-    """Hold a gest-api generator to its contract, over a set of small problems.
+    """Check that a gest-api generator keeps its contract on a set of small problems.
 
-    It must suggest exactly as many points as it is asked for, or refuse with a ValueError; points of the right keys,
-    finite numbers inside the domain, discrete values among those allowed; take foreign, NaN and noisy results; leave
-    the caller's VOCS and results alone; refuse what it cannot do instead of ignoring it. One with ``config`` and
-    ``from_config`` must survive JSON, and propose the same point again from the same results; if it has ``withdraw``,
-    also after proposals that are out have been withdrawn. ``decisions()`` and ``best()`` are checked where they exist.
+    A generator suggests exactly the requested number of points, or refuses with a ValueError. Its points have the right
+    keys, finite values inside the domain, and allowed values of discrete variables. It takes foreign, NaN and noisy
+    results, and leaves the caller's VOCS and results unchanged. It refuses features that it does not support.
+
+    A generator with ``config`` and ``from_config`` survives a round trip through JSON and proposes the same point from
+    the same results; if it has ``withdraw``, it does so after the withdrawal of pending proposals too. ``decisions()``
+    and ``best()`` are checked if they exist.
 
     Parameters
     ----------
     make_agent : callable
-        A new generator for a VOCS.
+        Makes a new generator for a VOCS.
     constraints, discrete, contextual, objectives, no_objective, explore : bool, optional
-        Whether it handles outcome constraints, discrete variables, contextual variables, two objectives, observables
-        without any objective, and an objective to EXPLORE. True: it must work. False: its constructor must refuse with
-        a ValueError. None: either.
+        Whether the generator supports outcome constraints, discrete variables, contextual variables, two objectives,
+        observables without an objective, and an EXPLORE objective. True: the feature must work. False: the constructor
+        must refuse the feature with a ValueError. None: either.
     invalid : bool
-        Whether it takes NaN outcomes.
+        Whether the generator takes NaN outcomes.
     noise : bool
-        Whether it takes ``<outcome>_std`` beside an outcome.
+        Whether the generator takes ``<outcome>_std`` in addition to an outcome.
     rounds : int
-        Of suggest and ingest, per problem.
+        Number of rounds of suggest and ingest per problem.
     batch : int
-        Size of the batches that are tried.
+        Size of the batches.
 
     Raises
     ------
     AssertionError
-        Names the problem, the rule and what the generator did.
+        If the generator breaks a rule; the message names the problem, the rule and the generator's answer.
     """
     claims = {
         "": True,
@@ -113,7 +115,7 @@ class _Check:
         agent.finalize()
 
     def built(self, handles: bool | None) -> Generator | None:
-        """The generator; None if it refused, as it should or may."""
+        """The new generator; None if it refused the VOCS and may do so."""
         try:
             agent = self.make_agent(self.vocs)
         except ValueError as error:
@@ -133,7 +135,7 @@ class _Check:
         )
         self.require(
             isinstance(agent, Generator) or (callable(getattr(agent, "suggest", None)) and hasattr(agent, "ingest")),
-            f"{agent!r} is no gest-api generator: it needs suggest(num_points) and ingest(results)",
+            f"{agent!r} is not a gest-api generator: it needs suggest(num_points) and ingest(results)",
         )
         self.untouched()
         return agent
@@ -160,7 +162,7 @@ class _Check:
                 points = self.suggested(agent, self.batch)
             except ValueError:
                 return  # gest-api lets a generator refuse a number of points
-            # Measured in another order than proposed, as a plan does to save travel; the last in an ingest of its own.
+            # In another order than proposed, as a plan measures to save travel; the last result in a separate ingest.
             results = [self.measure(point) for point in reversed(points)]
             self.ingest(agent, results[:-1])
             self.suggested(agent, 1)
@@ -169,7 +171,7 @@ class _Check:
         self.suggested(agent, 1)
 
     def foreign_first(self) -> None:
-        """Points that it never proposed: an earlier run, another agent."""
+        """Results at points that the generator never proposed, for example from an earlier run or another agent."""
         agent = self.make_agent(self.vocs)
         self.ingest(agent, self.foreign(4))
         self.suggested(agent, 1)
@@ -182,7 +184,7 @@ class _Check:
             self.suggested(agent, 1)
 
     def from_json(self) -> None:
-        """The run is the checkpoint: configuration and results give the same next proposal."""
+        """The run is a checkpoint: the same configuration and results give the same next proposal."""
         agent: Any = self.make_agent(self.vocs)
         results = []
         for _ in range(self.rounds):
@@ -193,7 +195,7 @@ class _Check:
         try:
             text = json.dumps(config, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise AssertionError(f"{self.problem.name}: config() is no strict JSON ({error}): {config}") from error
+            raise AssertionError(f"{self.problem.name}: config() is not strict JSON ({error}): {config}") from error
         twins = [type(agent).from_config(json.loads(text)) for _ in range(2)]
         for twin in twins:
             self.require(
@@ -207,12 +209,12 @@ class _Check:
         for other in proposals[1:]:
             self.require(
                 other == proposals[0],
-                f"the same configuration and results gave {proposals[0]} and, in a new object, {other}: "
+                f"the same configuration and results gave {proposals[0]}, but {other} in a new object: "
                 "a proposal may depend on nothing else",
             )
 
     def withdrawn(self) -> None:
-        """Without proposals that are out, configuration and results are again all that there is."""
+        """After the withdrawal of all pending proposals, only configuration and results matter."""
         agent: Any = self.make_agent(self.vocs)
         if not isinstance(agent, Withdraws):
             return
@@ -228,7 +230,8 @@ class _Check:
         proposed, expected = self.suggested(agent, 1), self.suggested(new, 1)
         self.require(
             proposed == expected,
-            f"after withdraw() of what was out it proposed {proposed}, and a new one with the same results {expected}: "
+            f"after withdraw() of all pending proposals it proposed {proposed}, a new one with the same results "
+            f"{expected}: "
             "a proposal that was withdrawn must be forgotten",
         )
 
@@ -283,14 +286,15 @@ class _Check:
             repr(given) == repr(results),
             f"ingest changed the caller's results: {given} instead of {results}: copy them",
         )
-        # The caller may go on using its dicts: the agent must not hold on to them.
+        # The caller may reuse its dicts, so the agent must not keep references to them.
         for result in given:
             result.clear()
 
     def explained(self, agent: Explains, count: int) -> None:
         decisions = agent.decisions()
         self.require(
-            len(decisions) == count, f"decisions() has {len(decisions)} entries after suggest({count}): one per point"
+            len(decisions) == count,
+            f"decisions() has {len(decisions)} entries after suggest({count}): one per point",
         )
         for decision in decisions:
             self.require(bool(decision.reason), f"{decision} has no reason: say in words why the point was chosen")
@@ -312,19 +316,20 @@ class _Check:
         if not callable(getattr(agent, "best", None)):
             return
         best = agent.best()
-        if not isinstance(best, Best):
-            return  # somebody else's idea of a best point
+        if not isinstance(best, Recommendation):
+            return  # another type of best point
         again = agent.best()
         self.require(
             dict(again.point) == dict(best.point),
-            f"best() is {best.point}, and asked once more {again.point}: it must be told with all that is known",
+            f"best() is {best.point}, and when asked once more {again.point}: both calls must return the same point",
         )
         measured = [{name: result[name] for name in best.point} for result in results]
         self.require(dict(best.point) in measured, f"best() is {best.point}, which was never measured")
         valid = [r for r in results if not any(math.isnan(r[name]) for name in self.vocs.objectives)]
         feasible = [r for r in valid if self.feasible(r)]
         self.require(
-            best.feasible == bool(feasible), f"best() says feasible={best.feasible}, of {len(feasible)} feasible points"
+            best.feasible == bool(feasible),
+            f"best() has feasible={best.feasible}, but {len(feasible)} points are feasible",
         )
 
     def feasible(self, result: Result) -> bool:
@@ -336,7 +341,7 @@ class _Check:
         return result | ({"_id": point["_id"]} if "_id" in point else {})
 
     def foreign(self, count: int) -> list[Result]:
-        """Points on the diagonal of the domain, measured."""
+        """Results at points on the diagonal of the domain."""
         results = []
         for k in range(count):
             share = (k + 0.5) / count

@@ -1,4 +1,4 @@
-"""The contract of a device: what our plans ask of motors and detectors, ophyd's and ophyd-async's alike."""
+"""The contract of motors and detectors that plans rely on, for ophyd and ophyd-async devices alike."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ def check_device(
     tolerance: float = 1e-6,
     timeout_s: float = 60.0,
 ) -> None:
-    """Hold a device to what our plans rely on, inside a real RunEngine.
+    """Check in a real RunEngine that a device keeps the contract that plans rely on.
 
-    It has a name; its readings and its configuration have exactly the keys, kinds and shapes that it describes, twice
-    in a row; its hints name keys that it reads; it stages, unstages, and may be unstaged twice; a trigger ends. A motor
-    arrives at each of `positions` and says so under its own name, and refuses a position outside its limits before it
-    moves; it is put back where it was.
+    The device has a name. Its readings and its configuration have exactly the keys, types and shapes that it describes,
+    twice in a row. Its hints name keys that it describes. It can be staged and unstaged, and unstaged twice. A trigger
+    completes. A motor arrives at each of `positions`, reports its position under its own name, and refuses a position
+    outside its limits before it moves. The check returns the motor to its original position.
 
     Parameters
     ----------
     device : Readable
     RE : RunEngine
-        ophyd-async's devices must have been connected on its loop.
+        ophyd-async devices must be connected on its event loop.
     positions : sequence of float
-        Where to move a motor; none are moved if there are none.
+        Positions to move a motor to, in motor units; without any, the motor is not moved.
     tolerance : float
-        How far from a position it may stand.
+        Largest accepted distance from a position, in motor units.
     timeout_s : float
-        Wall seconds for a move, a trigger or staging.
+        Time limit for a move, a trigger or staging, in wall-clock seconds.
 
     Raises
     ------
     AssertionError
-        Says which rule was broken.
+        If the device breaks a rule; the message names the device and the rule.
     """
     assert isinstance(device, Readable), f"{device!r} is not Readable: it needs name, read() and describe()"
     assert isinstance(device.name, str), f"{device!r} has the name {device.name!r}"
     assert device.name, f"{device!r} has no name"
-    assert hasattr(device, "parent"), f"{device.name} has no attribute parent: None for a device of its own"
+    assert hasattr(device, "parent"), f"{device.name} has no attribute parent: set it to None for a top-level device"
     RE(_readings(device, timeout_s))
     if positions:
         assert isinstance(device, Movable), f"{device.name} is not Movable: it needs set()"
@@ -76,14 +76,14 @@ def _readings(device: Any, timeout_s: float) -> MsgGenerator[None]:
         try:
             yield from _staging(device, "unstage", timeout_s)
         except Exception as error:
-            raise AssertionError(f"{device.name} cannot be unstaged twice ({error}): clean-up may do that") from error
+            raise AssertionError(f"{device.name} cannot be unstaged twice ({error}): clean-up may do so") from error
         yield from _staging(device, "stage", timeout_s)
     for _ in range(2):
         if triggers:
             yield from trigger_detectors([device], timeout_s)
         described = yield from ask(device.describe)
         reading = yield Msg("read", device)
-        # What a detector writes to files itself comes in documents of its own.
+        # Data that a detector writes to files has separate documents.
         inside = {key: spec for key, spec in described.items() if "external" not in spec}
         _check_keys(device.name, inside, reading)
     if _is(device, Configurable):
@@ -99,12 +99,12 @@ def _readings(device: Any, timeout_s: float) -> MsgGenerator[None]:
 
 
 def _is(device: Any, protocol: type) -> bool:
-    """Whether it has a protocol's methods; without narrowing it to that protocol alone."""
+    """Whether `device` has the methods of a protocol; unlike ``isinstance``, without narrowing its static type."""
     return isinstance(device, protocol)
 
 
 def _staging(device: Any, command: str, timeout_s: float) -> MsgGenerator[None]:
-    """Stage or unstage, and wait where the device says that it takes time."""
+    """Stage or unstage, and wait if the device returns a status."""
     group = f"ebl-check-{command}"
     yield Msg(command, device, group=group)
     yield Msg("wait", None, group=group, timeout=timeout_s)
@@ -112,8 +112,8 @@ def _staging(device: Any, command: str, timeout_s: float) -> MsgGenerator[None]:
 
 def _check_keys(name: str, described: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
     unread, undescribed = sorted(set(described) - set(reading)), sorted(set(reading) - set(described))
-    assert not unread, f"{name} describes {unread} and does not read it"
-    assert not undescribed, f"{name} reads {undescribed} undescribed"
+    assert not unread, f"{name} describes {unread} but does not read it"
+    assert not undescribed, f"{name} reads {undescribed} but does not describe it"
     for key, spec in described.items():
         _check_value(name, key, spec, reading[key])
 
@@ -122,17 +122,17 @@ def _check_value(name: str, key: str, spec: Mapping[str, Any], item: Mapping[str
     assert {"value", "timestamp"} <= set(item), f"{name}: the reading of {key} has no value and timestamp"
     assert {"source", "dtype", "shape"} <= set(spec), f"{name}: the description of {key} lacks source, dtype or shape"
     value, dtype, stamp = item["value"], spec["dtype"], item["timestamp"]
-    assert dtype in _KINDS, f"{name}: {key} has the dtype {dtype!r}, which is none of {sorted(_KINDS)}"
-    # ophyd describes a choice as the integer that it is on the wire, and reads the word.
+    assert dtype in _KINDS, f"{name}: {key} has the dtype {dtype!r}, which is not among {sorted(_KINDS)}"
+    # ophyd describes an enum as the integer on the wire, and reads the string.
     kinds = (*_KINDS[dtype], str) if "enum_strs" in spec else _KINDS[dtype]
-    assert isinstance(value, kinds), f"{name}: {key} is described as {dtype} and reads {type(value).__name__}"
+    assert isinstance(value, kinds), f"{name}: {key} is described as {dtype} but reads {type(value).__name__}"
     assert isinstance(stamp, (int, float)), f"{name}: the timestamp of {key} is {stamp!r}"
     assert math.isfinite(stamp), f"{name}: the timestamp of {key} is {stamp!r}"
     shape, found = list(spec["shape"]), list(np.shape(value))
     if dtype == "array":
-        # None stands for a length that changes.
+        # None stands for a variable length.
         fits = len(shape) == len(found) and all(n in (None, m) for n, m in zip(shape, found, strict=True))
-        assert fits, f"{name}: {key} is described as {shape} and reads {found}"
+        assert fits, f"{name}: {key} is described as {shape} but reads {found}"
     else:
         assert not shape, f"{name}: {key} is described as a {dtype} of shape {shape}: a single value has the shape []"
 
@@ -158,16 +158,16 @@ def _moves(motor: Any, positions: Sequence[float], tolerance: float, timeout_s: 
 def _refuses(motor: Any, timeout_s: float) -> MsgGenerator[None]:
     limits = yield from read_limits(motor)
     if limits is None:
-        return  # the guard asks for limits of the user's then
+        return  # the guard requires the user's limits in this case
     before = yield from read_position(motor)
     margin = 0.01 * (limits[1] - limits[0])
-    # It is the device that must refuse, so this gate lets pass what the device's own limits forbid.
+    # The device itself must refuse, so this gate admits positions outside the device's own limits.
     lenient = Gate(None, Envelope(), {motor.name: (limits[0] - margin, limits[1] + margin)})
     for outside in lenient.limits[motor.name]:
         try:
             yield from move_motors({motor.name: motor}, {motor.name: outside}, timeout_s, lenient)
-        except Exception:  # noqa: BLE001 - a device may refuse in whatever way it likes
+        except Exception:  # noqa: BLE001 - a device may refuse with any exception
             after = yield from read_position(motor)
             assert after == before, f"{motor.name} moved from {before} to {after} although it refused {outside}"
             continue
-        raise AssertionError(f"{motor.name} took {outside}, outside its limits {limits}")
+        raise AssertionError(f"{motor.name} accepted {outside}, outside its limits {limits}")

@@ -1,4 +1,4 @@
-"""The contract of a plan: it can be run from IPython, queued in a queueserver, paused and ended at any time."""
+"""The contract of a plan: it runs from IPython and from a queueserver, and can be paused and ended at any time."""
 
 from __future__ import annotations
 
@@ -20,33 +20,32 @@ __all__ = ["check_plan", "check_plan_signature"]
 def check_plan(
     make: Callable[[], Any], RE: RunEngine, *, function: Callable[..., Any] | None = None, gated: bool = False
 ) -> None:
-    """Hold a plan to what users of a beamline rely on, inside a real RunEngine.
+    """Check in a real RunEngine that a plan keeps the contract that beamline users rely on.
 
-    It opens and closes exactly one run, of documents that event-model accepts and that belong together; it has
-    checkpoints, so that it can be paused and resumed with no row lost or repeated; an abort closes its run as
-    aborted; it unstages itself whatever it staged, every time. A motor that a gate has judged once moves only where a
-    gate lets it. Its `function`, if given, has a signature that bluesky-queueserver and blueapi take.
+    The plan opens and closes exactly one run, whose documents are consistent and valid by event-model. It has
+    checkpoints, so that it can be paused and resumed without lost or repeated rows. An abort closes its run as aborted.
+    The plan always unstages all devices that it staged. A motor that a gate has judged moves only to admitted
+    positions. The `function`, if given, has a signature that bluesky-queueserver and blueapi accept.
 
-    The RunEngine itself closes runs and unstages devices that a plan forgot, so what the plan does is read off its
-    messages.
+    The RunEngine itself closes runs and unstages devices that a plan left, so the check inspects the plan's messages.
 
     Parameters
     ----------
     make : callable
-        Makes a fresh plan; called three times.
+        Makes a new plan; called three times.
     RE : RunEngine
-        Idle. Its ``msg_hook`` is replaced for the time of the check.
+        An idle RunEngine. Its ``msg_hook`` is replaced during the check.
     function : callable, optional
         The plan's function.
     gated : bool
-        Whether every device that the plan sets must be set through a gate; otherwise those that a gate has judged.
+        Whether every device that the plan sets must pass a gate; by default, only devices that a gate has judged.
 
     Raises
     ------
     AssertionError
-        Says which rule was broken.
+        If the plan breaks a rule, which the message names.
     """
-    assert RE.state == "idle", f"the RunEngine is {RE.state}: give an idle one"
+    assert RE.state == "idle", f"the RunEngine is {RE.state}: pass an idle one"
     if function is not None:
         check_plan_signature(function)
     rows = _check_run(make, RE, gated)
@@ -56,16 +55,16 @@ def check_plan(
 
 
 def check_plan_signature(function: Callable[..., Any]) -> None:
-    """Hold a plan's function to the rules of bluesky-queueserver and blueapi.
+    """Check that a plan function keeps the rules of bluesky-queueserver and blueapi.
 
-    Every parameter is annotated, with types and not with text (so no ``from __future__ import annotations`` in its
-    module); none is ``*args`` or ``**kwargs``; no default is a device or another object; it returns a
-    ``MsgGenerator``.
+    Every parameter is annotated with a type, not with a string, so the module has no ``from __future__ import
+    annotations``. No parameter is ``*args`` or ``**kwargs``. Every default is a plain value, not a device or another
+    object. The function returns a ``MsgGenerator``.
 
     Raises
     ------
     AssertionError
-        Names the parameter and the rule.
+        If the function breaks a rule; the message names the parameter and the rule.
     """
     name = getattr(function, "__name__", repr(function))
     signature = inspect.signature(function)
@@ -73,7 +72,7 @@ def check_plan_signature(function: Callable[..., Any]) -> None:
         assert parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD), f"{name} takes {parameter}"
         assert parameter.annotation is not parameter.empty, f"{name}: {parameter.name} has no annotation"
         quoted = isinstance(parameter.annotation, str)
-        assert not quoted, f"{name}: the annotation of {parameter.name} is text (quoted, or from __future__)"
+        assert not quoted, f"{name}: the annotation of {parameter.name} is a string (quoted, or from __future__)"
         default = parameter.default
         assert default is parameter.empty or _is_plain(default), (
             f"{name}: the default of {parameter.name} is a {type(default).__name__}: use None or a plain value"
@@ -93,7 +92,7 @@ class _Watch:
         self.commands: Counter[str] = Counter()
         self.staged: Counter[Any] = Counter()
         self.moves: list[tuple[str, dict[str, Any]]] = []
-        """In order: what a gate has let pass (``"admitted"``), and what was set (``"set"``), by device name."""
+        """Admitted targets (``"admitted"``) and set values (``"set"``), in order, by device name."""
         self._pause_at, self._pause_after = pause_at, pause_after
 
     def __call__(self, name: str, doc: dict[str, Any]) -> None:
@@ -107,11 +106,11 @@ class _Watch:
             self.staged[getattr(message.obj, "name", message.obj)] += 1 if message.command == "stage" else -1
         if message.command == self._pause_at and self.commands[self._pause_at] == self._pause_after:
             loop = self.RE.loop
-            # As a user's Ctrl-C does, while the plan is under way; the coroutine is what RE.request_pause runs.
+            # Like Ctrl-C while the plan runs; RE.request_pause runs the same coroutine.
             loop.call_soon(lambda: loop.create_task(self.RE._request_pause_coro(defer=False)))
 
     def admitted(self, move: AdmittedMove) -> None:
-        """Take note of what a gate has let pass."""
+        """Record a move that a gate admitted."""
         self.moves.append(("admitted", dict(move.target)))
 
     def ungated(self, everything: bool) -> None:
@@ -154,7 +153,7 @@ class _Watch:
 def _watching(watch: _Watch) -> Iterator[None]:
     RE, hook = watch.RE, watch.RE.msg_hook
     token = RE.subscribe(watch)
-    setattr(RE, "msg_hook", watch.hook)  # noqa: B010 - bluesky declares it as None
+    setattr(RE, "msg_hook", watch.hook)  # noqa: B010 - bluesky annotates it as None
     try:
         yield
     finally:
@@ -173,11 +172,11 @@ def _check_run(make: Callable[[], Any], RE: RunEngine, gated: bool) -> dict[str,
         try:
             schema_validators[DocumentNames[name]].validate(doc)
         except Exception as error:
-            raise AssertionError(f"event-model refuses a {name} document: {error}") from error
+            raise AssertionError(f"event-model rejects a {name} document: {error}") from error
     _check_belonging(watch)
     watch.unstaged()
     watch.ungated(gated)
-    assert watch.commands["checkpoint"], "the plan has no checkpoint: a pause would repeat it from its beginning"
+    assert watch.commands["checkpoint"], "the plan has no checkpoint: after a pause it would restart from the beginning"
     return watch.rows()
 
 
@@ -194,7 +193,7 @@ def _check_belonging(watch: _Watch) -> None:
         assert descriptor is not None, f"event {event['seq_num']} belongs to no descriptor of the run"
         assert set(event["data"]) == set(descriptor["data_keys"]), (
             f"an event of {descriptor['name']!r} has the keys {sorted(event['data'])}, "
-            f"described are {sorted(descriptor['data_keys'])}"
+            f"its descriptor has {sorted(descriptor['data_keys'])}"
         )
         seen[descriptor["name"], event["seq_num"]] += 1
     twice = [key for key, count in seen.items() if count > 1]
@@ -219,10 +218,12 @@ def _check_abort(make: Callable[[], Any], RE: RunEngine) -> None:
     with _watching(watch):
         _run_into_pause(make, RE)
         if RE.state != "paused":
-            return  # over before the pause came
+            return  # the plan ended before the pause
         RE.abort(reason="check_plan")
     stop = watch.stop()
-    assert stop["exit_status"] == "abort", f"an aborted run says {stop['exit_status']!r}: let the exception pass"
+    assert stop["exit_status"] == "abort", (
+        f"an aborted run has exit_status {stop['exit_status']!r}: re-raise the exception"
+    )
     watch.unstaged()
 
 

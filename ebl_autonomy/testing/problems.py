@@ -1,4 +1,4 @@
-"""Small problems whose outcomes are cheap to compute, one for each feature that a VOCS can ask for."""
+"""Small problems with cheap outcomes, one for each feature of a VOCS."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Problem", "problems"]
 
 @dataclass(frozen=True)
 class Problem:
-    """A VOCS and the function that it describes.
+    """A VOCS and a function that computes its outcomes.
 
     Attributes
     ----------
     name : str
     feature : str
-        What the VOCS asks for beyond continuous variables and one objective: ``""``, ``"constraints"``,
+        Feature of the VOCS beyond continuous variables and one objective: ``""``, ``"constraints"``,
         ``"discrete"``, ``"contextual"``, ``"objectives"`` (two of them), ``"no objective"`` or ``"explore"``.
     spec : mapping
         The VOCS as JSON.
     function : callable
-        A point (variables and constants) to all outcomes of the VOCS.
+        Maps a point (variables and constants) to all outcomes of the VOCS.
     """
 
     name: str
@@ -33,20 +33,20 @@ class Problem:
     function: Callable[[Mapping[str, Any]], dict[str, float]]
 
     def vocs(self) -> VOCS:
-        """A new VOCS."""
+        """Make a new VOCS."""
         return make_vocs(self.spec)
 
     def measure(self, point: Mapping[str, Any], number: int = 0) -> dict[str, Any]:
         """The result of measuring `point` as measurement `number`: variables, constants and outcomes."""
         vocs = self.vocs()
         inputs = {name: point[name] for name in (*vocs.variables, *vocs.constants) if name in point}
-        if self.feature == "contextual":  # measured, not chosen: it wanders by itself
+        if self.feature == "contextual":  # measured, not chosen: it varies by itself
             inputs["current"] = 400.0 - number % 5
         return {**inputs, **self.function(inputs)}
 
 
 def problems() -> list[Problem]:
-    """All of them; the plain ones first."""
+    """All problems, the plain ones first."""
     return [
         Problem("plain", "", {"variables": _XY, "objectives": {"f": "MINIMIZE"}}, lambda p: {"f": _bowl(p)}),
         Problem(

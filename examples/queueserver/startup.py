@@ -1,4 +1,4 @@
-"""Start-up of a bluesky-queueserver environment: the simulated beamline, connected to Tiled, and the plan to queue.
+"""Start-up script of a bluesky-queueserver environment: the simulated beamline, Tiled, and the plan to queue.
 
     start-re-manager --startup-script examples/queueserver/startup.py \
         --user-group-permissions examples/queueserver/user_group_permissions.yaml \
@@ -14,9 +14,9 @@ from ebl_autonomy.sim_devices import SimBeamline
 __all__ = ["RE", "camera", "clock", "optimize", "tiled"]
 
 RE = RunEngine({})
-tiled = connect(RE)  # embedded; or connect(RE, "http://…", api_key=…)
+tiled = connect(RE)  # an embedded server; for a running one: connect(RE, "http://…", api_key=…)
 
 bl = SimBeamline(seed=0, tier="A")
 camera, clock = bl.camera, bl.clock
-# A queue knows devices by the names of the variables that hold them.
+# The queue server identifies devices by the names of the variables that hold them.
 globals().update({motor.name: motor for motor in bl.motors()})

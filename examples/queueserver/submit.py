@@ -1,4 +1,4 @@
-"""Queue an alignment: the plan of the IPython session, with the agent as JSON.
+"""Queue an alignment: the plan of an IPython session, with the agent given as JSON.
 
 python examples/queueserver/submit.py
 """

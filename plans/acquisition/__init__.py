@@ -1,4 +1,4 @@
-"""One room for the ways in which a proposal becomes rows: at a point, by the user's own stub, along a flown line."""
+"""How a proposal becomes rows: read at a point, measured by a user's stub, or flown along a line."""
 
 from ebl_autonomy.lazy import public_dir
 from ebl_autonomy.plans.acquisition.fly import FlyLine

@@ -1,4 +1,4 @@
-"""Reading back what a flyer has just written into a file of its own, so that an agent can be told of it."""
+"""Reading back the frames that a flyer has written to an external file, so that an agent can use them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ __all__ = ["default_reader"]
 
 
 def default_reader(resource: Mapping[str, Any], start: int, stop: int) -> Any:
-    """Frames of an HDF5 dataset that a `stream_resource` document names.
+    """Read frames of the HDF5 dataset that a `stream_resource` document refers to.
 
     Parameters
     ----------
     resource : mapping
         The document: ``mimetype``, ``uri`` of a file on this machine, and the ``dataset`` in its parameters.
     start, stop : int
-        The frames.
+        First frame, and the frame after the last one.
 
     Returns
     -------
@@ -26,13 +26,13 @@ def default_reader(resource: Mapping[str, Any], start: int, stop: int) -> Any:
     Raises
     ------
     BadInputError
-        If the file is of another kind, or not on this machine.
+        If the file is not HDF5 or not on this machine, or h5py is not installed.
     """
     location = urlsplit(resource["uri"])
     if resource.get("mimetype") != "application/x-hdf5" or location.scheme != "file":
         raise BadInputError(
-            f"{resource['data_key']!r} lies in {resource['uri']} ({resource.get('mimetype')}), which cannot be read "
-            "back here: pass read_external= to FlyLine"
+            f"{resource['data_key']!r} is stored in {resource['uri']} ({resource.get('mimetype')}), which cannot be "
+            "read back here: pass read_external= to FlyLine"
         )
     try:
         import h5py

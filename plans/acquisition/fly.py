@@ -1,8 +1,8 @@
-"""Along a flown line: one proposal, many rows, for bluesky's Flyables of ophyd and ophyd-async.
+"""Along a flown line: many rows per proposal, with bluesky Flyables of ophyd and ophyd-async.
 
-The flyers' own documents (event pages, or references to external files) go into a stream of their own, as bluesky has
-it. Once the line is over, its rows are recorded in `primary` as one event page, each with the proposal's id and the
-number of its raw row: all rows of a line are there, or none.
+The flyers' own documents (event pages, or references to external files) go into a separate stream, as usual in bluesky.
+After the line, its rows are recorded in `primary` as one event page, each with the proposal's id and the number of its
+raw row. The page holds all rows of the line, or is not emitted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
-from ebl_autonomy.records import PRIMARY
+from ebl_autonomy.records import OUR_STREAMS, PRIMARY
 from ebl_autonomy.space import AxisTravel
 
 __all__ = ["FlyLine", "Sweep", "default_preparation"]
@@ -36,9 +36,9 @@ __all__ = ["FlyLine", "Sweep", "default_preparation"]
 RAW_ROW = "row_in_stream"
 """Event key of `primary`: the sequence number of a row in the flyers' own stream."""
 FLUSH_S = 0.5
-"""How often the flyers are asked for documents while they fly."""
+"""Interval at which documents are collected from the flyers during a flight, s."""
 STOP_S = 5.0
-"""How long flyers may take to stop."""
+"""Longest time that flyers may take to stop, s."""
 
 LineMaker = Callable[[Mapping[str, float]], Line]
 Preparation = Callable[[Any, Line], Any]
@@ -47,17 +47,24 @@ Reader = Callable[[Mapping[str, Any], int, int], Any]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Makes each proposal a line along one motor: between two positions, or about where the proposal puts the motor.
+    """Turns a proposal into a line along one motor, between two positions or relative to the proposed position.
 
     Attributes
     ----------
     motor : str
     start, stop : float
-        In motor units; distances from the proposed position if `relative`.
+        In motor units; relative to the proposed position if `relative`.
     rows : int
+        Number of rows on the line.
     seconds : float
-        From start to stop.
+        Seconds from start to stop.
     relative : bool
+        Whether `start` and `stop` are relative to the proposed position.
+
+    Raises
+    ------
+    BadInputError
+        If a number is out of range. On a call: if `relative` is set and the motor is not a variable.
     """
 
     motor: str
@@ -67,8 +74,18 @@ class Sweep:
     seconds: float
     relative: bool = False
 
+    def __post_init__(self) -> None:
+        if self.rows < 1 or not self.seconds > 0.0:
+            raise BadInputError(
+                f"a sweep of {self.rows} rows in {self.seconds} s: give at least one row and a positive time"
+            )
+
     def __call__(self, point: Mapping[str, float]) -> Line:
         """The line of a proposed point."""
+        if self.relative and self.motor not in point:
+            raise BadInputError(
+                f"relative=True: {self.motor!r} is not a variable of the VOCS, which has {sorted(point)}"
+            )
         middle = point[self.motor] if self.relative else 0.0
         ends = {self.motor: middle + self.start}, {self.motor: middle + self.stop}
         return Line(*ends, rows=self.rows, seconds=self.seconds)
@@ -80,25 +97,26 @@ class FlyLine:
     Parameters
     ----------
     flyers : sequence of Flyable
-        Prepared (those that can be), kicked off in this order, completed and collected: flying motors first, then the
-        detectors.
+        Devices to prepare (if they can be prepared), kick off in this order, complete and collect. Give flying motors
+        first, then detectors.
     motors : sequence of motors
-        Those that fly, by whose names the lines are written. They may be variables of the VOCS, or contextual
-        variables, or neither.
+        The flying motors, whose names the lines use. They may be variables of the VOCS, contextual variables, or
+        neither.
     line : callable
-        From the proposed point to the `Line`; see `Sweep`.
+        Maps the proposed point to a `Line`; see `Sweep`. It may be called more than once for the same point, so the
+        line must depend on the point alone.
     prepare : callable, optional
-        From a device and the line to what the device is prepared with; see `default_preparation`.
+        Maps a device and the line to the value that the device is prepared with; see `default_preparation`.
     stream : str
-        For documents of flyers that do not name their stream themselves.
+        Name of the stream for flyers that do not name their stream themselves.
     read_external : callable, optional
-        ``read(stream_resource, start, stop)``: the frames ``start`` to ``stop`` of data that flyers wrote into a file;
-        HDF5 if not given.
+        ``read(stream_resource, start, stop)`` returns the frames ``start`` to ``stop`` of data that flyers wrote to a
+        file. The default reads HDF5.
     when_cut : {"abandon", "repeat"}
-        What becomes of a line that a pause or a failure cuts. It is abandoned as a whole unless you say that the sample
-        may see the beam again.
+        Whether a line that a pause or a failure cuts is abandoned as a whole or flown again. Repeating it exposes the
+        sample to the beam again.
     timeout_s : float, optional
-        Wall seconds for the flight; 30 s and three times the line's seconds if not given.
+        Wall seconds that a flight may take; by default 30 s plus three times the line's seconds.
 
     Raises
     ------
@@ -124,6 +142,8 @@ class FlyLine:
         for flyer in flyers:
             if not isinstance(flyer, Flyable):
                 raise BadInputError(f"{getattr(flyer, 'name', flyer)!r} ({type(flyer).__name__}) cannot be kicked off")
+        if stream in OUR_STREAMS:
+            raise BadInputError(f"stream={stream!r}: the run itself uses this name, choose another")
         if when_cut not in ("abandon", "repeat"):
             raise BadInputError(f"when_cut={when_cut!r}: use 'abandon' or 'repeat'")
         self.motors: Mapping[str, NamedMovable[Any]] = {motor.name: motor for motor in motors}
@@ -146,26 +166,33 @@ class FlyLine:
         self._axes: dict[str, AxisTravel] = {}
         self._declared_in = ""
         self._resources: dict[str, Mapping[str, Any]] = {}
-        """Of the files that flyers write, the documents that name them: a file may hold many lines."""
+        """The `stream_resource` documents by uid; one file may hold many lines."""
 
     def describe(self) -> MsgGenerator[dict[str, Any] | None]:
-        """See `Acquisition.describe`; what is written into files is known only once the device is prepared."""
+        """See `Acquisition.describe`; the keys of external files are known only after the device is prepared."""
         for name, motor in self.motors.items():
             axis = yield from read_travel(motor)
             if axis is not None:
                 self._axes[name] = axis
+        self._resources.clear()
         if self._writers:
             return None
         keys: dict[str, Any] = {name: {"dtype": "number", "shape": []} for name in self.motors}
         for flyer in self._collectables:
             described: dict[str, Any] = yield from ask(flyer.describe_collect)
+            if taken := sorted(OUR_STREAMS & set(described)):
+                raise BadInputError(
+                    f"flyer {flyer.name!r} writes the streams {taken}, whose names the run itself uses: rename them"
+                )
             for stream in described.values():
                 keys.update(stream)
         return keys
 
     def line(self, target: Mapping[str, float]) -> Line:
-        """See `Acquisition.line`; the way in which motors gain and lose their speed is added."""
+        """See `Acquisition.line`; adds the distances over which the motors accelerate and decelerate."""
         line = self._line(target)
+        if strangers := sorted(set(line.start) - set(self.motors)):
+            raise BadInputError(f"the line moves {strangers}, which are not among motors= {sorted(self.motors)}")
         if line.overrun:
             return line
         overrun = {
@@ -185,36 +212,46 @@ class FlyLine:
         able: list[Any] = [flyer for flyer in self._flyers if isinstance(flyer, Preparable)]
         ready = {flyer.name: self._preparation(flyer, line) for flyer in able}
         ready = {name: value for name, value in ready.items() if value is not None}
-        yield from do_all("prepare", [f for f in self._flyers if f.name in ready], timeout_s, ready)
-        attempt.check_uninterrupted()  # nothing has flown yet: the line may be prepared again
         flight: dict[str, Any] = {}
+        try:
+            yield from do_all("prepare", [f for f in self._flyers if f.name in ready], timeout_s, ready)
+        except Exception:
+            yield from self._stop(flight)
+            raise
+        attempt.check_uninterrupted()  # nothing has flown yet, so the line may be prepared again
         with watch.capture() as documents:
             try:
                 yield from self._fly(attempt, timeout_s, flight)
                 attempt.check_uninterrupted()
                 readings = self._readings(line, admitted.target, documents, watch.stream_of)
             except RunEngineControlException:
+                yield from self._stop(flight)  # otherwise the motors fly on after the run, and against the move back
                 raise
             except Exception as error:
-                yield from stop_all(self._flyers)
-                yield from settle(flight, STOP_S)
+                yield from self._stop(flight)
                 interrupted = attempt.recorder.tag.interruptions != attempt.mark
                 if self._when_cut == "repeat":
                     raise
                 why = "a pause or a suspender" if interrupted else f"{type(error).__name__}: {error}"
-                raise LineCutError(f"the line was cut by {why}", interrupted) from error
+                devices = getattr(error, "devices", ())
+                raise LineCutError(f"the line was cut by {why}", interrupted, devices) from error
         return (yield from attempt.record_rows(readings))
 
     def _fly(self, attempt: Attempt, timeout_s: float, flight: dict[str, Any]) -> MsgGenerator[None]:
         if self._writers and self._declared_in != attempt.recorder.run_uid:
             yield Msg("declare_stream", None, *self._writers, name=self._stream, collect=True)
             self._declared_in = attempt.recorder.run_uid
-        for flyer in self._flyers:  # a motor is at its speed before a detector begins
+        for flyer in self._flyers:  # motors reach their speed before the detectors start
             yield from do_all("kickoff", [flyer], timeout_s)
         yield from wait_all("complete", self._flyers, timeout_s, FLUSH_S, self._collect_written, begun=flight)
         attempt.check_uninterrupted()
         for flyer in self._collectables:
             yield Msg("collect", flyer, stream=False, return_payload=False)
+
+    def _stop(self, flight: Mapping[str, Any]) -> MsgGenerator[None]:
+        """Stop the flyers, and the motors that a flyer may have left moving."""
+        yield from stop_all([*self._flyers, *(m for m in self.motors.values() if m not in self._flyers)])
+        yield from settle(flight, STOP_S)
 
     def _collect_written(self) -> MsgGenerator[None]:
         if self._writers:
@@ -231,16 +268,13 @@ class FlyLine:
         columns, raw = self._columns(documents, stream_of)
         lengths = {key: len(values) for key, values in columns.items()}
         count = max(lengths.values(), default=0)
-        if set(lengths.values()) != {count} or count == 0:
-            names = [flyer.name for flyer in self._flyers]
-            raise DeviceFailedError(names, f"the columns of the line have different lengths: {lengths or 'no data'}")
+        names = [flyer.name for flyer in self._flyers]
+        if set(lengths.values()) - {count}:
+            raise DeviceFailedError(names, f"the columns of the line have different lengths: {lengths}")
+        if count != line.rows:
+            raise DeviceFailedError(names, f"{count} rows were recorded, but the line has {line.rows}")
         for name, positions in line.positions().items():
-            if name not in columns:
-                if len(positions) != count:
-                    raise DeviceFailedError(
-                        [name], f"{count} of {line.rows} rows were recorded, and no flyer recorded where {name} was"
-                    )
-                columns[name] = positions
+            columns.setdefault(name, positions)
         return [
             {
                 **{name: float(value) for name, value in target.items()},
@@ -253,7 +287,7 @@ class FlyLine:
     def _columns(
         self, documents: Sequence[tuple[str, Mapping[str, Any]]], stream_of: Callable[[Mapping[str, Any]], str]
     ) -> tuple[dict[str, list[Any]], list[int]]:
-        """What the flyers recorded, by event key, and the sequence numbers of the rows."""
+        """The recorded values by event key, and the sequence numbers of the rows in the flyers' stream."""
         columns: dict[str, list[Any]] = {}
         raw: set[int] = set()
         for name, doc in documents:
@@ -272,10 +306,10 @@ class FlyLine:
 
 
 def default_preparation(device: Any, line: Line) -> Any:
-    """What a device is prepared with for a line; None if it needs nothing.
+    """The value that a device is prepared with for a line.
 
-    An ophyd-async motor that flies takes `FlyMotorInfo`, an ophyd-async detector a `TriggerInfo` of one event per row
-    by its own clock, and everything else the `Line` itself.
+    A flying ophyd-async motor gets a `FlyMotorInfo`. An ophyd-async detector gets a `TriggerInfo` with one internally
+    triggered event per row. Any other device gets the `Line` itself.
     """
     if not type(device).__module__.startswith("ophyd_async") and not _is_ophyd_async(device):
         return line
@@ -294,7 +328,7 @@ def _is_ophyd_async(device: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A reading as Python's own number or text; arrays stay as they are."""
+    """A reading as a Python number or string; arrays are returned unchanged."""
     array = np.asarray(value)
     if array.ndim and array.size != 1:
         return array

@@ -1,44 +1,45 @@
-"""A user's stub inside our run: its messages pass through here, and those that would collide are changed."""
+"""Runs a user's stub inside our run: passes its messages on, and changes those that would collide."""
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from bluesky.utils import Msg, MsgGenerator, ensure_generator, root_ancestor
+from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator, ensure_generator, root_ancestor
+from ophyd import PseudoPositioner
 
+from ebl_autonomy.errors import RefusedError
 from ebl_autonomy.guard import Move
 from ebl_autonomy.plans.devices import read_position
 from ebl_autonomy.plans.recorder import Attempt
-from ebl_autonomy.records import ABANDONED, BASELINE, DECISIONS, EXPLANATION, PRIMARY, PROPOSAL_ID, RECOMMENDED
+from ebl_autonomy.records import OUR_STREAMS, PROPOSAL_ID
 
 __all__ = ["nested"]
-
-OUR_STREAMS = {PRIMARY, DECISIONS, ABANDONED, BASELINE, RECOMMENDED, EXPLANATION}
-"""An event of the stub's in one of these goes to ``measured_<name>`` instead."""
 
 _run_keys = itertools.count()
 
 
 def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> MsgGenerator[Any]:
-    """Run a stub within an attempt, and return what it returns.
+    """Run a stub within an attempt; returns the stub's return value.
 
-    * An event of the stub's that lies in our run gets the proposal's id, and a stream of its own.
-    * A run that the stub opens gets a key of its own, so that both can be open, and names our run in its start
-      document under ``ebl_proposal``. One that the stub leaves open is closed.
-    * Devices that the plan holds staged are neither staged nor unstaged.
-    * A motor that the agent steers, or that the plan moves, is set only if the gate lets the move pass.
+    * An event that the stub reads into our run also holds the proposal's id. If its stream has the name of one of ours,
+      the event goes to ``measured_<name>``.
+    * A run that the stub opens gets its own run key, so that both runs can be open, and names our run in its start
+      document under ``ebl_proposal``. A run, an event or a monitor that the stub leaves open is closed.
+    * Devices that the plan has staged are neither staged nor unstaged.
+    * A motor that the agent steers, or that the plan moves, is set only if the gate admits the move, and only directly:
+      not through one of its signals or through a device that contains it.
 
     Parameters
     ----------
     stub : iterable of Msg
     attempt : Attempt
     staged : collection of devices
-        Held staged by the plan.
+        Devices that the plan has staged.
 
     Raises
     ------
     RefusedError
-        If the gate refuses a move and the stub does not handle that.
+        If the gate refuses a move and the stub does not handle the refusal.
     Exception
         Whatever the stub raises.
     """
@@ -56,78 +57,139 @@ def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> Ms
             answer, failure = None, None
             try:
                 answer = yield from nesting.passed(message)
-            except Exception as error:  # noqa: BLE001 - the stub decides what it does about it
+            except Exception as error:  # noqa: BLE001 - passed on to the stub, which may handle it
                 failure = error
+                nesting.forget_positions()
     except Exception:
-        yield from nesting.close_runs("fail")
+        yield from nesting.close("fail")
         raise
-    yield from nesting.close_runs("success")
+    yield from nesting.close("success")
     return returned
 
 
 class _Nesting:
-    """The state of one stub on its way."""
+    """The state of one running stub."""
 
     def __init__(self, attempt: Attempt, staged: Collection[Any]) -> None:
         self._attempt = attempt
         self._experiment = attempt.recorder.experiment
         self._staged = {id(root_ancestor(device)) for device in staged} | {id(device) for device in staged}
         self._runs: list[str] = []
+        """Keys of the stub's open runs that it opened without a key, innermost last."""
+        self._keyed: list[Any] = []
+        """Keys of the stub's open runs that it opened with a key."""
+        self._monitored: list[Msg] = []
+        self._bundling_ours = False
+        self._here: dict[str, float] | None = None
+        """Positions at the start of the current moves; None if they must be read first."""
+        self._under_way: dict[str, float] = {}
         self._tag = attempt.recorder.binding
         self._tag.put({PROPOSAL_ID: attempt.proposal.proposal_id})
-        self._bundling_ours = False
-        self._positions: dict[str, float] = {}
 
     def passed(self, message: Msg) -> MsgGenerator[Any]:
-        """Let one message pass, changed if need be; returns the answer to it."""
+        """Pass one message on, changed if necessary; returns the response to it."""
         if message.command in ("stage", "unstage") and id(message.obj) in self._staged:
             return [message.obj]
-        if message.command == "open_run" and message.run is None:
+        if message.command == "open_run":
             return (yield from self._open_run(message))
-        if message.command == "set":
+        if message.command in ("set", "prepare", "kickoff"):
             yield from self._judge(message)
-        ours = message.run is None and not self._runs
-        if message.run is None and self._runs:
+        if message.command == "close_run":
+            message = self._closing(message)
+        elif message.run is None and self._runs:
             message = message._replace(run=self._runs[-1])
-        if message.command == "close_run" and message.run in self._runs:
-            self._runs.remove(message.run)
-        if ours and message.command == "create":
-            message = self._renamed(message)
+        elif message.run is None:
+            message = yield from self._in_our_run(message)
+        if message.command == "monitor":
+            self._monitored.append(message)
+        elif message.command == "unmonitor":
+            self._monitored = [one for one in self._monitored if one.obj is not message.obj]
+        answer = yield message
+        if message.command == "wait":
+            self.forget_positions()
+        return answer
+
+    def forget_positions(self) -> None:
+        """Read the positions of the motors again before the next move."""
+        self._here, self._under_way = None, {}
+
+    def close(self, exit_status: str) -> MsgGenerator[None]:
+        """Close the runs, events and monitors that the stub left open."""
+        if self._bundling_ours:
+            yield Msg("drop")
+        for message in self._monitored:
+            yield Msg("unmonitor", message.obj, run=message.run)
+        for key in [*reversed(self._runs), *reversed(self._keyed)]:
+            yield Msg("close_run", None, run=key, exit_status=exit_status, reason="left open by the measuring stub")
+        self._runs, self._keyed = [], []
+
+    def _open_run(self, message: Msg) -> MsgGenerator[Any]:
+        key = message.run if message.run is not None else f"ebl-nested-{next(_run_keys)}"
+        link = {"run": self._attempt.recorder.run_uid, PROPOSAL_ID: self._attempt.proposal.proposal_id}
+        answer = yield message._replace(run=key, kwargs={**message.kwargs, "ebl_proposal": link})
+        (self._runs if message.run is None else self._keyed).append(key)
+        return answer
+
+    def _closing(self, message: Msg) -> Msg:
+        if message.run is None:
+            if not self._runs:
+                raise IllegalMessageSequence("the measuring stub closes a run that it did not open")
+            return message._replace(run=self._runs.pop())
+        self._keyed = [key for key in self._keyed if key != message.run]
+        return message
+
+    def _in_our_run(self, message: Msg) -> MsgGenerator[Msg]:
+        if message.command in ("create", "declare_stream", "monitor", "collect"):
+            message = _renamed(message)
+        if message.command == "create":
             self._bundling_ours = True
-        if ours and message.command in ("save", "drop") and self._bundling_ours:
+        elif message.command in ("save", "drop") and self._bundling_ours:
             self._bundling_ours = False
             if message.command == "save":
                 yield Msg("read", self._tag)
-        return (yield message)
-
-    def close_runs(self, exit_status: str) -> MsgGenerator[None]:
-        """Close the runs that the stub left open."""
-        while self._runs:
-            yield Msg("close_run", None, run=self._runs.pop(), exit_status=exit_status, reason="")
-
-    def _open_run(self, message: Msg) -> MsgGenerator[Any]:
-        key = f"ebl-nested-{next(_run_keys)}"
-        link = {"run": self._attempt.recorder.run_uid, PROPOSAL_ID: self._attempt.proposal.proposal_id}
-        answer = yield message._replace(run=key, kwargs={**message.kwargs, "ebl_proposal": link})
-        self._runs.append(key)
-        return answer
-
-    @staticmethod
-    def _renamed(message: Msg) -> Msg:
-        name = message.kwargs.get("name", message.args[0] if message.args else None)
-        if name not in OUR_STREAMS:
-            return message
-        return message._replace(args=(), kwargs={**message.kwargs, "name": f"measured_{name}"})
+        return message
 
     def _judge(self, message: Msg) -> MsgGenerator[None]:
         motors = self._experiment.motors
-        name = getattr(message.obj, "name", "")
+        name = str(getattr(message.obj, "name", ""))
         if motors.get(name) is not message.obj:
+            for steered, motor in motors.items():
+                if _moves_with(message.obj, motor):
+                    raise RefusedError(
+                        "limits", f"{message.command} of {name} would move {steered}: set {steered} itself"
+                    )
             return
-        if not self._positions:
+        if message.command != "set":
+            raise RefusedError("limits", f"{message.command} of {name}: lines of a steered motor need a FlyLine")
+        if self._here is None:
+            self._here = {}
             for one, motor in motors.items():
-                self._positions[one] = yield from read_position(motor)
-        target = {**self._positions, name: float(message.args[0])}
-        self._experiment.session.gate.check_move(Move(target, dict(self._positions), bound_by_domain=False))
-        self._positions = target
+                self._here[one] = yield from read_position(motor)
+        # Motors that are set one after the other without a wait in between move together, as in one `mv`.
+        self._under_way[name] = float(message.args[0])
         self._attempt.motion.lost = True
+        gate = self._experiment.session.gate
+        gate.check_move(Move(dict(self._under_way), self._here, bound_by_domain=False))
+
+
+def _renamed(message: Msg) -> Msg:
+    name = message.kwargs.get("name", message.args[0] if message.command == "create" and message.args else None)
+    if name not in OUR_STREAMS:
+        return message
+    args = () if message.command == "create" else message.args
+    return message._replace(args=args, kwargs={**message.kwargs, "name": f"measured_{name}"})
+
+
+def _moves_with(device: Any, motor: Any) -> bool:
+    """Whether setting `device` also moves `motor`: its part, its parent, or an axis of its pseudo positioner."""
+    if motor in _ancestors(device) or device in _ancestors(motor):
+        return True
+    parent = getattr(motor, "parent", None)
+    return isinstance(parent, PseudoPositioner) and getattr(device, "parent", None) is parent
+
+
+def _ancestors(device: Any) -> Iterator[Any]:
+    parent = getattr(device, "parent", None)
+    while parent is not None:
+        yield parent
+        parent = getattr(parent, "parent", None)

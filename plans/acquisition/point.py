@@ -15,13 +15,13 @@ __all__ = ["AtPoint"]
 
 
 class AtPoint:
-    """One row per proposal, of the detectors' readings; see `Acquisition`.
+    """One row per proposal, with the detectors' readings; see `Acquisition`.
 
     Parameters
     ----------
     detectors : sequence of Readable
     trigger_timeout_s : float
-        Wall seconds for a trigger.
+        Wall seconds that a trigger may take.
     """
 
     kind = "point"

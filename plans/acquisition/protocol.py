@@ -1,4 +1,4 @@
-"""How one admitted proposal becomes one or more recorded rows: the protocol that every plan of ours composes."""
+"""The protocol behind which an admitted proposal becomes one or more recorded rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -19,8 +19,8 @@ Row = dict[str, Any]
 class Acquisition(Protocol):
     """How one admitted proposal becomes one or more recorded rows.
 
-    The plan moves the motors to the proposal's target and then calls `acquire`; it tries again after an interruption or
-    a failure, and tells the agent of the rows that `acquire` returns.
+    The plan moves the motors to the proposal's target and then calls `acquire`. It retries after an interruption or a
+    failure, and passes the returned rows to the agent as results.
 
     Attributes
     ----------
@@ -29,13 +29,14 @@ class Acquisition(Protocol):
     rows_per_proposal : int
         How many rows a proposal is expected to give.
     positions_from_rows : frozenset of str
-        Variables whose values results take from each row; see `ebl_autonomy.records.ResultLayout`.
+        Variables whose positions are taken from each row, not from the proposal; see
+        `ebl_autonomy.records.ResultLayout`.
     detectors : sequence of Readable
         Named in the start document.
     staged : sequence of devices
         Staged for the whole run.
     motors : mapping of str to motor
-        Motors that the acquisition moves, beside those that the agent steers; the gate judges them too.
+        Motors that the acquisition moves, besides those that the agent steers; the gate judges their moves too.
     """
 
     kind: str
@@ -46,11 +47,11 @@ class Acquisition(Protocol):
     motors: Mapping[str, NamedMovable[Any]]
 
     def describe(self) -> MsgGenerator[dict[str, Any] | None]:
-        """The data keys that its rows will have beside the motors'; None if that is known only once it has measured."""
+        """The data keys of its rows, besides those of the motors; None if they are known only after a measurement."""
         ...
 
     def line(self, target: Mapping[str, float]) -> Line | None:
-        """The line that is flown from `target`, for the gate; None if the motors stand still."""
+        """The line that is flown for `target`, for the gate to judge; None if the motors stand still."""
         ...
 
     def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
@@ -59,9 +60,9 @@ class Acquisition(Protocol):
         Raises
         ------
         InterruptedReadingError
-            If a pause or a suspender fell into it; nothing was recorded, and the plan tries again.
+            If a pause or a suspender interrupted the measurement; nothing was recorded, and the plan retries.
         LineCutError
-            If it was cut and must not be repeated; nothing was recorded, and the plan abandons the proposal.
+            If a line was cut and must not be repeated; nothing was recorded, and the plan abandons the proposal.
         Exception
             Whatever a device raises; nothing was recorded.
         """

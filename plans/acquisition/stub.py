@@ -1,8 +1,8 @@
-"""The user's own stub: it measures with the motors at the target, as it likes, and returns outcomes by name.
+"""A user's stub that measures with the motors at the target, and returns outcomes by name.
 
-The stub may hold complete steps of bluesky: `bps.trigger_and_read`, a `bp.scan` with a run of its own, a fly. Its
-messages pass through here, so that its events carry the proposal's id, its runs do not collide with ours, devices that
-are staged already are not staged twice, and motors that an agent steers move only through the gate.
+The stub may contain complete bluesky steps: `bps.trigger_and_read`, a `bp.scan` with its own run, a flight. Its
+messages are checked on the way (see `nested`): its events carry the proposal's id, its runs do not collide with ours,
+no device is staged twice, and the motors that an agent steers move only through the gate.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,37 +15,42 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.acquisition.nesting import nested
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.recorder import Attempt
-from ebl_autonomy.records import to_float
+from ebl_autonomy.records import ROW, to_float
 
 __all__ = ["Measure", "UserStub"]
 
 Outcomes = Mapping[str, float]
 Measure = Callable[[Sequence[Readable[Any]], Mapping[str, float]], MsgGenerator[Outcomes | Sequence[Outcomes]]]
-"""A user's own way to measure: ``measure(detectors, point)`` returns outcomes by name, or one such mapping per row."""
+"""A measuring stub: ``measure(detectors, point)`` returns outcomes by name, or a list of such mappings, one per row."""
 
 
 class UserStub:
-    """Rows from a stub of the user's; see `Acquisition`.
+    """Rows from a user's stub; see `Acquisition`.
 
     Parameters
     ----------
     measure : Measure
     detectors : sequence of Readable
-        Handed to the stub, and staged for the whole run.
+        Passed to the stub, and staged for the whole run.
     positions_from_rows : collection of str
-        Variables whose values each returned mapping holds, because the stub moves their motors from row to row.
+        Variables whose positions each returned mapping holds, because the stub moves their motors from row to row.
+    rows_per_proposal : int
+        Number of rows that the stub returns, for budgets.
 
     Raises
     ------
     BadInputError
-        If `measure` is no function.
+        If `measure` is not callable.
     """
 
     kind = "stub"
-    rows_per_proposal = 1
 
     def __init__(
-        self, measure: Measure, detectors: Sequence[Readable[Any]], positions_from_rows: Collection[str] = ()
+        self,
+        measure: Measure,
+        detectors: Sequence[Readable[Any]],
+        positions_from_rows: Collection[str] = (),
+        rows_per_proposal: int = 1,
     ) -> None:
         if not callable(measure):
             raise BadInputError(f"measure={measure!r}: give a plan stub measure(detectors, point), or leave it out")
@@ -53,17 +58,19 @@ class UserStub:
         self.staged: Sequence[Any] = self.detectors
         self.motors: Mapping[str, NamedMovable[Any]] = {}
         self.positions_from_rows = frozenset(positions_from_rows)
+        self.rows_per_proposal = rows_per_proposal
         self._measure = measure
         self._many: bool | None = None
-        """Whether the stub returns many rows per proposal; a run keeps to what the first answer was."""
+        """Whether the stub returns many rows per proposal; the first return value decides for the whole run."""
 
     def describe(self) -> MsgGenerator[dict[str, Any] | None]:
-        """See `Acquisition.describe`: what the stub returns is known only once it has run."""
+        """See `Acquisition.describe`: the outcomes are known only after the stub has run."""
         yield from ()
+        self._many = None
         return None
 
     def line(self, target: Mapping[str, float]) -> None:
-        """See `Acquisition.line`: the stub moves for itself, message by message through the gate."""
+        """See `Acquisition.line`: none, because the gate judges each move of the stub separately."""
 
     def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
         """See `Acquisition.acquire`."""
@@ -77,27 +84,36 @@ class UserStub:
         if self._many != many:
             raise BadInputError("measure= returned one mapping for some proposals and a list for others: always do one")
         if many:
-            positions = {name: float(value) for name, value in attempt.proposal.target.items()}
-            return (yield from attempt.record_rows([{**positions, **row} for row in rows]))
+            if attempt.motion.lost:  # the stub has moved motors
+                yield from attempt.motion.find()
+            return (yield from attempt.record_rows([{**attempt.motion.here, **row} for row in rows]))
         return [(yield from attempt.record_row([], rows[0]))]
 
-    @staticmethod
-    def _outcomes(attempt: Attempt, outcome: Mapping[str, Any]) -> dict[str, float]:
-        """What the stub returned for one row, as numbers."""
+    def _outcomes(self, attempt: Attempt, outcome: Mapping[str, Any]) -> dict[str, float]:
+        """The outcomes that the stub returned for one row, as floats.
+
+        Raises
+        ------
+        BadInputError
+            If an outcome or a position is missing, or a name is already in use.
+        """
         experiment = attempt.recorder.experiment
         needed = [name for name in experiment.session.outcomes if name not in experiment.functions]
-        if missing := [name for name in needed if name not in outcome]:
+        if missing := [name for name in (*needed, *sorted(self.positions_from_rows)) if name not in outcome]:
             raise BadInputError(f"measure= returned {sorted(outcome)}, which lacks {missing}")
+        taken = {*vars(ROW).values(), *experiment.functions, *experiment.motors} - self.positions_from_rows
+        if clash := sorted(taken & set(outcome)):
+            raise BadInputError(f"measure= returned {clash}, which the row already has: leave them out, or rename them")
         return {str(name): to_float(value) for name, value in outcome.items()}
 
 
 def _steps(measuring: Any) -> Any:
-    """What the user's stub yields; a function that yields nothing has measured already, and held the RunEngine up.
+    """The messages of the user's stub. A plain function would have measured already, and blocked the RunEngine.
 
     Raises
     ------
     BadInputError
-        If it cannot be run.
+        If the measurement is not a plan.
     """
     if isinstance(measuring, Mapping) or not isinstance(measuring, Iterable):
         raise BadInputError(

@@ -1,4 +1,4 @@
-"""What all agents have in common: results in, proposals out, the best point, configuration."""
+"""The common behaviour of all agents: results, proposals, the best point, configuration."""
 
 import json
 import math
@@ -52,7 +52,7 @@ def test_a_proposal_is_out_until_its_result_comes() -> None:
     assert a.pending == tuple(points)
     a.ingest([result(**{k: points[1][k] for k in ("x", "n")})])
     assert a.pending == (points[0], points[2])
-    a.ingest([result(x=0.123)])  # foreign: nothing that was out
+    a.ingest([result(x=0.123)])  # foreign: answers no pending proposal
     assert a.pending == (points[0], points[2])
     assert a.suggest(1)[0] not in points
 
@@ -212,7 +212,7 @@ def test_from_config_of_another_agents_configuration_is_refused() -> None:
 
 
 class Constant(Agent):
-    """An agent that no entry point names."""
+    """An agent without an entry point."""
 
     name: ClassVar[str] = "constant"
     answer: ClassVar[list[float]] = [0.5, 0.5]
@@ -240,7 +240,7 @@ def test_an_agent_that_breaks_down_is_stopped() -> None:
     with pytest.raises(AgentError, match="nan"):
         broken.suggest(1)
     assert broken.pending == ()
-    with pytest.raises(AgentError, match="made 2 proposals where 1 were asked for"):
+    with pytest.raises(AgentError, match="made 2 proposals where 1 were requested"):
         Generous(VOCS_FIELDS).suggest(1)
 
 

@@ -1,4 +1,4 @@
-"""The baselines: the grid is complete, the hand scan finds what an operator finds, and all are reproducible."""
+"""The baselines: the grid is complete, the coordinate scan works like an operator, and all are reproducible."""
 
 import itertools
 import json
@@ -174,7 +174,7 @@ def test_points_per_axis_must_fit(points: Any) -> None:
         GridAgent(PLAIN, points_per_axis=points)
 
 
-# -- the scan by hand --------------------------------------------------------------------------------------------
+# -- the coordinate scan -----------------------------------------------------------------------------------------
 
 
 def test_a_hand_scan_starts_where_the_beamline_stands() -> None:
@@ -216,7 +216,7 @@ def test_batches_find_it_too_and_lose_little() -> None:
 def test_a_batch_across_the_end_of_a_scan_depends_on_results_alone() -> None:
     agent = CoordinateScanAgent(PLAIN, points=5)
     results = [measured(p) for p in answers(agent, 5)]
-    batch = agent.suggest(4)  # the last of x, and three of y through the best so far
+    batch = agent.suggest(4)  # the last point of the x scan, and three of the y scan through the best point so far
     assert [d.reason for d in agent.decisions()] == ["scan of x, pass 1"] + ["scan of y, pass 1"] * 3
     results += [measured(p) for p in reversed(batch)]
     agent.ingest(results[5:])
@@ -244,7 +244,7 @@ def test_a_hand_scan_without_a_valid_answer_stays_where_it_was() -> None:
 
 
 def test_a_hand_scan_goes_towards_the_feasible() -> None:
-    vocs = {**PLAIN, "constraints": {"g": ["GREATER_THAN", 10.0]}}  # nowhere: g is x
+    vocs = {**PLAIN, "constraints": {"g": ["GREATER_THAN", 10.0]}}  # infeasible everywhere, because g is x
     agent = CoordinateScanAgent(vocs, points=3)
     points = answers(agent, 5)
     assert points[4]["x"] == 4.0, "nothing is feasible: the least violation"

@@ -1,11 +1,11 @@
-"""What is loaded by importing agents: no more than the agent that is asked for needs."""
+"""The import of an agent loads only the modules that this agent needs."""
 
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.integration  # new processes
+pytestmark = pytest.mark.integration  # starts processes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Beams of known size and place are found in noisy images, and what cannot be told is not."""
+"""`beam_statistics` finds beams of known size and position in noisy images; undetermined values are NaN."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fixtures of the data tests: two motors and a detector that one of them moves through its peak."""
+"""Fixtures of the data tests: two motors, and a detector whose reading peaks along one of them."""
 
 import pytest
 from ophyd.sim import SynAxis, SynGauss

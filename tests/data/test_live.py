@@ -1,4 +1,4 @@
-"""Real servers and real processes: seen while it happens, and each document exactly once whatever dies."""
+"""Live writing with real servers and processes: runs are visible live, and each document is stored exactly once."""
 
 import copy
 import json
@@ -186,7 +186,7 @@ def test_a_killed_session_costs_no_row(tiled_server: EmbeddedServer, tmp_path: P
 
 @pytest.fixture
 def old_layout(tiled: Connection) -> Iterator[None]:
-    """What `client.v2`, asked for once, leaves behind: its copy of the table of clients is the table itself."""
+    """The effect of one access to `client.v2`: it changes the table of client classes of the whole process."""
     table = tiled.client.structure_clients
     before = table["BlueskyRun"]
     assert tiled.client.v2 is not None
@@ -248,7 +248,7 @@ def test_a_server_that_is_not_there_is_named_at_once(RE: RunEngine, tmp_path: Pa
 def test_runs_go_where_in_the_tree_the_address_leads(
     RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
 ) -> None:
-    """A facility keeps a beamline's runs in a node of its own, and its address in the browser is that node's."""
+    """A facility keeps the runs of a beamline in a node of its tree, and users copy that node's address."""
     with connect(None, tiled_server.uri, tiled_server.api_key, tmp_path) as root:
         key = f"beamline-{time.time_ns()}"
         root.client.create_container(key=key)
@@ -270,7 +270,7 @@ def test_what_is_no_address_is_named(address: str, tmp_path: Path) -> None:
 def test_a_wrong_key_is_refused(RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path) -> None:
     with pytest.raises(TiledUnreachableError, match="api_key"):
         connect(RE, tiled_server.uri, "wrong", tmp_path)
-    connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path).close()  # and it may be tried again
+    connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path).close()  # the right key then succeeds
 
 
 def test_connecting_twice_is_refused(RE: RunEngine, tiled: Connection, tiled_server: EmbeddedServer) -> None:

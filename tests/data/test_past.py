@@ -1,4 +1,4 @@
-"""A past run as a prior, out of Tiled and out of an archive: what comes back, and which runs are refused."""
+"""Past runs as priors, from Tiled and from a databroker archive: their results, and the runs that are refused."""
 
 import logging
 import math
@@ -37,9 +37,9 @@ def test_a_run_of_ours_gives_what_its_agent_was_told(RE: RunEngine, tiled: Conne
     envelope = {**LIMITS, "forbidden": [{"box": {"mx": [1.0, 2.0]}, "reason": "cable"}]}
     agent = SobolAgent(vocs(), seed=2)
     told = RE(optimize([det], motors, agent, max_points=9, batch=3, envelope=envelope)).plan_result
-    assert told.refused > 0  # of which nothing is known
+    assert told.refused > 0  # refused proposals have no results
     run = tiled.client[told.uid]
-    if layout == "v2":  # not through client.v2, which would leave this layout to all other clients of the process
+    if layout == "v2":  # not through client.v2, which would change the layout for all clients of the process
         run = BlueskyRunV2SQL(run.context, item=run.item, structure_clients=run.structure_clients)
     uid, results = past_results(run, vocs())
     assert uid == told.uid
@@ -60,7 +60,7 @@ def test_invalid_rows_come_as_nan(RE: RunEngine, tiled: Connection) -> None:
     _, results = past_results(uid, given, tiled.client)
     assert str(results) == str(list(agent.results))
     assert {math.isnan(r["camera_spot_area"]) for r in results} == {True, False}
-    # Another outcome of the same rows, which no agent was told then.
+    # Another outcome of the same rows, which no agent was given during the run.
     other = VOCS(variables=given.variables, objectives={"camera_fwhm_x": "MINIMIZE"})
     _, results = past_results(uid, other, tiled.client)
     assert [r["camera_fwhm_x"] for r in results] == pytest.approx(
@@ -81,7 +81,7 @@ def test_uncertainties_and_context_come_along(RE: RunEngine, tiled: Connection, 
     assert {"hall", "det_std"} <= set(results[0])
 
 
-# -- runs that none steered ------------------------------------------------------------------------------------
+# -- runs without an agent -------------------------------------------------------------------------------------
 
 
 def scans(det: Any, motors: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def test_a_motor_that_stood_still_does_not_matter(RE: RunEngine, tiled: Connecti
 
 
 class Recording(Agent):
-    """Remembers what it was told of the past."""
+    """Records the priors that it is given."""
 
     name = "recording"
 
@@ -145,7 +145,7 @@ class Recording(Agent):
 
 
 class Unlearned:
-    """A generator that knows nothing of priors."""
+    """A generator without `ingest_prior`."""
 
     vocs = vocs()
 
@@ -216,7 +216,7 @@ def test_what_is_no_run_is_named() -> None:
 
 @pytest.fixture
 def archive(RE: RunEngine) -> Iterator[Any]:
-    """Runs go into a MongoDB (its double) as they did before Tiled, and come out of it as databroker 2 serves them."""
+    """A MongoDB archive (a test double), written as before Tiled and read through databroker 2."""
     reason = "databroker and its MongoDB double are not installed: pip install 'ebl-autonomy[archive]'"
     pytest.importorskip("mongomock", reason=reason)
     MongoAdapter = pytest.importorskip("databroker.mongo_normalized", reason=reason).MongoAdapter

@@ -1,4 +1,4 @@
-"""What the run writer is built on is private to another package: a version that lacks it is named at once."""
+"""The run writer uses private attributes of another package: a version that lacks them fails at import, by name."""
 
 from importlib.metadata import version
 from types import SimpleNamespace

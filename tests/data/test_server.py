@@ -1,4 +1,4 @@
-"""The embedded server's socket: small answers leave at once."""
+"""The embedded server's socket: small responses are sent without delay."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from ebl_autonomy.errors import BadInputError
 
 
 def test_small_answers_do_not_wait_for_more() -> None:
-    """Nagle's algorithm is off on each connection, or a row costs 40 ms more."""
+    """Nagle's algorithm is off on each connection; it would delay each row by 40 ms."""
     off: list[int] = []
 
     class Served(asyncio.Protocol):

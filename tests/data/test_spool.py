@@ -1,4 +1,4 @@
-"""The journal gives back what it took, whatever it was, and survives a line that was cut short."""
+"""A journal returns every document unchanged, and tolerates a truncated last line."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The alignment over a real control system: the IOC in one process, the RunEngine in another."""
+"""Alignments over channel access: the IOC runs in one process, the RunEngine in another."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def ioc() -> Iterator[IocHandle]:
 
 
 def client(ioc: IocHandle, script: str, timeout_s: float = 250.0) -> dict[str, Any]:
-    """What a script in a process of its own prints as its last line, as JSON."""
+    """Run a script in a subprocess; returns the JSON of its last output line."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         env={**os.environ, **ioc.env},
@@ -85,10 +85,10 @@ print(json.dumps({
 def test_the_same_alignment_with_ophyd_and_with_ophyd_async(ioc: IocHandle, kind: str) -> None:
     seen = client(ioc, ALIGNMENT.replace("KIND", kind))
     assert seen["accepted"] == seen["ids"] == 12
-    assert seen["off"] <= 0.02  # each row was read where its proposal asked for
+    assert seen["off"] <= 0.02  # each row was read at its proposal
     assert seen["best_is_of_its_row"] <= 0.02
     for name, position in seen["best_point"].items():
-        assert seen["at"][name] == pytest.approx(position, abs=0.02)  # it ends at the best point
+        assert seen["at"][name] == pytest.approx(position, abs=0.02)  # the motors end at the best point
 
 
 MOTOR = """
@@ -296,7 +296,7 @@ def test_an_ioc_killed_in_mid_move_ends_the_run_with_the_reason() -> None:
         seen = client(ioc, KILLED.replace("int(sys.argv[1])", str(ioc.process.pid)))
     assert seen["last"] == "stop"
     assert seen["status"] == "fail"
-    assert seen["rows"] >= 2  # what was measured before is there
+    assert seen["rows"] >= 2  # the rows before the kill are recorded
     assert "2 proposals in a row could not be measured" in seen["error"]
     assert len(seen["reasons"]) == 2
     assert all(seen["reasons"])

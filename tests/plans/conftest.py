@@ -1,4 +1,4 @@
-"""Fixtures of the plan tests: two motors with a bowl to find the bottom of, and the documents of a run."""
+"""Fixtures of the plan tests: two motors, a bowl-shaped objective, and the documents of a run."""
 
 from collections.abc import Iterator
 
@@ -24,6 +24,6 @@ def slow_bench(RE: RunEngine) -> Iterator[tuple[Bowl, list[SlowAxis]]]:
     motors = [SlowAxis("mx", 0.01), SlowAxis("my", 0.015)]
     bowl = Bowl(*motors, seconds=0.01)
     yield bowl, motors
-    # What a run that was ended early left at work calls the RunEngine's loop, which is closed next.
+    # Moves and exposures that an aborted run left unfinished call the RunEngine's loop, which is closed next.
     for device in (bowl, *motors):
         device.rest()

@@ -1,4 +1,4 @@
-"""What a test lays down before a run: the points of the agent, the moves of the motors, the pause in an exposure."""
+"""Scripted parts of a run: an agent with a list of points, motors that record moves, a pause during an exposure."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ def at(x: float, y: float = 0.0) -> Point:
 
 
 class Scripted(Generator):
-    """Proposes the points of a list in their order, until none is left; keeps what it is told, call by call."""
+    """Proposes the points of a list in order, until the list is empty; records what it ingests, call by call."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]], given: VOCS | None = None) -> None:
         self.vocs = given or vocs()
@@ -29,7 +29,7 @@ class Scripted(Generator):
 
     @property
     def told(self) -> list[Point]:
-        """All results, in the order in which they were told."""
+        """All ingested results, in order."""
         return [result for call in self.calls for result in call]
 
     def _validate_vocs(self, vocs: VOCS) -> None:
@@ -45,7 +45,7 @@ class Scripted(Generator):
 
 
 class RecordedAxis(SynAxis):
-    """A motor that moves at once and remembers from where to where."""
+    """A motor that moves at once and records the start and the end of each move."""
 
     def __init__(self, name: str, start: float = 0.0) -> None:
         super().__init__(name=name, value=start)
@@ -57,12 +57,12 @@ class RecordedAxis(SynAxis):
 
     @property
     def longest(self) -> float:
-        """The longest of its moves; 0 if it never moved."""
+        """Length of its longest move; 0 if it never moved."""
         return max((abs(there - here) for here, there in self.moves), default=0.0)
 
 
 def pause_in_exposure(RE: RunEngine, bowl: Bowl, number: int, defer: bool = False) -> None:
-    """Let the trigger of this number (the first is 1) ask for a pause, and end only once that was heard."""
+    """Make trigger `number` (counted from 1) request a pause, and finish only after the RunEngine has received it."""
     expose = bowl.trigger
 
     def trigger() -> Any:

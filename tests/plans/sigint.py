@@ -1,4 +1,4 @@
-"""Ctrl-C in a test: a press that the RunEngine is sure to see, and a handler that has done all when it is left."""
+"""Ctrl-C in a test: a signal that surely reaches the RunEngine, and a handler that leaves no thread behind."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ JOIN_S = 60.0
 def press_ctrl_c() -> None:
     """Send SIGINT to the main thread, as a terminal does.
 
-    ``os.kill`` will not do: the system may hand its signal to any thread, and Python then runs the handler only once
+    ``os.kill`` is not enough: the system may deliver its signal to any thread. Python then runs the handler only when
     the main thread, which waits for the plan to end, wakes up by itself.
     """
     main = threading.main_thread().ident
@@ -24,10 +24,10 @@ def press_ctrl_c() -> None:
 
 @contextmanager
 def settled_sigint_handler(RE: RunEngine) -> Iterator[None]:
-    """bluesky's handler of Ctrl-C; on leaving it, the threads that it began have ended. For ``RE.context_managers``.
+    """bluesky's handler of Ctrl-C, for ``RE.context_managers``; on exit it joins the threads that it started.
 
-    The handler lets a thread of its own ask for the pause, and does not wait for that thread when it is left: after a
-    second press, a run that is resumed at once may be paused by it again.
+    The original handler requests the pause from a thread and does not join that thread on exit. After a second press,
+    the thread may pause a run again that was resumed at once.
     """
     before = set(threading.enumerate())
     with SigintHandler(RE):

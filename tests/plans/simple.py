@@ -1,4 +1,4 @@
-"""Small devices and readers that the tests of plans share."""
+"""Small devices and document readers that the plan tests share."""
 
 import math
 import threading
@@ -30,7 +30,7 @@ def truth(x: float, y: float) -> float:
 
 
 def begin(thread: threading.Thread, begun: list[threading.Thread]) -> list[threading.Thread]:
-    """Start a thread; those that are at work now."""
+    """Start a thread; returns the threads that are still alive."""
     thread.start()
     return [*(one for one in begun if one.is_alive()), thread]
 
@@ -42,7 +42,7 @@ def join(threads: list[threading.Thread]) -> None:
 
 
 class SlowAxis(SynAxis):
-    """A motor that takes some wall time, so that a pause can fall into a move."""
+    """A motor that takes some wall time, so that a pause can interrupt a move."""
 
     def __init__(self, name: str, seconds: float) -> None:
         super().__init__(name=name)
@@ -66,13 +66,13 @@ class SlowAxis(SynAxis):
         self._stopped.set()
 
     def rest(self) -> None:
-        """Stop, and wait until all moves have said that they ended."""
+        """Stop, and wait until the statuses of all moves are done."""
         self.stop()
         join(self._moves)
 
 
 class Bowl:
-    """A detector that reads the two motors when it is triggered; `fail` makes it misbehave."""
+    """A detector with a bowl-shaped reading of the two motors, taken at the trigger; `fail` scripts its failures."""
 
     name = "bowl"
     parent = None
@@ -107,7 +107,7 @@ class Bowl:
         return NullStatus()
 
     def rest(self) -> None:
-        """Wait until all exposures have said that they ended."""
+        """Wait until the statuses of all exposures are done."""
         join(self._exposures)
 
     def read(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Bowl:
 
 
 class Documents:
-    """Every document of a run, and its events by stream."""
+    """All documents of a run, and its events by stream."""
 
     def __init__(self, RE: RunEngine) -> None:
         self.all: list[tuple[str, dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""What ends a run is so many failures or refusals in a row: an accepted point begins the count anew."""
+"""A number of consecutive failures or refusals ends a run; an accepted point resets the count."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def test_only_what_failed_in_the_row_that_ended_the_run_is_blamed(RE: RunEngine,
 
     motors[1].set = jam
     agent = Scripted([at(0.1, 0.1), at(0.2, 0.2), at(0.3, 1.0), at(0.4, 1.1)])
-    with pytest.raises(MeasurementError, match=r"could not be measured \(2 times because of my\).* Mend my,"):
+    with pytest.raises(MeasurementError, match=r"could not be measured \(2 times because of my\).* Repair my,"):
         RE(optimize([bowl], motors, agent, max_points=9, retries=0, max_failures=2, envelope=ENVELOPE))
 
 
@@ -65,7 +65,7 @@ def test_the_failure_that_is_one_too_many_ends_the_run(RE: RunEngine, docs: Docu
     agent = Scripted([at(0.1 * k) for k in range(12)])
     with pytest.raises(MeasurementError, match="3 proposals in a row"):
         RE(optimize([bowl], motors, agent, max_points=99, retries=2, max_failures=3, envelope=ENVELOPE))
-    assert bowl.triggers == 3 * 3  # each tried once and twice more
+    assert bowl.triggers == 3 * 3  # one attempt and two retries each
     assert [gone["attempts"] for gone in docs.events["abandoned"]] == [3, 3, 3]
 
 

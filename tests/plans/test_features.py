@@ -1,4 +1,4 @@
-"""What a user may ask of `optimize`: other measurements, derived outcomes, batches, stop rules, endings, budgets."""
+"""Options of `optimize`: user stubs, derived outcomes, agents, batches, stop rules, finish and budgets."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ from ebl_autonomy.records import Decision
 
 
 class Scripted(Generator):
-    """Answers points from a list; says what it is told to say about them."""
+    """Proposes points from a list, with a scripted decision for each."""
 
     def __init__(self, points: list[dict[str, Any]], given: VOCS | None = None, **decision: Any) -> None:
         self.vocs = given or vocs()
@@ -113,7 +113,7 @@ def test_a_derivation_that_fails_makes_the_row_invalid_with_the_reason(
     assert all("division by zero" in row["invalid_reason"] for row in docs.events["primary"])
 
 
-# -- agents that others wrote, or that a queue sends -----------------------------------------------------------
+# -- third-party agents, and agents given as JSON --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_the_loop_is_free_while_an_agent_thinks(RE: RunEngine, bench: Any) -> No
     heart = asyncio.run_coroutine_threadsafe(beat(), RE.loop)
     RE(optimize([bowl], motors, agent, max_points=1, envelope=ENVELOPE))
     heart.cancel()
-    assert len(beats) > 10  # it beat on while the agent held its own thread
+    assert len(beats) > 10  # the loop kept running while the agent was deciding
 
 
 def test_a_thought_that_ends_as_the_loop_is_closed_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
@@ -201,7 +201,7 @@ def test_a_thought_that_ends_as_the_loop_is_closed_ends_quietly(caplog: pytest.L
         loop.call_soon(waiting.cancel)
         loop.run_until_complete(asyncio.wait([waiting]))
         loop.close()
-        patch.setattr(loop, "is_closed", lambda: False)  # as asking a moment ago would have said
+        patch.setattr(loop, "is_closed", lambda: False)  # the answer just before the loop was closed
         go_on.set()
     assert caplog.messages == []
 
@@ -350,7 +350,7 @@ def test_a_step_limit_holds_on_the_way_to_the_best_point_too(RE: RunEngine, benc
     RE(optimize([bowl], motors, agent, max_points=4, envelope={**ENVELOPE, "max_step": {"mx": 0.41}}))
     assert motors[0].position == pytest.approx(0.4)
     assert max(map(abs, moves)) <= 0.41
-    assert min(moves) < 0  # it did come back
+    assert min(moves) < 0  # the motor moved back
 
 
 @pytest.mark.integration

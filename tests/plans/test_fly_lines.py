@@ -1,4 +1,4 @@
-"""A flown line is one proposal with many rows: bound to it, pausable before and after, abandoned whole when cut."""
+"""A flown line is one proposal with many rows: bound by id, pausable between lines, abandoned as a whole when cut."""
 
 import math
 import threading
@@ -25,7 +25,7 @@ ROWS = 7
 
 
 class Field:
-    """A detector whose reading follows the two motors, at once."""
+    """A detector that reads a function of the two motors without delay."""
 
     name, parent = "field", None
 
@@ -60,7 +60,7 @@ def stage(speed: float = math.inf) -> tuple[SimMotor, SimMotor, SimFlyer, Field]
 
 
 def agent_of_lines(**more: Any) -> SobolAgent:
-    """Chooses where along y the lines lie; x is measured along each."""
+    """An agent that chooses y; x is read along each line."""
     variables = {"y": [-1.0, 1.0], "x": {"type": "ContextualVariable"}}
     return SobolAgent(VOCS(variables=variables, objectives={"field": "MAXIMIZE"}, **more))
 
@@ -70,7 +70,7 @@ def acquisition(flyer: SimFlyer, x: SimMotor, **more: Any) -> FlyLine:
 
 
 def check_bound(docs: Documents, lines: int) -> None:
-    """Each line has its rows in order, and each row holds what belongs to its place."""
+    """Check that each line has its rows in order, and that each row holds the reading of its position."""
     rows = docs.events["primary"]
     assert len(rows) == lines * ROWS
     asked = {d["proposal_id"]: d["y"] for d in docs.events["decisions"]}
@@ -98,7 +98,7 @@ def test_one_proposal_is_many_rows_that_the_agent_is_told_of(RE: RunEngine, docs
     ]
     fresh = SobolAgent(agent.vocs)
     fresh.ingest(list(agent.results))
-    assert agent.suggest(1) == fresh.suggest(1)  # nothing is thought to be still under way
+    assert agent.suggest(1) == fresh.suggest(1)  # no proposal is pending
     assert result.left_at == {"y": y.position, "x": 2.0}
     assert RE.state == "idle"
 
@@ -111,10 +111,10 @@ def test_lines_through_chosen_points_tell_where_each_row_was(RE: RunEngine, docs
     for row, result in zip(docs.events["primary"], agent.results, strict=True):
         assert (result["x"], result["field"]) == (row["x"], strength(row["x"], row["y"]))
     assert len({result["x"] for result in agent.results}) == 2 * ROWS
-    assert (x.position, y.position) == (0.0, 0.0)  # explore returns
+    assert (x.position, y.position) == (0.0, 0.0)  # explore returns the motors to the start
     fresh = SobolAgent(agent.vocs)
     fresh.ingest(list(agent.results))
-    assert agent.suggest(1) == fresh.suggest(1)  # what was proposed and flown is not thought to be still under way
+    assert agent.suggest(1) == fresh.suggest(1)  # flown proposals are not pending
 
 
 def test_derivations_see_each_row(RE: RunEngine, docs: Documents) -> None:
@@ -203,7 +203,7 @@ def test_a_pause_between_lines_loses_and_repeats_nothing(RE: RunEngine, docs: Do
     def pausing() -> None:
         trigger()
         if field.count == ROWS + 3:
-            RE.request_pause(defer=True)  # until the next checkpoint, which is after the line
+            RE.request_pause(defer=True)  # takes effect at the next checkpoint, after the line
 
     field.trigger = pausing  # type: ignore[method-assign]
     with pytest.raises(RunEngineInterrupted):

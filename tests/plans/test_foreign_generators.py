@@ -1,4 +1,4 @@
-"""Generators that others wrote steer our plans unchanged: Xopt's, which keep the same gest-api standard."""
+"""Third-party generators steer our plans unchanged: those of Xopt, which follow the gest-api standard too."""
 
 import warnings
 from typing import Any
@@ -10,7 +10,7 @@ from simple import BOUNDS, ENVELOPE, Documents, vocs
 from ebl_autonomy.plans import optimize
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what others warn of when they are imported is theirs
+    warnings.simplefilter("ignore")  # import-time warnings of third-party packages
     pytest.importorskip("xopt", reason="Xopt is not installed: pip install xopt")
     import xopt
     from xopt.generators.bayesian import ExpectedImprovementGenerator

@@ -1,4 +1,4 @@
-"""The envelope holds for every move of a run, judged from where the motors are when the move begins."""
+"""The envelope holds for every move of a run, judged from the positions at which the move starts."""
 
 import logging
 from typing import Any
@@ -33,7 +33,7 @@ def rules(docs: Documents) -> list[tuple[str, str]]:
 
 
 def fail_at(motor: RecordedAxis, target: float, astray: float) -> None:
-    """Let the first move to `target` fail and end elsewhere."""
+    """Make the first move to `target` fail and end at `astray`."""
     go = motor.set
 
     def go_astray(value: float) -> Any:
@@ -67,7 +67,7 @@ def test_a_swept_region_within_a_batch_is_judged_from_where_the_motors_will_be(
     RE: RunEngine, docs: Documents, recorded: Any
 ) -> None:
     bowl, motors = recorded
-    # (1, 0) lies behind the wall as seen from the start, but not as seen from (1, 0.9); (0.2, 0) is before it again.
+    # The wall separates (1, 0) from the start, but not from (1, 0.9); (0.2, 0) is on the side of the start again.
     agent = Scripted([at(0.0, 0.9), at(1.0, 0.9), at(1.0, 0.0), at(0.2, -0.2)])
     envelope = {**ENVELOPE, "forbidden": [WALL]}
     RE(optimize([bowl], motors, agent, max_points=9, batch=3, finish="stay", envelope=envelope))
@@ -101,7 +101,7 @@ def test_after_a_failed_move_the_next_is_judged_from_where_the_motor_ended(
     envelope = {**ENVELOPE, "max_step": {"mx": 0.6}}
     RE(optimize([bowl], motors, agent, max_points=9, retries=3, finish="stay", envelope=envelope))
     assert measured(docs) == [(-0.7, 0.0)]
-    assert rules(docs) == [("refused", "step")]  # 0.5 was near enough to the start, not to where the motor strayed
+    assert rules(docs) == [("refused", "step")]  # 0.5 is near enough to the start, but not to where the motor is
     assert motors[0].moves == [(-1.0, -0.7)]
 
 
@@ -146,7 +146,7 @@ def test_the_last_move_does_not_cross_a_forbidden_region(
     RE: RunEngine, docs: Documents, recorded: Any, finish: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bowl, motors = recorded
-    # Round the wall: the best point and the start lie on the one side, the last point on the other.
+    # The motors have gone round the wall: best point and start lie on one side of it, the last point on the other.
     agent = Scripted([at(0.5, -0.25), at(0.5, 1.0), at(1.0, 1.0), at(1.0, 0.0)])
     envelope = {**ENVELOPE, "forbidden": [WALL]}
     with caplog.at_level(logging.WARNING):
@@ -154,7 +154,7 @@ def test_the_last_move_does_not_cross_a_forbidden_region(
     assert result.accepted == 4
     assert (motors[0].position, motors[1].position) == (1.0, 0.0)
     assert "beam stop" in caplog.text
-    assert docs.stop["exit_status"] == "success"  # what was measured is safe
+    assert docs.stop["exit_status"] == "success"  # the measured rows are kept
 
 
 def test_after_a_failed_move_the_way_to_the_finish_begins_where_the_motor_ended(RE: RunEngine, recorded: Any) -> None:

@@ -23,7 +23,7 @@ from ebl_autonomy.plans import make_gate, move_motors, optimize
 
 
 def check_rows(docs: Documents, count: int) -> None:
-    """One row per decided proposal, each holding the values that belong to its point."""
+    """Check that each decided proposal has one row with the values of its point."""
     rows = docs.events["primary"]
     ids = [row["proposal_id"] for row in rows]
     assert len(ids) == len(set(ids)) == count
@@ -33,7 +33,7 @@ def check_rows(docs: Documents, count: int) -> None:
         assert (row["mx"], row["my"]) == (point["mx"], point["my"])
         assert row["bowl"] == truth(point["mx"], point["my"])
     numbers = [doc["seq_num"] for name, doc in docs.all if name == "event" and "proposal_id" in doc["data"]]
-    assert numbers  # the documents themselves were seen
+    assert numbers  # there were documents to check
 
 
 @pytest.mark.integration
@@ -69,17 +69,17 @@ def test_twenty_random_pauses_leave_one_right_row_per_proposal_in_tiled(
             except RunEngineInterrupted:
                 continue
     timer.cancel()
-    assert told["pauses"] >= 15  # the pauses did fall into the run
+    assert told["pauses"] >= 15  # the pauses came during the run
     check_rows(docs, 40)
     assert docs.stop["exit_status"] == "success"
     rows = {row["proposal_id"]: row["bowl"] for row in docs.events["primary"]}
     points = {d["proposal_id"]: d for d in docs.events["decisions"]}
     known = {(r["mx"], r["my"]): r["bowl"] for r in agent.results}
-    assert {(points[i]["mx"], points[i]["my"]): value for i, value in rows.items()} == known  # the agent knows the data
+    assert {(points[i]["mx"], points[i]["my"]): value for i, value in rows.items()} == known  # the agent knows the rows
     table = tiled.client[docs.start["uid"]]["primary"].base["internal"].read()
     stored = dict(zip(table["proposal_id"], table["bowl"], strict=True))
     assert len(table) == len(stored) == 40
-    assert stored == rows  # and so does Tiled
+    assert stored == rows  # and Tiled stores them
 
 
 @pytest.mark.integration
@@ -105,7 +105,7 @@ def test_a_suspender_that_trips_in_mid_run_loses_and_repeats_nothing(
 
 
 class Thermometer:
-    """Takes a while to read; asks for a pause meanwhile, the first time."""
+    """A slow reading that requests a pause the first time."""
 
     name, parent = "hall", None
 
@@ -133,7 +133,7 @@ def test_a_pause_while_the_baseline_is_read_is_seen(RE: RunEngine, docs: Documen
 
 
 def wait_for_signal_threads() -> None:
-    """bluesky's watcher of signals outlives its `with` by a moment, and would take a resume within it for its own."""
+    """Wait for bluesky's signal threads, which outlive their context briefly and could act on the resumed run."""
     deadline = time.monotonic() + 5.0
     while any("_watch_request" in thread.name for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -142,7 +142,7 @@ def wait_for_signal_threads() -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("presses", [1, 2])
 def test_control_c_pauses_and_loses_nothing(RE: RunEngine, docs: Documents, slow_bench: Any, presses: int) -> None:
-    """A real signal, as the terminal sends it: once for the end of the point, twice for at once."""
+    """A real SIGINT: one press pauses at the end of the point, two presses at once."""
     bowl, motors = slow_bench
 
     def press() -> None:
@@ -150,7 +150,7 @@ def test_control_c_pauses_and_loses_nothing(RE: RunEngine, docs: Documents, slow
             time.sleep(0.01)
         for _ in range(presses):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)  # the RunEngine takes quicker ones for one, and pauses by itself after 0.5 s
+            time.sleep(0.2)  # the RunEngine merges faster presses, and pauses by itself after 0.5 s
 
     pressing = threading.Thread(target=press, daemon=True)
     pressing.start()
@@ -187,7 +187,7 @@ def test_ending_a_paused_run_records_the_open_proposal(
 
 
 def test_a_bench_at_rest_has_told_of_all_that_it_began(slow_bench: Any) -> None:
-    """What a run that was ended early left at work must not call the RunEngine's loop once that is closed."""
+    """Unfinished moves and exposures of an aborted run must not call the RunEngine's loop after it is closed."""
     bowl, motors = slow_bench
     bowl.seconds, motors[0].seconds = 0.2, 60.0
     told: list[Any] = []
@@ -261,7 +261,7 @@ def test_an_agent_is_told_what_a_batch_measured_before_it_failed(
     measured = [r["bowl"] for r in agent.results if not math.isnan(r["bowl"])]
     assert sorted(measured) == sorted(row["bowl"] for row in docs.events["primary"])
     assert len(measured) == 5
-    assert len(agent.results) == 6  # and of the point that failed, but of none that was not tried
+    assert len(agent.results) == 6  # those, and the failed point; none for the untried points
     kept = read_run(docs.stop["run_start"], tiled.client).results
     assert sorted(r["mx"] for r in kept) == sorted(r["mx"] for r in agent.results)
     assert sum(math.isnan(r["bowl"]) for r in kept) == 1
@@ -305,9 +305,7 @@ def test_a_motor_that_breaks_down_is_named_and_what_was_measured_is_kept(
     agent = sobol()
     mend = motors[0].set
     motors[0].set = lambda value: (mend if len(docs.events["primary"]) < 3 else how)(value)
-    ends = (
-        rf"3 proposals in a row could not be measured \(3 times because of mx\), the last because: {says}.*Mend mx, or"
-    )
+    ends = rf"3 proposals in a row could not be measured \(3 times because of mx\), the last because: {says}.*Repair mx"
     with pytest.raises(MeasurementError, match=ends):
         RE(optimize([bowl], motors, agent, max_points=9, envelope=ENVELOPE, move_timeout_s=0.1, max_failures=3))
     assert docs.stop["exit_status"] == "fail"

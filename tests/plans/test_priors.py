@@ -1,4 +1,4 @@
-"""Past runs as priors of `optimize`: read and handed over before anything moves, once, and named in the run."""
+"""Past runs as priors of `optimize`: ingested once, before anything moves, and named in the start document."""
 
 import threading
 from pathlib import Path
@@ -23,19 +23,19 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def past(RE: RunEngine, tiled: Connection, bench: Any) -> str:
-    """A scan that no agent steered."""
+    """The uid of a past scan without an agent."""
     bowl, motors = bench
     return str(RE(grid_scan([bowl], motors[0], -1, 1, 3, motors[1], -1, 1, 3)).run_start_uids[0])
 
 
 @pytest.fixture
 def documents(past: str, RE: RunEngine) -> Documents:
-    """Of what comes after the past."""
+    """The documents that are emitted after the past run."""
     return Documents(RE)
 
 
 class Learner(SobolAgent):
-    """Remembers what it was told of the past, and in which thread; learns nothing of it."""
+    """Records its priors and the thread that passed them; does not learn from them."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -48,7 +48,7 @@ class Learner(SobolAgent):
 
 
 class Unlearned(Generator):
-    """Somebody else's generator, that knows nothing of priors."""
+    """A third-party generator without `ingest_prior`."""
 
     def __init__(self) -> None:
         self.vocs = vocs()
@@ -85,7 +85,7 @@ def test_the_past_is_told_before_anything_moves_and_off_the_loop(
     assert [(r["mx"], r["my"]) for r in results] == [(x, y) for x in (-1.0, 0.0, 1.0) for y in (-1.0, 0.0, 1.0)]
     assert [r["bowl"] for r in results] == [(r["mx"] - 0.5) ** 2 + (r["my"] + 0.25) ** 2 for r in results]
     assert agent.threads[0] not in (RE._th, threading.main_thread())
-    assert len(agent.results) == 3  # the past is none of the run's own results
+    assert len(agent.results) == 3  # priors are not among the run's own results
     assert documents.start["ebl_autonomy"]["prior"] == [past]
     assert read_run(uid, tiled.client).metadata.prior == [past]
 
@@ -104,12 +104,12 @@ def test_runs_themselves_may_be_given_and_none_is_taken_twice(
     assert named([tiled.client[past], past, tiled.client[past]]) == [past]
     assert named((past, other)) == [past, other]
     assert named([other[:8]]) == [past, other]
-    assert named([]) == [past, other]  # it still knows them: to do this run again, they are needed
+    assert named([]) == [past, other]  # the agent still knows them, so a replay of this run needs them
     assert [label for label, _ in agent.priors] == [past, other]
     assert [len(results) for _, results in agent.priors] == [9, 2]
     fresh = Learner(vocs())
     RE(optimize([bowl], motors, fresh, max_points=2, envelope=ENVELOPE, prior=[past]))
-    assert [label for label, _ in fresh.priors] == [past]  # another agent is told again
+    assert [label for label, _ in fresh.priors] == [past]  # another agent ingests the run again
 
 
 def test_uids_are_looked_up_where_the_latest_open_connection_goes(
@@ -155,7 +155,7 @@ def test_bad_priors_are_refused_before_anything_moves(
         RE(optimize([bowl], motors, agent, max_points=3, envelope=ENVELOPE, prior=given))
     assert moved == []
     assert documents.all == []
-    assert getattr(agent, "priors", []) == []  # a mistake in one leaves the agent as it was
+    assert getattr(agent, "priors", []) == []  # one bad prior leaves the agent unchanged
 
 
 def test_without_a_connection_the_remedy_is_named(RE: RunEngine, bench: Any) -> None:

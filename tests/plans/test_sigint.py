@@ -1,4 +1,4 @@
-"""Ctrl-C, as it comes from the terminal: once for the end of the point, twice for at once; nothing is lost."""
+"""Ctrl-C from the terminal: one press pauses at the end of the point, two presses at once, and no row is lost."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ def plan(bowl: Bowl, motors: list[SlowAxis]) -> Any:
 
 
 def at_row(engine: RunEngine, docs: Documents, count: int, then: Any) -> threading.Thread:
-    """A thread that does something once so many rows are there."""
+    """A thread that calls `then` once `count` rows are recorded."""
     there = threading.Event()
     engine.subscribe(lambda *_: there.set() if len(docs.events["primary"]) == count else None)
 
@@ -43,7 +43,7 @@ def at_row(engine: RunEngine, docs: Documents, count: int, then: Any) -> threadi
 
 
 def slow_down_at_row(engine: RunEngine, docs: Documents, count: int, motor: SlowAxis, seconds: float) -> None:
-    """Let the moves take so long once there are so many rows, for the press to come before the run is over."""
+    """Make moves take `seconds` once `count` rows are recorded, so that the press comes before the run ends."""
 
     def slow_down(*_: Any) -> None:
         if len(docs.events["primary"]) == count:
@@ -53,7 +53,7 @@ def slow_down_at_row(engine: RunEngine, docs: Documents, count: int, motor: Slow
 
 
 def check(docs: Documents) -> None:
-    """The run ended well, with one right row per point."""
+    """Check that the run succeeded with one correct row per point."""
     assert docs.stop["exit_status"] == "success"
     assert docs.events["abandoned"] == []
     rows = docs.events["primary"]
@@ -83,10 +83,10 @@ def test_two_presses_pause_in_mid_move(engine: RunEngine, docs: Documents, slow_
         press_ctrl_c()
         while not engine.deferred_pause_requested:
             time.sleep(0.01)
-        time.sleep(0.15)  # the RunEngine takes two presses within 0.1 s for one
+        time.sleep(0.15)  # the RunEngine merges two presses within 0.1 s
         press_ctrl_c()
 
-    slow_down_at_row(engine, docs, 3, motors[0], 3600.0)  # the end of the point is not to be waited for
+    slow_down_at_row(engine, docs, 3, motors[0], 3600.0)  # the pause must not wait for the end of the point
     pressing = at_row(engine, docs, 3, press_twice)
     with pytest.raises(RunEngineInterrupted):
         engine(plan(bowl, motors))
@@ -104,5 +104,5 @@ def test_the_handler_leaves_no_thread_behind(engine: RunEngine, bench: Any) -> N
     engine.subscribe(lambda *_: during.update(threading.enumerate()))
     engine(plan(bowl, motors))
     daemons = {thread for thread in during - before if thread.daemon}
-    assert daemons  # there was one
+    assert daemons  # the handler did start a thread
     assert not any(thread.is_alive() for thread in daemons)

@@ -1,4 +1,4 @@
-"""Detectors and motors are staged before anything is asked of them, and unstaged however the run ends."""
+"""Detectors and motors are staged before their first use, and unstaged however the run ends."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ DEVICES = {"mx", "my", "bowl"}
 
 
 class StagedAxis(SynAxis):
-    """A motor that writes down what is asked of it."""
+    """A motor that records the calls to it."""
 
     def __init__(self, name: str, calls: Calls) -> None:
         super().__init__(name=name)
@@ -39,7 +39,7 @@ class StagedAxis(SynAxis):
 
 
 class StagedBowl(Bowl):
-    """A detector that writes down what is asked of it."""
+    """A detector that records the calls to it."""
 
     def __init__(self, calls: Calls, *motors: StagedAxis) -> None:
         super().__init__(*motors)
@@ -70,7 +70,7 @@ def staged(calls: Calls) -> tuple[StagedBowl, list[StagedAxis]]:
 
 
 def noting_the_end(plan: Any, calls: Calls) -> Any:
-    """The plan, with a note of where it ended: the RunEngine unstages later what a plan has left staged."""
+    """The plan, with a record of its end: the RunEngine itself later unstages what a plan leaves staged."""
     try:
         return (yield from plan)
     finally:
@@ -78,7 +78,7 @@ def noting_the_end(plan: Any, calls: Calls) -> Any:
 
 
 def check(calls: Calls) -> None:
-    """Each device was staged once, before the first use of any, and unstaged once, after the last, by the plan."""
+    """Check that the plan staged each device once before any first use, and unstaged it once after the last use."""
     what = [event for event, _ in calls]
     first, last, end = what.index("use"), len(what) - 1 - what[::-1].index("use"), what.index("end")
     assert sorted(calls[:first]) == sorted(("stage", name) for name in DEVICES)

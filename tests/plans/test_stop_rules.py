@@ -1,4 +1,4 @@
-"""When a run ends: rules that look at what was measured, at what was expected, and at the clock."""
+"""Stop rules: on measured outcomes, on the expected improvement, on time and on dose."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ MEASURED = truth(1.0, 0.0)
 
 
 class Forecaster(Scripted):
-    """Always proposes the same point, and says each time what it expects there."""
+    """Proposes the same point every time, with a scripted prediction."""
 
     def __init__(self, expected: Sequence[float], goal: str = "MINIMIZE") -> None:
         given = VOCS(variables=VARIABLES, objectives={"bowl": goal})

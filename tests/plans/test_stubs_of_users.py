@@ -1,4 +1,4 @@
-"""A measuring stub of the user's may hold complete steps of bluesky: readings, runs of its own, moves, many rows."""
+"""A user's measuring stub may contain complete bluesky steps: readings, nested runs, moves, many rows."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from ebl_autonomy.plans import UserStub, optimize
 
 
 class Staged(SynGauss):
-    """A detector that refuses to be staged twice, and counts."""
+    """A detector that refuses to be staged twice, and counts its stagings."""
 
     stages = 0
 

@@ -1,4 +1,4 @@
-"""An agent is told of each proposal once: what was measured, or that nothing was."""
+"""An agent ingests one result per proposal: the measured outcomes, or NaN if there are none."""
 
 import math
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from ebl_autonomy.records import Best, Decision
 
 
 def known(told: list[Point]) -> dict[tuple[float, float], float]:
-    """Objective by point; no point was told twice."""
+    """Objective by point; fails if a point was ingested twice."""
     points = [(result["mx"], result["my"]) for result in told]
     assert len(points) == len(set(points))
     return {point: result["bowl"] for point, result in zip(points, told, strict=True)}
 
 
 def same(a: Mapping[Any, float], b: Mapping[Any, float]) -> bool:
-    """Equality for which NaN equals NaN."""
+    """Equality with NaN equal to NaN."""
     return a.keys() == b.keys() and all(a[k] == b[k] or (math.isnan(a[k]) and math.isnan(b[k])) for k in a)
 
 
@@ -43,7 +43,7 @@ def test_refused_and_abandoned_proposals_are_told_as_not_measured(RE: RunEngine,
         (9.0, 0.0): math.nan,  # refused
         (0.5, 0.0): math.nan,  # abandoned
         (1.0, 0.0): truth(1.0, 0.0),
-    }  # and nothing of what is no point
+    }  # and no result for an entry that is not a point
     assert same(known(agent.told), expected)
 
 
@@ -175,7 +175,7 @@ def test_a_row_is_invalid_if_a_derivation_fails_whatever_it_is_for(
     assert [row["valid"] for row in docs.events["primary"]] == [False, True]
     assert "derivation flux failed: ZeroDivisionError" in docs.events["primary"][0]["invalid_reason"]
     assert str([result["flux"] for result in agent.told]) == "[nan, 1.0]"
-    assert agent.told[0]["bowl"] == truth(0.1, 0.0)  # what was read stays
+    assert agent.told[0]["bowl"] == truth(0.1, 0.0)  # the readings are kept
 
 
 @pytest.mark.parametrize("role", ["objectives", "constraints", "observables"])
@@ -285,7 +285,7 @@ def test_surplus_answers_are_counted_in_the_run(RE: RunEngine, docs: Documents, 
     (gone,) = docs.events["abandoned"]
     assert (gone["proposal_id"], gone["status"], gone["rule"]) == ("", "refused", "batch")
     assert gone["proposed"] == "2 proposals"
-    assert gone["reason"] == "3 proposals were answered where 1 were asked for"
+    assert gone["reason"] == "the agent returned 3 proposals, but 1 were requested"
 
 
 def test_what_is_said_of_each_proposal_stands_in_its_own_row(RE: RunEngine, docs: Documents, bench: Any) -> None:
@@ -298,7 +298,7 @@ def test_what_is_said_of_each_proposal_stands_in_its_own_row(RE: RunEngine, docs
     assert [(row["mx"], row["reason"], row["agent"]) for row in rows] == [
         (0.1, "reason 0", "Scripted"),
         (0.2, "reason 1", "Scripted"),
-        (0.3, "", "Scripted"),  # of which nothing was said
+        (0.3, "", "Scripted"),  # without a decision
     ]
     assert str([row["bowl_mean"] for row in rows]) == "[0.0, 0.5, nan]"
 
@@ -319,7 +319,7 @@ def test_an_endless_answer_is_recorded_in_short(RE: RunEngine, docs: Documents, 
 
 
 class Speechless(Scripted):
-    """Cannot explain itself."""
+    """An agent whose `explain` raises."""
 
     def explain(self) -> str:
         raise ZeroDivisionError("no words")

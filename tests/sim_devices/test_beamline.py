@@ -1,4 +1,4 @@
-"""The simulated beamline as a device: time, limits, faults, drift, and a truth that never shows in a reading."""
+"""The simulated beamline as a device: time, limits, faults, drift, and a truth that no reading reveals."""
 
 import json
 import math
@@ -37,12 +37,12 @@ def test_tiers_have_their_motors_and_an_optimum_inside_the_limits(tier: Any, cou
     x, y = beamline.truth.best_fwhm()
     start = beamline.truth.outcome()
     assert start["camera_fwhm_x"] * start["camera_fwhm_y"] > 1.3 * x * y
-    assert x > 4 * beamline.camera.pixel_um  # wide enough for the pixels
+    assert x > 4 * beamline.camera.pixel_um  # well above the pixel size
 
 
 @pytest.mark.parametrize("tier", ["A", "B", "C"])
 def test_nothing_near_the_best_point_is_better(tier: Any) -> None:
-    """What a run reached is told as a share of the best possible: no run may beat it."""
+    """Reports compare a run with the best possible area, so no point may be better."""
     beamline = SimBeamline(seed=0, tier=tier)
     best, motors = beamline.truth.best_point(), beamline.motors()
     rng = np.random.default_rng(0)
@@ -114,11 +114,11 @@ def test_backlash_is_hidden_and_is_play_that_must_be_taken_up() -> None:
     motor = SimBeamline().kbv.pitch
     motor.set(10.0)
     assert motor.actual == motor.position == 10.0
-    motor.set(10.0 - 0.25 * motor.backlash)  # turned round: the optic stands still until the play is taken up
+    motor.set(10.0 - 0.25 * motor.backlash)  # after the reversal the optic stands still until the play is taken up
     assert motor.actual == pytest.approx(10.0)
     motor.set(5.0)
     assert motor.position == pytest.approx(5.0)
-    assert motor.actual == pytest.approx(5.0 + motor.backlash)  # it lags, on the side that it comes from
+    assert motor.actual == pytest.approx(5.0 + motor.backlash)  # approached from above, the optic lags by the backlash
     motor.set(5.0 + 0.5 * motor.backlash)
     assert motor.actual == pytest.approx(5.0 + motor.backlash)
     motor.set(20.0)
@@ -139,7 +139,7 @@ def test_a_beamline_that_waits_moves_in_wall_time(RE: RunEngine) -> None:
 
 @pytest.mark.parametrize("speed", [20.0, math.inf])
 def test_a_motor_settles_on_the_beamlines_clock(speed: float) -> None:
-    """Rest is part of the simulated move, not waited for once more in wall seconds."""
+    """Settling is part of the simulated move, and adds no wall seconds."""
     motor = SimMotor("m", Clock(speed), (-1.0, 1.0), egu="mm", velocity=100.0, settle_time=5.0)
     began = time.monotonic()
     motor.move(1.0, wait=True, timeout=10)
@@ -238,7 +238,7 @@ def test_a_beam_dump_and_a_closed_shutter_show_where_they_would() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Fault("nan", 3, 2), "first before last"),
+        (lambda: Fault("nan", 3, 2), "last must not be before first"),
         (lambda: Fault("stuck motor", 1, 2), "names its device"),
         (lambda: Fault("beam dmp", 1, 2), "'beam dmp'"),  # type: ignore[arg-type]
         (lambda: SimBeamline(faults=[Fault("stuck motor", 1, 2, device="kbx_pitch")]), "kbx_pitch"),
@@ -250,7 +250,7 @@ def test_a_beam_dump_and_a_closed_shutter_show_where_they_would() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(make: Callable[[], Any], says: str) -> None:
-    """A misspelt fault would never happen, and a jump every 0 s would never end."""
+    """A misspelt fault would have no effect, and jumps every 0 s would loop forever."""
     with pytest.raises(BadInputError, match=says):
         make()
 

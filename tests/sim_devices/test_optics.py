@@ -1,4 +1,4 @@
-"""The mirrors against ray tracing, figure by figure, and the valley that makes alignment hard."""
+"""The mirrors against reference ray-tracing values, and the tilted valley that makes alignment hard."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_an_ideal_ellipse_focuses_to_a_point(shape: MirrorShape) -> None:
 
 @pytest.mark.parametrize("shape", [KBH, KBV])
 def test_pitch_and_curvature_make_a_tilted_valley(shape: MirrorShape) -> None:
-    """A curvature of 2.5e-4 per µrad takes back most of what a pitch error blurs (science figures: ~2.5e-4)."""
+    """A curvature of 2.5e-4 per µrad compensates most of the blur of a pitch error (reference: ~2.5e-4)."""
     curvatures = np.linspace(-5e-3, 5e-3, 401)
     rms = [mirror_image(shape, pitch=10e-6, curvature=c).rms for c in curvatures]
     best = curvatures[int(np.argmin(rms))]
@@ -42,7 +42,7 @@ def test_pitch_and_curvature_make_a_tilted_valley(shape: MirrorShape) -> None:
 
 @pytest.mark.parametrize(("shape", "nm"), [(KBV, 220.0), (KBH, 395.0)])
 def test_a_curvature_error_blurs(shape: MirrorShape, nm: float) -> None:
-    """Within 12 % of the prototype's figures for 1e-3, which were made with another weighting of the rays."""
+    """Within 12 % of the prototype's values for 1e-3, which used another weighting of the rays."""
     assert mirror_image(shape, curvature=1e-3).rms * 1e9 == pytest.approx(nm, rel=0.12)
 
 

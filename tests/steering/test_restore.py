@@ -1,4 +1,4 @@
-"""A session made from a record goes on as the one that was recorded: next proposal, budgets, counters."""
+"""A session restored from a record continues like the recorded one: next proposal, budgets, counters."""
 
 import math
 from typing import Any
@@ -34,7 +34,7 @@ UNTIL: dict[str, Any] = {"seconds": 200.0, "clock": "clock", "target": 1e-4, "im
 
 
 class Recorded:
-    """A session whose streams are kept in lists, as the plan keeps them in the run."""
+    """A session whose streams are kept in lists, as a plan writes them to the run."""
 
     def __init__(self, agent: str, seed: int, batch: int, max_points: int) -> None:
         vocs = VOCS(
@@ -66,7 +66,7 @@ class Recorded:
         return proposals
 
     def end(self, proposal: Proposal, how: str) -> None:
-        """One proposal's fate: what the gate says, or what came of measuring it."""
+        """End one proposal: refused by the gate, measured or abandoned."""
         session = self.session
         self.now += 1.25
         try:
@@ -94,7 +94,7 @@ class Recorded:
         self.abandoned.append({**event, "time": self.now})
 
     def cut(self) -> None:
-        """What a run writes when it is ended early."""
+        """The events that a run writes when it is ended early."""
         for proposal in self.session.open_proposals:
             self._abandon(proposal, "abandoned", RULE_RUN, "the run ended")
 
@@ -109,7 +109,7 @@ class Recorded:
 
 
 def state(session: SteeringSession) -> dict[str, Any]:
-    """Everything that what comes next depends on, from outside."""
+    """The public state that the next steps depend on."""
     return {
         "counts": session.counts,
         "known": session.known,
@@ -151,7 +151,7 @@ def check_goes_on(original: Recorded, fates: list[str], cut_early: bool, backwar
     left = list(fates)
     while left and not original.session.stop_reason:
         waiting = waiting or original.ask()
-        original.end(waiting.pop(-1 if backwards else 0), left.pop(0))  # as the shortest way wants it
+        original.end(waiting.pop(-1 if backwards else 0), left.pop(0))  # in the order of the shortest path
     if cut_early and waiting:
         record = (original.cut(), original.record())[1]
     else:
@@ -166,7 +166,7 @@ def check_goes_on(original: Recorded, fates: list[str], cut_early: bool, backwar
     assert [p.proposal_id for p in found] == [p.proposal_id for p in expected]
     assert [p.answer for p in found] == [p.answer for p in expected]
     assert [p.batch for p in found] == [p.batch for p in expected]
-    for mine, theirs in zip(found, expected, strict=True):  # and the step after that
+    for mine, theirs in zip(found, expected, strict=True):  # and the next step
         for session, proposal in ((restored, mine), (original.session, theirs)):
             try:
                 session.admit(proposal, {})
@@ -203,7 +203,7 @@ def test_a_generator_that_draws_anew_measures_what_was_recorded(caplog: pytest.L
     other = make_agent({**original.metadata.agent, "options": {"seed": 5}})
     session = restore_session(original.record(), agent=other)
     assert [p.answer["x"] for p in session.ask()] == [p.answer["x"] for p in proposals]
-    assert "does not propose again what the run recorded" in caplog.text
+    assert "does not repeat the proposals of the run" in caplog.text
 
 
 def test_the_record_needs_the_pasts_that_the_run_knew() -> None:

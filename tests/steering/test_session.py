@@ -1,4 +1,4 @@
-"""The steering session, driven by nothing but Python."""
+"""The steering session, driven by plain Python."""
 
 import math
 from typing import Any
@@ -51,11 +51,11 @@ def test_an_experiment_without_bluesky() -> None:
 
 
 class Scripted(Generator):
-    """Answers what it is told to answer, and remembers what it is told."""
+    """An agent with scripted answers that records the results it receives."""
 
     def __init__(self, answers: list[Any], given: VOCS | None = None, decisions: list[Decision] | None = None) -> None:
         self.vocs = given or vocs()
-        self.answers, self.told = list(answers), []  # type: ignore[var-annotated]
+        self.answers, self.ingested = list(answers), []  # type: ignore[var-annotated]
         if decisions is not None:
             self.decisions = lambda: decisions
 
@@ -63,7 +63,7 @@ class Scripted(Generator):
         return self.answers.pop(0) if self.answers else []
 
     def ingest(self, results: Any) -> None:
-        self.told.append(list(results))
+        self.ingested.append(list(results))
 
     def finalize(self) -> None: ...
 
@@ -75,7 +75,7 @@ def at(x: float, y: float = 0.0) -> dict[str, float]:
 
 
 def drive(steering: SteeringSession, sizes: list[int]) -> None:
-    """Ask and measure without end; `sizes` takes how many proposals each answer had."""
+    """Ask and measure until an error ends it; the number of proposals of each answer is appended to `sizes`."""
     while True:
         proposals = steering.ask()
         sizes.append(len(proposals))
@@ -98,11 +98,11 @@ def test_the_agent_is_told_of_a_batch_when_it_is_over_and_in_its_own_order() -> 
     for proposal in (second, first):
         steering.admit(proposal, at(0.0))
         steering.tell(proposal, [measure(proposal.target)])
-    assert agent.told == []
+    assert agent.ingested == []
     steering.ask()
-    (told,) = agent.told
-    assert [result["x"] for result in told] == [1.0, 0.5, 9.0]
-    assert math.isnan(told[2]["f"])
+    (ingested,) = agent.ingested
+    assert [result["x"] for result in ingested] == [1.0, 0.5, 9.0]
+    assert math.isnan(ingested[2]["f"])
     assert steering.counts == {"accepted": 2, "refused": 1, "abandoned": 0}
 
 
@@ -206,7 +206,7 @@ def test_several_rows_of_one_proposal_are_several_results() -> None:
     steering.admit(proposal, {})
     steering.tell(proposal, [{"x": 0.0, "y": 5.0, "f": 2.0}, {"x": 1.0, "y": 5.0, "f": 1.0}])
     steering.finish()
-    assert agent.told == [[{"x": 0.0, "y": 0.0, "f": 2.0}, {"x": 1.0, "y": 0.0, "f": 1.0}]]
+    assert agent.ingested == [[{"x": 0.0, "y": 0.0, "f": 2.0}, {"x": 1.0, "y": 0.0, "f": 1.0}]]
     assert steering.rows == 2
     assert steering.best_reading is not None
     assert steering.best_reading.point == {"x": 1.0, "y": 0.0}

@@ -1,4 +1,4 @@
-"""The contract of agents: everything we ship keeps it, and each way of breaking it is found."""
+"""The contract of agents: all agents of this package keep it, and the check finds each violation."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SHIPPED: dict[str, dict[str, bool]] = {
     "grid": ANY,
     "sobol": ANY,
 }
-"""A new agent is one line here."""
+"""The features of each agent; a new agent adds one line."""
 
 
 def test_every_registered_agent_is_in_the_list() -> None:
@@ -36,7 +36,7 @@ def test_every_registered_agent_is_in_the_list() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    # The Bayesian one fits some sixty models on its way through all the problems.
+    # The Bayesian agent fits about sixty models on all the problems.
     [pytest.param(n, marks=pytest.mark.integration if n == "bayesian" else ()) for n in sorted(SHIPPED)],
 )
 def test_shipped_agents_keep_the_contract(name: str) -> None:
@@ -53,7 +53,7 @@ def test_problems_cover_every_feature_and_give_every_outcome() -> None:
 
 
 class Foreign(Generator):
-    """A minimal gest-api generator that somebody else might write: random, no constraints."""
+    """A minimal third-party gest-api generator: random points, no constraints."""
 
     def __init__(self, vocs: VOCS) -> None:
         super().__init__(vocs)
@@ -157,14 +157,14 @@ class IgnoresConstraints(Foreign):
 
 
 class Snapless(SobolAgent):
-    """Forgets that a variable is discrete."""
+    """Treats a discrete variable as continuous."""
 
     def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
         return [{n: v + 0.5 if n == "filter" else v for n, v in p.items()} for p in super().suggest(num_points)]
 
 
 class Outside(SobolAgent):
-    """Leaves the unit cube by a fifth."""
+    """Proposes points a fifth outside the unit cube."""
 
     by: ClassVar[float] = 0.2
 
@@ -173,13 +173,13 @@ class Outside(SobolAgent):
 
 
 class JustOutside(Outside):
-    """Leaves it by more than rounding, though by nothing that a motor could do."""
+    """Proposes points outside the unit cube by more than rounding, but by less than a motor resolves."""
 
     by = 1e-6
 
 
 class Remembers(SobolAgent):
-    """Depends on how often it was asked, not on results alone."""
+    """Depends on the number of calls, not only on results."""
 
     name: ClassVar[str] = "remembers"
     asked = 0
@@ -193,14 +193,14 @@ class Remembers(SobolAgent):
 
 
 class KeepsWaiting(SobolAgent):
-    """Waits for the answer to a proposal that was withdrawn."""
+    """Waits for the result of a withdrawn proposal."""
 
     def withdraw(self, points: Any) -> None:
         pass
 
 
 class Favours(SobolAgent):
-    """Has a best point where no point is better than another."""
+    """Returns a best point although there is no objective."""
 
     def best(self) -> Any:
         if self.results and not self.space.objectives:
@@ -225,7 +225,7 @@ class Invents(SobolAgent):
 
 
 class Hesitates(SobolAgent):
-    """Tells the first point until it is asked once more."""
+    """Returns another best point at the second call."""
 
     asked = False
 
@@ -239,7 +239,7 @@ class Hesitates(SobolAgent):
 
 
 class KeepsReferences(Foreign):
-    """Holds on to the caller's dicts."""
+    """Keeps references to the caller's dicts."""
 
     def __init__(self, vocs: VOCS) -> None:
         super().__init__(vocs)
@@ -284,7 +284,7 @@ def test_broken_generators_are_found(broken: Callable[[VOCS], Generator], messag
         (Remembers, r"depend on nothing else|answered|best"),
         (KeepsWaiting, r"a proposal that was withdrawn must be forgotten"),
         (Favours, r"observables only: best\(\) is .* without an objective"),
-        (NotJSON, r"no strict JSON"),
+        (NotJSON, r"not strict JSON"),
         (NoReason, r"one per point"),
         (Invents, r"never measured"),
         (Hesitates, r"asked once more"),

@@ -1,4 +1,4 @@
-"""The contracts of devices and plans hold for ours and for those others wrote, and not for broken ones."""
+"""The contracts of devices and plans hold for those of this package and of others, and fail for broken ones."""
 
 from typing import Any
 
@@ -93,7 +93,7 @@ def test_explore_keeps_the_contract(RE: RunEngine) -> None:
 
 
 def own_plan(motor: SynAxis, move: Any) -> Any:
-    """A plan of a user's, from our stubs and from bluesky's."""
+    """A user's plan, built from stubs of this package and of bluesky."""
     gate = yield from make_gate([motor], {"limits": {"m": (-2.0, 2.0)}})
     yield from bps.open_run()
     for x in (0.5, 1.0, 1.5):

@@ -1,4 +1,4 @@
-"""The Bayesian agent: reproducible, starts where it stands, and treats each feature of a VOCS as what it is."""
+"""The Bayesian agent is reproducible, starts at the present position, and supports each feature of a VOCS."""
 
 import json
 import math
@@ -75,12 +75,12 @@ def test_it_finds_the_bottom_of_a_tilted_valley_and_says_what_it_expects_there()
 @pytest.mark.integration
 def test_it_ends_inside_the_constraints() -> None:
     agent = BayesianAgent(FEASIBLE, seed=0)
-    agent.start_from({"x": 0.0, "y": 0.0})  # where g is 0: not feasible
+    agent.start_from({"x": 0.0, "y": 0.0})  # g is 0 here, which is infeasible
     run(agent, 25)
     best = agent.best()
     assert best.feasible
     assert best.point["x"] >= 2.5  # the free optimum lies at 1.9
-    assert best.outcome["f"] < 0.6  # the constrained one is worth 0.36
+    assert best.outcome["f"] < 0.6  # the constrained optimum is 0.36
 
 
 @pytest.mark.integration
@@ -105,10 +105,10 @@ def test_an_invalid_measurement_teaches_where_not_to_go_and_nothing_about_the_ob
     results = run(agent, 30, half_blind)
     chosen = results[2 * len(XY) + 1 :]
     blind = sum(math.isnan(r["f"]) for r in chosen)
-    assert blind <= 0.35 * len(chosen)  # it learns to stay where there is something to see
+    assert blind <= 0.35 * len(chosen)  # it learns to stay where measurements are valid
     assert agent.best().outcome["f"] < 0.05
     mean, _ = agent.predict([{"x": 2.1, "y": 0.72}])["f"]
-    assert mean[0] < 1.0  # no penalty has leaked into the objective's model
+    assert mean[0] < 1.0  # the objective's model contains no penalty
 
 
 def test_without_a_single_valid_point_it_goes_on_looking_in_a_growing_box() -> None:
@@ -129,7 +129,7 @@ def test_known_uncertainties_are_used() -> None:
     agent.ingest(results)
     mean, _ = agent.predict([{"x": 0.0, "y": 0.0}, {"x": 1.0, "y": 0.0}])["f"]
     assert mean[0] == pytest.approx(1.0, abs=0.1)
-    assert mean[1] < 4.0  # the uncertain value is not believed
+    assert mean[1] < 4.0  # the uncertain value has little weight
 
 
 @pytest.mark.integration

@@ -1,4 +1,4 @@
-"""What the Bayesian agent does beyond one objective on a beamline that holds still."""
+"""Features of the Bayesian agent beyond one objective on a stable beamline."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def test_two_objectives_give_a_front_that_is_better_than_a_spread() -> None:
     front = agent.front()
     assert len(front) >= 8
     f, g = ([best.outcome[name] for best in front] for name in ("f", "g"))
-    assert f == sorted(f, reverse=True)  # better in the one is worse in the other
+    assert f == sorted(f, reverse=True)  # a better f means a worse g
     assert g == sorted(g, reverse=True)
     assert agent.best().point in [best.point for best in front]
 
@@ -115,7 +115,7 @@ def test_it_says_when_measuring_again_pays() -> None:
     agent = BayesianAgent(ONE, seed=0, drift="on")
     run(agent, 30, steep)
     assert not agent.drift().realign
-    # The beam leaves while the motors stand: what was the best is measured to be worse and worse.
+    # The beam drifts away while the motors stand: repeated measurements of the best point become worse.
     best = agent.best().point
     for i in range(8):
         agent.ingest([{**best, "f": bowl(best) + 0.1 * i}])
@@ -129,9 +129,9 @@ def test_what_is_not_feasible_is_not_where_one_stands() -> None:
     for i in range(30):
         (point,) = agent.suggest(1)
         agent.ingest([{**point, **walking(point, i), "g": 1.0}])
-    told = agent.drift()
-    agent.ingest([{"x": 1.0, "y": -1.0, "f": -1.0, "f_std": 0.01, "g": -1.0}])  # better, and forbidden
-    assert agent.drift().lost == pytest.approx(told.lost, abs=0.2)
+    estimate = agent.drift()
+    agent.ingest([{"x": 1.0, "y": -1.0, "f": -1.0, "f_std": 0.01, "g": -1.0}])  # better, but infeasible
+    assert agent.drift().lost == pytest.approx(estimate.lost, abs=0.2)
     for _ in range(60):
         agent.ingest([{**agent.suggest(1)[0], "f": math.nan, "g": math.nan}])
     assert math.isnan(agent.drift().lost)
@@ -161,7 +161,7 @@ SAFE: dict[str, Any] = {"hard": {"flux": ["GREATER_THAN", 0.3]}}
 
 
 def cliff(p: dict[str, Any], _: int = 0) -> dict[str, float]:
-    """The free optimum lies where the flux is gone."""
+    """The unconstrained optimum lies where there is no flux."""
     return {"f": bowl(p, 0.9, 0.0), "flux": 1.0 / (1.0 + math.exp(8.0 * (p["x"] - 0.3)))}
 
 
@@ -181,7 +181,7 @@ def test_batches_and_points_under_way_vouch_for_nothing() -> None:
     for seed in range(3):
         agent = BayesianAgent(CLIFF, seed=seed, **SAFE)
         agent.start_from({"x": -0.4, "y": 0.3})
-        out: list[dict[str, Any]] = agent.suggest(4)  # nothing is measured yet: the start, until it is
+        out: list[dict[str, Any]] = agent.suggest(4)  # proposes the start until it is measured
         for _ in range(10):
             agent.ingest([{**point, **cliff(point)} for point in out[:2]])
             out = out[2:] + agent.suggest(2)
@@ -189,7 +189,7 @@ def test_batches_and_points_under_way_vouch_for_nothing() -> None:
 
 
 def test_no_past_vouches_for_the_present() -> None:
-    """In the past the cliff was further away."""
+    """In the past experiment, the cliff was further away."""
     before = [
         {**p, "f": bowl(p, 0.9, 0.0), "flux": 1.0 / (1.0 + math.exp(8.0 * (p["x"] - 0.8)))}
         for p in SobolAgent(ONE, seed=3).suggest(40)
@@ -238,7 +238,7 @@ def test_a_start_that_breaks_a_hard_limit_is_not_gone_on_from() -> None:
 def test_violations_are_counted_and_reported() -> None:
     agent = BayesianAgent(CLIFF, **SAFE)
     run(agent, 8, cliff)
-    agent.ingest([{"x": 0.9, "y": 0.0, **cliff({"x": 0.9, "y": 0.0})}])  # somebody moved the motors by hand
+    agent.ingest([{"x": 0.9, "y": 0.0, **cliff({"x": 0.9, "y": 0.0})}])  # the motors were moved by hand
     assert agent.violations() == 1
     assert "broken 1 time" in str(agent.explain())
 
@@ -260,16 +260,16 @@ def test_what_takes_long_must_gain_much() -> None:
     assert minding.best().outcome["f"] < 0.01
     again = BayesianAgent.from_config(json.loads(json.dumps(minding.config())))
     again.ingest(quick)
-    assert again.suggest(1) == minding.suggest(1)  # how motors move is part of the configuration
+    assert again.suggest(1) == minding.suggest(1)  # the travel times are part of the configuration
 
 
 def test_travel_that_makes_no_sense_is_refused() -> None:
-    for travel, told in (
+    for travel, says in (
         ({"z": {"velocity": 1.0}}, "'z'"),
         ({"x": {"speed": 1.0}}, "speed"),
         ({"x": {"velocity": 0.0}}, "positive"),
     ):
-        with pytest.raises(BadInputError, match=told):
+        with pytest.raises(BadInputError, match=says):
             BayesianAgent(ONE, travel=travel)
 
 
@@ -341,7 +341,7 @@ def test_pasts_that_cannot_be_taken() -> None:
 
 
 def knows(points: Any) -> Any:
-    """What `present` is, up to a constant offset and a small shift."""
+    """`present` with a constant offset and a small shift."""
     return np.log(0.01 + (points[:, 0] - 0.37) ** 2 + 2.0 * (points[:, 1] + 0.32) ** 2) + 0.2
 
 
@@ -399,7 +399,7 @@ def test_prior_means_have_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "says"),
     [
         ("nothing_of_that_name", "registered"),
         ("no.such.module:f", "cannot be imported"),
@@ -407,8 +407,8 @@ def test_prior_means_have_names() -> None:
         (lambda points: np.zeros((len(points), 7)), "shape"),
     ],
 )
-def test_prior_means_that_are_none(given: Any, told: str) -> None:
-    with pytest.raises(BadInputError, match=told):
+def test_prior_means_that_are_none(given: Any, says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
         BayesianAgent(ONE, prior_mean=given)
 
 

@@ -1,4 +1,4 @@
-"""How far a past experiment is trusted: between what is believed beforehand, and what the measurements say."""
+"""The correlation of a past experiment with the present one, from its prior and the measurements."""
 
 import math
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def unrelated(x: float, y: float) -> float:
 
 
 def trust(past: Function, count: int, noise: float, seed: int) -> float:
-    """The correlation of a past of 40 points with a present of `count` points; all of them random, and noisy."""
+    """Correlation of a past of 40 points with a present of `count` points; all points are random and noisy."""
     rng = np.random.default_rng(seed)
 
     def measured(function: Function, n: int, sequence: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The phases of a search: which one decides, for each configuration and each state of knowledge."""
+"""The phases of a search: the phase that decides, for each configuration and each state."""
 
 import math
 from collections.abc import Callable
@@ -131,13 +131,13 @@ def test_safe_search_repeats_the_point_furthest_from_the_limit() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_looks_around_the_point_that_is_expected_to_be_the_best_not_the_luckiest_reading(seed: int) -> None:
-    """One reading says much more than all others, and nothing at all: its uncertainty is known."""
+    """One reading is far above all others, but its large uncertainty is known."""
     rng = np.random.default_rng(seed)
     agent = BayesianAgent(ONE, seed=seed)
     points = [{"x": x, "y": y} for x, y in np.vstack([[0.4, -0.3], rng.uniform(-1.0, 1.0, (14, 2))])]
     good = [{**p, "f": bowl(p) + 0.001 * rng.standard_normal(), "f_std": 0.001} for p in points]
     agent.ingest([*good[1:], {"x": -0.8, "y": 0.8, "f": -9.0, "f_std": 30.0}, good[0]])
-    # No result after the phases before betters the lucky one: the region has shrunk.
+    # No result of the model-based phase is better than the lucky one, so the region has shrunk.
     for point in agent.suggest(3):
         assert math.hypot(point["x"] - 0.4, point["y"] + 0.3) < 0.5
     assert all("within" in decision.reason for decision in agent.decisions())

@@ -1,4 +1,4 @@
-"""Looking around: two probes a motor where there is something to see, four further out where there is not."""
+"""Probing: two probes per motor after a response, four more distant ones before it."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ START = np.array([0.5, 0.5])
 
 
 def look(merit: Callable[[np.ndarray], float], std: float = math.nan, dim: int = 2) -> np.ndarray:
-    """All points of the phase, one asked and measured after the other; the start first."""
+    """All points of the phase, proposed and measured one by one; the start first."""
     points, values = [np.full(dim, 0.5)], [merit(np.full(dim, 0.5))]
     while True:
         seen_at = first_signal(np.array(values), np.full(len(values), std))
@@ -27,10 +27,10 @@ def look(merit: Callable[[np.ndarray], float], std: float = math.nan, dim: int =
 
 def test_a_slope_is_followed_motor_by_motor() -> None:
     points = look(lambda x: x[0] - x[1])
-    assert points[1] == pytest.approx([0.65, 0.5])  # of the start alone nobody can tell whether it is dark
-    assert points[2] == pytest.approx([0.75, 0.5])  # it was better: on in that direction
+    assert points[1] == pytest.approx([0.65, 0.5])  # one value cannot show a response
+    assert points[2] == pytest.approx([0.75, 0.5])  # better: continue in that direction
     assert points[3] == pytest.approx([0.75, 0.6])
-    assert points[4] == pytest.approx([0.75, 0.4])  # it was worse: the other side of the best
+    assert points[4] == pytest.approx([0.75, 0.4])  # worse: the other side of the best point
     assert len(points) == 5
 
 
@@ -56,16 +56,16 @@ def test_light_that_is_found_is_looked_at_closely() -> None:
     points = look(lambda x: 1.0 if abs(x[0] - 0.8) < 0.05 else 0.0, std=0.1)
     lit = next(k for k, x in enumerate(points) if abs(x[0] - 0.8) < 0.05)
     assert lit == 3
-    assert points[lit + 1 :, 0] == pytest.approx([points[lit][0]] * 2)  # the second motor, from the light
+    assert points[lit + 1 :, 0] == pytest.approx([points[lit][0]] * 2)  # the second motor, from the signal
     assert np.abs(points[lit + 1 :, 1] - 0.5) == pytest.approx([0.1, 0.1])
 
 
 def test_what_counts_as_light() -> None:
     nan = math.nan
-    assert first_signal(np.array([0.0, 0.1, 0.2]), np.full(3, nan)) == 2  # unknown noise: any difference
+    assert first_signal(np.array([0.0, 0.1, 0.2]), np.full(3, nan)) == 2  # unknown noise: any difference counts
     assert first_signal(np.array([0.0, 0.1, 0.9]), np.full(3, 0.1)) == 3
-    assert first_signal(np.array([0.0, 0.1, 0.2]), np.full(3, 0.1)) == 4  # more than there are: none yet
-    assert first_signal(np.array([nan, nan, 5.0]), np.full(3, nan)) == 3  # a beam where there was none
+    assert first_signal(np.array([0.0, 0.1, 0.2]), np.full(3, 0.1)) == 4  # n + 1: no response yet
+    assert first_signal(np.array([nan, nan, 5.0]), np.full(3, nan)) == 3  # valid after invalid
     assert first_signal(np.array([nan, nan]), np.full(2, nan)) == 3
     assert first_signal(np.array([]), np.array([])) == 1
 

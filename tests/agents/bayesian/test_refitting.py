@@ -1,4 +1,4 @@
-"""When hyper-parameters are inferred again: as a function of the results, however and whenever they came in."""
+"""The schedule of fits is a function of the results, however and whenever they were added."""
 
 import copy
 import pickle
@@ -20,7 +20,7 @@ from ebl_autonomy.surrogates.base import Observations
 
 
 class Notes:
-    """A surrogate that only notes what it is asked, and is surprised by what it is told to be."""
+    """A surrogate that only records its calls, and whose surprises are scripted."""
 
     version, outcomes, fits_in_background = "notes", 1, True
 
@@ -79,7 +79,7 @@ def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatc
     assert made.surrogate.fits[-1] == 27
     monkeypatch.setattr(Notes, "standardized_residuals", lambda *_: np.array([2.0, np.nan]))
     for n in range(28, 33):
-        made.surrogate_of(n)  # each is 0.8 nats more probable if residuals have doubled
+        made.surrogate_of(n)  # each adds 0.8 nats in favour of doubled residuals
     assert made.surrogate.fits[-1] == 32
 
 
@@ -91,12 +91,12 @@ def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatc
 def test_the_model_is_a_function_of_the_results(batches: list[int], surprising: frozenset[int]) -> None:
     sizes = np.cumsum(batches)
     lived = brought(sizes.tolist(), surprising)
-    told = brought([int(sizes[-1])], surprising)
-    assert lived.surrogate.fits == told.surrogate.fits
+    replayed = brought([int(sizes[-1])], surprising)
+    assert lived.surrogate.fits == replayed.surrogate.fits
 
 
 def test_a_long_fit_runs_beside_the_next_measurement() -> None:
-    made = brought(range(5, 59))  # 58 is on the schedule
+    made = brought(range(5, 59))  # a fit is scheduled at 58
     assert made.surrogate.fits[-1] == 48
     made.surrogate_of(59)
     assert made.surrogate.fits[-1] == 58 > BACKGROUND_FROM
@@ -152,7 +152,7 @@ def test_a_copied_process_does_not_wait_for_a_thread_that_it_has_not(monkeypatch
 
 
 def test_inputs_keep_their_scale_from_one_fit_to_the_next() -> None:
-    """Or the model would have to be made anew for every result."""
+    """Otherwise the model would have to be rebuilt for every result."""
     variables = {"x": [0.0, 1.0], "t": {"type": "ContextualVariable"}}
     state = state_of({"variables": variables, "observables": ["hours"]}, clock="hours")
     rng = np.random.default_rng(0)
@@ -169,7 +169,7 @@ def test_inputs_keep_their_scale_from_one_fit_to_the_next() -> None:
 
 
 def test_a_long_search_is_the_same_again() -> None:
-    """With fits beside the measurements, and surprises: the peak is narrow, and it jumps."""
+    """With background fits and surprises: the peak is narrow, and it jumps."""
     vocs = {"variables": {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}, "objectives": {"f": "MAXIMIZE"}}
 
     def measured(point: dict[str, float], i: int) -> dict[str, float]:
@@ -183,10 +183,10 @@ def test_a_long_search_is_the_same_again() -> None:
         results.append(measured(point, i))
         lived.ingest(results[-1:])
         if i in (52, 63, 74):
-            told = BayesianAgent(vocs, seed=0)
-            told.ingest(results)
+            replayed = BayesianAgent(vocs, seed=0)
+            replayed.ingest(results)
             at = [{"x": x, "y": 0.1} for x in (-0.9, 0.0, 0.8)]
-            assert told.predict(at)["f"][0].tolist() == lived.predict(at)["f"][0].tolist()
-    told = BayesianAgent(vocs, seed=0)
-    told.ingest(results)
-    assert told.suggest(1) == lived.suggest(1)
+            assert replayed.predict(at)["f"][0].tolist() == lived.predict(at)["f"][0].tolist()
+    replayed = BayesianAgent(vocs, seed=0)
+    replayed.ingest(results)
+    assert replayed.suggest(1) == lived.suggest(1)

@@ -1,4 +1,4 @@
-"""An agent is a function of its configuration, its pasts and its results, however they came in; see decision 3."""
+"""An agent is a function of its configuration, pasts and results, however they were added; see decision 3."""
 
 import math
 from collections.abc import Callable
@@ -60,13 +60,13 @@ def test_the_same_results_lead_to_the_same_proposal(kind: str, batch: int) -> No
     results: list[dict[str, Any]] = []
     for _ in range(24 // batch):
         points = lived.suggest(batch)
-        lived.predict(points)  # asking is not telling
+        lived.predict(points)  # predictions change nothing
         new = [measured(point, len(results) + i) for i, point in enumerate(points)]
         lived.ingest(new)
         results += new
-    told = MAKE[kind]()
-    told.ingest(results)
-    assert told.suggest(1) == lived.suggest(1)
+    replayed = MAKE[kind]()
+    replayed.ingest(results)
+    assert replayed.suggest(1) == lived.suggest(1)
 
 
 def test_results_may_come_while_others_are_out() -> None:
@@ -75,11 +75,11 @@ def test_results_may_come_while_others_are_out() -> None:
     lived.ingest([measured(point, i) for i, point in enumerate(out[:2])])
     lived.suggest(1)
     lived.ingest([measured(point, 2 + i) for i, point in enumerate(out[2:])])
-    told = BayesianAgent(ONE, seed=0)
-    told.ingest([measured(point, i) for i, point in enumerate(out)])
+    replayed = BayesianAgent(ONE, seed=0)
+    replayed.ingest([measured(point, i) for i, point in enumerate(out)])
     (pending,) = lived.pending
-    told._pending.append(dict(pending))
-    assert told.suggest(1) == lived.suggest(1)
+    replayed._pending.append(dict(pending))
+    assert replayed.suggest(1) == lived.suggest(1)
 
 
 @pytest.mark.parametrize("kind", ["context", "clock"])

@@ -1,4 +1,4 @@
-"""The box around the best point: it grows with success, shrinks with failure, and begins again when it is spent."""
+"""The trust region grows after successes, shrinks after failures, and restarts when it is too small."""
 
 from typing import Any
 
@@ -54,14 +54,14 @@ def test_what_is_an_improvement() -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("gain", [1.0, 0.0])
 def test_the_agents_region_follows_its_successes(seed: int, gain: float) -> None:
-    """With results that become better wherever they are measured, or do not: then nothing but their order counts."""
+    """With results that improve or not independently of the point, so that only their order counts."""
     vocs: dict[str, Any] = {"variables": {"x": [0.0, 1.0], "y": [0.0, 1.0]}, "objectives": {"f": "MAXIMIZE"}}
     agent = BayesianAgent(vocs, seed=seed, drift="off")
     sides = []
     for i in range(13):
         (point,) = agent.suggest(1)
         sides.append(agent.decisions()[0].reason.removeprefix("log-EI within ").removesuffix(" of the domain"))
-        # The opening ends with the fifth result; what comes after it counts.
+        # The opening phases end with the fifth result; only later results count.
         agent.ingest([{**point, "f": float(min(i, 4)) + gain * max(i - 4, 0)}])
     doubled, halved = ["0.25"] * 3 + ["0.5"] * 3 + ["1"] * 2, ["0.25"] * 4 + ["0.125"] * 4
     assert sides[5:] == (doubled if gain else halved)
