@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 # Processes that share the tests.
 WORKERS ?= 2
+# What stands on the bluesky stack: devices, plans, data, servers.
+STACK_TESTS := tests/data tests/epics tests/plans tests/queueserver tests/sim_devices tests/testing
 
 # One thread each for BLAS, OpenMP and numba: with more, decisions take 30 times longer on a busy 2-core machine.
 export OMP_NUM_THREADS := 1
@@ -13,7 +15,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: install demo test test-unit lint bench docs figures clean
+.PHONY: install demo test test-unit test-lowest test-newest lint bench docs figures clean
 
 install: $(STAMP)
 
@@ -31,6 +33,20 @@ test: $(STAMP)
 
 test-unit: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not integration'
+
+# With the lowest, and with the newest, versions of the bluesky stack that pyproject.toml allows.
+test-lowest test-newest: test-%: .venv-%/.installed
+	.venv-$*/bin/python -m pytest -n $(WORKERS) --dist worksteal $(STACK_TESTS)
+
+.venv-lowest/.installed: STACK := -c constraints-lowest.txt
+.venv-newest/.installed: STACK :=
+
+# Everything but the stack, whose packages constraints-lowest.txt lists, has the versions of constraints.txt.
+.venv-%/.installed: pyproject.toml constraints.txt constraints-lowest.txt
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	awk -F== 'NR == FNR {stack[$$1]} !($$1 in stack)' constraints-lowest.txt constraints.txt > .venv-$*/others.txt
+	.venv-$*/bin/python -m pip install --quiet -c .venv-$*/others.txt $(STACK) -e '.[dev]'
+	touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -53,4 +69,4 @@ docs: $(DOCS_STAMP)
 	@echo docs/_build/html/index.html
 
 clean:
-	rm -rf $(VENV) build dist demo_report docs/_build docs/reference
+	rm -rf $(VENV) .venv-lowest .venv-newest build dist demo_report docs/_build docs/reference
