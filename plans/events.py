@@ -16,6 +16,7 @@ from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.records import PROPOSAL_ID
 
 __all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
 
@@ -147,6 +148,7 @@ class EventWatch:
     def __init__(self) -> None:
         self._streams: dict[str, str] = {}
         self._counts: dict[str, int] = {}
+        self._proposals: dict[str, set[str]] = {}
         self._captured: list[tuple[str, Mapping[str, Any]]] | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
@@ -156,12 +158,18 @@ class EventWatch:
             stream = self.stream_of(doc)
             rows = 1 if name == "event" else len(doc["seq_num"])
             self._counts[stream] = self._counts.get(stream, 0) + rows
+            ids = doc["data"].get(PROPOSAL_ID, ())
+            self._proposals.setdefault(stream, set()).update([ids] if isinstance(ids, str) else ids)
         if self._captured is not None:
             self._captured.append((name, doc))
 
     def count(self, stream: str) -> int:
         """Number of rows emitted into `stream` so far."""
         return self._counts.get(stream, 0)
+
+    def holds(self, stream: str, proposal_id: str) -> bool:
+        """Whether a row of `stream` belongs to a proposal."""
+        return proposal_id in self._proposals.get(stream, ())
 
     def stream_of(self, doc: Mapping[str, Any]) -> str:
         """Name of the stream that an event or event page belongs to."""

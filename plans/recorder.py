@@ -107,12 +107,17 @@ class Recorder:
         event = proposal.abandonment_event(status, rule, reason, attempts, self.session.elapsed())
         yield from self._write(ABANDONED, event)
 
-    def abandon_open(self, reason: str) -> MsgGenerator[None]:
-        """Record every open proposal as abandoned, when the run ends early."""
+    def abandon_open(self, proposals: Sequence[Proposal], reason: str) -> MsgGenerator[None]:
+        """Record the end of the proposals that are still open when a run ends early."""
         with contextlib.suppress(IllegalMessageSequence):
-            yield Msg("drop")  # an event that the failure left open
-        for proposal in self.session.open_proposals:
-            yield from self.write_abandonment(proposal, "abandoned", RULE_RUN, reason)
+            yield Msg("drop")  # the event that the failure interrupted
+        # The failure may have come before a decision was written, or just after the row was.
+        yield from self.write_decisions([p for p in proposals if not self.watch.holds(DECISIONS, p.proposal_id)])
+        for proposal in proposals:
+            if self.watch.holds(PRIMARY, proposal.proposal_id):
+                continue
+            if not self.watch.holds(ABANDONED, proposal.proposal_id):
+                yield from self.write_abandonment(proposal, "abandoned", RULE_RUN, reason)
             self.session.abandon(proposal, RULE_RUN)
 
     # -- the run -----------------------------------------------------------------------------------------------

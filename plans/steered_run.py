@@ -249,7 +249,8 @@ class SteeredRun:
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
         """Record why the run ended, give the agent the last results, and close the run."""
         ending = f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)
-        yield from self.recorder.abandon_open(f"the run ended: {ending}")
+        proposals = [] if self._asking else self.session.open_proposals  # what is being chosen is no proposal yet
+        yield from self.recorder.abandon_open(proposals, f"the run ended: {ending}")
         if not self._asking:
             try:
                 yield from think(self._executor, self.session.finish)
