@@ -1,11 +1,14 @@
 """Before and after a flown line: who moves the motor, where the next line is judged from, what a cut costs."""
 
+import contextlib
+import functools
 import math
+import threading
 from typing import Any
 
 import pytest
 from bluesky import RunEngine
-from bluesky.utils import Msg, RunEngineInterrupted
+from bluesky.utils import Msg, RunEngineInterrupted, TransitionError
 from ophyd.sim import SynSignal
 from scripted import Scripted
 from simple import Documents
@@ -76,3 +79,46 @@ def test_a_line_that_a_pause_cuts_counts_as_no_failure(RE: RunEngine, docs: Docu
     assert (result.accepted, result.abandoned) == (1, 1)
     assert [gone["rule"] for gone in docs.events["abandoned"]] == ["cut"]
     assert docs.stop["exit_status"] == "success"
+
+
+def test_a_target_may_be_reached_anywhere_on_a_line(RE: RunEngine, docs: Documents) -> None:
+    bench = Bench()
+    until = {"target": 1.3}  # at 0.375, in the last row of the first line
+    plan = optimize(
+        [], [bench.x], proposing(0.0, 1.0), max_points=99, measure=bench.acquisition, until=until, finish="stay"
+    )
+    result = RE(plan).plan_result
+    assert (result.accepted, result.rows) == (1, ROWS)
+    assert result.stop_reason == "target: flux = 1.375"
+
+
+def test_pauses_while_rows_are_written_lose_none_and_repeat_none(RE: RunEngine, docs: Documents) -> None:
+    """Each pause falls upon one of the next messages, which one is not known."""
+    bench = Bench(when_cut="repeat")
+    asked: set[int] = set()
+
+    def pause() -> None:
+        with contextlib.suppress(TransitionError):  # it is paused already, or the run is over
+            RE.request_pause()
+
+    def hook(msg: Msg) -> None:
+        written = len(docs.events["primary"])
+        if msg.command == "collect" and written not in asked:
+            asked.add(written)
+            threading.Thread(target=pause, daemon=True).start()
+
+    RE.msg_hook = hook
+    positions = [0.5 * k for k in range(8)]
+    call: Any = functools.partial(
+        RE, optimize([], [bench.x], proposing(*positions), max_points=99, measure=bench.acquisition, finish="stay")
+    )
+    while not any(name == "stop" for name, _ in docs.all):
+        try:
+            call()
+        except RunEngineInterrupted:
+            call = RE.resume
+    rows = docs.events["primary"]
+    along = [-0.375, -0.125, 0.125, 0.375]
+    assert [row["x"] for row in rows] == pytest.approx([x + step for x in positions for step in along])
+    assert [row["flux"] for row in rows] == [1.0 + row["x"] for row in rows]
+    assert docs.events["abandoned"] == []

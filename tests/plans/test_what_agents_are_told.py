@@ -1,6 +1,7 @@
 """An agent ingests one result per proposal: the measured outcomes, or NaN if there are none."""
 
 import math
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -146,6 +147,30 @@ def test_what_was_measured_before_the_user_ended_the_run_is_told(
     assert len(told) == 4
 
 
+def test_an_agent_may_think_through_several_pauses(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    """It thinks on while the RunEngine is paused, and the RunEngine can be paused again while it still thinks."""
+    bowl, motors = bench
+    agent = Scripted([at(0.5)])
+    suggest, resumed = agent.suggest, threading.Event()
+
+    def slowly(count: int | None = None) -> Any:
+        RE.request_pause()
+        resumed.wait()
+        RE.request_pause()
+        agent.suggest = suggest  # type: ignore[method-assign]
+        return suggest(count)
+
+    agent.suggest = slowly  # type: ignore[method-assign]
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([bowl], motors, agent, max_points=9, envelope=ENVELOPE))
+    RE.msg_hook = lambda msg: resumed.set()
+    with pytest.raises(RunEngineInterrupted):
+        RE.resume()
+    RE.resume()
+    assert [row["mx"] for row in docs.events["primary"]] == [0.5]
+    assert len(docs.events["decisions"]) == 1
+
+
 # -- what a row gives ------------------------------------------------------------------------------------------
 
 
@@ -227,6 +252,36 @@ def test_a_stub_that_fails_in_an_event_of_its_own_leaves_a_run_that_is_closed(
     assert "no such edge" in docs.stop["reason"]
     (gone,) = docs.events["abandoned"]
     assert "no such edge" in gone["reason"]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one row", "many rows"])
+def test_a_stub_whose_keys_change_is_told_which(RE: RunEngine, docs: Documents, bench: Any, many: bool) -> None:
+    """The descriptor is written with the first row: later rows cannot have other keys."""
+    bowl, motors = bench
+
+    def forgetful(detectors: Any, point: Mapping[str, float]) -> Any:
+        yield from bps.null()
+        outcome = {"bowl": point["mx"], **({"edge": 1.0} if point["mx"] == 0.5 else {})}
+        return [outcome, outcome] if many else outcome
+
+    agent = Scripted([at(0.25), at(0.5), at(1.0)])
+    RE(optimize([bowl], motors, agent, max_points=4 if many else 2, measure=forgetful, envelope=ENVELOPE))
+    assert [row["mx"] for row in docs.events["primary"]] == ([0.25, 0.25, 1.0, 1.0] if many else [0.25, 1.0])
+    (gone,) = docs.events["abandoned"]
+    assert "'edge'" in gone["reason"]
+
+
+def test_a_list_whose_rows_differ_is_told_by_which_key(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+
+    def uneven(detectors: Any, point: Mapping[str, float]) -> Any:
+        yield from bps.null()
+        return [{"bowl": 1.0, "edge": 2.0}, {"bowl": 1.0}]
+
+    RE(optimize([bowl], motors, Scripted([at(0.5)]), max_points=2, measure=uneven, envelope=ENVELOPE))
+    (gone,) = docs.events["abandoned"]
+    assert "'edge'" in gone["reason"]
+    assert docs.events["primary"] == []
 
 
 # -- what an agent answers -------------------------------------------------------------------------------------
