@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from bluesky_tiled_plugins.writing import tiled_writer
+from event_model import DocumentNames
 
 __all__ = ["ResumableRun"]
 
@@ -30,7 +31,7 @@ def _require(thing: Any, *names: str) -> None:
         )
 
 
-_require(tiled_writer, "MAX_ARRAY_SIZE", "RunNormalizer", "_RunWriter")
+_require(tiled_writer, "MAX_ARRAY_SIZE", "RESERVED_DATA_KEYS", "RunNormalizer", "_RunWriter")
 _require(
     tiled_writer._RunWriter(None),  # an instance: most attributes are set in __init__
     "_desc_nodes",
@@ -44,7 +45,7 @@ _require(
 )
 
 
-_require(tiled_writer.RunNormalizer(), "_desc_name_by_uid", "_ext_keys", "_int_keys")
+_require(tiled_writer.RunNormalizer(), "_desc_name_by_uid", "_ext_keys", "_int_keys", "dispatcher", "patches")
 
 
 class ResumableRun:
@@ -93,6 +94,12 @@ class _Normalizer(tiled_writer.RunNormalizer):
 
     def event(self, doc: Any) -> None:
         self._take_keys(self._desc_name_by_uid[doc["descriptor"]])
+        renamed = doc["data"].keys() & set(tiled_writer.RESERVED_DATA_KEYS)
+        if not (self._ext_keys or doc.get("filled") or renamed or self.patches.get("event")):
+            # Nothing to convert. Copying and validating an event upstream costs more time than writing it.
+            event = {key: value for key, value in doc.items() if key != "filled"}
+            self.dispatcher.process(DocumentNames.event, event)
+            return
         super().event(doc)
 
     def _take_keys(self, stream: str) -> None:
