@@ -63,7 +63,7 @@ def test_a_budget_of_seconds_ends_the_run(RE: RunEngine, slow_bench: Any) -> Non
 
 def test_a_budget_of_dose_is_looked_at_between_the_points_of_a_batch(RE: RunEngine, bench: Any) -> None:
     bowl, motors = bench
-    envelope = {**ENVELOPE, "max_dose": 2.5, "dose_key": "dose"}
+    envelope = {**ENVELOPE, "max_dose": 3.0, "dose_key": "dose"}
     derive = {"dose": lambda readings: 1.0}
     agent = Scripted([at(0.1 * k) for k in range(1, 9)])
     plan = optimize([bowl], motors, agent, max_points=99, batch=8, derive=derive, envelope=envelope)
@@ -75,7 +75,7 @@ def test_a_budget_of_dose_is_looked_at_between_the_points_of_a_batch(RE: RunEngi
 def test_the_dose_of_an_invalid_row_counts_too(RE: RunEngine, bench: Any) -> None:
     bowl, motors = bench
     bowl.fail = lambda n: float("nan")
-    envelope = {**ENVELOPE, "max_dose": 2.5, "dose_key": "dose"}
+    envelope = {**ENVELOPE, "max_dose": 3.0, "dose_key": "dose"}
     agent = Scripted([at(0.1 * k) for k in range(1, 9)])
     plan = optimize([bowl], motors, agent, max_points=99, derive={"dose": lambda r: 1.0}, envelope=envelope)
     assert RE(plan).plan_result.accepted == 3
