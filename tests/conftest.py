@@ -24,6 +24,20 @@ from ebl_autonomy.data.server import EmbeddedServer
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+IMPORT_BOTORCH = {
+    "test_against_botorch.py",
+    "test_botorch_surrogate.py",
+    "test_foreign_generators.py",
+    "test_hypervolume.py",
+}
+"""Modules whose tests are all marked as integration, because importing botorch takes seconds in each worker."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import these modules where their tests are deselected."""
+    deselected = config.getoption("markexpr") == "not integration"
+    return True if deselected and collection_path.name in IMPORT_BOTORCH else None
+
 
 @pytest.fixture(scope="session", autouse=True)
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

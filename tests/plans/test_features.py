@@ -167,6 +167,7 @@ def test_an_agent_that_raises_ends_the_run_and_says_so(RE: RunEngine, docs: Docu
     assert len(docs.events["primary"]) == len(agent.told) == 2
 
 
+@pytest.mark.integration
 def test_the_loop_is_free_while_an_agent_thinks(RE: RunEngine, bench: Any) -> None:
     bowl, motors = bench
     agent = Scripted([at(0.1)])
@@ -248,6 +249,7 @@ def test_a_target_counts_only_where_the_constraints_hold(RE: RunEngine, bench: A
     assert RE(plan).plan_result.accepted == 2
 
 
+@pytest.mark.integration
 def test_it_stops_after_wall_seconds(RE: RunEngine, slow_bench: Any) -> None:
     bowl, motors = slow_bench
     began = time.monotonic()

@@ -170,11 +170,12 @@ def test_the_dose_of_every_row_counts(RE: RunEngine, docs: Documents) -> None:
     assert RE(plan).plan_result.accepted == 2
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("when_cut", ["abandon", "repeat"])
 def test_a_line_that_a_pause_cuts_is_abandoned_whole_or_flown_again(
     RE: RunEngine, docs: Documents, when_cut: str
 ) -> None:
-    x, y, flyer, field = stage(speed=1.0)
+    x, y, flyer, field = stage(speed=4.0)
     agent = agent_of_lines()
     pause_at = ROWS + 3
     trigger = field.trigger
@@ -196,8 +197,9 @@ def test_a_line_that_a_pause_cuts_is_abandoned_whole_or_flown_again(
     assert docs.stop["exit_status"] == "success"
 
 
+@pytest.mark.integration
 def test_a_pause_between_lines_loses_and_repeats_nothing(RE: RunEngine, docs: Documents) -> None:
-    x, y, flyer, field = stage(speed=1.0)
+    x, y, flyer, field = stage(speed=4.0)
     trigger = field.trigger
 
     def pausing() -> None:

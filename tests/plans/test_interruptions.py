@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import math
-import os
 import random
-import signal
 import threading
 import time
 from typing import Any
@@ -17,6 +15,7 @@ from bluesky.suspenders import SuspendBoolLow
 from bluesky.utils import Msg, RunEngineInterrupted, TransitionError
 from ophyd import Signal
 from ophyd.status import Status
+from scripted import pause_in_exposure
 from simple import ENVELOPE, Documents, sobol, truth
 
 from ebl_autonomy.data import Connection, read_run
@@ -130,51 +129,16 @@ def test_a_pause_while_the_baseline_is_read_is_seen(RE: RunEngine, docs: Documen
     assert [row["hall"] for row in docs.events["baseline"]] == [20.0, 20.0]
 
 
-def wait_for_signal_threads() -> None:
-    """Wait for bluesky's signal threads, which outlive their context briefly and could act on the resumed run."""
-    deadline = time.monotonic() + 5.0
-    while any("_watch_request" in thread.name for thread in threading.enumerate()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize("presses", [1, 2])
-def test_control_c_pauses_and_loses_nothing(RE: RunEngine, docs: Documents, slow_bench: Any, presses: int) -> None:
-    """A real SIGINT: one press pauses at the end of the point, two presses at once."""
-    bowl, motors = slow_bench
-
-    def press() -> None:
-        while len(docs.events["primary"]) < 3:
-            time.sleep(0.01)
-        for _ in range(presses):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)  # the RunEngine merges faster presses, and pauses by itself after 0.5 s
-
-    pressing = threading.Thread(target=press, daemon=True)
-    pressing.start()
-    with pytest.raises(RunEngineInterrupted):
-        RE(optimize([bowl], motors, sobol(), max_points=40, envelope=ENVELOPE))
-    pressing.join(timeout=5)
-    assert RE.state == "paused"
-    assert 0 < len(docs.events["primary"]) < 40
-    wait_for_signal_threads()
-    RE.resume()
-    wait_for_signal_threads()
-    check_rows(docs, 40)
-    assert docs.stop["exit_status"] == "success"
-
-
 @pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])
 def test_ending_a_paused_run_records_the_open_proposal(
     RE: RunEngine, docs: Documents, slow_bench: Any, how: str, status: str
 ) -> None:
     bowl, motors = slow_bench
-    timer = threading.Timer(0.3, lambda: RE.request_pause())
-    timer.daemon = True
-    timer.start()
+    pause_in_exposure(RE, bowl, 4)
     with pytest.raises(RunEngineInterrupted):
         RE(optimize([bowl], motors, sobol(), max_points=1000, envelope=ENVELOPE))
     getattr(RE, how)()
+    assert len(docs.events["abandoned"]) == 1
     assert docs.stop["exit_status"] == status
     decided = {d["proposal_id"] for d in docs.events["decisions"]}
     rows = {r["proposal_id"] for r in docs.events["primary"]}

@@ -192,6 +192,7 @@ def test_lines_are_flown_in_batches(RE: RunEngine, docs: Documents) -> None:
     assert len({row["proposal_id"] for row in docs.events["primary"]}) == 4
 
 
+@pytest.mark.integration
 def test_an_aborted_flight_is_stopped_before_the_motors_go_back(RE: RunEngine, docs: Documents) -> None:
     x, y, flyer, height = flight(1.0)
     trigger = height.trigger

@@ -18,7 +18,7 @@ from ebl_autonomy.surrogates.base import Goal, Observations, SearchRegion
 from ebl_autonomy.surrogates.hyperparameters import NOISE_PRIOR
 from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # botorch's advice on scaling
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore")]  # botorch's advice on scaling
 
 
 def problem(n: int, d: int, seed: int = 0, noise: float = 0.05) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,13 @@
 """The surrogate on botorch predicts what was measured, proposes inside its region, and is a function of its calls."""
 
 import numpy as np
+import pytest
 import torch
 
 from ebl_autonomy.surrogates.base import Goal, Observations, SearchRegion
 from ebl_autonomy.surrogates.botorch_surrogate import BotorchSurrogate
+
+pytestmark = pytest.mark.integration
 
 CUBE = SearchRegion(np.zeros(2), np.ones(2))
 

@@ -10,6 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from ebl_autonomy.surrogates import hypervolume
 
+pytestmark = pytest.mark.integration
+
 points = arrays(float, st.tuples(st.integers(1, 12), st.just(2)), elements=st.floats(-3.0, 3.0, width=16))
 
 
