@@ -113,6 +113,18 @@ class LineCutError(EblError, RuntimeError):
         self.devices = tuple(devices)
 
 
+class ProgramExitError(EblError, RuntimeError):
+    """A user's function (an agent, a derivation, a measuring stub) tried to end the program.
+
+    Parameters
+    ----------
+    exit_ : SystemExit
+    """
+
+    def __init__(self, exit_: SystemExit) -> None:
+        super().__init__(f"a function that the run called tried to end the program with exit({exit_.code!r})")
+
+
 class MeasurementError(EblError, RuntimeError):
     """Too many points in a row could not be measured: the fault lies with the beamline, not with a point."""
 

@@ -8,7 +8,8 @@ from ebl_autonomy.plans.exploration import explore
 from ebl_autonomy.plans.optimization import OptimizeResult, optimize
 from ebl_autonomy.plans.setup import prepare
 from ebl_autonomy.plans.steered_run import RunResult, steer
-from ebl_autonomy.plans.stubs import make_gate, move_motors, think, trigger_detectors
+from ebl_autonomy.plans.stubs import make_gate, move_motors, trigger_detectors
+from ebl_autonomy.plans.thinking import think
 from ebl_autonomy.steering import Until
 
 __all__ = [

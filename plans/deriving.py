@@ -1,8 +1,11 @@
 """Derived outcomes: functions of one row's readings, given as callables or by registered name."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ebl_autonomy import registry
 from ebl_autonomy.errors import BadInputError
@@ -48,14 +51,30 @@ def resolve_derivations(derive: Mapping[str, Derivation | str] | Sequence[str] |
 def derived_values(functions: Mapping[str, Derivation], readings: Mapping[str, Any]) -> tuple[dict[str, float], str]:
     """The derived values of one row, and the reason of the first failure (empty without a failure).
 
-    If a derivation raises, its value is NaN: the measured row is kept, but is invalid.
+    If a derivation raises, its value is NaN: the measured row is kept, but is invalid. The derivations get read-only
+    views of the readings' arrays, because the run stores those arrays; one that works in place gets copies.
     """
     values: dict[str, float] = {}
     failed = ""
+    given = {key: _read_only(value) for key, value in readings.items()}
     for key, function in functions.items():
         try:
-            values[key] = float(function({**readings, **values}))
+            try:
+                values[key] = float(function({**given, **values}))
+            except ValueError as error:
+                if "read-only" not in str(error):
+                    raise
+                values[key] = float(function({**copy.deepcopy(dict(readings)), **values}))
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the row must not be lost
             values[key] = math.nan
             failed = failed or f"derivation {key} failed: {type(error).__name__}: {error}"
     return values, failed
+
+
+def _read_only(value: Any) -> Any:
+    """A view of an array that cannot be written through; a copy of a list; any other value unchanged."""
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+        return value
+    return copy.deepcopy(value) if isinstance(value, (list, dict)) else value

@@ -12,6 +12,7 @@ from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Reada
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.timely import within
 from ebl_autonomy.space import AxisTravel
 
 __all__ = [
@@ -33,19 +34,23 @@ def ask(question: Callable[[], T | Awaitable[T]]) -> MsgGenerator[T]:
 
     Raises
     ------
+    DeviceTimeoutError
+        If an awaitable result does not come in time.
     Exception
         Whatever the call raised.
     """
     first = question()
     if not isinstance(first, Awaitable):
         return first
+    name = getattr(getattr(question, "__self__", None), "name", "a device")
     asked: list[Awaitable[T]] = [first]
     answer: list[T] = []
     failure: list[Exception] = []
 
     async def put() -> None:
         try:
-            answer.append(await maybe_await(asked.pop() if asked else question()))
+            waiting = asked.pop() if asked else question()
+            answer.append(await within(lambda: maybe_await(waiting), name))
         except Exception as error:  # noqa: BLE001 - raised again in the plan
             failure.append(error)
 

@@ -16,6 +16,7 @@ from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import PROPOSAL_ID
 
 __all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
@@ -223,7 +224,7 @@ def save_event(
     yield Msg("create", None, name=stream)
     try:
         for device in devices:
-            reading = yield Msg("read", device)
+            reading = yield Msg("read", timely(device))
             if tag.interruptions != mark:
                 raise InterruptedReadingError(stream)
             values.update({key: item["value"] for key, item in reading.items()})

@@ -7,10 +7,10 @@ from typing import Any
 from bluesky.protocols import NamedMovable
 from bluesky.utils import MsgGenerator, RunEngineControlException
 
-from ebl_autonomy.guard import AdmittedMove, Gate, Move
-from ebl_autonomy.plans.devices import read_position
+from ebl_autonomy.guard import AdmittedMove, Gate
+from ebl_autonomy.plans.devices import check_value, read_position
 from ebl_autonomy.plans.events import EventTag
-from ebl_autonomy.plans.stubs import carry_out, waypoints
+from ebl_autonomy.plans.stubs import carry_out
 from ebl_autonomy.space import Travel
 
 __all__ = ["Motion"]
@@ -71,6 +71,18 @@ class Motion:
         for name, motor in self.motors.items():
             self.here[name] = yield from read_position(motor)
 
+    def found(self) -> MsgGenerator[dict[str, float]]:
+        """The positions of those motors that give one, at the end of a run."""
+        positions = {}
+        for name, motor in self.motors.items():
+            try:
+                positions[name] = yield from read_position(motor)
+            except RunEngineControlException:
+                raise
+            except Exception as error:  # noqa: BLE001 - a device may raise anything; the run is ending
+                logger.warning("%s gives no position at the end of the run: %s", name, error)
+        return positions
+
     def go(self, admitted: AdmittedMove) -> MsgGenerator[None]:
         """Make an admitted move; motors that fly its line are left to their flyer.
 
@@ -87,18 +99,27 @@ class Motion:
         ]
         yield from carry_out(self.motors, admitted, self.timeout(admitted.target), moving)
 
-    def walk(self, target: Mapping[str, float], where: str, bound_by_domain: bool = True) -> MsgGenerator[None]:
-        """Go to `target` through the gate, in steps if the envelope limits steps.
+    def walk(self, target: Mapping[str, float], bound_by_domain: bool = True) -> MsgGenerator[str]:
+        """Go to `target` through the gate, around forbidden regions and in steps if the envelope limits steps.
 
-        The gate judges the whole path before the first step. A refusal or a failed move is logged and the motors stay,
-        because the measured rows are already safe.
+        The gate judges the whole way, and the motors check its corners, before the first step.
+
+        Returns
+        -------
+        str
+            Why the motors are not at the target; empty if they are. A refusal or a failed move raises nothing, because
+            the measured rows are already safe.
         """
         goal = {name: float(target[name]) for name in self.motors if name in target}
         while True:
             mark = self._tag.interruptions
             try:
                 yield from self.find()
-                for step in self._plan_way(goal, bound_by_domain):
+                steps = self._gate.plan_route(self.here, goal, bound_by_domain)
+                for step in steps:
+                    for name, value in step.target.items():
+                        yield from check_value(self.motors[name], value)
+                for step in steps:
                     yield from carry_out(self.motors, step, self.timeout(step.target))
                     self.here.update(step.target)
             except RunEngineControlException:
@@ -106,10 +127,9 @@ class Motion:
             except Exception as error:  # noqa: BLE001 - a device may raise anything; the last move must not fail the run
                 if self._tag.interruptions != mark:
                     continue
-                logger.warning("the motors were not moved to %s %s: %s", where, goal, error)
-                return
+                return str(error)
             if self._tag.interruptions == mark:
-                return
+                return ""
 
     def timeout(self, target: Mapping[str, float]) -> float:
         """Wall seconds that a move to `target` may take."""
@@ -118,10 +138,3 @@ class Motion:
         if not all(name in self._travel.axes for name in target):
             return 60.0
         return 10.0 + 3.0 * self._travel.seconds(self.here, {**self.here, **target})
-
-    def _plan_way(self, goal: Mapping[str, float], bound_by_domain: bool) -> list[AdmittedMove]:
-        steps, here = [], dict(self.here)
-        for point in waypoints(here, goal, self._gate.envelope.max_step):
-            steps.append(self._gate.check_move(Move(point, dict(here), bound_by_domain=bound_by_domain)))
-            here.update(point)
-        return steps

@@ -2,14 +2,13 @@
 
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.agents.bayesian.prior_mean import LABEL
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.plans.stubs import think
+from ebl_autonomy.plans.thinking import DaemonExecutor, think
 from ebl_autonomy.space import VOCS
 
 __all__ = ["take_priors"]
@@ -50,7 +49,7 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
             f"agent {type(agent).__name__} has no ingest_prior(): it cannot learn from prior={list(prior)!r}. Use "
             "'bayesian', or leave prior= out"
         )
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ebl-prior")
+    executor = DaemonExecutor("ebl-prior")
     try:
         yield from think(executor, lambda: _take(agent, ingest_prior, vocs, prior))
     finally:

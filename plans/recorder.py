@@ -27,6 +27,8 @@ from ebl_autonomy.records import (
     BASELINE,
     DECISIONS,
     EXPLANATION,
+    LEFT,
+    LEFT_WHERE,
     MEAN,
     PRIMARY,
     PROPOSAL_ID,
@@ -141,6 +143,11 @@ class Recorder:
     def write_explanation(self, text: str) -> MsgGenerator[None]:
         """Record the agent's explanation of its model at the end."""
         yield from self._write(EXPLANATION, {EXPLANATION: text})
+
+    def write_left(self, where: str, left_at: Mapping[str, float]) -> MsgGenerator[None]:
+        """Record where the motors are left; NaN for a motor that gives no position."""
+        motors = {name: to_float(left_at.get(name)) for name in self.experiment.motors}
+        yield from self._write(LEFT, {**motors, LEFT_WHERE: where})
 
     def write_recommended(self, recommended: Recommendation, front: Sequence[Recommendation]) -> MsgGenerator[None]:
         """Record the recommended point and, for several objectives, the front."""

@@ -27,7 +27,7 @@ from ebl_autonomy.plans.devices import (
     read_travel,
     units,
 )
-from ebl_autonomy.records import DECISION, MEAN, READING, RECOMMENDATION, ROW, STD, Finish, RunMetadata
+from ebl_autonomy.records import DECISION, LEFT_WHERE, MEAN, READING, RECOMMENDATION, ROW, STD, Finish, RunMetadata
 from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
@@ -172,6 +172,7 @@ def prepare(
     gate.check_domain()
     for name, motor in moved.items():
         start[name] = yield from read_position(motor)
+    gate.check_start(start)
     if isinstance(generator, PositionAware):
         generator.start_from(start)
     if isinstance(generator, TravelAware) and axes:
@@ -246,7 +247,7 @@ def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
         raise BadInputError(f"the variables {clash} have names that the run uses for predictions: rename the outcomes")
     if idle := [name for name in motors if name not in space.names]:
         raise BadInputError(f"the motors {idle} are not variables of the VOCS: add them, or leave them out of motors")
-    reserved = {*vars(ROW).values(), *vars(DECISION).values(), *vars(RECOMMENDATION).values()}
+    reserved = {*vars(ROW).values(), *vars(DECISION).values(), *vars(RECOMMENDATION).values(), LEFT_WHERE}
     if clash := sorted(reserved & {*space.vocs.variables, *outcome_names(space.vocs)}):
         raise BadInputError(f"the names {clash} are used by the run's own streams: rename the devices or outcomes")
 

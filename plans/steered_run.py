@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +15,8 @@ from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.priors import take_priors
 from ebl_autonomy.plans.recorder import Recorder
 from ebl_autonomy.plans.setup import Experiment, prepare
-from ebl_autonomy.plans.stubs import think
-from ebl_autonomy.records import METADATA_KEY, BestReading, Recommendation
+from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
+from ebl_autonomy.records import METADATA_KEY, BestReading, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
 
 __all__ = ["RunResult", "SteeredRun", "acquisition_of", "steer"]
@@ -29,6 +28,8 @@ _ENDED: dict[type[BaseException], str] = {
     RequestStop: "stopped by the user",
 }
 """Reasons for bluesky's exceptions that have no message."""
+
+_AT_RECOMMENDED = "are at the recommended point"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class RunResult:
         The best measured value.
     left_at : dict of str to float
         Final positions of the motors, in motor units.
+    left_where : str
+        The same in words: ``"are at the recommended point"``, or why they are not.
     front : tuple of Recommendation
         For several objectives: the Pareto front, i.e. the points that no other point improves in all objectives.
     """
@@ -65,6 +68,7 @@ class RunResult:
     best_reading: BestReading | None
     left_at: dict[str, float] = field(default_factory=dict)
     front: tuple[Recommendation, ...] = ()
+    left_where: str = ""
 
     @property
     def best(self) -> Recommendation | None:
@@ -162,7 +166,8 @@ class SteeredRun:
         self._front: list[Recommendation] = []
         self._asking = False
         """Whether the agent is choosing proposals; it has ingested all results by then."""
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ebl-agent")
+        self._left_where = "stayed"
+        self._executor = DaemonExecutor("ebl-agent")
 
     def plan(self) -> MsgGenerator[RunResult]:
         """The whole run, with staged devices."""
@@ -177,9 +182,9 @@ class SteeredRun:
             uid = yield Msg("open_run", None, **self._start_document())
             self.recorder.run_uid = uid
             yield from bpp.contingency_wrapper(
-                self._measure_and_finish(), except_plan=self._after_failure, auto_raise=True
+                errors_for_exits(self._measure_and_finish()), except_plan=self._after_failure, auto_raise=True
             )
-            yield Msg("close_run", None, exit_status="success", reason=self.session.stop_reason)
+            yield from self._close("success", self.session.stop_reason)
         finally:
             self._executor.shutdown(wait=False, cancel_futures=True)
         session = self.session
@@ -192,6 +197,7 @@ class SteeredRun:
             best_reading=session.best_reading,
             left_at=dict(self.motion.here),
             front=tuple(self._front),
+            left_where=self._left_where,
         )
 
     def _measure_and_finish(self) -> MsgGenerator[None]:
@@ -211,7 +217,7 @@ class SteeredRun:
             yield from recorder.write_explanation(explanation)
         yield from self._go_to_finish()
         yield from recorder.write_baseline()
-        yield from self.motion.find()
+        yield from self._record_left()
 
     def _one_batch(self) -> MsgGenerator[None]:
         session = self.session
@@ -258,14 +264,30 @@ class SteeredRun:
                 logger.exception("the agent could not ingest the last results")
         if self.experiment.finish == "return":
             yield from self._go_to_finish()
+        yield from self._record_left()
         status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"
-        yield Msg("close_run", None, exit_status=status, reason=ending)
+        yield from self._close(status, ending)
 
     def _go_to_finish(self) -> MsgGenerator[None]:
         if self.experiment.finish == "best" and self._recommended is not None:
-            yield from self.motion.walk(self._recommended.point, "the recommended point")
+            reason = yield from self.motion.walk(self._recommended.point)
+            self._left_where = f"were not moved to the recommended point ({reason})" if reason else _AT_RECOMMENDED
         elif self.experiment.finish == "return":
-            yield from self.motion.walk(self.experiment.start, "where the motors came from", bound_by_domain=False)
+            reason = yield from self.motion.walk(self.experiment.start, bound_by_domain=False)
+            self._left_where = f"were not moved back ({reason})" if reason else "are back where they were before"
+        else:
+            return
+        if reason:
+            logger.warning("the motors %s", self._left_where)
+
+    def _record_left(self) -> MsgGenerator[None]:
+        """Read and record where the motors are left; a motor that gives no position does not hide the others."""
+        self.motion.here = yield from self.motion.found()
+        yield from self.recorder.write_left(self._left_where, self.motion.here)
+
+    def _close(self, status: str, reason: str) -> MsgGenerator[None]:
+        text = ending_text(reason, self._left_where, self.motion.here)
+        yield Msg("close_run", None, exit_status=status, reason=text)
 
     def _explain(self) -> str:
         explain = getattr(self.session.agent, "explain", None)

@@ -1,13 +1,11 @@
 """The stubs that our plans are made of, for use in your own plans."""
 
-import asyncio
 import contextlib
 import itertools
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from typing import Any, Final, TypeVar
 
 from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
@@ -18,7 +16,7 @@ from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutE
 from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
 from ebl_autonomy.plans.devices import check_value, read_limits, read_position
 
-__all__ = ["carry_out", "make_gate", "move_motors", "think", "trigger_detectors", "waypoints"]
+__all__ = ["carry_out", "make_gate", "move_motors", "trigger_detectors"]
 
 T = TypeVar("T")
 
@@ -267,42 +265,6 @@ def settle(begun: Mapping[str, Any], timeout_s: float) -> MsgGenerator[None]:
 
 def _nothing() -> MsgGenerator[None]:
     yield from ()
-
-
-def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
-    """Run `work` outside the RunEngine's loop and wait for its result; pauses and suspenders still work.
-
-    Raises
-    ------
-    Exception
-        Whatever `work` raised.
-    """
-    future: Future[T] = executor.submit(work)
-
-    async def done() -> None:
-        # Not asyncio.wrap_future: a pause cancels the awaited future, which must not cancel the work.
-        loop, event = asyncio.get_running_loop(), asyncio.Event()
-
-        def notify(_: Future[T]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed, so nothing waits any more
-                loop.call_soon_threadsafe(event.set)
-
-        future.add_done_callback(notify)
-        await event.wait()
-
-    while not future.done():  # a pause ends the wait early
-        yield Msg("wait_for", None, [done])
-    return future.result()
-
-
-def waypoints(
-    start: Mapping[str, float], stop: Mapping[str, float], max_step: Mapping[str, float]
-) -> list[dict[str, float]]:
-    """Points on the straight path from `start` (excluded) to `stop` (included), at most `max_step` apart."""
-    distances = [abs(stop[name] - start[name]) / most for name, most in max_step.items() if name in stop]
-    steps = max([1, *(math.ceil(share * (1.0 - 1e-9)) for share in distances)])
-    way = [{name: start[name] + (stop[name] - start[name]) * k / steps for name in stop} for k in range(1, steps)]
-    return [*way, dict(stop)]
 
 
 def _late(begun: Mapping[str, Any]) -> list[str]:

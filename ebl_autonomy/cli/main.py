@@ -118,7 +118,7 @@ def runs(
         with connect(None, tiled, api_key, directory) as connection:
             for one in latest(connection.client, limit):
                 when = "" if math.isnan(one.time) else datetime.fromtimestamp(one.time).strftime("%Y-%m-%d %H:%M:%S")
-                table.add_row(one.uid, when, one.plan, one.agent, one.status, one.reason)
+                table.add_row(*map(escape, (one.uid, when, one.plan, one.agent, one.status, one.reason)))
         _screen.print(table)
 
 

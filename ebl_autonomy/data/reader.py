@@ -15,12 +15,14 @@ from ebl_autonomy.records import (
     BASELINE,
     DECISIONS,
     EXPLANATION,
+    LEFT,
     METADATA_KEY,
     PRIMARY,
     RECOMMENDED,
     RunMetadata,
     RunRecord,
     assemble_record,
+    reason_of,
 )
 
 __all__ = ["RunSummary", "read_run", "runs"]
@@ -85,6 +87,7 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
         abandoned=_columns(node, ABANDONED),
         baseline=_columns(node, BASELINE, arrays=True),
         recommended=_columns(node, RECOMMENDED),
+        left=_columns(node, LEFT),
         explanation=str(next(iter(_columns(node, EXPLANATION).get(EXPLANATION, [])), "")),
     )
 
@@ -105,7 +108,7 @@ def runs(client: Any, limit: int = 20) -> list[RunSummary]:
                 plan=str(start.get("plan_name", "")),
                 agent=str((ours.get("agent") or {}).get("agent", "")),
                 status=str(stop.get("exit_status", "open")),
-                reason=str(stop.get("reason", "")),
+                reason=reason_of(str(stop.get("reason", ""))),
             )
         )
     return sorted(found, key=lambda run: run.time, reverse=True)

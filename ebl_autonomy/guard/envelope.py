@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 
 class Region(BaseModel):
-    """A forbidden box: no point may lie inside it.
+    """A forbidden box: no point may lie inside it, and no move may cross it.
 
     Attributes
     ----------
@@ -23,8 +23,9 @@ class Region(BaseModel):
         Interval of each motor in motor units, ends included. The box is unbounded along a motor that is not named, so
         a box of two motors forbids that combination at all positions of the other motors.
     sweep : bool
-        Whether to refuse also a move whose path might cross the box. Motors move at the same time and at different
-        speeds, so the path can run anywhere in the smallest box around start and target: that box must be clear.
+        Whether to refuse also a move whose path might cross the box, as is the default. Motors move at the same time
+        and at different speeds, so the path can run anywhere in the smallest box around start and target: that box must
+        be clear. With False only the points themselves are judged.
     reason : str
         Shown when the region refuses a point, for example ``"beam stop in the way"``.
     """
@@ -32,13 +33,17 @@ class Region(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     box: dict[str, Interval] = Field(min_length=1)
-    sweep: bool = False
+    sweep: bool = True
     reason: str = ""
 
     @field_validator("box")
     @classmethod
     def _ordered(cls, box: dict[str, Interval]) -> dict[str, Interval]:
         return {name: _ordered_interval(name, interval) for name, interval in box.items()}
+
+    def contains(self, point: Mapping[str, float]) -> bool:
+        """Whether `point` lies inside the box; False if it lacks one of the box's motors."""
+        return all(name in point and low <= point[name] <= high for name, (low, high) in self.box.items())
 
 
 class Envelope(BaseModel):

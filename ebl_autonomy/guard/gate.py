@@ -17,6 +17,7 @@ from gest_api.vocs import ContextualVariable, DiscreteVariable
 from ebl_autonomy.errors import BadInputError, BudgetSpentError, RefusedError
 from ebl_autonomy.guard.envelope import Envelope, Interval, Region
 from ebl_autonomy.guard.moves import AdmittedMove, Line, Move, note_admission
+from ebl_autonomy.guard.routes import detour, waypoints
 from ebl_autonomy.records import Decision, to_float
 from ebl_autonomy.space import VOCS
 
@@ -192,6 +193,79 @@ class Gate:
         note_admission(admitted)
         return admitted
 
+    def plan_route(
+        self, here: Mapping[str, float], goal: Mapping[str, float], bound_by_domain: bool = True
+    ) -> list[AdmittedMove]:
+        """The steps of a way to `goal`: straight, or around the forbidden regions, each step judged.
+
+        Parameters
+        ----------
+        here : mapping of str to float
+            Present positions of the motors, in motor units.
+        goal : mapping of str to float
+            Targets of the motors that move, in motor units.
+        bound_by_domain : bool
+            Whether the goal must lie in the VOCS's domain. The way itself may leave it, but never the limits.
+
+        Raises
+        ------
+        RefusedError
+            If a rule refuses the goal, or no allowed way leads there.
+        """
+        if bound_by_domain:
+            self._check_domain(goal)
+        try:
+            return self._judged_steps(here, [dict(goal)])
+        except RefusedError as error:
+            if error.rule != "forbidden":
+                raise
+            straight = error
+        corners = detour(here, goal, self.envelope.forbidden, self.limits, self._choices, self._is_clear)
+        if corners is None:
+            raise RefusedError("forbidden", f"{straight.message}, and no way leads around it") from straight
+        return self._judged_steps(here, corners)
+
+    def _judged_steps(self, here: Mapping[str, float], corners: Sequence[Mapping[str, float]]) -> list[AdmittedMove]:
+        steps, at = [], dict(here)
+        for corner in corners:
+            *between, last = waypoints(at, corner, self.envelope.max_step)
+            for point in (*map(self._on_values, between), last):
+                steps.append(self.check_move(Move(point, dict(at), bound_by_domain=False)))
+                at.update(steps[-1].target)
+        return steps
+
+    def _on_values(self, point: Mapping[str, float]) -> dict[str, float]:
+        """A point of a way, with discrete variables at the nearest of their values: they stop nowhere else."""
+        return {
+            name: min(self._choices[name], key=lambda choice: abs(choice - value)) if name in self._choices else value
+            for name, value in point.items()
+        }
+
+    def _is_clear(self, start: Mapping[str, float], stop: Mapping[str, float]) -> bool:
+        try:
+            for region in self.envelope.forbidden:
+                _check_inside(region, stop)
+                if region.sweep:
+                    _check_sweep(region, start, stop)
+        except RefusedError:
+            return False
+        return True
+
+    def check_start(self, here: Mapping[str, float]) -> None:
+        """Refuse to begin where every move would be refused.
+
+        Raises
+        ------
+        BadInputError
+            If the motors stand in a forbidden region that no move may cross.
+        """
+        for region in self.envelope.forbidden:
+            if region.sweep and region.contains(here):
+                raise BadInputError(
+                    f"the motors stand at {_named(region, here)}, in the forbidden region {region.box}"
+                    f"{_because(region)}: move them out of it before the run, or change the region"
+                )
+
     def _check_line(self, line: Line, first: Mapping[str, float], bound_by_domain: bool) -> None:
         begin, end = line.ends()
         for part in (line.start, line.stop) if bound_by_domain else ():
@@ -298,7 +372,7 @@ class Gate:
 
 
 def _check_inside(region: Region, target: Mapping[str, float]) -> None:
-    if all(name in target and low <= target[name] <= high for name, (low, high) in region.box.items()):
+    if region.contains(target):
         raise RefusedError(
             "forbidden",
             f"{_named(region, target)} lies in the forbidden region {region.box}{_because(region)}",

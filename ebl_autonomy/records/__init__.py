@@ -1,7 +1,7 @@
 """Plain types that all layers share: the contents of a run, and the conversion of one row into one result."""
 
 from ebl_autonomy.lazy import public_dir
-from ebl_autonomy.records.findings import Best, BestReading, Decision, Recommendation
+from ebl_autonomy.records.findings import Best, BestReading, Decision, Recommendation, ending_text, reason_of
 from ebl_autonomy.records.keys import (
     ABANDONED,
     ABANDONMENT,
@@ -9,6 +9,8 @@ from ebl_autonomy.records.keys import (
     DECISION,
     DECISIONS,
     EXPLANATION,
+    LEFT,
+    LEFT_WHERE,
     MEAN,
     METADATA_KEY,
     OUR_STREAMS,
@@ -34,6 +36,8 @@ __all__ = [
     "DECISION",
     "DECISIONS",
     "EXPLANATION",
+    "LEFT",
+    "LEFT_WHERE",
     "MEAN",
     "METADATA_KEY",
     "OUR_STREAMS",
@@ -59,7 +63,9 @@ __all__ = [
     "RunMetadata",
     "RunRecord",
     "assemble_record",
+    "ending_text",
     "last_attempts",
+    "reason_of",
     "row_at",
     "to_float",
 ]

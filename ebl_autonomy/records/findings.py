@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Best", "BestReading", "Decision", "Recommendation"]
+__all__ = ["Best", "BestReading", "Decision", "Recommendation", "ending_text", "reason_of"]
+
+_MOTORS: Final = "; motors "
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,23 @@ class BestReading:
     proposal_id: str
     point: dict[str, float]
     outcome: dict[str, float]
+
+
+def ending_text(reason: str, where: str, left_at: Mapping[str, float]) -> str:
+    """The reason of a stop document: why the run ended, and where it left the motors.
+
+    Parameters
+    ----------
+    reason : str
+    where : str
+        Where the motors are, such as ``"are at the recommended point"``.
+    left_at : mapping of str to float
+        Positions of the motors, in motor units.
+    """
+    positions = ", ".join(f"{name} = {value:.6g}" for name, value in left_at.items())
+    return f"{reason}{_MOTORS}{where}: {positions}"
+
+
+def reason_of(text: str) -> str:
+    """Why the run ended, from the reason of its stop document."""
+    return text.partition(_MOTORS)[0]

@@ -20,7 +20,10 @@ RECOMMENDED: Final = "recommended"
 EXPLANATION: Final = "explanation"
 """Stream of one event at the end: a description of the agent's model and its quality, under a key of the same name."""
 
-OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, BASELINE, RECOMMENDED, EXPLANATION})
+LEFT: Final = "left_at"
+"""Stream of one event at the end, however the run ended: where the motors were left, under their own names."""
+
+OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, BASELINE, RECOMMENDED, EXPLANATION, LEFT})
 """The streams that a run has by itself."""
 
 PROPOSAL_ID: Final = "proposal_id"
@@ -100,6 +103,9 @@ class RecommendedKeys:
     kind: str = "recommendation"
     feasible: str = "recommendation_feasible"
 
+
+LEFT_WHERE: Final = "left_where"
+"""Key of the stream `left_at` that says in words where the motors are: at the recommended point, or why not."""
 
 ROW: Final = RowKeys()
 DECISION: Final = DecisionKeys()

@@ -11,7 +11,7 @@ from ebl_autonomy.errors import DataError, validation_text
 
 __all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata"]
 
-SCHEMA_VERSION: Final = "2.0"
+SCHEMA_VERSION: Final = "2.1"
 """Major and minor version of the streams, keys and metadata of a run.
 
 A new minor version adds keys that a reader may ignore. A new major version changes existing keys: older readers must
@@ -19,6 +19,8 @@ refuse it, and this module then gains a step that converts the older form to the
 
 1    One row per proposal. Written as the number 1.
 2.0  One or more rows per proposal (``row_in_proposal``); ``seconds_elapsed``; the stream ``recommended``.
+2.1  The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
+     default.
 """
 
 Finish = Literal["best", "stay", "return"]
@@ -76,18 +78,30 @@ class RunMetadata(BaseModel):
             If a newer major version wrote the metadata, or they are damaged; the message says which, and the remedy.
         """
         written = str(raw.get("schema_version", 1))
-        try:
-            major = int(written.partition(".")[0])
-        except ValueError as error:
-            raise DataError(f"the run has schema_version {written!r}, which is not a version number") from error
-        newest = int(SCHEMA_VERSION.partition(".")[0])
-        if major > newest:
+        newest = _version(SCHEMA_VERSION)[0]
+        if _version(written)[0] > newest:
             raise DataError(
                 f"the run was written with schema version {written}, this package reads versions up to {newest}: "
                 "install a newer ebl-autonomy to read it"
             )
+        raw = {**raw, "schema_version": written}
+        if _version(written) < (2, 1):
+            raw["envelope"] = _with_explicit_sweep(raw.get("envelope") or {})
         try:
-            return cls.model_validate({**raw, "schema_version": written})
+            return cls.model_validate(raw)
         except ValidationError as error:
             wrong = validation_text(error)
             raise DataError(f"the run's metadata (schema version {written}) is damaged: {wrong}") from error
+
+
+def _version(written: str) -> tuple[int, int]:
+    major, _, minor = written.partition(".")
+    try:
+        return int(major), int(minor or 0)
+    except ValueError as error:
+        raise DataError(f"the run has schema_version {written!r}, which is not a version number") from error
+
+
+def _with_explicit_sweep(envelope: Mapping[str, Any]) -> dict[str, Any]:
+    regions = [{"sweep": False, **region} for region in envelope.get("forbidden") or ()]
+    return {**envelope, **({"forbidden": regions} if regions else {})}

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ebl_autonomy.records.findings import Decision, Recommendation
+from ebl_autonomy.records.findings import Decision, Recommendation, reason_of
 from ebl_autonomy.records.keys import (
     ABANDONMENT,
     DECISION,
+    LEFT_WHERE,
     MEAN,
     PROPOSAL_ID,
     READING,
@@ -92,6 +93,8 @@ class RunRecord:
         The agent's recommendation at the end; with several objectives, the compromise.
     front : tuple of Recommendation
         With several objectives, the Pareto front: the points that no other point improves on in all objectives.
+    left : mapping of str to sequence
+        Columns of the `left_at` stream; empty in a run that was interrupted, or made by an earlier version.
     """
 
     uid: str
@@ -105,11 +108,27 @@ class RunRecord:
     explanation: str = ""
     recommended: Recommendation | None = None
     front: tuple[Recommendation, ...] = field(default=())
+    left: Columns = field(default_factory=dict)
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended; empty while it is in progress."""
+        return reason_of(str((self.stop or {}).get("reason", "")))
+
+    @property
+    def left_where(self) -> str:
+        """Where the run left the motors, in words; empty if it did not record that."""
+        return str(next(iter(self.left.get(LEFT_WHERE, ())), ""))
 
     @property
     def left_at(self) -> dict[str, float]:
         """Final motor positions, in motor units; empty if the run ended before it recorded them."""
-        return {
+        if self.left:
+            left = row_at(self.left, 0)
+            return {
+                name: to_float(left[name]) for name in self.metadata.motors if math.isfinite(to_float(left.get(name)))
+            }
+        return {  # of a run that has no such stream
             motor: to_float(self.baseline[motor][-1])
             for motor in self.metadata.motors
             if len(self.baseline.get(motor, ())) > 1
@@ -126,6 +145,7 @@ def assemble_record(
     abandoned: Columns,
     baseline: Columns | None = None,
     recommended: Columns | None = None,
+    left: Columns | None = None,
     explanation: str = "",
 ) -> RunRecord:
     """Assemble the record of a run from its documents and the columns of its streams."""
@@ -145,6 +165,7 @@ def assemble_record(
         explanation=explanation,
         recommended=next((one for kind, one in found if kind == "recommended"), None),
         front=tuple(one for kind, one in found if kind == "front"),
+        left=left if left and left.get(LEFT_WHERE) else {},
     )
 
 

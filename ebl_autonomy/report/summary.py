@@ -41,6 +41,8 @@ class Summary(BaseModel):
         The objective and the motors of `best_reading`.
     start_point, left_at : dict
         Where the motors were before the first point, and where they were left; empty if that was not recorded.
+    left_where : str
+        Where they were left in words, such as ``"are at the recommended point"``, or why they are not.
     seconds : dict of str to float
         Wall seconds: deciding, moving, measuring, total; and `clock` seconds where the run has a clock.
     points_to_target, seconds_to_target : int and float, or None
@@ -71,6 +73,7 @@ class Summary(BaseModel):
     best_point: dict[str, float]
     start_point: dict[str, float]
     left_at: dict[str, float]
+    left_where: str = ""
     seconds: dict[str, float]
     points_to_target: int | None = None
     seconds_to_target: float | None = None
@@ -151,7 +154,7 @@ def summarise(record: RunRecord) -> Summary:
         objective=next(iter(space.objectives), ""),
         goal=("MAXIMIZE" if space.signs[0] > 0 else "MINIMIZE") if space.objectives else "",
         status=str((record.stop or {}).get("exit_status", "open")),
-        stop_reason=str((record.stop or {}).get("reason", "")),
+        stop_reason=record.stop_reason,
         points=len(rows),
         invalid=int((~np.isfinite(values)).sum()) if space.objectives else 0,
         accepted=status["accepted"],
@@ -167,6 +170,7 @@ def summarise(record: RunRecord) -> Summary:
         best_point={name: float(best[name]) for name in metadata.motors if name in best},
         start_point={name: to_float(baseline[name][0]) for name in metadata.motors if len(baseline.get(name, ()))},
         left_at=record.left_at,
+        left_where=record.left_where,
         seconds=_seconds(record),
         **_to_target(record, rows),
     )

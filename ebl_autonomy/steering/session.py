@@ -319,7 +319,9 @@ class SteeringSession:
             except AgentError:
                 return None  # no valid measurement
             if isinstance(found, Recommendation):
-                return found
+                if all(math.isfinite(to_float(found.point.get(name))) for name in self.space.names):
+                    return found
+                logger.warning("the agent's best() names the point %s, not one of %s", found.point, self.space.names)
         if self.best_reading is None:
             return None
         return Recommendation(dict(self.best_reading.point), dict(self.best_reading.outcome))

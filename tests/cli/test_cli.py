@@ -105,5 +105,32 @@ def test_a_uid_is_whole_in_a_narrow_window(tmp_path: Path) -> None:
     assert result["uid"] in call("runs", folder=tmp_path, columns=60).stdout
 
 
+FAIL = """
+from bluesky import RunEngine, plan_stubs as bps
+from bluesky.preprocessors import run_decorator
+from ebl_autonomy import connect
+
+@run_decorator(md={"plan_name": "[b]scan[/i]"})
+def fail():
+    yield from bps.null()
+    raise ValueError("no frame at [/red] of roi[0]")
+
+RE = RunEngine(context_managers=[])
+with connect(RE):
+    try:
+        RE(fail())
+    except ValueError:
+        pass
+"""
+
+
+def test_brackets_in_what_a_run_says_are_text(tmp_path: Path) -> None:
+    environment = {**os.environ, "EBL_AUTONOMY_DATA": str(tmp_path / "data")}
+    subprocess.run([sys.executable, "-c", FAIL], check=True, timeout=280, env=environment, capture_output=True)
+    told = call("runs", folder=tmp_path).stdout
+    assert "[/red] of roi[0]" in " ".join(told.split())
+    assert "[b]scan[/i]" in told
+
+
 def test_a_report_of_no_run_says_how_to_make_one(tmp_path: Path) -> None:
     assert "ebl-autonomy demo" in call("report", folder=tmp_path, code=2).stderr

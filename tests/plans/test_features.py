@@ -17,7 +17,7 @@ from ebl_autonomy import VOCS
 from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.errors import AgentError, BadInputError
 from ebl_autonomy.plans import optimize
-from ebl_autonomy.plans.stubs import think
+from ebl_autonomy.plans.thinking import think
 from ebl_autonomy.records import Decision
 
 

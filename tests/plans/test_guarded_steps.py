@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -145,20 +146,55 @@ def test_after_a_stub_that_moved_and_was_refused_the_next_move_is_judged_from_th
 # -- on the way to the finish ----------------------------------------------------------------------------------
 
 
+BEHIND = [at(0.5, -0.25), at(0.5, 1.0), at(1.0, 1.0), at(1.0, 0.0)]
+"""Round the wall: the best point and the start lie on the one side, the last point on the other."""
+
+
+@pytest.mark.parametrize(("finish", "end"), [("best", (0.5, -0.25)), ("return", (0.0, 0.0))])
+@pytest.mark.parametrize("max_step", [{}, {"mx": 0.5, "my": 1.3}])
+def test_the_last_move_goes_round_a_forbidden_region(
+    RE: RunEngine, docs: Documents, recorded: Any, finish: Any, end: tuple[float, float], max_step: dict[str, float]
+) -> None:
+    bowl, motors = recorded
+    envelope = {**ENVELOPE, "forbidden": [WALL], "max_step": max_step}
+    way: list[tuple[float, float]] = []
+    for motor in motors:
+        motor.readback.subscribe(lambda **_: way.append((motors[0].position, motors[1].position)), run=False)
+    result = RE(optimize([bowl], motors, Scripted(BEHIND), max_points=4, finish=finish, envelope=envelope)).plan_result
+    assert result.accepted == 4
+    assert (motors[0].position, motors[1].position) == pytest.approx(end)
+    assert result.left_at == pytest.approx({"mx": end[0], "my": end[1]})
+    assert not any(0.6 <= x <= 0.8 and -0.5 <= y <= 0.5 for x, y in way)
+    assert not any(min(a[0], b[0]) <= 0.8 and max(a[0], b[0]) >= 0.6 and abs(b[1]) <= 0.5 for a, b in pairwise(way))
+    assert motors[0].longest <= max_step.get("mx", 9.0) * (1.0 + 1e-9)
+
+
 @pytest.mark.parametrize("finish", ["best", "return"])
-def test_the_last_move_does_not_cross_a_forbidden_region(
+def test_without_a_way_round_the_motors_stay_and_the_run_says_so(
     RE: RunEngine, docs: Documents, recorded: Any, finish: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bowl, motors = recorded
-    # Round the wall: the best point and the start lie on the one side, the last point on the other.
-    agent = Scripted([at(0.5, -0.25), at(0.5, 1.0), at(1.0, 1.0), at(1.0, 0.0)])
-    envelope = {**ENVELOPE, "forbidden": [WALL]}
+
+    def hop(detectors: Any, point: Mapping[str, float]) -> Any:
+        yield from ()
+        if point["mx"] == 0.5:
+            motors[0].sim_state["readback"] = 1.0  # somebody carries the motor over the wall
+        return {"bowl": point["mx"] ** 2}
+
+    wall = {"box": {"mx": (0.6, 0.8)}, "reason": "beam stop"}
+    envelope = {**ENVELOPE, "forbidden": [wall]}
+    agent = Scripted([at(0.0), at(0.5)])
     with caplog.at_level(logging.WARNING):
-        result = RE(optimize([bowl], motors, agent, max_points=4, finish=finish, envelope=envelope)).plan_result
-    assert result.accepted == 4
-    assert (motors[0].position, motors[1].position) == (1.0, 0.0)
+        RE(optimize([bowl], motors, agent, max_points=2, finish=finish, envelope=envelope, measure=hop, retries=0))
+    assert motors[0].position == 1.0
     assert "beam stop" in caplog.text
+    assert "no way leads around it" in caplog.text
     assert docs.stop["exit_status"] == "success"  # what was measured is safe
+    assert "not moved" in docs.stop["reason"]
+    assert "mx = 1" in docs.stop["reason"]
+    (left,) = docs.events["left_at"]
+    assert (left["mx"], left["my"]) == (1.0, 0.0)
+    assert "not moved" in left["left_where"]
 
 
 def test_after_a_failed_move_the_way_to_the_finish_begins_where_the_motor_ended(RE: RunEngine, recorded: Any) -> None:

@@ -11,7 +11,7 @@ from simple import BOUNDS, ENVELOPE, Documents, truth
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.plans import optimize
-from ebl_autonomy.records import Decision
+from ebl_autonomy.records import Decision, reason_of
 
 VARIABLES = {name: list(bounds) for name, bounds in BOUNDS.items()}
 MEASURED = truth(1.0, 0.0)
@@ -88,7 +88,8 @@ def test_the_result_names_the_run_and_counts_its_proposals(RE: RunEngine, docs: 
     result = RE(optimize([bowl], motors, agent, max_points=3, retries=0, envelope=ENVELOPE)).plan_result
     assert result.uid == docs.start["uid"]
     assert (result.accepted, result.refused, result.abandoned) == (3, 1, 1)
-    assert result.stop_reason == "max_points: 3 points are measured" == docs.stop["reason"]
+    assert result.stop_reason == "max_points: 3 points are measured" == reason_of(docs.stop["reason"])
+    assert docs.stop["reason"].endswith("are at the recommended point: mx = 0.5, my = -0.25")
     assert result.best.point == at(0.5, -0.25)
     assert result.best.outcome == {"bowl": 0.0}
 

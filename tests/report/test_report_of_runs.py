@@ -150,6 +150,7 @@ def test_a_run_that_failed_has_its_readings_but_no_recommendation(
     tiled.flush()
     record = read_run(uids[0], tiled.client)
     summary = summarise(record)
-    assert (summary.status, summary.points, summary.recommended, summary.left_at) == ("fail", 3, None, {})
+    assert (summary.status, summary.points, summary.recommended, summary.left_where) == ("fail", 3, None, "stayed")
+    assert summary.left_at == {motor.name: motor.position for motor in motors}
     assert summary.best == min(row["field"] for row in record.results)
     assert "the agent died" in write_report(record, tmp_path).read_text()

@@ -1,0 +1,64 @@
+"""Devices whose asynchronous reading must end within a time limit."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from ebl_autonomy.errors import DeviceTimeoutError
+
+__all__ = ["READ_TIMEOUT_S", "timely"]
+
+READ_TIMEOUT_S: Final = 60.0
+"""Longest time that a device may take for an answer, s: longer than any readout, shorter than a night."""
+
+_DELEGATED: Final = (
+    "name",
+    "parent",
+    "describe",
+    "hints",
+    "read_configuration",
+    "describe_configuration",
+    "collect_asset_docs",
+    "get_index",
+    "pause",
+    "resume",
+)
+"""What the RunEngine asks of a device that it reads; a stand-in has those that its device has."""
+
+
+def timely(device: Any) -> Any:
+    """The device itself, or a stand-in for one that reads asynchronously, whose reading ends in time.
+
+    The RunEngine waits without limit for a reading that is a coroutine. The stand-in equals the device, so that the
+    RunEngine takes both for the same. A reading that takes longer than `READ_TIMEOUT_S` raises DeviceTimeoutError.
+    """
+    if not inspect.iscoroutinefunction(getattr(device, "read", None)):
+        return device
+    members: dict[str, Any] = {name: _from(device, name) for name in _DELEGATED if hasattr(device, name)}
+    members["read"] = lambda _: within(device.read, device.name)
+    members["__eq__"] = lambda _, other: device == other
+    members["__hash__"] = lambda _: hash(device)
+    members["__repr__"] = lambda _: repr(device)
+    return type(f"Timely{type(device).__name__}", (), members)()
+
+
+def _from(device: Any, name: str) -> property:
+    return property(lambda _: getattr(device, name))
+
+
+async def within(call: Callable[[], Awaitable[Any]], name: str) -> Any:
+    """The result of an asynchronous call to the device `name`.
+
+    Raises
+    ------
+    DeviceTimeoutError
+        If the device does not answer within `READ_TIMEOUT_S`.
+    """
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S) as limit:
+            return await call()
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the device's own
+        raise DeviceTimeoutError([name], f"no answer from {name!r} within {READ_TIMEOUT_S:g} s") from error
