@@ -52,8 +52,9 @@ class Envelope(BaseModel):
     max_step : dict of str to float
         Largest single move of each motor, in motor units.
     max_points, max_seconds, max_dose : optional
-        Budgets of the whole run: recorded rows (a fly line has many), wall-clock seconds, and the sum of the readings
-        of `dose_key`.
+        Budgets of the whole run: recorded rows (a fly line has many), wall-clock seconds, and the dose of all
+        exposures. An exposure without a row, because it failed, counts with the dose that was read, or else with the
+        largest dose of an exposure so far.
     dose_key : str, optional
         Event key that holds the dose of one row; required with `max_dose`.
     """

@@ -9,7 +9,7 @@ from ophyd import PseudoPositioner
 
 from ebl_autonomy.errors import RefusedError
 from ebl_autonomy.guard import Move
-from ebl_autonomy.plans.devices import read_position
+from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.records import OUR_STREAMS, PROPOSAL_ID
 
@@ -162,9 +162,7 @@ class _Nesting:
         if message.command != "set":
             raise RefusedError("limits", f"{message.command} of {name}: lines of a steered motor need a FlyLine")
         if self._here is None:
-            self._here = {}
-            for one, motor in motors.items():
-                self._here[one] = yield from read_position(motor)
+            self._here = yield from read_positions(motors)
         # Motors that are set one after the other without a wait in between move together, as in one `mv`.
         self._under_way[name] = float(message.args[0])
         self._attempt.motion.lost = True
