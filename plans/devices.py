@@ -13,7 +13,7 @@ from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Reada
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await
 from ophyd.utils import DisconnectedError, LimitError
 
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.space import AxisTravel
 
 __all__ = [
@@ -120,24 +120,27 @@ def read_positions(motors: Mapping[str, NamedMovable[float]]) -> MsgGenerator[di
 
     Raises
     ------
-    BadInputError
-        If a motor reports no position, or one that is not a finite number.
+    DeviceFailedError
+        If a motor cannot be read, or its position is not a finite number.
     """
     answers = yield from ask(lambda: _at_once([_query(motor) for motor in motors.values()]))
     positions = {}
     for (name, motor), answer in zip(motors.items(), answers, strict=True):
-        if isinstance(answer, Mapping):  # a location or a reading
-            value = answer["readback"] if isinstance(motor, Locatable) else _own_value(motor, answer)
-        else:
-            value = answer
+        if isinstance(answer, Exception):
+            raise DeviceFailedError([name], f"it cannot be read: {type(answer).__name__}: {answer}") from answer
+        value = answer["readback"] if isinstance(motor, Locatable) else _own_value(motor, answer)
         if not isinstance(value, Real) or not math.isfinite(value):
-            raise BadInputError(f"motor {name!r} reads {value!r}: it must stand at a finite number")
+            raise DeviceFailedError([name], f"it reads {value!r}, but must stand at a finite number")
         positions[name] = float(value)
     return positions
 
 
 def _query(motor: Any) -> Any:
-    return motor.locate() if isinstance(motor, Locatable) else motor.read()
+    """The location or the reading of a motor, an awaitable of it, or the error that the motor raised."""
+    try:
+        return motor.locate() if isinstance(motor, Locatable) else motor.read()
+    except Exception as error:  # noqa: BLE001 - raised again with the motor's name
+        return error
 
 
 def _at_once(answers: list[Any]) -> list[Any] | Awaitable[list[Any]]:
@@ -146,11 +149,7 @@ def _at_once(answers: list[Any]) -> list[Any] | Awaitable[list[Any]]:
         return answers
 
     async def all_of_them() -> list[Any]:
-        # All are awaited even if one fails, because a coroutine must not be dropped.
-        found = await asyncio.gather(*(maybe_await(answer) for answer in answers), return_exceptions=True)
-        if failed := next((one for one in found if isinstance(one, BaseException)), None):
-            raise failed
-        return found
+        return list(await asyncio.gather(*(maybe_await(answer) for answer in answers), return_exceptions=True))
 
     return all_of_them()
 
@@ -161,7 +160,7 @@ def _own_value(motor: Any, reading: Mapping[str, Any]) -> Any:
         return reading[motor.name]["value"]
     if isinstance(position := getattr(motor, "position", None), Real):
         return position
-    raise BadInputError(f"motor {motor.name!r} gives no reading called {motor.name!r}, only {sorted(reading)}")
+    raise DeviceFailedError([motor.name], f"it gives no reading called {motor.name!r}, only {sorted(reading)}")
 
 
 def read_tolerance(motor: NamedMovable[float], largest: float = 0.0) -> MsgGenerator[float | None]:

@@ -339,5 +339,6 @@ class Attempt:
 
 
 def _scalars(reading: Mapping[str, Any]) -> dict[str, Any]:
-    plain_reading = {key: plain(value) for key, value in reading.items()}
+    """The numbers and strings of a reading; a missing number is NaN, so that each row of a page has the same keys."""
+    plain_reading = {key: math.nan if value is None else plain(value) for key, value in reading.items()}
     return {key: value for key, value in plain_reading.items() if isinstance(value, (bool, int, float, str))}

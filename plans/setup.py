@@ -14,7 +14,7 @@ from gest_api.generator import Generator
 
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
@@ -202,7 +202,10 @@ def prepare(
             axes[name] = axis
     gate = Gate(space.vocs, allowed, limits)
     gate.check_domain()
-    start = yield from read_positions(moved)
+    try:
+        start = yield from read_positions(moved)
+    except DeviceFailedError as error:
+        raise BadInputError(f"where the motors stand is not known: {error}") from error
     tolerance = yield from find_tolerances(moved, space, given_tolerance)
     if isinstance(generator, PositionAware):
         generator.start_from(start)
