@@ -211,11 +211,20 @@ class Agent(Generator):
 
     @property
     def results(self) -> tuple[Point, ...]:
-        """All ingested results, in order; with ``<variable>_asked`` if the motors were read elsewhere than proposed."""
+        """All ingested results, in order, with the ids of their proposals.
+
+        With ``<variable>_asked`` if the motors were read elsewhere than proposed.
+        """
         told = []
-        for result, asked in zip(self._results, self._asked, strict=True):
+        for result, asked, by_id in zip(self._results, self._asked, self._ids, strict=True):
             elsewhere = any(result[name] != value for name, value in asked.items())
-            told.append({**result, **({name + ASKED: value for name, value in asked.items()} if elsewhere else {})})
+            told.append(
+                {
+                    **result,
+                    **({} if by_id is None else {AGENT_ID: by_id}),
+                    **({name + ASKED: value for name, value in asked.items()} if elsewhere else {}),
+                }
+            )
         return tuple(told)
 
     @property

@@ -113,7 +113,7 @@ def test_an_infinite_outcome_is_an_invalid_measurement() -> None:
 def test_other_keys_are_ignored_and_standard_deviations_kept() -> None:
     a = agent()
     a.ingest([result(f_std=0.1, comment="bright", _id=7)])
-    assert a.results == ({"x": 1.0, "n": 2.0, "f": 1.0, "g": 1.0, "f_std": 0.1},)
+    assert a.results == ({"x": 1.0, "n": 2.0, "f": 1.0, "g": 1.0, "f_std": 0.1, "_id": 7},)
 
 
 def test_results_are_copies() -> None:
