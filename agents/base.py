@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ebl_autonomy import registry
 from ebl_autonomy.errors import AgentError, BadInputError, validation_text
-from ebl_autonomy.records import STD, Decision, Recommendation
+from ebl_autonomy.records import AGENT_ID, ASKED, STD, Decision, Recommendation, to_float
 from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
 
 Point = dict[str, Any]
@@ -95,6 +95,7 @@ class Agent(Generator):
     name: ClassVar[str]
     """The name under which the agent is registered (entry point ``ebl_autonomy.agents``)."""
     Options: ClassVar[type[AgentOptions]] = AgentOptions
+    returns_id = True
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         try:
@@ -107,6 +108,11 @@ class Agent(Generator):
         super().__init__(self.vocs)
         self.space = Space(self.vocs)
         self._results: list[Point] = []
+        self._asked: list[Point] = []
+        """Of each result, the point that was proposed; the point of the result itself if that is not known."""
+        self._ids: list[Any] = []
+        """Of each result, the id of the proposal that it answers; None if that is not known."""
+        self._next_id = 0
         self._pending: list[Point] = []
         self._decisions: list[Decision] = []
 
@@ -123,7 +129,8 @@ class Agent(Generator):
         Returns
         -------
         list of dict
-            Points: variables and constants by name, contextual variables at their latest measured values.
+            Points: variables and constants by name, contextual variables at their latest measured values, and under
+            ``_id`` an integer that no other proposal of this agent has.
 
         Raises
         ------
@@ -150,6 +157,10 @@ class Agent(Generator):
             self._decisions.append(decision)
         if len(points) != count:
             raise AgentError(f"{type(self).__name__} made {len(points)} proposals where {count} were requested")
+        first = max(self._next_id, self._made)
+        for number, point in enumerate(points, first):
+            point[AGENT_ID] = number
+        self._next_id = first + count
         self._pending.extend(dict(point) for point in points)
         return points
 
@@ -160,18 +171,24 @@ class Agent(Generator):
         ----------
         results : sequence of mapping
             Each result holds every variable and outcome of the VOCS, and optionally ``<name>_std``, the standard
-            deviation of an outcome in its own unit. A NaN or infinite outcome is an invalid measurement. Other keys
-            are ignored.
+            deviation of an outcome in its own unit. A NaN or infinite outcome is an invalid measurement. A result with
+            the ``_id`` of a pending proposal ends it, wherever the motors were read; a result without an id ends the
+            proposal at exactly the same variables. ``<variable>_asked`` are the proposed values, for an agent that did
+            not make the proposal itself. Other keys are ignored.
 
         Raises
         ------
         BadInputError
             If a key is missing or a value is not a number; no result is added in this case.
         """
-        taken = [self._checked(result) for result in results]
-        for result in taken:
+        taken = [(self._checked(result), self._checked_asked(result)) for result in results]
+        for given, (result, asked) in zip(results, taken, strict=True):
+            proposed = self._forget_pending(given)
             self._results.append(result)
-            self._forget_pending(result)
+            self._asked.append(asked or proposed or {name: result[name] for name in self.space.names})
+            self._ids.append(given.get(AGENT_ID))
+            if type(given.get(AGENT_ID)) is int:
+                self._next_id = max(self._next_id, given[AGENT_ID] + 1)
         if taken:
             self._learn()
 
@@ -181,8 +198,8 @@ class Agent(Generator):
         Parameters
         ----------
         points : sequence of mapping
-            Points as `suggest` returned them. Each withdraws one pending proposal with exactly the same variables;
-            other points are ignored.
+            Points as `suggest` returned them. Each withdraws the pending proposal with its ``_id``; a point without an
+            id, the one with exactly the same variables. Other points are ignored.
         """
         for point in points:
             self._forget_pending(point)
@@ -194,8 +211,21 @@ class Agent(Generator):
 
     @property
     def results(self) -> tuple[Point, ...]:
-        """All ingested results, in order."""
-        return tuple(dict(result) for result in self._results)
+        """All ingested results, in order, with the ids of their proposals.
+
+        With ``<variable>_asked`` if the motors were read elsewhere than proposed.
+        """
+        told = []
+        for result, asked, by_id in zip(self._results, self._asked, self._ids, strict=True):
+            elsewhere = any(result[name] != value for name, value in asked.items())
+            told.append(
+                {
+                    **result,
+                    **({} if by_id is None else {AGENT_ID: by_id}),
+                    **({name + ASKED: value for name, value in asked.items()} if elsewhere else {}),
+                }
+            )
+        return tuple(told)
 
     @property
     def pending(self) -> tuple[Point, ...]:
@@ -370,11 +400,24 @@ class Agent(Generator):
                 taken[key] = math.nan
         return taken
 
-    def _forget_pending(self, answered: Mapping[str, Any]) -> None:
+    def _checked_asked(self, result: Mapping[str, Any]) -> Point | None:
+        """The proposed variables that a result holds; None if it lacks one."""
+        if not all(name + ASKED in result for name in self.space.names):
+            return None
+        point = {name: to_float(result[name + ASKED]) for name in self.space.names}
+        if not all(map(math.isfinite, point.values())):
+            raise BadInputError(f"the result's proposed values are {point}: they must be finite")
+        return point
+
+    def _forget_pending(self, answered: Mapping[str, Any]) -> Point | None:
+        """Remove the pending proposal that a result or a withdrawal answers; returns its variables, or None."""
+        by_id, names = answered.get(AGENT_ID), self.space.names
         for i, point in enumerate(self._pending):
-            if all(point[name] == answered.get(name) for name in self.space.names):
+            same = all(point[n] == answered.get(n) for n in names) if by_id is None else point[AGENT_ID] == by_id
+            if same:
                 del self._pending[i]
-                return
+                return {name: point[name] for name in names}
+        return None
 
 
 def latest_context(space: Space, results: Sequence[Point]) -> dict[str, float]:

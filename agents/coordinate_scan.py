@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -18,7 +18,7 @@ __all__ = ["CoordinateScanAgent", "CoordinateScanOptions"]
 FINEST = 1e-4
 """Smallest width of a scan, as a share of the domain."""
 SAME = 0.05
-"""Largest distance between a proposal and its result, as a share of the scan's step."""
+"""Largest distance between a point of a scan and one that was proposed before, as a share of the scan's step."""
 
 
 class CoordinateScanOptions(AgentOptions):
@@ -69,7 +69,8 @@ class CoordinateScanAgent(Agent):
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
         """Retrace all scans from the start: each point has a result, is pending, or is proposed now."""
-        results = _Unclaimed(self.space.unit(self._results))
+        answers_of = self._answers()
+        results = _Unclaimed(self.space.unit([self._asked[rows[0]] for rows in answers_of]))
         pending = _Unclaimed(self.space.unit(self._pending))
         proposals: list[tuple[FloatArray, Decision]] = []
         centre, rank = self._start(), _WORST
@@ -80,7 +81,8 @@ class CoordinateScanAgent(Agent):
             for target in targets:
                 found = results.claim(target, SAME * step)
                 if found is not None:
-                    answers.append((self._rank(self._results[found]), target))
+                    ranks = [self._rank(self._results[row]) for row in answers_of[found]]
+                    answers.append((max(ranks), target))
                 elif pending.claim(target, SAME * step) is None:
                     proposals.append((target, Decision(reason=reason, model_version="none")))
                     if len(proposals) == count:
@@ -91,6 +93,13 @@ class CoordinateScanAgent(Agent):
                 if new > rank:
                     centre, rank = target, new
             number += 1
+
+    def _answers(self) -> list[list[int]]:
+        """The results by proposal: the indices of each proposal's rows. A flown line has many rows."""
+        rows_of: dict[Any, list[int]] = {}
+        for i, proposal in enumerate(self._ids):
+            rows_of.setdefault(("row", i) if proposal is None else ("id", repr(proposal)), []).append(i)
+        return list(rows_of.values())
 
     def _scan(self, number: int, centre: FloatArray) -> tuple[list[FloatArray], float, str]:
         """Points, shape (d,) each, of scan `number` (-1: only the start) through `centre`, their step, the reason."""

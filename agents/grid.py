@@ -19,7 +19,7 @@ __all__ = ["GridAgent", "GridOptions"]
 Count = Annotated[int, Field(ge=1)]
 
 SAME = 0.01
-"""Largest distance between a node and its result, as a share of the grid's spacing."""
+"""Largest distance between a node and a result that answers no known proposal, as a share of the grid's spacing."""
 
 
 class GridOptions(AgentOptions):
@@ -123,7 +123,7 @@ class GridAgent(Agent):
 
     def _done(self) -> set[tuple[int, ...]]:
         """The nodes that are measured or pending."""
-        points = self.space.unit([*self._results, *self._pending])
+        points = self.space.unit([*self._asked, *self._pending])
         nodes = np.empty(points.shape, dtype=int)
         on_grid = np.ones(len(points), dtype=bool)
         for i, axis in enumerate(self._axes):

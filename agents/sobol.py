@@ -27,7 +27,7 @@ class SobolAgent(Agent):
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
         decision = Decision(reason="sobol", model_version="none")
-        known = {self._values(point) for point in (*self._results, *self._pending)}
+        known = {self._values(point) for point in (*self._asked, *self._pending)}
         if len(self.space.choices) == self.space.dim:
             known.clear()  # all variables are discrete, so points repeat
         following = (self._point(number) for number in itertools.count(self._made))

@@ -80,6 +80,18 @@ class DeviceFailedError(EblError, RuntimeError):
         self.devices = tuple(devices)
 
 
+class OffTargetError(DeviceFailedError):
+    """Motors do not stand where they were sent, so a measurement would belong to another point.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        Names of the motors.
+    said : str
+        Asked position, position read, tolerance and remedy.
+    """
+
+
 class DeviceTimeoutError(EblError, TimeoutError):
     """Motors did not arrive, or detectors did not answer, within their time limit.
 

@@ -156,6 +156,11 @@ class Space:
         self.constants = {name: constant.value for name, constant in vocs.constants.items()}
 
     @property
+    def continuous(self) -> list[str]:
+        """The variables that may take any value of their domain, and so take the value that is read."""
+        return [name for name in self.names if name not in self.choices]
+
+    @property
     def dim(self) -> int:
         """Number of variables that an agent chooses."""
         return len(self.names)
@@ -195,6 +200,23 @@ class Space:
             i = self.names.index(name)
             values[:, i] = allowed[np.argmin(np.abs(values[:, i, None] - allowed[None, :]), axis=1)]
         return values
+
+    def nearby(self, point: Mapping[str, float], tolerance: Mapping[str, float]) -> dict[str, float]:
+        """`point`, with each coordinate that lies outside the domain by its `tolerance` at most moved to the bound.
+
+        Parameters
+        ----------
+        point, tolerance : mapping of str to float
+            In the variables' own units.
+        """
+        moved = {name: float(value) for name, value in point.items()}
+        for name, low, high in zip(self.names, self.low, self.high, strict=True):
+            if name not in moved:
+                continue
+            inside = float(np.clip(moved[name], low, high))
+            if abs(inside - moved[name]) <= tolerance.get(name, 0.0):
+                moved[name] = inside
+        return moved
 
     def standing(self) -> dict[str, float]:
         """The present position: each variable's default value, or the middle of its domain if it has no default."""

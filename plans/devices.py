@@ -1,8 +1,9 @@
-"""Querying devices before a plan moves them: positions, limits, units, speeds and data keys.
+"""Querying devices before a plan moves them: positions, limits, tolerances, units, speeds and data keys.
 
 All queries are messages or awaitables, because ophyd devices answer synchronously and ophyd-async devices do not.
 """
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from numbers import Real
@@ -10,8 +11,9 @@ from typing import Any, TypeVar
 
 from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Readable
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await
+from ophyd.utils import DisconnectedError, LimitError
 
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.plans.timely import within
 from ebl_autonomy.space import AxisTravel
 
@@ -20,9 +22,13 @@ __all__ = [
     "check_devices",
     "check_value",
     "describe",
+    "is_limit_error",
+    "is_no_answer",
     "read_exposure",
     "read_limits",
     "read_position",
+    "read_positions",
+    "read_tolerance",
     "read_travel",
 ]
 
@@ -110,35 +116,91 @@ def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
 
 
 def read_position(motor: NamedMovable[float]) -> MsgGenerator[float]:
-    """The position of the motor, in its own unit.
+    """The position of the motor, in its own unit; see `read_positions`."""
+    return (yield from read_positions({motor.name: motor}))[motor.name]
+
+
+def read_positions(motors: Mapping[str, NamedMovable[float]]) -> MsgGenerator[dict[str, float]]:
+    """The positions of motors, each in its own unit, all read at the same time.
 
     Raises
     ------
-    BadInputError
-        If the motor reports no position, or one that is not a finite number.
+    DeviceFailedError
+        If a motor cannot be read, or its position is not a finite number.
     """
-    if isinstance(motor, Locatable):
-        location = yield from ask(motor.locate)
-        value = location["readback"]
-    else:
-        reading = yield from ask(motor.read)  # type: ignore[attr-defined]  # check_devices saw that it is Readable
-        if motor.name not in reading:
-            raise BadInputError(f"motor {motor.name!r} gives no reading called {motor.name!r}, only {sorted(reading)}")
-        value = reading[motor.name]["value"]
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise BadInputError(f"motor {motor.name!r} reads {value!r}: it must stand at a finite number")
-    return float(value)
+    answers = yield from ask(lambda: _at_once([_query(motor) for motor in motors.values()]))
+    positions = {}
+    for (name, motor), answer in zip(motors.items(), answers, strict=True):
+        if isinstance(answer, Exception):
+            raise DeviceFailedError([name], f"it cannot be read: {type(answer).__name__}: {answer}") from answer
+        value = answer["readback"] if isinstance(motor, Locatable) else _own_value(motor, answer)
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise DeviceFailedError([name], f"it reads {value!r}, but must stand at a finite number")
+        positions[name] = float(value)
+    return positions
+
+
+def _query(motor: Any) -> Any:
+    """The location or the reading of a motor, an awaitable of it, or the error that the motor raised."""
+    try:
+        return motor.locate() if isinstance(motor, Locatable) else motor.read()
+    except Exception as error:  # noqa: BLE001 - raised again with the motor's name
+        return error
+
+
+def _at_once(answers: list[Any]) -> list[Any] | Awaitable[list[Any]]:
+    """The answers; an awaitable of them if one must be awaited."""
+    if not any(isinstance(answer, Awaitable) for answer in answers):
+        return answers
+
+    async def all_of_them() -> list[Any]:
+        return list(await asyncio.gather(*(maybe_await(answer) for answer in answers), return_exceptions=True))
+
+    return all_of_them()
+
+
+def _own_value(motor: Any, reading: Mapping[str, Any]) -> Any:
+    """The position in a motor's reading; ophyd's positioners whose readback has another name have an attribute."""
+    if motor.name in reading:
+        return reading[motor.name]["value"]
+    if isinstance(position := getattr(motor, "position", None), Real):
+        return position
+    raise DeviceFailedError([motor.name], f"it gives no reading called {motor.name!r}, only {sorted(reading)}")
+
+
+def read_tolerance(motor: NamedMovable[float], largest: float = 0.0) -> MsgGenerator[float | None]:
+    """The distance from a target, in motor units, at which the motor itself counts as arrived; None if it tells none.
+
+    Taken from ``tolerance`` (apstools), ``atol`` and ``rtol`` (ophyd's ``PVPositionerIsClose``), or the retry deadband
+    of an EPICS motor record (``retry_deadband``, ``rdbd``, ophyd-async's ``deadband``). A value that is not positive
+    counts as none.
+
+    Parameters
+    ----------
+    motor : motor
+    largest : float
+        Largest absolute value of a target, in motor units, for a relative tolerance.
+    """
+    for name in ("tolerance", "atol", "retry_deadband", "rdbd", "deadband"):
+        tolerance = yield from _number(getattr(motor, name, None))
+        if tolerance is None or not math.isfinite(tolerance) or tolerance <= 0.0:
+            continue
+        if name == "atol":
+            relative = yield from _number(getattr(motor, "rtol", None))
+            tolerance += (1e-5 if relative is None else relative) * largest  # 1e-5: of numpy.isclose, which it calls
+        return tolerance
+    return None
 
 
 def read_limits(motor: NamedMovable[float]) -> MsgGenerator[tuple[float, float] | None]:
-    """The motor's own soft limits in its unit; None without limits (in EPICS: low == high)."""
+    """The motor's own soft limits in its unit, infinite on an open side; None without any (in EPICS: low == high)."""
     pair = getattr(motor, "limits", None)
-    if isinstance(pair, (tuple, list)) and len(pair) == 2:
-        low, high = (yield from _number(pair[0])), (yield from _number(pair[1]))
-    else:
-        low = yield from _number(getattr(motor, "low_limit_travel", None))
-        high = yield from _number(getattr(motor, "high_limit_travel", None))
-    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)) or low >= high:
+    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+        pair = (getattr(motor, "low_limit_travel", None), getattr(motor, "high_limit_travel", None))
+    low, high = (yield from _number(pair[0])), (yield from _number(pair[1]))
+    low = -math.inf if low is None or math.isnan(low) else low
+    high = math.inf if high is None or math.isnan(high) else high
+    if low >= high or not (math.isfinite(low) or math.isfinite(high)):
         return None
     return low, high
 
@@ -174,6 +236,20 @@ def check_value(motor: NamedMovable[float], value: float) -> MsgGenerator[None]:
     """
     if isinstance(motor, Checkable):
         yield from ask(lambda: motor.check_value(value))
+
+
+def is_no_answer(error: Exception) -> bool:
+    """Whether a device raised `error` because it cannot be reached, and not because it refuses a position."""
+    return isinstance(error, (OSError, DisconnectedError)) or type(error).__name__ == "NotConnectedError"
+
+
+def is_limit_error(error: BaseException | None) -> bool:
+    """Whether a motor refused a position because of its limits, with an error of ophyd or ophyd-async or behind one."""
+    while error is not None:
+        if isinstance(error, LimitError) or type(error).__name__ == "MotorLimitsError":  # of the extra ophyd-async
+            return True
+        error = error.__cause__
+    return False
 
 
 def units(descriptions: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:

@@ -25,6 +25,7 @@ def explore(
     envelope: Any = None,
     md: dict[str, Any] | None = None,
     vocs: Any = None,
+    position_tolerance: dict[str, float] | None = None,
 ) -> MsgGenerator[RunResult]:
     """Measure where an agent proposes, until it has no more proposals or `max_points` rows are recorded.
 
@@ -44,5 +45,6 @@ def explore(
             md=md,
             vocs=vocs,
             finish="return",
+            position_tolerance=position_tolerance,
         )
     )

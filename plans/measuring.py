@@ -6,10 +6,10 @@ from collections import Counter
 from typing import Any
 
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
-from ophyd.utils import LimitError
 
 from ebl_autonomy.errors import BadInputError, LineCutError, MeasurementError, RefusedError
 from ebl_autonomy.plans.acquisition.protocol import Row
+from ebl_autonomy.plans.devices import is_limit_error
 from ebl_autonomy.plans.events import InterruptedReadingError
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.recorder import Attempt, Recorder
@@ -76,31 +76,36 @@ class Measuring:
             attempts += 1
             yield Msg("checkpoint")  # a deferred pause (one Ctrl-C) stops here, between points
             mark = tag.interruptions
+            attempt = Attempt(self._recorder, self._motion, proposal, attempts, mark)
             try:
-                if not self._motion.is_known:
-                    yield from self._motion.find()
+                # Read, not remembered: since the last move a hand, a screen or a user's stub may have moved motors.
+                yield from self._motion.find()
                 self._session.admit(proposal, self._motion.here, self._acquisition.line)
                 if reason := self._session.check_budgets(proposal):
                     yield from self._abandon(proposal, RULE_RUN, f"the run ended: {reason}", attempts - 1)
                     return
-                rows = yield from self._attempt(proposal, attempts, mark)
+                rows = yield from self._attempt(attempt)
             except InterruptedReadingError:
-                self._motion.lost = True
+                self._fail(attempt)
                 continue
             except RefusedError as error:
-                self._motion.lost = True  # a user's stub may have moved motors before the refusal
+                self._fail(attempt)
                 yield from self._refuse(proposal, error)
                 return
             except (RunEngineControlException, BadInputError):
+                self._fail(attempt)
                 raise
             except Exception as error:  # noqa: BLE001 - a device may raise anything; the run must survive it
-                self._motion.lost = True
+                self._fail(attempt)
                 cut = isinstance(error, LineCutError)
                 if tag.interruptions != mark and not cut:
                     continue  # the pause stopped the motors and so failed the move: not a failure of the point
+                if is_limit_error(error):
+                    yield from self._refuse(proposal, RefusedError("limits", f"{type(error).__name__}: {error}"))
+                    return
                 failures += 1
                 logger.warning("proposal %s, attempt %d: %s", proposal.proposal_id, attempts, error)
-                if failures > self._retries or cut or isinstance(error, LimitError):
+                if failures > self._retries or cut:
                     yield from self._give_up(proposal, error, attempts)
                     return
             else:
@@ -109,17 +114,22 @@ class Measuring:
                 self._session.tell(proposal, rows)
                 return
 
-    def _attempt(self, proposal: Proposal, number: int, mark: int) -> MsgGenerator[list[Row]]:
-        motion, admitted = self._motion, proposal.admitted
+    def _attempt(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
+        admitted = attempt.proposal.admitted
         assert admitted is not None
         began = time.perf_counter()
-        yield from motion.go(admitted)
-        arrived = time.perf_counter()
-        attempt = Attempt(self._recorder, motion, proposal, number, mark, arrived - began, arrived)
+        yield from self._motion.check_values(admitted)
         attempt.check_uninterrupted()
-        motion.here.update(admitted.target)
-        motion.lost = admitted.line is not None
+        yield from self._motion.go(admitted)
+        attempt.arrive(began)
+        attempt.check_uninterrupted()
         return (yield from self._acquisition.acquire(attempt))
+
+    def _fail(self, attempt: Attempt) -> None:
+        """Count the dose of an exposure without a row; motors may stand anywhere now."""
+        self._motion.lost = True
+        if attempt.exposed:
+            self._session.lose_exposure(attempt.readings)
 
     def _refuse(self, proposal: Proposal, error: RefusedError) -> MsgGenerator[None]:
         yield from self._recorder.write_abandonment(proposal, "refused", error.rule, error.message)

@@ -1,21 +1,30 @@
-"""Moves the motors of one run, and keeps track of their positions."""
+"""Moves the motors of one run, and reads where they stand before and after each move."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from bluesky.protocols import NamedMovable
-from bluesky.utils import MsgGenerator, RunEngineControlException
+from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
 
+from ebl_autonomy.errors import OffTargetError, RefusedError
 from ebl_autonomy.guard import AdmittedMove, Gate
-from ebl_autonomy.plans.devices import check_value, read_position
-from ebl_autonomy.plans.events import EventTag
+from ebl_autonomy.plans.devices import check_value, is_no_answer, read_position, read_positions
+from ebl_autonomy.plans.events import EventTag, InterruptedReadingError
 from ebl_autonomy.plans.stubs import carry_out
+from ebl_autonomy.records import to_float
 from ebl_autonomy.space import Travel
 
 __all__ = ["Motion"]
 
 logger = logging.getLogger(__name__)
+
+READBACK_S: Final = 0.5
+"""Seconds in which a readback may follow a motor that says it has arrived: monitors arrive in no order."""
+READBACK_STEP_S: Final = 0.05
+LOOK: Final = "look at the motor, or raise position_tolerance if it can do no better"
 
 
 class Motion:
@@ -34,16 +43,16 @@ class Motion:
     timeout_s : float, optional
         Wall seconds that a move may take. By default 10 s plus three times the duration that the motors' speeds give,
         or 60 s if a motor reports no speed.
+    tolerance : mapping of str to float, optional
+        Largest distance between target and position, in motor units; see `find_tolerances`. A motor that is not named
+        is not checked.
 
     Attributes
     ----------
     here : dict of str to float
-        Last known positions of the motors.
+        Positions of the motors when they were last read.
     lost : bool
-        Whether a move was cut short, so that the positions must be read again.
-    is_known : bool
-        Whether `here` is valid: False after a move was cut short, and after a pause, in which a user may have moved
-        motors.
+        Whether a motor may have been sent elsewhere since the last move, so that the next move sets all motors.
     """
 
     def __init__(
@@ -54,22 +63,45 @@ class Motion:
         start: Mapping[str, float],
         tag: EventTag,
         timeout_s: float | None,
+        tolerance: Mapping[str, float] | None = None,
     ) -> None:
         self.motors = dict(motors)
         self.here = dict(start)
         self.lost = False
-        self._known_at = tag.interruptions
+        self.tolerance = dict(tolerance or {})
+        self._sent: dict[str, float] = {}
+        """Targets of the last move, which a motor that still stands there need not be sent to again."""
+        self._sent_at = tag.interruptions
         self._gate, self._travel, self._tag, self._timeout_s = gate, travel, tag, timeout_s
 
-    @property
-    def is_known(self) -> bool:
-        return not self.lost and self._known_at == self._tag.interruptions
-
     def find(self) -> MsgGenerator[None]:
-        """Read the positions of the motors."""
-        self._known_at = self._tag.interruptions
-        for name, motor in self.motors.items():
-            self.here[name] = yield from read_position(motor)
+        """Read the positions of the motors; once more after a pause, in which a user may have moved them."""
+        mark = -1
+        while mark != self._tag.interruptions:
+            mark = self._tag.interruptions
+            self.here.update((yield from read_positions(self.motors)))
+
+    def check_values(self, admitted: AdmittedMove) -> MsgGenerator[None]:
+        """Let the motors themselves check the target and both ends of the line, before anything moves.
+
+        Raises
+        ------
+        RefusedError
+            If a motor refuses a position, with the rule ``"limits"``.
+        """
+        ends = admitted.line.ends() if admitted.line is not None else ({}, {})
+        for positions in ({**admitted.target, **ends[0]}, ends[1]):
+            for name, value in positions.items():
+                try:
+                    yield from check_value(self.motors[name], value)
+                except RunEngineControlException:
+                    raise
+                except Exception as error:
+                    if is_no_answer(error):
+                        raise
+                    raise RefusedError(
+                        "limits", f"motor {name!r} itself refuses {value!r} ({type(error).__name__}: {error})"
+                    ) from error
 
     def found(self) -> MsgGenerator[dict[str, float]]:
         """The positions of those motors that give one, at the end of a run."""
@@ -84,20 +116,96 @@ class Motion:
         return positions
 
     def go(self, admitted: AdmittedMove) -> MsgGenerator[None]:
-        """Make an admitted move; motors that fly its line are left to their flyer.
+        """Make an admitted move and read where the motors stand; motors that fly its line are left to their flyer.
 
         Raises
         ------
         DeviceTimeoutError, DeviceFailedError, LimitError
             See `move_motors`.
+        OffTargetError
+            If a motor stands further from its target than its tolerance.
+        InterruptedReadingError
+            If the RunEngine was paused or suspended since the move was judged; what had begun to move was stopped.
         """
         flown = admitted.line.start if admitted.line is not None else {}
-        moving = [
+        targets = {name: value for name, value in admitted.target.items() if name not in flown}
+        known = not self.lost and self._sent_at == self._tag.interruptions
+        moving = [name for name, value in targets.items() if not (known and self._stands_at(name, value))]
+        self._sent = {}  # a move that fails leaves its motors anywhere
+        mark = self._tag.interruptions
+        yield from self._carry_out(admitted, moving, mark)
+        yield from self._arrive(targets)
+        self._sent, self._sent_at, self.lost = targets, mark, admitted.line is not None
+
+    def check(
+        self,
+        asked: Mapping[str, float],
+        positions: Mapping[str, Any],
+        exempt: Collection[str] = (),
+        remedy: str = LOOK,
+    ) -> None:
+        """Check that motors stand where they were sent.
+
+        Parameters
+        ----------
+        asked, positions : mapping of str to float
+            Targets, and the positions that were read, in motor units.
+        exempt : collection of str
+            Motors that move while they measure.
+        remedy : str
+
+        Raises
+        ------
+        OffTargetError
+            If a motor stands further from its target than its tolerance.
+        """
+        off = [
             name
-            for name, value in admitted.target.items()
-            if name not in flown and (self.lost or value != self.here.get(name))
+            for name, value in asked.items()
+            if name in positions and name not in exempt and self._is_off(name, value, positions[name])
         ]
-        yield from carry_out(self.motors, admitted, self.timeout(admitted.target), moving)
+        if off:
+            said = "; ".join(
+                f"{name} was sent to {asked[name]!r} and reads {positions[name]!r}, further off than its tolerance "
+                f"{self.tolerance[name]:.6g}"
+                for name in off
+            )
+            raise OffTargetError(off, f"{said}: {remedy}")
+
+    def _carry_out(self, admitted: AdmittedMove, moving: Sequence[str], mark: int) -> MsgGenerator[None]:
+        """Make a move that its motors have checked, unless there was an interruption since `mark`."""
+
+        def check_uninterrupted() -> None:
+            if self._tag.interruptions != mark:
+                raise InterruptedReadingError("the RunEngine was paused or suspended before the motors moved")
+
+        timeout_s = self.timeout(admitted.target)
+        yield from carry_out(self.motors, admitted, timeout_s, moving, check_uninterrupted, checked=True)
+
+    def _stands_at(self, name: str, target: float) -> bool:
+        """Whether a motor need not be sent to its target: a noisy encoder must not move a motor that was sent there."""
+        return self.here[name] == target or (self._sent.get(name) == target and not self._is_off(name, target))
+
+    def _is_off(self, name: str, target: float, position: Any = None) -> bool:
+        """Whether a position, by default the last one that was read, is not at the target."""
+        if name not in self.tolerance:
+            return position is None and self.here.get(name) != target
+        distance = abs(target - to_float(self.here[name] if position is None else position))
+        return not distance <= self.tolerance[name] + math.ulp(target)
+
+    def _arrive(self, targets: Mapping[str, float]) -> MsgGenerator[None]:
+        """Read where the motors stand until all are at their targets, for `READBACK_S` at most."""
+        deadline = time.monotonic() + READBACK_S
+        while True:
+            yield from self.find()
+            try:
+                self.check(targets, self.here)
+            except OffTargetError:
+                if time.monotonic() >= deadline:
+                    raise
+                yield Msg("sleep", None, READBACK_STEP_S)
+            else:
+                return
 
     def walk(self, target: Mapping[str, float], bound_by_domain: bool = True) -> MsgGenerator[str]:
         """Go to `target` through the gate, around forbidden regions and in steps if the envelope limits steps.
@@ -117,11 +225,10 @@ class Motion:
                 yield from self.find()
                 steps = self._gate.plan_route(self.here, goal, bound_by_domain)
                 for step in steps:
-                    for name, value in step.target.items():
-                        yield from check_value(self.motors[name], value)
+                    yield from self.check_values(step)
                 for step in steps:
-                    yield from carry_out(self.motors, step, self.timeout(step.target))
-                    self.here.update(step.target)
+                    yield from self._carry_out(step, list(step.target), mark)
+                    yield from self._arrive(step.target)
             except RunEngineControlException:
                 raise
             except Exception as error:  # noqa: BLE001 - a device may raise anything; the last move must not fail the run

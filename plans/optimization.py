@@ -36,6 +36,7 @@ def optimize(
     move_timeout_s: float | None = None,
     trigger_timeout_s: float = 60.0,
     prior: Sequence[Any] = (),
+    position_tolerance: dict[str, float] | None = None,
 ) -> MsgGenerator[RunResult]:
     """Let an agent choose where to measure next, until a stop rule or the number of points ends the run.
 
@@ -80,6 +81,10 @@ def optimize(
     prior : sequence of str or tiled run
         Past runs that the agent learns from before its first proposal. Uids are looked up in the Tiled of the latest
         open `connect` of this process. An agent ingests each run only once.
+    position_tolerance : dict, optional
+        Largest distance of each motor from its target, in motor units, at which a point is measured; a point whose
+        motors stand further off is retried and then abandoned. By default the motor's own (an EPICS retry deadband, an
+        ophyd ``atol``, an attribute ``tolerance``), or else 1 % of the variable's domain.
 
     Returns
     -------
@@ -112,5 +117,6 @@ def optimize(
             max_failures=max_failures,
             move_timeout_s=move_timeout_s,
             prior=prior,
+            position_tolerance=position_tolerance,
         )
     )

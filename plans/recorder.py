@@ -11,6 +11,7 @@ from bluesky.protocols import Readable
 from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator
 
 from ebl_autonomy.plans.deriving import derived_values
+from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.events import (
     EventPage,
     EventTag,
@@ -20,7 +21,7 @@ from ebl_autonomy.plans.events import (
     save_event,
     save_page,
 )
-from ebl_autonomy.plans.motion import Motion
+from ebl_autonomy.plans.motion import LOOK, Motion
 from ebl_autonomy.records import (
     ABANDONED,
     ABANDONMENT,
@@ -100,14 +101,15 @@ class Recorder:
         event = Proposal("", f"{surplus} proposals").abandonment_event(
             "refused", "batch", reason, 0, self.session.elapsed()
         )
-        yield from self._write(ABANDONED, {**event, ABANDONMENT.proposed: f"{surplus} proposals"})
+        event[ABANDONMENT.proposed] = f"{surplus} proposals"
+        yield from self._write(ABANDONED, {**event, **self.session.gate.doses.event()})
 
     def write_abandonment(
         self, proposal: Proposal, status: AbandonedStatus, rule: str, reason: str, attempts: int = 0
     ) -> MsgGenerator[None]:
         """Record that a proposal was refused, or that it was admitted but not measured."""
         event = proposal.abandonment_event(status, rule, reason, attempts, self.session.elapsed())
-        yield from self._write(ABANDONED, event)
+        yield from self._write(ABANDONED, {**event, **self.session.gate.doses.event()})
 
     def abandon_open(self, proposals: Sequence[Proposal], reason: str) -> MsgGenerator[None]:
         """Record the end of the proposals that are still open when a run ends early."""
@@ -193,6 +195,10 @@ class Attempt:
         Wall seconds of the move to the target.
     began : float
         Time of arrival, from ``time.perf_counter``, s.
+    exposed : bool
+        Whether an exposure has begun, so that the sample has received a dose; see `expose`.
+    readings : sequence of mapping
+        What was read of the exposure, one mapping of event keys per row, even if no row is recorded.
     """
 
     recorder: Recorder
@@ -200,8 +206,19 @@ class Attempt:
     proposal: Proposal
     number: int
     mark: int
-    seconds_moving: float
-    began: float
+    seconds_moving: float = math.nan
+    began: float = math.nan
+    exposed: bool = False
+    readings: Sequence[Mapping[str, Any]] = ()
+
+    def arrive(self, left: float) -> None:
+        """Take the time of arrival after a move that began at `left`, s."""
+        self.began = time.perf_counter()
+        self.seconds_moving = self.began - left
+
+    def expose(self) -> None:
+        """Note that an exposure begins: acquisitions call it just before they trigger, kick off or run a stub."""
+        self.exposed = True
 
     def check_uninterrupted(self) -> None:
         """Check that there was no interruption since the attempt started.
@@ -234,12 +251,18 @@ class Attempt:
         ------
         InterruptedReadingError
             If the reading was interrupted; no row was recorded.
+        OffTargetError
+            If a motor reads further from its target than its tolerance; no row was recorded.
         """
         recorder, outcomes = self.recorder, dict(given or {})
-        devices: list[Any] = [*recorder.experiment.motors.values(), *detectors]
+        experiment = recorder.experiment
+        devices: list[Any] = [*experiment.motors.values(), *detectors]
+        # A readback with another name is in the row under the variable's name too.
+        unnamed = yield from read_positions({name: experiment.motors[name] for name in experiment.unnamed})
 
         def finish(readings: Mapping[str, Any]) -> dict[str, Any]:
-            return self._completed(readings, outcomes, 0)
+            values = self._completed({**readings, **unnamed}, outcomes, 0)
+            return {**unnamed, **values, **self._dose()}
 
         return (yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish))
 
@@ -256,11 +279,18 @@ class Attempt:
         -------
         list of dict
             The rows with the derived values, exactly as they were emitted.
+
+        Raises
+        ------
+        OffTargetError
+            If a motor that was to stand still reads further from its target than its tolerance; no row was recorded.
         """
         recorder = self.recorder
+        self.readings = []
         rows = [
             {**_scalars(reading), **self._completed(reading, {}, number)} for number, reading in enumerate(readings)
         ]
+        rows = [{**row, **self._dose()} for row in rows]
         while True:  # a pause does not change the readings, so a cut page is simply repeated
             try:
                 yield from save_page(PRIMARY, recorder.page, recorder.watch, rows)
@@ -268,11 +298,27 @@ class Attempt:
                 continue
             return rows
 
+    def check_targets(self, positions: Mapping[str, Any], remedy: str = LOOK) -> None:
+        """Check that the motors stand where they were sent, except those that move while they measure.
+
+        Raises
+        ------
+        OffTargetError
+            If a motor stands further from its target than its tolerance, with the `remedy`.
+        """
+        admitted = self.proposal.admitted
+        assert admitted is not None
+        line = admitted.line
+        exempt = self.recorder.experiment.acquisition.positions_from_rows if line is None else line.start
+        self.motion.check(admitted.target, positions, exempt, remedy)
+
     def _completed(self, readings: Mapping[str, Any], given: Mapping[str, float], row: int) -> dict[str, Any]:
         """The values of a row besides the readings of devices."""
         experiment, session = self.recorder.experiment, self.recorder.session
         derived, failed = derived_values(experiment.functions, {**readings, **given})
         values = {**given, **derived}
+        self.readings = [*self.readings[:row], {**readings, **values}]
+        self.check_targets(readings)
         reason = failed or self._invalid({**readings, **values})
         return {
             **values,
@@ -286,6 +332,10 @@ class Attempt:
             ROW.seconds_elapsed: session.elapsed(),
         }
 
+    def _dose(self) -> dict[str, float | int]:
+        """The dose of all exposures with this one, for its rows."""
+        return self.recorder.session.gate.doses.after(self.readings).event()
+
     def _invalid(self, values: Mapping[str, Any]) -> str:
         """The reason why a row is invalid for the objectives and constraints; empty if it is valid."""
         vocs = self.recorder.session.space.vocs
@@ -296,5 +346,6 @@ class Attempt:
 
 
 def _scalars(reading: Mapping[str, Any]) -> dict[str, Any]:
-    plain_reading = {key: plain(value) for key, value in reading.items()}
+    """The numbers and strings of a reading; a missing number is NaN, so that each row of a page has the same keys."""
+    plain_reading = {key: math.nan if value is None else plain(value) for key, value in reading.items()}
     return {key: value for key, value in plain_reading.items() if isinstance(value, (bool, int, float, str))}

@@ -14,7 +14,7 @@ from gest_api.generator import Generator
 
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
@@ -23,16 +23,30 @@ from ebl_autonomy.plans.devices import (
     describe,
     read_exposure,
     read_limits,
-    read_position,
+    read_positions,
     read_travel,
     units,
 )
-from ebl_autonomy.records import DECISION, LEFT_WHERE, MEAN, READING, RECOMMENDATION, ROW, STD, Finish, RunMetadata
+from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
+from ebl_autonomy.records import (
+    ASKED,
+    DECISION,
+    LEFT_WHERE,
+    MEAN,
+    READING,
+    RECOMMENDATION,
+    ROW,
+    STD,
+    Finish,
+    RunMetadata,
+    json_limits,
+)
 from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
 __all__ = ["Experiment", "prepare"]
 
+_NUMBER = {"dtype": "number", "shape": []}
 _NUMBERS = {"number", "integer", "boolean"}
 
 
@@ -54,6 +68,10 @@ class Experiment:
     functions : dict of str to Derivation
     finish : str
     units : dict of str to str
+    tolerance : dict of str to float
+        Largest distance between target and position of each motor that is checked, in motor units.
+    unnamed : list of str
+        Variables whose motors read no key of their name; the plan adds it to the rows.
     hinted : list of str
         Outcomes that no device hints, for live plots and tables.
     prior : list of str
@@ -69,6 +87,8 @@ class Experiment:
     functions: dict[str, Derivation]
     finish: Finish
     units: dict[str, str]
+    tolerance: dict[str, float] = field(default_factory=dict)
+    unnamed: list[str] = field(default_factory=list)
     hinted: list[str] = field(default_factory=list)
     prior: list[str] = field(default_factory=list)
 
@@ -102,7 +122,8 @@ class Experiment:
             context=session.space.context,
             envelope=session.gate.envelope.model_dump(mode="json", exclude_defaults=True),
             until=session.until.model_dump(mode="json", exclude_defaults=True),
-            limits=session.gate.limits,
+            limits=json_limits(session.gate.limits),
+            position_tolerance=self.tolerance,
             units=self.units,
             prior=self.prior,
             max_points=session.max_points,
@@ -125,6 +146,7 @@ def prepare(
     envelope: Any = None,
     baseline: Sequence[Readable[Any]] = (),
     finish: Finish = "best",
+    position_tolerance: Mapping[str, float] | None = None,
 ) -> MsgGenerator[Experiment]:
     """Check all arguments and query the devices; nothing moves.
 
@@ -149,20 +171,31 @@ def prepare(
     _check_variables(space, by_name)
     _check_rules(space, rules)
 
+    moved = {**by_name, **acquisition.motors}
+    given_tolerance = check_tolerances(position_tolerance, moved, space)
     described = yield from describe(list(motors))
+    unnamed = [name for name in space.names if name not in described]
     measured = yield from acquisition.describe()
     described.update(measured or {})
-    _check_keys(space, described, functions, measured is not None, [rules.clock, allowed.dose_key])
+    if clash := sorted(set(unnamed) & set(described)):
+        raise BadInputError(
+            f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
+        )
+    _check_keys(
+        space,
+        {**dict.fromkeys(unnamed, _NUMBER), **described},
+        functions,
+        measured is not None,
+        [rules.clock, allowed.dose_key],
+    )
 
     if unknown := sorted(acquisition.positions_from_rows - {*space.names, *acquisition.motors}):
         raise BadInputError(f"positions_from_rows names {unknown}, which are not variables: use some of {space.names}")
     middle = dict(zip(space.names, (0.5 * (space.low + space.high)).tolist(), strict=True))
     acquisition.line(middle)  # fails here, before anything moves, if the line cannot be made
 
-    start: dict[str, float] = {}
     limits: dict[str, tuple[float, float] | None] = {}
     axes: dict[str, AxisTravel] = {}
-    moved = {**by_name, **acquisition.motors}
     for name, motor in moved.items():
         limits[name] = yield from read_limits(motor)
         axis = yield from read_travel(motor)
@@ -170,8 +203,11 @@ def prepare(
             axes[name] = axis
     gate = Gate(space.vocs, allowed, limits)
     gate.check_domain()
-    for name, motor in moved.items():
-        start[name] = yield from read_position(motor)
+    try:
+        start = yield from read_positions(moved)
+    except DeviceFailedError as error:
+        raise BadInputError(f"where the motors stand is not known: {error}") from error
+    tolerance = yield from find_tolerances(moved, space, given_tolerance)
     gate.check_start(start)
     if isinstance(generator, PositionAware):
         generator.start_from(start)
@@ -188,7 +224,7 @@ def prepare(
         max_points=max_points,
         batch=batch,
         rows_per_proposal=acquisition.rows_per_proposal,
-        positions_from_rows=acquisition.positions_from_rows,
+        positions_from_rows={*space.continuous, *acquisition.positions_from_rows},
     )
     return Experiment(
         session=session,
@@ -200,6 +236,8 @@ def prepare(
         functions=functions,
         finish=finish,
         units=units(described, [*moved, *session.outcomes]),
+        tolerance=tolerance,
+        unnamed=unnamed,
         hinted=[name for name in session.outcomes if name in functions or measured is None],
     )
 
@@ -245,6 +283,10 @@ def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
         {name + suffix for name in outcomes for suffix in (MEAN, STD, READING)} & {*space.vocs.variables}
     ):
         raise BadInputError(f"the variables {clash} have names that the run uses for predictions: rename the outcomes")
+    if clash := sorted({name + ASKED for name in space.names} & {*space.vocs.variables, *outcomes}):
+        raise BadInputError(
+            f"the names {clash} are used for what was asked of the motors: rename the devices or outcomes"
+        )
     if idle := [name for name in motors if name not in space.names]:
         raise BadInputError(f"the motors {idle} are not variables of the VOCS: add them, or leave them out of motors")
     reserved = {*vars(ROW).values(), *vars(DECISION).values(), *vars(RECOMMENDATION).values(), LEFT_WHERE}

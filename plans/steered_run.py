@@ -134,6 +134,7 @@ def steer(
         experiment.start,
         recorder.tag,
         move_timeout_s,
+        experiment.tolerance,
     )
     measuring = Measuring(experiment, recorder, motion, retries, max_failures)
     experiment.prior = yield from take_priors(experiment.session.agent, experiment.session.space.vocs, prior)
@@ -248,6 +249,7 @@ class SteeredRun:
         for proposal in proposals:
             if (yield from self.measuring.admit(proposal)):
                 admitted.append(proposal)
+        yield from self.motion.find()
         here = self.motion.here
         order = self.experiment.travel.order(here, [{**here, **proposal.target} for proposal in admitted])
         return [admitted[i] for i in order]
@@ -270,7 +272,9 @@ class SteeredRun:
 
     def _go_to_finish(self) -> MsgGenerator[None]:
         if self.experiment.finish == "best" and self._recommended is not None:
-            reason = yield from self.motion.walk(self._recommended.point)
+            # A readback may lie outside the domain by as much as its motor's tolerance.
+            point = self.session.space.nearby(self._recommended.point, self.motion.tolerance)
+            reason = yield from self.motion.walk(point)
             self._left_where = f"were not moved to the recommended point ({reason})" if reason else _AT_RECOMMENDED
         elif self.experiment.finish == "return":
             reason = yield from self.motion.walk(self.experiment.start, bound_by_domain=False)

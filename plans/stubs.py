@@ -14,7 +14,7 @@ from ophyd.utils import LimitError
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
-from ebl_autonomy.plans.devices import check_value, read_limits, read_position
+from ebl_autonomy.plans.devices import check_value, read_limits, read_positions
 
 __all__ = ["carry_out", "make_gate", "move_motors", "trigger_detectors"]
 
@@ -74,9 +74,7 @@ def move_motors(
         raise BadInputError(
             f"forbidden regions name {unknown}: add these motors to motors=, so that their positions can be read"
         )
-    here = {}
-    for name, motor in motors.items():
-        here[name] = yield from read_position(motor)
+    here = yield from read_positions(motors)
     admitted = gate.check_move(Move(dict(targets), here, bound_by_domain=False))
     yield from carry_out(moved, admitted, timeout_s)
 
@@ -107,6 +105,8 @@ def carry_out(
     admitted: AdmittedMove,
     timeout_s: float,
     names: Sequence[str] | None = None,
+    check_uninterrupted: Callable[[], None] | None = None,
+    checked: bool = False,
 ) -> MsgGenerator[None]:
     """Make an admitted move; see `move_motors`.
 
@@ -118,6 +118,11 @@ def carry_out(
         Wall seconds that the move may take.
     names : sequence of str, optional
         The motors that are not at their targets yet; all by default.
+    check_uninterrupted : callable, optional
+        Called before each motor is set. Raises if the move must be judged again, because the RunEngine was paused and a
+        user may have moved motors; the motors that have been set are stopped, and the error is raised unchanged.
+    checked : bool
+        Whether the motors have checked their targets already.
 
     Raises
     ------
@@ -131,13 +136,20 @@ def carry_out(
         )
     if not targets:
         return
-    for name, target in targets.items():
+    for name, target in targets.items() if not checked else ():
         yield from check_value(motors[name], target)
     group = f"ebl-move-{next(_groups)}"
     begun: dict[str, Any] = {}
     waiting = False  # tells our time-out from a TimeoutError that a device raises
+    interrupted: Exception | None = None
     try:
         for name, target in targets.items():
+            if check_uninterrupted is not None:
+                try:
+                    check_uninterrupted()
+                except Exception as error:
+                    interrupted = error
+                    raise
             begun[name] = None  # it may move even if set() raises
             begun[name] = yield Msg("set", motors[name], target, group=group)
         waiting = True
@@ -147,7 +159,7 @@ def carry_out(
     except Exception as error:
         late = _late(begun)
         yield from _stop([motors[name] for name in begun], group)
-        if isinstance(error, LimitError):
+        if error is interrupted or isinstance(error, LimitError):
             raise
         if waiting and isinstance(error, TimeoutError):
             missed = {name: targets[name] for name in late}

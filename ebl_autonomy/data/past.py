@@ -35,8 +35,8 @@ _NO_READINGS = {*vars(ROW).values(), "seq_num", "time"}
 def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -> tuple[str, list[dict[str, Any]]]:
     """What a past run has measured inside the domain of `vocs`.
 
-    Of a run that an agent steered, one result per accepted row, as its agent was told; of any other run, one per row of
-    `primary`, where the motors' readbacks say.
+    Of a run that an agent steered, one result per accepted row; of any other run, one per row of `primary`. Positions
+    are those that were read, except of discrete variables, which have the proposed value.
 
     Parameters
     ----------
@@ -131,10 +131,12 @@ class _Stream:
 
 
 def _as_told(space: Space, metadata: RunMetadata, primary: Mapping[str, Any], node: Any) -> dict[str, Any]:
-    """The accepted rows of a run that an agent steered, with the positions that its agent was told."""
+    """The accepted rows of a run that an agent steered, with the positions that were read."""
     rows = last_attempts({key: values.tolist() for key, values in primary.items()})
     chosen = [name for name in space.names if name in metadata.motors]
-    layout = ResultLayout.of(metadata).with_names(chosen, [], [])
+    # Schema 2.0 told its agents the proposed positions, but its rows hold those that were read.
+    read = {*metadata.positions_from_rows, *Space(make_vocs(metadata.agent["vocs"])).continuous}
+    layout = ResultLayout(variables=tuple(chosen), context=(), outcomes=(), positions_from_rows=frozenset(read))
     decisions = _Stream(node, DECISIONS).read([PROPOSAL_ID, *chosen])
     proposed = {
         str(proposal): {name: decisions[name][i] for name in chosen}

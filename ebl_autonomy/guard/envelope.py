@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 from ebl_autonomy.errors import BadInputError, validated
 
 __all__ = ["Envelope", "Interval", "Region"]
 
-Interval = tuple[float, float]
+
+def _with_open_sides(interval: Any) -> Any:
+    """An interval in which None stands for an open side, as numbers."""
+    if not isinstance(interval, Sequence) or len(interval) != 2:
+        return interval
+    low, high = interval
+    return (-math.inf if low is None else low, math.inf if high is None else high)
+
+
+def _as_json(interval: tuple[float, float]) -> tuple[float | None, float | None]:
+    low, high = interval
+    return (low if math.isfinite(low) else None, high if math.isfinite(high) else None)
+
+
+Interval = Annotated[
+    tuple[float, float], BeforeValidator(_with_open_sides), PlainSerializer(_as_json, when_used="json")
+]
+"""Low and high end, in motor units; infinite, or None in JSON, on an open side."""
 
 
 class Region(BaseModel):
@@ -57,8 +75,9 @@ class Envelope(BaseModel):
     max_step : dict of str to float
         Largest single move of each motor, in motor units.
     max_points, max_seconds, max_dose : optional
-        Budgets of the whole run: recorded rows (a fly line has many), wall-clock seconds, and the sum of the readings
-        of `dose_key`.
+        Budgets of the whole run: recorded rows (a fly line has many), wall-clock seconds, and the dose of all
+        exposures. An exposure without a row, because it failed, counts with the dose that was read, or else with the
+        largest dose of an exposure so far.
     dose_key : str, optional
         Event key that holds the dose of one row; required with `max_dose`.
     """

@@ -15,10 +15,11 @@ import numpy as np
 from gest_api.vocs import ContextualVariable, DiscreteVariable
 
 from ebl_autonomy.errors import BadInputError, BudgetSpentError, RefusedError
+from ebl_autonomy.guard.dose import DoseCount
 from ebl_autonomy.guard.envelope import Envelope, Interval, Region
 from ebl_autonomy.guard.moves import AdmittedMove, Line, Move, note_admission
 from ebl_autonomy.guard.routes import detour, waypoints
-from ebl_autonomy.records import Decision, to_float
+from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS
 
 __all__ = ["Gate", "Rule"]
@@ -51,8 +52,8 @@ class Gate:
         Effective limits of each motor, in motor units: the overlap of its own limits and the envelope's.
     points : int
         Number of recorded rows.
-    dose : float
-        Sum of the readings of the envelope's ``dose_key``.
+    doses : DoseCount
+        The dose of all exposures, by the envelope's ``dose_key``.
 
     Raises
     ------
@@ -94,8 +95,7 @@ class Gate:
                 raise BadInputError(f"motor {name!r}: its own limits {own} and the envelope's {given} do not overlap")
             self.limits[name] = (low, high)
         self.points = 0
-        self.dose = 0.0
-        self._unknown_dose = ""
+        self.doses = DoseCount(envelope.dose_key)
 
     def check_domain(self) -> None:
         """Refuse a VOCS whose domain contains no allowed point, before anything moves.
@@ -355,20 +355,22 @@ class Gate:
             raise BudgetSpentError("seconds", f"{seconds:.1f} s have passed, {envelope.max_seconds} s are allowed")
         if envelope.max_dose is not None and self.dose >= envelope.max_dose:
             raise BudgetSpentError(
-                "dose", f"the dose is {self.dose}{self._unknown_dose}, {envelope.max_dose} is allowed"
+                "dose", f"the dose is {self.dose}{self.doses.unknown}, {envelope.max_dose} is allowed"
             )
 
-    def spend(self, row: Mapping[str, Any]) -> None:
-        """Count one recorded row and its dose."""
-        self.points += 1
-        key = self.envelope.dose_key
-        if key is not None:
-            dose = to_float(row.get(key))
-            if not (math.isfinite(dose) and dose >= 0):
-                # An unknown dose uses the budget up, because it must not count as zero.
-                self._unknown_dose = f" ({key} read {row.get(key)}, which is not a dose)"
-                dose = math.inf
-            self.dose += dose
+    @property
+    def dose(self) -> float:
+        """The dose of all exposures so far; infinite if one is unknown."""
+        return self.doses.spent
+
+    def spend(self, *rows: Mapping[str, Any]) -> None:
+        """Count the recorded rows of one exposure and their dose."""
+        self.points += len(rows)
+        self.doses = self.doses.after(rows)
+
+    def lose(self, readings: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Count the dose of an exposure that left no row; `readings` holds what was read of it."""
+        self.doses = self.doses.after_lost(readings)
 
 
 def _check_inside(region: Region, target: Mapping[str, float]) -> None:

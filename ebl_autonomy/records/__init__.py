@@ -5,9 +5,12 @@ from ebl_autonomy.records.findings import Best, BestReading, Decision, Recommend
 from ebl_autonomy.records.keys import (
     ABANDONED,
     ABANDONMENT,
+    AGENT_ID,
+    ASKED,
     BASELINE,
     DECISION,
     DECISIONS,
+    DOSE,
     EXPLANATION,
     LEFT,
     LEFT_WHERE,
@@ -25,16 +28,19 @@ from ebl_autonomy.records.keys import (
     AbandonedStatus,
     ProposalStatus,
 )
-from ebl_autonomy.records.metadata import SCHEMA_VERSION, Finish, RunMetadata
+from ebl_autonomy.records.metadata import SCHEMA_VERSION, Finish, RunMetadata, json_limits
 from ebl_autonomy.records.results import ResultLayout, to_float
 from ebl_autonomy.records.run import Columns, ProposalRecord, RunRecord, assemble_record, last_attempts, row_at
 
 __all__ = [
     "ABANDONED",
     "ABANDONMENT",
+    "AGENT_ID",
+    "ASKED",
     "BASELINE",
     "DECISION",
     "DECISIONS",
+    "DOSE",
     "EXPLANATION",
     "LEFT",
     "LEFT_WHERE",
@@ -64,6 +70,7 @@ __all__ = [
     "RunRecord",
     "assemble_record",
     "ending_text",
+    "json_limits",
     "last_attempts",
     "reason_of",
     "row_at",

@@ -29,6 +29,11 @@ OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, BASELINE, RECOMME
 PROPOSAL_ID: Final = "proposal_id"
 """Key that binds the rows of every stream to one proposal; present in all streams except the baseline."""
 
+AGENT_ID: Final = "_id"
+"""Key of a point, and of its result, that holds the id which a generator gave it; see gest-api."""
+ASKED: Final = "_asked"
+"""Suffix of the proposed value of a variable in a result, if its motor was read elsewhere."""
+
 MEAN: Final = "_mean"
 STD: Final = "_std"
 READING: Final = "_reading"
@@ -57,6 +62,18 @@ class RowKeys:
     seconds_moving: str = "seconds_moving"
     seconds_measuring: str = "seconds_measuring"
     seconds_elapsed: str = "seconds_elapsed"
+
+
+@dataclass(frozen=True)
+class DoseKeys:
+    """Event keys of a row of `primary` and `abandoned`, if the envelope has a ``dose_key``.
+
+    ``dose_spent`` is the dose of all exposures so far; NaN after an exposure whose dose could not be read.
+    ``exposures_unpriced`` is the number of exposures that it lacks, because no dose of an exposure was known yet.
+    """
+
+    spent: str = "dose_spent"
+    unpriced: str = "exposures_unpriced"
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,7 @@ LEFT_WHERE: Final = "left_where"
 """Key of the stream `left_at` that says in words where the motors are: at the recommended point, or why not."""
 
 ROW: Final = RowKeys()
+DOSE: Final = DoseKeys()
 DECISION: Final = DecisionKeys()
 ABANDONMENT: Final = AbandonedKeys()
 RECOMMENDATION: Final = RecommendedKeys()

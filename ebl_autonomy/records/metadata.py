@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ebl_autonomy.errors import DataError, validation_text
 
-__all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata"]
+__all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata", "json_limits"]
 
 SCHEMA_VERSION: Final = "2.1"
 """Major and minor version of the streams, keys and metadata of a run.
@@ -19,7 +20,10 @@ refuse it, and this module then gains a step that converts the older form to the
 
 1    One row per proposal. Written as the number 1.
 2.0  One or more rows per proposal (``row_in_proposal``); ``seconds_elapsed``; the stream ``recommended``.
-2.1  The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
+2.1  The agent is told the positions that were read: ``positions_from_rows`` names all variables that are not discrete.
+     ``position_tolerance``; None for the open side of ``limits``; ``dose_spent`` and ``exposures_unpriced`` with each
+     row and abandonment if the envelope has a ``dose_key``.
+     The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
      default.
 """
 
@@ -40,8 +44,12 @@ class RunMetadata(BaseModel):
         How a proposal was turned into rows: ``"point"``, ``"stub"``, ``"fly line"``, or the name of a custom
         acquisition.
     positions_from_rows : list of str
-        Variables whose values a result takes from its row, because one proposal passes through many positions. All
-        other variables have the proposed values.
+        Variables whose values a result takes from its row, where the motor was read. All other variables have the
+        proposed values.
+    position_tolerance : dict of str to float
+        Largest distance of a motor from its target, in motor units, at which a row was accepted.
+    limits : dict of str to (low, high)
+        Effective limits of each motor, in motor units; None for an open side. See `intervals`.
     finish : str
         Where the plan was to leave the motors.
     """
@@ -60,13 +68,22 @@ class RunMetadata(BaseModel):
     context: list[str] = []
     envelope: dict[str, Any] = {}
     until: dict[str, Any] = {}
-    limits: dict[str, tuple[float, float]] = {}
+    limits: dict[str, tuple[float | None, float | None]] = {}
+    position_tolerance: dict[str, float] = {}
     units: dict[str, str] = {}
     prior: list[str] = []
     max_points: int
     batch: int
     finish: Finish
     clock: str | None = None
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The limits of each motor as numbers, infinite on an open side."""
+        return {
+            name: (-math.inf if low is None else low, math.inf if high is None else high)
+            for name, (low, high) in self.limits.items()
+        }
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> RunMetadata:
@@ -105,3 +122,11 @@ def _version(written: str) -> tuple[int, int]:
 def _with_explicit_sweep(envelope: Mapping[str, Any]) -> dict[str, Any]:
     regions = [{"sweep": False, **region} for region in envelope.get("forbidden") or ()]
     return {**envelope, **({"forbidden": regions} if regions else {})}
+
+
+def json_limits(limits: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float | None, float | None]]:
+    """Limits as JSON can hold them: None for an infinite side."""
+    return {
+        name: (low if math.isfinite(low) else None, high if math.isfinite(high) else None)
+        for name, (low, high) in limits.items()
+    }

@@ -8,11 +8,11 @@ them makes the same next proposal.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from ebl_autonomy.records.keys import STD
+from ebl_autonomy.records.keys import AGENT_ID, ASKED, STD
 from ebl_autonomy.records.metadata import RunMetadata
 
 __all__ = ["ResultLayout", "to_float"]
@@ -45,7 +45,8 @@ class ResultLayout:
     constants : mapping
         Constants of the VOCS, the same in every result.
     positions_from_rows : frozenset of str
-        The `variables` whose values come from the row; the others have the proposed values.
+        The `variables` whose values come from the row, where the motor was read. The others have the proposed values:
+        a discrete variable that was read within its tolerance has the value that was asked.
     """
 
     variables: tuple[str, ...]
@@ -67,10 +68,6 @@ class ResultLayout:
             positions_from_rows=frozenset(metadata.positions_from_rows),
         )
 
-    def with_names(self, variables: Sequence[str], context: Sequence[str], outcomes: Sequence[str]) -> ResultLayout:
-        """A layout with the same `positions_from_rows`, for the names of another VOCS and without constants."""
-        return replace(self, variables=tuple(variables), context=tuple(context), outcomes=tuple(outcomes), constants={})
-
     def measured(self, row: Mapping[str, Any], proposed: Mapping[str, Any]) -> Result:
         """The result of a row of `primary`.
 
@@ -85,22 +82,30 @@ class ResultLayout:
         -------
         dict
             Variables, contextual variables, constants, outcomes, ``<outcome>_std`` where the row has it, and ``_id``.
+            If the motors were read elsewhere than proposed, the result of a proposal with an id also holds the proposed
+            values as ``<variable>_asked``.
         """
         positions = {
             name: to_float(row[name]) if name in self.positions_from_rows and name in row else float(proposed[name])
             for name in self.variables
         }
         observed = [*self.context, *self.outcomes, *(n + STD for n in self.outcomes if n + STD in row)]
-        return {**positions, **self.constants, **{name: to_float(row.get(name)) for name in observed}, **_id(proposed)}
+        observations = {name: to_float(row.get(name)) for name in observed}
+        return {**positions, **self.constants, **observations, **self._binding(positions, proposed)}
 
     def unmeasured(self, proposed: Mapping[str, Any]) -> Result | None:
         """The result of a proposal without a row, with NaN outcomes; None if the proposed point is not finite."""
         point = {name: to_float(proposed.get(name)) for name in (*self.variables, *self.context)}
         if not all(math.isfinite(point[name]) for name in self.variables):
             return None
-        return {**point, **self.constants, **dict.fromkeys(self.outcomes, math.nan), **_id(proposed)}
+        observations = dict.fromkeys(self.outcomes, math.nan)
+        return {**point, **self.constants, **observations, **self._binding(point, proposed)}
 
-
-def _id(proposed: Mapping[str, Any]) -> dict[str, Any]:
-    """The proposal id of gest-api, for generators that expect it in the result."""
-    return {"_id": proposed["_id"]} if "_id" in proposed else {}
+    def _binding(self, point: Mapping[str, float], proposed: Mapping[str, Any]) -> dict[str, Any]:
+        """The proposal id of gest-api, and what was asked, for generators that bind a result to its proposal."""
+        if AGENT_ID not in proposed:
+            return {}
+        asked = {name: float(proposed[name]) for name in self.variables if name in proposed}
+        elsewhere = any(point[name] != value for name, value in asked.items())
+        told = {name + ASKED: value for name, value in asked.items()} if elsewhere else {}
+        return {AGENT_ID: proposed[AGENT_ID], **told}

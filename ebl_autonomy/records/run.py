@@ -11,7 +11,9 @@ from typing import Any
 from ebl_autonomy.records.findings import Decision, Recommendation, reason_of
 from ebl_autonomy.records.keys import (
     ABANDONMENT,
+    AGENT_ID,
     DECISION,
+    DOSE,
     LEFT_WHERE,
     MEAN,
     PROPOSAL_ID,
@@ -49,6 +51,8 @@ class ProposalRecord:
         Time at which its last row or its abandonment was recorded, in seconds since the epoch; NaN if it is pending.
     results : tuple of dict
         The results that the agent received for the proposal; see `RunRecord.results`.
+    dose : (float, int) or None
+        ``dose_spent`` and ``exposures_unpriced`` at its end; None if the run counted no dose.
     """
 
     proposal_id: str
@@ -65,6 +69,7 @@ class ProposalRecord:
     ended: float = math.nan
     seconds_elapsed: float = math.nan
     results: tuple[dict[str, Any], ...] = ()
+    dose: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,10 @@ class RunRecord:
     proposals : tuple of ProposalRecord
         All proposals, in the order in which the agent made them.
     results : tuple of dict
-        The results that the agent received, in order: variables, constants, outcomes and their ``_std``; NaN outcomes
-        for invalid, refused and abandoned proposals. After ``agent.ingest(list(results))``, a fresh agent of the same
-        configuration makes the same next proposal.
+        The results that the agent received, in order: variables, constants, outcomes and their ``_std``, and how they
+        bind to its proposals (``_id``, ``<variable>_asked``); NaN outcomes for invalid, refused and abandoned
+        proposals. After ``agent.ingest(list(results))``, a fresh agent of the same configuration makes the same next
+        proposal.
     rows : mapping of str to sequence
         Scalar columns of the `primary` stream: the accepted rows of all proposals, in time order.
     baseline : mapping of str to sequence
@@ -207,7 +213,7 @@ def _proposals(
             "batch": int(decided[DECISION.batch]),
             "agent_id": json.loads(decided.get(DECISION.agent_id) or "null"),
         }
-        proposed = {**point, **({} if common["agent_id"] is None else {"_id": common["agent_id"]})}
+        proposed = {**point, **({} if common["agent_id"] is None else {AGENT_ID: common["agent_id"]})}
         if proposal in measured:
             own = [row_at(rows, k) for k in measured[proposal]]
             yield ProposalRecord(
@@ -218,6 +224,7 @@ def _proposals(
                 ended=to_float(own[-1].get("time")),
                 seconds_elapsed=to_float(own[-1].get(ROW.seconds_elapsed)),
                 results=tuple(layout.measured(row, proposed) for row in own),
+                dose=_dose(own[-1]),
             )
         elif proposal in ended:
             row = row_at(abandoned, ended[proposal])
@@ -231,9 +238,14 @@ def _proposals(
                 ended=to_float(row.get("time")),
                 seconds_elapsed=to_float(row.get(ABANDONMENT.seconds_elapsed)),
                 results=(result,) if result is not None else (),
+                dose=_dose(row),
             )
         else:
             yield ProposalRecord(**common, status="pending")
+
+
+def _dose(row: Mapping[str, Any]) -> tuple[float, int] | None:
+    return (to_float(row[DOSE.spent]), int(row[DOSE.unpriced])) if DOSE.spent in row else None
 
 
 def _decision(metadata: RunMetadata, row: Mapping[str, Any]) -> Decision:

@@ -206,11 +206,12 @@ def _motors(record: RunRecord) -> Figure:
         values = [to_float(v) for v in record.rows[name]]
         axes.plot(range(1, len(values) + 1), values, "-", lw=0.6, color=GREY)
         axes.plot(range(1, len(values) + 1), values, ".", ms=3, color=BLUE)
-        if name in record.metadata.limits:
-            low, high = record.metadata.limits[name]
+        low, high = record.metadata.limits.get(name, (None, None))
+        if low is not None and high is not None:
             axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
-            axes.axhline(low, color=RED, lw=0.6, ls=":")
-            axes.axhline(high, color=RED, lw=0.6, ls=":")
+        for end in (low, high):
+            if end is not None:
+                axes.axhline(end, color=RED, lw=0.6, ls=":")
         axes.set_title(_with_unit(record, name), fontsize=8)
         axes.tick_params(labelsize=7)
     return figure

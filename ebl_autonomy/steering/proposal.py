@@ -10,6 +10,7 @@ from typing import Any
 from ebl_autonomy.guard import AdmittedMove
 from ebl_autonomy.records import (
     ABANDONMENT,
+    AGENT_ID,
     DECISION,
     MEAN,
     STD,
@@ -84,7 +85,7 @@ class Proposal:
             DECISION.points_known: self.points_known,
             DECISION.seconds_to_decide: self.seconds_to_decide,
             DECISION.agent: agent,
-            DECISION.agent_id: json.dumps(self.proposed["_id"], default=str) if "_id" in self.proposed else "",
+            DECISION.agent_id: json.dumps(self.proposed[AGENT_ID], default=str) if AGENT_ID in self.proposed else "",
             DECISION.model_version: self.decision.model_version,
         }
 

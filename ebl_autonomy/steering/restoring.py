@@ -42,7 +42,7 @@ def restore_session(
         agent = make_agent(metadata.agent)
         _take_priors(agent, metadata.prior, client)
     vocs = make_vocs(metadata.agent["vocs"])
-    gate = Gate(vocs, Envelope.of(metadata.envelope), dict(metadata.limits))
+    gate = Gate(vocs, Envelope.of(metadata.envelope), metadata.intervals)
     session = SteeringSession(
         agent,
         gate,

@@ -19,6 +19,7 @@ from ebl_autonomy.agents.base import Withdraws
 from ebl_autonomy.errors import AgentError, BadInputError, BudgetSpentError, NoMoreProposals, RefusedError
 from ebl_autonomy.guard import Gate, Line
 from ebl_autonomy.records import (
+    AGENT_ID,
     ROW,
     RULE_RUN,
     AbandonedStatus,
@@ -68,8 +69,8 @@ class SteeringSession:
         Number of proposals in one call of ``suggest``.
     rows_per_proposal : int
         Expected number of rows of one proposal.
-    positions_from_rows : collection of str
-        See `ResultLayout`.
+    positions_from_rows : collection of str, optional
+        See `ResultLayout`; by default all variables that are not discrete.
     clock : callable
         Returns seconds, from any origin.
 
@@ -99,7 +100,7 @@ class SteeringSession:
         max_points: int,
         batch: int = 1,
         rows_per_proposal: int = 1,
-        positions_from_rows: Iterable[str] = (),
+        positions_from_rows: Iterable[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.agent, self.gate = agent, gate
@@ -110,7 +111,9 @@ class SteeringSession:
             context=tuple(self.space.context),
             outcomes=tuple(self.outcomes),
             constants=self.space.constants,
-            positions_from_rows=frozenset(positions_from_rows),
+            positions_from_rows=frozenset(
+                self.space.continuous if positions_from_rows is None else positions_from_rows
+            ),
         )
         self.until = Until.of(until)
         self.max_points, self.batch, self.rows_per_proposal = max_points, batch, rows_per_proposal
@@ -243,6 +246,10 @@ class SteeringSession:
         proposal.status = "accepted"
         self._count_accepted(proposal, rows)
 
+    def lose_exposure(self, readings: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Count the dose of an exposure that left no row; `readings` holds what was read of it, one mapping per row."""
+        self.gate.lose(readings)
+
     def refuse(self, proposal: Proposal, error: RefusedError) -> None:
         """Record that the gate refused a proposal; the agent receives a result with NaN outcomes."""
         self._end_unmeasured(proposal, "refused", error.rule)
@@ -263,8 +270,8 @@ class SteeringSession:
         self._refused_in_a_row = 0
         self.rows += len(rows)
         self.rows_per_proposal = max(self.rows_per_proposal, len(rows))
-        for row, result in zip(rows, proposal.results, strict=True):
-            self.gate.spend(row)
+        self.gate.spend(*rows)
+        for result in proposal.results:
             self._compare(proposal, result)
         recorded = to_float(rows[-1].get(ROW.seconds_elapsed))
         seconds = recorded if math.isfinite(recorded) else self.elapsed()
@@ -303,9 +310,8 @@ class SteeringSession:
             self.best_reading = BestReading(proposal.proposal_id, point, outcome)
 
     def _withdraw(self, over: Sequence[Proposal]) -> None:
-        """Withdraw proposals that have no result at the proposed point, such as those of fly lines."""
-        unanswered = self.layout.positions_from_rows or any(not proposal.results for proposal in over)
-        if unanswered and isinstance(self.agent, Withdraws):
+        """Withdraw the proposals that no result has ended, because they have none or the agent binds by position."""
+        if over and isinstance(self.agent, Withdraws):
             self.agent.withdraw([dict(proposal.proposed) for proposal in over])
 
     # -- best --------------------------------------------------------------------------------------------------
@@ -367,6 +373,9 @@ class SteeringSession:
             self._replay(by_id[one.proposal_id], one, [row_at(record.rows, i) for i in one.rows])
         spent = [one.seconds_elapsed for one in record.proposals if math.isfinite(one.seconds_elapsed)]
         self._seconds_before = max(spent, default=0.0)
+        doses = sorted((one for one in record.proposals if one.dose is not None), key=lambda one: one.ended)
+        if doses and doses[-1].dose is not None:
+            self.gate.doses = self.gate.doses.restored(*doses[-1].dose)
         self.begin()
 
     def _ask_again(self, batch: list[Proposal]) -> None:
@@ -380,6 +389,8 @@ class SteeringSession:
         if [_point(answer, names) for answer in answers] == [_point(p.answer, names) for p in batch]:
             for proposal, answer in zip(batch, answers, strict=True):
                 proposal.answer = answer
+                if AGENT_ID in answer:  # the agent binds results by the ids that it has just given
+                    proposal.results = [{**result, AGENT_ID: answer[AGENT_ID]} for result in proposal.results]
             return
         logger.warning(
             "the agent does not repeat the proposals of the run (another version, or a generator that is not "
@@ -410,7 +421,7 @@ def _restored(one: ProposalRecord) -> Proposal:
     untried = one.status == "pending" or one.rule == RULE_RUN
     return Proposal(
         proposal_id=one.proposal_id,
-        answer={**one.point, **({} if one.agent_id is None else {"_id": one.agent_id})},
+        answer={**one.point, **({} if one.agent_id is None else {AGENT_ID: one.agent_id})},
         batch=one.batch,
         decision=one.decision,
         points_known=one.points_known,

@@ -7,20 +7,23 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Final
 
 from gest_api.generator import Generator
 from gest_api.vocs import ContextualVariable, DiscreteVariable
 
 from ebl_autonomy.agents.base import Explains, Withdraws
 from ebl_autonomy.errors import AgentError
-from ebl_autonomy.records import Recommendation
+from ebl_autonomy.records import AGENT_ID, Recommendation
 from ebl_autonomy.space import VOCS
 from ebl_autonomy.testing.problems import Problem, problems
 
 __all__ = ["check_agent"]
 
 Result = dict[str, Any]
+
+READ_OFF: Final = 0.003
+"""How far off its target a motor may read in `check_agent`, as a share of the domain."""
 
 
 def check_agent(
@@ -41,7 +44,8 @@ def check_agent(
 
     A generator suggests exactly the requested number of points, or refuses with a ValueError. Its points have the right
     keys, finite values inside the domain, and allowed values of discrete variables. It takes foreign, NaN and noisy
-    results, and leaves the caller's VOCS and results unchanged. It refuses features that it does not support.
+    results, and results at positions slightly off its proposals, as motors read them. It leaves the caller's VOCS and
+    results unchanged, and refuses features that it does not support.
 
     A generator with ``config`` and ``from_config`` survives a round trip through JSON and proposes the same point from
     the same results; if it has ``withdraw``, it does so after the withdrawal of pending proposals too. ``decisions()``
@@ -108,6 +112,7 @@ class _Check:
         self.one_by_one(agent)
         self.in_batches()
         self.foreign_first()
+        self.read_elsewhere()
         if callable(getattr(agent, "config", None)) and callable(getattr(type(agent), "from_config", None)):
             self.from_json()
             self.withdrawn()
@@ -183,6 +188,49 @@ class _Check:
             self.ingest(agent, nothing)
             self.suggested(agent, 1)
 
+    def read_elsewhere(self) -> None:
+        """Motors read slightly off: the results still answer the proposals, and the generator goes on."""
+        told_exactly, _ = self.rounds_of(0.0)
+        told_readings, agent = self.rounds_of(READ_OFF)
+        self.require(
+            len(told_readings) == len(told_exactly),
+            f"told positions {READ_OFF:.1%} of the domain off its proposals, it made {len(told_readings)} proposals, "
+            f"but {len(told_exactly)} if told the exact ones: bind results to proposals by their '_id'",
+        )
+        self.require(
+            not self.stalls(told_readings) or self.stalls(told_exactly),
+            f"told positions {READ_OFF:.1%} of the domain off its proposals, it proposed {told_readings[-1]} again and "
+            "again: bind results to proposals by their '_id'",
+        )
+        pending = getattr(agent, "pending", ())
+        self.require(
+            not (told_readings and AGENT_ID in told_readings[0] and pending),
+            f"after results for all proposals, {pending} are still pending: bind results to proposals by their '_id'",
+        )
+
+    def rounds_of(self, off: float) -> tuple[list[Result], Any]:
+        """The proposals of a new generator whose results lie off by a share of the domain, and the generator."""
+        agent = self.make_agent(self.vocs)
+        points: list[Result] = []
+        for _ in range(2 * self.rounds):
+            try:
+                (point,) = self.suggested(agent, 1)
+            except ValueError:
+                break  # a complete design
+            points.append(point)
+            read = dict(point)
+            for name, variable in self.vocs.variables.items():
+                if name in read and not isinstance(variable, (DiscreteVariable, ContextualVariable)):
+                    low, high = variable.domain
+                    inwards = 1.0 if read[name] <= 0.5 * (low + high) else -1.0
+                    read[name] += inwards * off * (high - low)
+            self.ingest(agent, [self.measure(read)])
+        return points, agent
+
+    def stalls(self, points: list[Result]) -> bool:
+        last = [{name: point[name] for name in self.vocs.variables if name in point} for point in points[-3:]]
+        return len(last) == 3 and last[0] == last[1] == last[2]
+
     def from_json(self) -> None:
         """The run is a checkpoint: the same configuration and results give the same next proposal."""
         agent: Any = self.make_agent(self.vocs)
@@ -228,6 +276,8 @@ class _Check:
         new = self.make_agent(self.vocs)
         self.ingest(new, results)
         proposed, expected = self.suggested(agent, 1), self.suggested(new, 1)
+        for point in (*proposed, *expected):
+            point.pop(AGENT_ID, None)  # a withdrawn proposal has used an id up
         self.require(
             proposed == expected,
             f"after withdraw() of all pending proposals it proposed {proposed}, a new one with the same results "
@@ -256,7 +306,7 @@ class _Check:
         self.require(isinstance(point, Mapping), f"a suggested point is a {type(point).__name__}: it must be a dict")
         context = {n for n, v in self.vocs.variables.items() if isinstance(v, ContextualVariable)}
         known = {*self.vocs.variables, *self.vocs.constants}
-        missing, unknown = known - set(point) - context, set(point) - known - {"_id"}
+        missing, unknown = known - set(point) - context, set(point) - known - {AGENT_ID}
         self.require(not missing and not unknown, f"point {point}: keys missing {missing}, unknown {unknown}")
         for name, variable in self.vocs.variables.items():
             if name not in point:
@@ -338,7 +388,7 @@ class _Check:
     def measure(self, point: Mapping[str, Any]) -> Result:
         self.measured += 1
         result = self.problem.measure(point, self.measured)
-        return result | ({"_id": point["_id"]} if "_id" in point else {})
+        return result | ({AGENT_ID: point[AGENT_ID]} if AGENT_ID in point else {})
 
     def foreign(self, count: int) -> list[Result]:
         """Results at points on the diagonal of the domain."""

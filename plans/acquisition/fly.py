@@ -223,7 +223,11 @@ class FlyLine:
             try:
                 yield from self._fly(attempt, timeout_s, flight)
                 attempt.check_uninterrupted()
-                readings = self._readings(line, admitted.target, documents, watch.stream_of)
+                yield from attempt.motion.find()
+                still = {name: attempt.motion.here[name] for name in admitted.target if name not in line.start}
+                readings = self._readings(line, still, documents, watch.stream_of)
+                attempt.readings = readings
+                attempt.check_targets(still)
             except RunEngineControlException:
                 yield from self._stop(flight)  # otherwise the motors fly on after the run, and against the move back
                 raise
@@ -241,6 +245,7 @@ class FlyLine:
         if self._writers and self._declared_in != attempt.recorder.run_uid:
             yield Msg("declare_stream", None, *self._writers, name=self._stream, collect=True)
             self._declared_in = attempt.recorder.run_uid
+        attempt.expose()
         for flyer in self._flyers:  # motors reach their speed before the detectors start
             yield from do_all("kickoff", [flyer], timeout_s)
         yield from wait_all("complete", self._flyers, timeout_s, FLUSH_S, self._collect_written, begun=flight)
@@ -260,11 +265,11 @@ class FlyLine:
     def _readings(
         self,
         line: Line,
-        target: Mapping[str, float],
+        still: Mapping[str, float],
         documents: Sequence[tuple[str, Mapping[str, Any]]],
         stream_of: Callable[[Mapping[str, Any]], str],
     ) -> list[dict[str, Any]]:
-        """The readings of each row, from the documents that the flyers emitted."""
+        """The readings of each row, from the documents of the flyers and the positions of motors that stood `still`."""
         columns, raw = self._columns(documents, stream_of)
         lengths = {key: len(values) for key, values in columns.items()}
         count = max(lengths.values(), default=0)
@@ -277,7 +282,7 @@ class FlyLine:
             columns.setdefault(name, positions)
         return [
             {
-                **{name: float(value) for name, value in target.items()},
+                **still,
                 **{key: _plain(values[i]) for key, values in columns.items()},
                 RAW_ROW: raw[i] if i < len(raw) else i + 1,
             }

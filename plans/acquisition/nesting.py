@@ -9,7 +9,7 @@ from ophyd import PseudoPositioner
 
 from ebl_autonomy.errors import RefusedError
 from ebl_autonomy.guard import Move
-from ebl_autonomy.plans.devices import read_position
+from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.records import OUR_STREAMS, PROPOSAL_ID
 
@@ -82,6 +82,8 @@ class _Nesting:
         self._bundling_ours = False
         self._here: dict[str, float] | None = None
         """Positions at the start of the current moves; None if they must be read first."""
+        self._known_at = attempt.recorder.tag.interruptions
+        """Number of interruptions when the positions were read."""
         self._under_way: dict[str, float] = {}
         self._tag = attempt.recorder.binding
         self._tag.put({PROPOSAL_ID: attempt.proposal.proposal_id})
@@ -161,10 +163,11 @@ class _Nesting:
             return
         if message.command != "set":
             raise RefusedError("limits", f"{message.command} of {name}: lines of a steered motor need a FlyLine")
-        if self._here is None:
-            self._here = {}
-            for one, motor in motors.items():
-                self._here[one] = yield from read_position(motor)
+        tag = self._attempt.recorder.tag
+        while self._here is None or self._known_at != tag.interruptions:  # a hand may have moved motors in a pause
+            self.forget_positions()
+            self._known_at = tag.interruptions
+            self._here = yield from read_positions(motors)
         # Motors that are set one after the other without a wait in between move together, as in one `mv`.
         self._under_way[name] = float(message.args[0])
         self._attempt.motion.lost = True

@@ -43,6 +43,7 @@ class AtPoint:
 
     def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
         """See `Acquisition.acquire`."""
+        attempt.expose()
         yield from trigger_detectors(self.detectors, self._trigger_timeout_s)
         attempt.check_uninterrupted()
         return [(yield from attempt.record_row(self.detectors))]

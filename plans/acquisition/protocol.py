@@ -29,8 +29,8 @@ class Acquisition(Protocol):
     rows_per_proposal : int
         How many rows a proposal is expected to give.
     positions_from_rows : frozenset of str
-        Variables whose positions are taken from each row, not from the proposal; see
-        `ebl_autonomy.records.ResultLayout`.
+        Variables whose motors the acquisition moves from row to row, so that they need not stand at the proposal's
+        target; each row holds their positions.
     detectors : sequence of Readable
         Named in the start document.
     staged : sequence of devices
@@ -56,6 +56,8 @@ class Acquisition(Protocol):
 
     def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
         """Measure with the motors at the target, and record one row or more through the attempt.
+
+        Call `Attempt.expose` just before the sample sees the beam, so that the dose of a failed attempt counts.
 
         Raises
         ------

@@ -6,7 +6,7 @@ no device is staged twice, and the motors that an agent steers move only through
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator
@@ -14,10 +14,16 @@ from bluesky.utils import MsgGenerator
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.acquisition.nesting import nested
 from ebl_autonomy.plans.acquisition.protocol import Row
+from ebl_autonomy.plans.motion import LOOK
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.records import ROW, to_float
 
 __all__ = ["Measure", "UserStub"]
+
+MOVE_BACK: Final = (
+    "the measuring stub left it there: move it back before the stub returns, or return the position with each row and "
+    "name the motor in positions_from_rows of UserStub"
+)
 
 Outcomes = Mapping[str, float]
 Measure = Callable[[Sequence[Readable[Any]], Mapping[str, float]], MsgGenerator[Outcomes | Sequence[Outcomes]]]
@@ -74,6 +80,7 @@ class UserStub:
 
     def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
         """See `Acquisition.acquire`."""
+        attempt.expose()
         stub = _steps(self._measure(self.detectors, dict(attempt.proposal.target)))
         answer = yield from nested(stub, attempt, [*self.detectors, *attempt.recorder.experiment.motors.values()])
         attempt.check_uninterrupted()
@@ -83,9 +90,11 @@ class UserStub:
             self._many = many
         if self._many != many:
             raise BadInputError("measure= returned one mapping for some proposals and a list for others: always do one")
+        moved = attempt.motion.lost  # a move that passed through the gate
+        yield from attempt.motion.find()
+        attempt.readings = rows
+        attempt.check_targets(attempt.motion.here, MOVE_BACK if moved else LOOK)
         if many:
-            if attempt.motion.lost:  # the stub has moved motors
-                yield from attempt.motion.find()
             return (yield from attempt.record_rows([{**attempt.motion.here, **row} for row in rows]))
         return [(yield from attempt.record_row([], rows[0]))]
 

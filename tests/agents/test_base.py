@@ -28,9 +28,13 @@ def result(x: float = 1.0, n: float = 2.0, f: float = 1.0, g: float = 1.0, **mor
     return {"x": x, "n": n, "f": f, "g": g, **more}
 
 
+def without_ids(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in point.items() if name != "_id"} for point in points]
+
+
 def test_suggested_points_have_variables_and_constants() -> None:
     (point,) = agent().suggest()
-    assert set(point) == {"x", "n", "energy"}
+    assert set(point) == {"x", "n", "energy", "_id"}
     assert point["energy"] == 7.1
     assert point["n"] in (1.0, 2.0, 5.0)
 
@@ -61,24 +65,24 @@ def test_a_proposal_is_out_until_it_is_withdrawn() -> None:
     a = agent()
     assert isinstance(a, Withdraws)
     points = a.suggest(4)
-    a.withdraw([points[2], {**points[0], "x": points[0]["x"] + 1e-12}, {"x": points[0]["x"]}, {"y": 1.0}])
+    a.withdraw([points[2], {"x": points[0]["x"] + 1e-12, "n": points[0]["n"]}, {"x": points[0]["x"]}, {"y": 1.0}])
     assert a.pending == (points[0], points[1], points[3])
     a.withdraw([{"n": points[0]["n"], "x": points[0]["x"]}, points[0]])  # constants are not compared
     assert a.pending == (points[1], points[3])
     a.withdraw(a.pending)
     assert a.pending == ()
-    assert a.suggest(4) == points
+    assert without_ids(a.suggest(4)) == without_ids(points)
 
 
 def test_a_point_proposed_twice_is_out_twice() -> None:
     a = Constant(VOCS_FIELDS)
     (point, again) = a.suggest(2)
-    assert point == again
+    assert without_ids([point]) == without_ids([again])
     a.ingest([result(x=point["x"], n=point["n"])])
-    assert a.pending == (point,)
-    a.suggest(1)
-    a.withdraw([point])
-    assert a.pending == (point,)
+    assert a.pending == (again,)
+    (third,) = a.suggest(1)
+    a.withdraw([third])
+    assert a.pending == (again,)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_an_infinite_outcome_is_an_invalid_measurement() -> None:
 def test_other_keys_are_ignored_and_standard_deviations_kept() -> None:
     a = agent()
     a.ingest([result(f_std=0.1, comment="bright", _id=7)])
-    assert a.results == ({"x": 1.0, "n": 2.0, "f": 1.0, "g": 1.0, "f_std": 0.1},)
+    assert a.results == ({"x": 1.0, "n": 2.0, "f": 1.0, "g": 1.0, "f_std": 0.1, "_id": 7},)
 
 
 def test_results_are_copies() -> None:

@@ -22,6 +22,10 @@ MIXED: dict[str, Any] = {
 }
 
 
+def without_ids(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in point.items() if name != "_id"} for point in points]
+
+
 def valley(p: dict[str, Any]) -> float:
     return float((p["x"] - 1.9) ** 2 + 4.0 * (p["y"] - 0.3 - 0.2 * p["x"]) ** 2)
 
@@ -46,7 +50,7 @@ from ebl_autonomy.agents import Agent
 config, results = json.load(sys.stdin)
 agent = Agent.from_config(config)
 agent.ingest(results)
-print(json.dumps([[v.hex() if isinstance(v, float) else v for v in p.values()] for p in agent.suggest(3)]))
+print(json.dumps([[float(v).hex() for v in p.values()] for p in agent.suggest(3)]))
 """
 
 
@@ -58,7 +62,7 @@ def test_the_same_results_give_the_same_proposals_bit_for_bit_in_a_new_process(n
     results[5]["f"] = math.nan
     agent = type(agent).from_config(agent.config())
     agent.ingest(results)
-    expected = [[v.hex() for v in p.values()] for p in agent.suggest(3)]
+    expected = [[float(v).hex() for v in p.values()] for p in agent.suggest(3)]
     done = subprocess.run(
         [sys.executable, "-c", REPLAY],
         input=json.dumps([agent.config(), results]),
@@ -101,10 +105,10 @@ def test_a_sobol_sequence_with_gaps_proposes_no_point_twice() -> None:
     agent.suggest(4)
     agent.ingest([measured(sequence[3]), measured(sequence[1])])  # a batch is measured in the order of travel
     agent.withdraw(agent.pending)
-    assert agent.suggest(3) == [sequence[2], sequence[4], sequence[5]]
+    assert without_ids(agent.suggest(3)) == without_ids([sequence[2], sequence[4], sequence[5]])
     again = SobolAgent.from_config(agent.config())
     again.ingest(agent.results)
-    assert again.suggest(3) == [sequence[2], sequence[4], sequence[5]]
+    assert without_ids(again.suggest(3)) == without_ids([sequence[2], sequence[4], sequence[5]])
 
 
 def test_a_sobol_sequence_of_a_few_values_goes_on() -> None:
@@ -122,17 +126,17 @@ def test_a_grid_has_every_point_once() -> None:
     agent = GridAgent(MIXED, points_per_axis=[3, 2])
     points = agent.suggest(agent.size)
     expected = set(itertools.product([-1.0, 1.5, 4.0], [-2.0, 2.0], [0.0, 1.0, 4.0]))
-    assert {tuple(p.values()) for p in points} == expected
+    assert {tuple(p.values()) for p in without_ids(points)} == expected
     assert len(points) == 18 == agent.size
     assert agent.decisions()[17].reason == "grid point 18 of 18"
 
 
 def test_a_snake_moves_one_motor_by_one_step() -> None:
-    points = GridAgent(MIXED, points_per_axis=[4, 3]).suggest(36)
+    points = without_ids(GridAgent(MIXED, points_per_axis=[4, 3]).suggest(36))
     for a, b in itertools.pairwise(points):
         assert sum(a[name] != b[name] for name in a) == 1
     straight = GridAgent(PLAIN, points_per_axis=2, snake=False).suggest(4)
-    assert [tuple(p.values()) for p in straight] == [(-1.0, -2.0), (-1.0, 2.0), (4.0, -2.0), (4.0, 2.0)]
+    assert [tuple(p.values()) for p in without_ids(straight)] == [(-1.0, -2.0), (-1.0, 2.0), (4.0, -2.0), (4.0, 2.0)]
 
 
 def test_a_grid_that_is_spent_says_what_is_left() -> None:
@@ -154,18 +158,18 @@ def test_a_grid_fills_its_gaps_and_minds_no_foreign_points() -> None:
     foreign = {"x": 0.1, "y": 0.1}
     gone = [whole[0], whole[4], {**whole[7], "x": whole[7]["x"] + 1e-9}]
     agent.ingest([measured(p) for p in [foreign, *gone]] + [{**whole[0], "f": math.nan}])
-    assert agent.suggest(6) == [p for i, p in enumerate(whole) if i not in (0, 4, 7)]
+    assert without_ids(agent.suggest(6)) == without_ids([p for i, p in enumerate(whole) if i not in (0, 4, 7)])
 
 
 def test_what_was_withdrawn_from_a_grid_comes_again() -> None:
     agent = GridAgent(AIMLESS, points_per_axis=2)
     points = agent.suggest(12)
     agent.withdraw(points[3:5])
-    assert agent.suggest(2) == points[3:5]
+    assert without_ids(agent.suggest(2)) == without_ids(points[3:5])
 
 
 def test_one_point_per_axis_is_the_middle() -> None:
-    assert GridAgent(PLAIN, points_per_axis=1).suggest(1) == [{"x": 1.5, "y": 0.0}]
+    assert without_ids(GridAgent(PLAIN, points_per_axis=1).suggest(1)) == [{"x": 1.5, "y": 0.0}]
 
 
 @pytest.mark.parametrize("points", [[3], [3, 3, 3], 0, [2, 0], 2.5])
@@ -180,9 +184,9 @@ def test_points_per_axis_must_fit(points: Any) -> None:
 def test_a_hand_scan_starts_where_the_beamline_stands() -> None:
     agent = CoordinateScanAgent(PLAIN)
     agent.start_from({"x": 0.5, "y": 1.0})
-    assert agent.suggest(1) == [{"x": 0.5, "y": 1.0}]
+    assert without_ids(agent.suggest(1)) == [{"x": 0.5, "y": 1.0}]
     assert agent.decisions()[0].reason == "start"
-    assert CoordinateScanAgent(PLAIN).suggest(1) == [{"x": 1.5, "y": 0.0}]
+    assert without_ids(CoordinateScanAgent(PLAIN).suggest(1)) == [{"x": 1.5, "y": 0.0}]
 
 
 def test_a_hand_scan_scans_one_motor_after_the_other_from_the_best_point() -> None:

@@ -255,7 +255,7 @@ def test_a_pause_in_mid_move_stops_the_motor_and_is_no_failure_of_the_point(kind
     assert seen["stands"]
     assert seen["stopped"] < 99.0  # short of where it was sent
     assert seen["rows"] == pytest.approx([-100.0, 100.0], abs=0.02)
-    assert seen["told"] == [-100.0, 100.0]
+    assert seen["told"] == seen["rows"]
     assert seen["gone"] == []
     assert (seen["accepted"], seen["abandoned"]) == (2, 0)
 
@@ -300,3 +300,87 @@ def test_an_ioc_killed_in_mid_move_ends_the_run_with_the_reason() -> None:
     assert "2 proposals in a row could not be measured" in seen["error"]
     assert len(seen["reasons"]) == 2
     assert all(seen["reasons"])
+
+
+SCREEN = """
+import json, subprocess, sys, threading
+from bluesky import RunEngine
+from gest_api.generator import Generator
+from ebl_autonomy import VOCS
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.sim_devices import KIND
+
+def screen(field, value):  # another client
+    put = "import sys; from caproto.sync.client import write; write(sys.argv[1], sys.argv[2], notify=True, timeout=50)"
+    subprocess.run([sys.executable, "-c", put, "EBL:kbv_pitch" + field, str(value)], check=True)
+
+class Listed(Generator):
+    def __init__(self, name):
+        self.vocs = VOCS(variables={name: [-110.0, 110.0]}, objectives={"camera_spot_area": "MINIMIZE"})
+        self.points = [{name: -40.0}, {name: -38.0}, {name: -36.0}, {name: 30.0}]
+        self.told = []
+    def _validate_vocs(self, vocs):
+        pass
+    def suggest(self, num_points=None):
+        if len(self.points) == 3:
+            screen(".VAL", 20.0)  # a hand, while the agent thinks
+        return [self.points.pop(0)] if self.points else []
+    def ingest(self, results):
+        self.told += results
+
+RE = RunEngine({}, call_returns_result=True)
+rows, gone, streams, start = [], [], {}, {}
+def keep(name, doc):
+    if name == "start":
+        start.update(doc["ebl_autonomy"])
+    elif name == "descriptor":
+        streams[doc["uid"]] = doc["name"]
+    elif name == "event":
+        {"primary": rows, "abandoned": gone}.get(streams[doc["descriptor"]], []).append(doc["data"])
+RE.subscribe(keep)
+stops = []
+def stop_soon(msg):
+    if msg.command == "set" and msg.args[0] == 30.0 and not stops:
+        stops.append(threading.Timer(1.0, screen, args=(".STOP", 1)))
+        stops[0].start()
+
+with KIND(timeout_s=100.0) as bl:
+    motor = bl.kbv.pitch
+    agent = Listed(motor.name)
+    RE.msg_hook = stop_soon
+    envelope = {"max_step": {motor.name: 70.0}, "forbidden": [{"box": {motor.name: [5.0, 10.0]}, "sweep": True}]}
+    result = RE(optimize([bl.camera], [motor], agent, max_points=9, envelope=envelope, finish="stay")).plan_result
+    stops and stops[0].join()
+    print(json.dumps({
+        "rows": [[row[motor.name], row["attempt"]] for row in rows], "told": [r[motor.name] for r in agent.told],
+        "gone": [[g["rule"], g["reason"]] for g in gone], "tolerance": start["position_tolerance"][motor.name],
+        "stops": len(stops),
+    }))
+"""
+
+
+@pytest.mark.parametrize("kind", ["EpicsBeamline", "AsyncEpicsBeamline"])
+def test_a_motor_moved_from_a_screen_is_judged_from_where_it_is(kind: str) -> None:
+    with ioc_process(seed=0, tier="A", speed=20.0, set_environment=False) as ioc:
+        seen = client(ioc, SCREEN.replace("KIND", kind))
+    # The screen moved it to 20, beyond the region, so the way back to -38 and to -36 is refused; 30 is not.
+    assert [rule for rule, _ in seen["gone"]] == ["forbidden", "forbidden"]
+    assert seen["rows"][0] == [pytest.approx(-40.0, abs=0.02), 1]
+    assert seen["tolerance"] > 0.0
+    assert len(seen["told"]) == 4
+
+
+STOPPED = SCREEN.replace('screen(".VAL", 20.0)', "pass").replace(
+    '"forbidden": [{"box": {motor.name: [5.0, 10.0]}, "sweep": True}]', ""
+)
+
+
+@pytest.mark.parametrize("kind", ["EpicsBeamline", "AsyncEpicsBeamline"])
+def test_a_motor_stopped_from_a_screen_is_sent_again(kind: str) -> None:
+    with ioc_process(seed=0, tier="A", speed=2.0, set_environment=False) as ioc:
+        seen = client(ioc, STOPPED.replace("KIND", kind))
+    assert seen["stops"] == 1
+    assert seen["gone"] == []
+    assert [attempt for _, attempt in seen["rows"]] == [1, 1, 1, 2]  # the stopped one is no point until it arrives
+    assert [position for position, _ in seen["rows"]] == pytest.approx([-40.0, -38.0, -36.0, 30.0], abs=0.02)
+    assert seen["told"] == [position for position, _ in seen["rows"]]

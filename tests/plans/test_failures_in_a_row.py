@@ -86,10 +86,10 @@ def test_a_point_that_the_motor_itself_refuses_is_not_tried_again(
     agent = Scripted([at(1.5), at(0.5)])
     plan = optimize([bowl], motors, agent, max_points=9, retries=5, finish="stay", envelope=ENVELOPE)
     result = RE(plan).plan_result
-    assert (result.accepted, result.abandoned) == (1, 1)
+    assert (result.accepted, result.refused, result.abandoned) == (1, 1, 0)
     assert asked == [1.5, 0.5]
     (gone,) = docs.events["abandoned"]
-    assert (gone["status"], gone["attempts"]) == ("abandoned", 1)
+    assert (gone["status"], gone["rule"]) == ("refused", "limits")
     assert "1.5 is behind the limit switch" in gone["reason"]
 
 

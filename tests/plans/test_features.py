@@ -132,7 +132,7 @@ def test_an_agent_may_be_a_name_or_a_mapping(RE: RunEngine, docs: Documents, ben
     assert config["agent"] == "sobol"
     again = SobolAgent.from_config(config)  # the run is the checkpoint
     points = [{k: d[k] for k in BOUNDS} for d in docs.events["decisions"]]
-    assert again.suggest(3) == points
+    assert [{k: p[k] for k in BOUNDS} for p in again.suggest(3)] == points
 
 
 def test_a_plain_generator_needs_nothing_but_the_standard(RE: RunEngine, docs: Documents, bench: Any) -> None:

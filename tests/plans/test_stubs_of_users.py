@@ -154,12 +154,13 @@ def test_moves_of_the_stub_pass_the_gate_and_are_not_forgotten(RE: RunEngine, do
 
     def measure(detectors: Any, point: Mapping[str, float]) -> Any:
         yield from bps.mv(mx, 1.75)
+        yield from bps.mv(mx, point["mx"])
         return {"bowl": 1.0}
 
     envelope = {**ENVELOPE, "forbidden": [{"box": {"mx": (1.9, 2.0)}, "sweep": True}], "max_step": {"mx": 9.0}}
     RE(optimize([bowl], motors, sobol(), max_points=3, measure=measure, envelope=envelope, finish="stay"))
     points = [row["mx"] for row in docs.events["decisions"]]
-    assert sets == [value for point in points for value in ([point] if point != 0.0 else []) + [1.75]]
+    assert sets == [value for point in points for value in ([point] if point != 0.0 else []) + [1.75, point]]
 
     def astray(detectors: Any, point: Mapping[str, float]) -> Any:
         yield from bps.mv(mx, 1.95)

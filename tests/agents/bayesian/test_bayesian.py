@@ -46,13 +46,13 @@ def test_how_the_results_came_in_makes_no_difference() -> None:
 def test_the_first_point_is_where_the_beamline_stands() -> None:
     agent = BayesianAgent(PLAIN)
     agent.start_from({"x": 3.25, "y": -1.5})
-    assert agent.suggest(1) == [{"x": 3.25, "y": -1.5}]
+    assert agent.suggest(1) == [{"x": 3.25, "y": -1.5, "_id": 0}]
     assert agent.decisions()[0].reason == "start"
     given = BayesianAgent(
         {**PLAIN, "variables": {**XY, "x": {"type": "ContinuousVariable", "domain": [-1.0, 4.0], "default_value": 0.5}}}
     )
     given.start_from({"x": 3.25, "y": -1.5})
-    assert given.suggest(1) == [{"x": 0.5, "y": -1.5}]
+    assert given.suggest(1) == [{"x": 0.5, "y": -1.5, "_id": 0}]
     elsewhere = BayesianAgent(PLAIN, seed=1, start="random")
     elsewhere.start_from({"x": 3.25, "y": -1.5})
     assert elsewhere.suggest(1) != [{"x": 3.25, "y": -1.5}]

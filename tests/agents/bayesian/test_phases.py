@@ -100,7 +100,7 @@ def test_the_best_of_the_past_is_its_best_valid_and_feasible_point() -> None:
     ]
     agent.ingest_prior(past, "before")
     agent.suggest(1)
-    assert agent.suggest(1)[0] == pytest.approx({"x": 0.7, "y": 0.8})
+    assert agent.suggest(1)[0] == pytest.approx({"x": 0.7, "y": 0.8, "_id": 1})
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -126,7 +126,7 @@ def test_safe_search_repeats_the_point_furthest_from_the_limit() -> None:
     agent = BayesianAgent(FLUX, **SAFE)
     searched(agent, 5, no_objective)
     best = max(agent.results, key=lambda result: result["flux"])
-    assert agent.suggest(1)[0] == pytest.approx({"x": best["x"], "y": best["y"]})
+    assert agent.suggest(1)[0] == pytest.approx({"x": best["x"], "y": best["y"], "_id": 5})
 
 
 @pytest.mark.parametrize("seed", range(5))

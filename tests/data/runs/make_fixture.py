@@ -1,8 +1,8 @@
 """Records small runs as the installed version of this package writes them, and what it reads back: see README.md.
 
-    python tests/data/runs/make_fixture.py schema_2_0
+    python tests/data/runs/make_fixture.py schema_2_1
 
-writes ``schema_2_0.jsonl`` and ``schema_2_0_results.json`` beside this file, and the same of ``schema_2_0_lines``. An
+writes ``schema_2_1.jsonl`` and ``schema_2_1_results.json`` beside this file, and the same of ``schema_2_1_lines``. An
 older version of the package makes a fixture of its own schema if it is first on PYTHONPATH.
 """
 
@@ -120,7 +120,7 @@ def read_back(run: Any) -> dict[str, Any]:
     return {
         "results": [dict(result) for result in run.results],
         "statuses": {proposal.proposal_id: proposal.status for proposal in run.proposals},
-        "next": [dict(point) for point in agent.suggest(BATCH)],
+        "next": [{name: x for name, x in point.items() if name != "_id"} for point in agent.suggest(BATCH)],
     }
 
 

@@ -1,0 +1,87 @@
+"""How far from its target a motor may stand when a point is measured."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from bluesky.protocols import NamedMovable
+from bluesky.utils import MsgGenerator
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.devices import read_tolerance
+from ebl_autonomy.space import Space
+
+__all__ = ["check_tolerances", "find_tolerances"]
+
+SHARE: Final = 0.01
+"""Tolerance of a motor that tells none, as a share of its variable's domain."""
+GAP_SHARE: Final = 0.25
+"""Largest tolerance that is not given by the user, as a share of the smallest gap between two discrete values."""
+
+
+def check_tolerances(given: Any, motors: Mapping[str, Any], space: Space) -> dict[str, float]:
+    """The user's tolerances, by motor name, in motor units.
+
+    Raises
+    ------
+    BadInputError
+        If `given` is not a mapping of motor names to positive numbers, or a tolerance is so large that two values of a
+        discrete variable cannot be told apart.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise BadInputError(f"position_tolerance={given!r:.80}: give a mapping of motor names to positive numbers")
+    if unknown := [name for name in given if name not in motors]:
+        raise BadInputError(f"position_tolerance names {unknown}, which are not among the motors {list(motors)}")
+    for name, tolerance in given.items():
+        if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0.0 < tolerance < math.inf:
+            raise BadInputError(
+                f"position_tolerance of {name!r} is {tolerance!r}: give a positive number, in the motor's unit"
+            )
+        gap = _smallest_gap(space, name)
+        if gap is not None and 2.0 * tolerance >= gap:
+            raise BadInputError(
+                f"position_tolerance of {name!r} is {tolerance!r}, but two of its values are only {gap} apart: give "
+                f"less than {gap / 2.0}"
+            )
+    return {name: float(tolerance) for name, tolerance in given.items()}
+
+
+def find_tolerances(
+    motors: Mapping[str, NamedMovable[Any]], space: Space, given: Mapping[str, float]
+) -> MsgGenerator[dict[str, float]]:
+    """The tolerance of each motor: as given, or the motor's own, or a small share of the variable's domain.
+
+    A motor that is no variable and tells no tolerance has none, and its position is not checked.
+
+    Returns
+    -------
+    dict of str to float
+        In motor units.
+    """
+    found: dict[str, float] = {}
+    for name, motor in motors.items():
+        if name in given:
+            found[name] = given[name]
+            continue
+        low, high = _domain(space, name)
+        own = yield from read_tolerance(motor, max(abs(low), abs(high)))
+        if own is None and name not in space.names:
+            continue
+        gap = _smallest_gap(space, name)
+        most = math.inf if gap is None else GAP_SHARE * gap
+        found[name] = min(SHARE * (high - low) if own is None else own, most)
+    return found
+
+
+def _domain(space: Space, name: str) -> tuple[float, float]:
+    if name not in space.names:
+        return 0.0, 0.0
+    i = space.names.index(name)
+    return float(space.low[i]), float(space.high[i])
+
+
+def _smallest_gap(space: Space, name: str) -> float | None:
+    return float(np.min(np.diff(space.choices[name]))) if name in space.choices else None
