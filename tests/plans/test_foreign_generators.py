@@ -57,4 +57,4 @@ def test_xopt_steers_the_plan(RE: RunEngine, docs: Documents, bench: Any, kind: 
 def test_our_agents_take_xopts_vocs() -> None:
     from ebl_autonomy.agents import SobolAgent
 
-    assert set(SobolAgent(xopt_vocs().model_dump()).suggest(1)[0]) == set(vocs().variables)
+    assert set(SobolAgent(xopt_vocs().model_dump()).suggest(1)[0]) == {*vocs().variables, "_id"}
