@@ -110,8 +110,8 @@ class Connection:
         try:
             if self._writer is not None:
                 self._writer.close()
-            self._close_client()
         finally:
+            self._close_client()
             if self._server is not None:
                 self._server.close()
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ebl_autonomy.data.forms import json_form, plain
+from ebl_autonomy.data.plain import json_form, plain
 from ebl_autonomy.errors import BadInputError
 
 __all__ = ["DamagedError", "Entry", "Journal", "check_spool", "decode", "encode", "leftovers"]
@@ -98,7 +98,7 @@ class Entry:
 
 
 def encode(index: int, name: str, doc: Any, offset: int = 0) -> Entry:
-    """Encode a document. Everything gets a JSON form (see `forms`); `decode` restores arrays, NaN and numbers exactly.
+    """Encode a document. Everything gets a JSON form (see `plain`); `decode` restores arrays, NaN and numbers exactly.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ophyd.sim import SynAxis
 from pydantic import BaseModel
 
-from ebl_autonomy.data.forms import plain
+from ebl_autonomy.data.plain import plain
 from ebl_autonomy.data.spool import decode, encode
 
 
