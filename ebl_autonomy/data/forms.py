@@ -284,14 +284,18 @@ _CONVERTERS: dict[str, Callable[[Any], tuple[Any, bool]]] = {
 }
 
 
+_BOOLEANS = {"True": True, "False": False}
+"""Tiled's client gives a column of booleans as text if one of its cells is empty."""
+
+
 def _has_number(cell: Any) -> bool:
-    return isinstance(cell, (int, float)) and cell == cell
+    return isinstance(cell, (int, float, np.number, np.bool_)) and bool(cell == cell)
 
 
 _RESTORERS: dict[str, Callable[[Any], Any]] = {  # an empty cell is None, NaN or pandas.NA
     "float": lambda cell: float(cell) if _has_number(cell) else math.nan,
     "int": lambda cell: int(cell) if _has_number(cell) else None,
-    "bool": lambda cell: bool(cell) if _has_number(cell) else None,
+    "bool": lambda cell: _BOOLEANS.get(cell) if isinstance(cell, str) else bool(cell) if _has_number(cell) else None,
     "text": lambda cell: cell if isinstance(cell, str) else None,
     "json": lambda cell: from_text(cell) if isinstance(cell, str) else MISSING,
 }

@@ -78,6 +78,7 @@ def _is_plain(name: str) -> bool:
 def _replacement(name: str) -> str:
     ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     readable = re.sub(r"[^A-Za-z0-9]+", "_", ascii_only).strip("_")[:_READABLE_LENGTH]
-    if not readable or not readable[0].isalpha() or _RESERVED.fullmatch(readable):
-        readable = f"key_{readable}".rstrip("_")
-    return f"{readable}_{blake2s(name.encode('utf-8', 'surrogatepass'), digest_size=4).hexdigest()}"
+    digest = blake2s(name.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    replacement = f"{readable}_{digest}"
+    fits = replacement[0].isalpha() and not _RESERVED.fullmatch(replacement)
+    return replacement if fits else f"key_{replacement.lstrip('_')}"
