@@ -32,7 +32,7 @@ State = Literal["waiting", "written", "incomplete", "refused", "aside"]
 
 GROUP_S = 0.12
 """Longest time that a row waits for others to join its append, s."""
-GROUP_BYTES = 32_000_000
+GROUP_BYTES = 16_000_000
 """Size of the rows after which an append does not wait for others."""
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Delays before successive retries, s; the last one repeats."""

@@ -111,7 +111,7 @@ def test_scattered_failures_cost_nothing(
     answered: list[bool] = []
 
     def answer(method: str, path: str, body: bytes) -> int | None:
-        if method != "PATCH":
+        if method != "PATCH" or "partition" not in path:  # rows are appended to a table
             return None
         answered.append(len(answered) % 2 == 0)
         return status if answered[-1] else None
@@ -153,6 +153,7 @@ def test_metadata_of_any_kind_arrive(RE: RunEngine, tiled: Connection, bench: An
     ring: dict[str, Any] = {"name": "ring"}
     ring["itself"] = ring
     RE.md["since"] = datetime.date(2026, 1, 2)
+    RE.md["ring"] = ring
     RE.md["stage"] = motors[1]
     md = {
         "path": Path("/data"),
