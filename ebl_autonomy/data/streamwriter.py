@@ -189,14 +189,14 @@ class StreamWriter:
     def _open(self, label: str, schema: Sequence[tuple[str, pa.DataType]], prefix: str, ours: dict[str, Any]) -> _Table:
         fields = [(f"{prefix}seq_num", pa.int64()), (f"{prefix}time", pa.float64()), *schema]
         metadata = {name: as_metadata(self.descriptions[name]) for name, _ in schema if name in self.descriptions}
-        client, _ = get_or_create(
+        client, is_new = get_or_create(
             self.node,
             f"{_RECORD}_{label}" if label else _RECORD,
             lambda key: self.node.create_appendable_table(
                 schema=pa.schema(fields), key=key, metadata={**metadata, METADATA: ours}, access_tags=self._tags
             ),
         )
-        return _Table(client, prefix)
+        return _Table(client, prefix, [] if is_new else row_ids(client, prefix))
 
     # -- values ----------------------------------------------------------------------------------------------------
 
@@ -262,11 +262,11 @@ class _Row:
 class _Table:
     """A table that holds each row once; all but the record name the columns of their row ids with a prefix."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
+    def __init__(self, client: Any, prefix: str, stored: Iterable[RowId]) -> None:
         self.client = client
         self._prefix = prefix
         self._schema: pa.Schema = client.structure().arrow_schema_decoded
-        self.stored: dict[RowId, None] = {}
+        self.stored = dict.fromkeys(stored)
 
     def append(self, ids: Sequence[RowId], columns: Mapping[str, pa.Array]) -> None:
         """Append the rows that the table lacks."""
