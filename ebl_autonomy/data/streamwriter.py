@@ -37,6 +37,7 @@ RowId = tuple[int, float]
 
 _RECORD, _EXACT_TABLE = "internal", "exact"
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "text": pa.string(), "json": pa.string()}
+_TIME = Form("float")
 _CONFLICT = 409
 
 
@@ -217,11 +218,17 @@ class StreamWriter:
                     exact[index].setdefault("missing", []).append(key)
                 else:
                     exact[index].setdefault("data", {})[key] = values[index]
-            columns[f"ts_{key}"] = pa.array([row.timestamps.get(key) for row in rows], pa.float64())
+            times = [row.timestamps.get(key, MISSING) for row in rows]
+            cells, misfits = _TIME.cells(times)
+            columns[f"ts_{key}"] = pa.array(cells, pa.float64())
+            for index in misfits:
+                if times[index] is not MISSING:
+                    exact[index].setdefault("timestamps", {})[key] = times[index]
         for row, entry in zip(rows, exact, strict=True):
             if unknown := row.data.keys() - self._forms.keys():
                 entry.setdefault("data", {}).update({key: row.data[key] for key in unknown})
-                entry["timestamps"] = {key: row.timestamps[key] for key in unknown if key in row.timestamps}
+                times_of_unknown = {key: row.timestamps[key] for key in unknown if key in row.timestamps}
+                entry.setdefault("timestamps", {}).update(times_of_unknown)
         return columns, [to_text(entry) if entry else "" for entry in exact]
 
     def _write_array(self, key: str, form: Form, arrays: Sequence[Any], first: int) -> None:
