@@ -69,11 +69,13 @@ class Form:
         """The form as a JSON value."""
         return [self.kind, self.dtype, list(self.shape)]
 
-    def cells(self, values: Iterable[Any]) -> tuple[list[Any], list[int]]:
+    def cells(self, values: Sequence[Any]) -> tuple[list[Any], list[int]]:
         """What is stored in a column for `values`, and the indices of the values that must be stored exactly as well.
 
         A cell without a value is None; for a missing key too.
         """
+        if self.kind == "float" and all(type(value) is float for value in values):
+            return list(values), []  # most columns
         convert = _CONVERTERS[self.kind]
         cells, misfits = [], []
         for index, value in enumerate(values):

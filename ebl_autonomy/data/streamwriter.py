@@ -37,6 +37,7 @@ RowId = tuple[int, float]
 
 _RECORD, _EXACT_TABLE = "internal", "exact"
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "text": pa.string(), "json": pa.string()}
+_TIME = Form("float")
 _CONFLICT = 409
 
 
@@ -189,14 +190,14 @@ class StreamWriter:
     def _open(self, label: str, schema: Sequence[tuple[str, pa.DataType]], prefix: str, ours: dict[str, Any]) -> _Table:
         fields = [(f"{prefix}seq_num", pa.int64()), (f"{prefix}time", pa.float64()), *schema]
         metadata = {name: as_metadata(self.descriptions[name]) for name, _ in schema if name in self.descriptions}
-        client, _ = get_or_create(
+        client, is_new = get_or_create(
             self.node,
             f"{_RECORD}_{label}" if label else _RECORD,
             lambda key: self.node.create_appendable_table(
                 schema=pa.schema(fields), key=key, metadata={**metadata, METADATA: ours}, access_tags=self._tags
             ),
         )
-        return _Table(client, prefix)
+        return _Table(client, prefix, [] if is_new else row_ids(client, prefix))
 
     # -- values ----------------------------------------------------------------------------------------------------
 
@@ -217,11 +218,17 @@ class StreamWriter:
                     exact[index].setdefault("missing", []).append(key)
                 else:
                     exact[index].setdefault("data", {})[key] = values[index]
-            columns[f"ts_{key}"] = pa.array([row.timestamps.get(key) for row in rows], pa.float64())
+            times = [row.timestamps.get(key, MISSING) for row in rows]
+            cells, misfits = _TIME.cells(times)
+            columns[f"ts_{key}"] = pa.array(cells, pa.float64())
+            for index in misfits:
+                if times[index] is not MISSING:
+                    exact[index].setdefault("timestamps", {})[key] = times[index]
         for row, entry in zip(rows, exact, strict=True):
             if unknown := row.data.keys() - self._forms.keys():
                 entry.setdefault("data", {}).update({key: row.data[key] for key in unknown})
-                entry["timestamps"] = {key: row.timestamps[key] for key in unknown if key in row.timestamps}
+                times_of_unknown = {key: row.timestamps[key] for key in unknown if key in row.timestamps}
+                entry.setdefault("timestamps", {}).update(times_of_unknown)
         return columns, [to_text(entry) if entry else "" for entry in exact]
 
     def _write_array(self, key: str, form: Form, arrays: Sequence[Any], first: int) -> None:
@@ -262,11 +269,11 @@ class _Row:
 class _Table:
     """A table that holds each row once; all but the record name the columns of their row ids with a prefix."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
+    def __init__(self, client: Any, prefix: str, stored: Iterable[RowId]) -> None:
         self.client = client
         self._prefix = prefix
         self._schema: pa.Schema = client.structure().arrow_schema_decoded
-        self.stored: dict[RowId, None] = {}
+        self.stored = dict.fromkeys(stored)
 
     def append(self, ids: Sequence[RowId], columns: Mapping[str, pa.Array]) -> None:
         """Append the rows that the table lacks."""

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from event_model import compose_run
 
+from ebl_autonomy.data.runwriter import ResumableRun
+
 Document = tuple[str, dict[str, Any]]
 
 
@@ -45,6 +47,24 @@ def run_of(
         ]
     documents.append(("stop", run.compose_stop()))
     return documents
+
+
+def write(client: Any, documents: list[Document], group: int = 2) -> None:
+    """Write a run in appends of `group` rows."""
+    run = ResumableRun(client)
+    rows = 0
+    for name, doc in documents:
+        run.give(name, dict(doc))
+        rows += name == "event"
+        if run.holds_rows and rows % group == 0:
+            run.flush()
+    run.flush()
+
+
+def emitted(documents: list[Document], stream: str) -> list[dict[str, Any]]:
+    """The events of a stream."""
+    (uid,) = [doc["uid"] for name, doc in documents if name == "descriptor" and doc["name"] == stream]
+    return [doc for name, doc in documents if name == "event" and doc["descriptor"] == uid]
 
 
 def same(emitted: Any, stored: Any) -> bool:
