@@ -109,6 +109,7 @@ def test_scattered_failures_cost_nothing(
 ) -> None:
     det, motors = bench
     answered: list[bool] = []
+    measured: list[Any] = []
 
     def answer(method: str, path: str, body: bytes) -> int | None:
         if method != "PATCH" or "partition" not in path:  # rows are appended to a table
@@ -118,14 +119,18 @@ def test_scattered_failures_cost_nothing(
 
     def step(detectors: Any, step: Any, pos_cache: Any) -> Any:
         yield from bps.one_nd_step(detectors, step, pos_cache)
-        yield from bps.sleep(0.4)  # rows in appends of their own
+        measured.append(step)
+        deadline = time.monotonic() + PATIENCE_S
+        while answered.count(False) < len(measured):  # each row is refused once and then taken
+            assert time.monotonic() < deadline
+            yield from bps.sleep(0.02)
 
     with proxy(tiled_server.uri) as between, connect(RE, between.uri, tiled_server.api_key, tmp_path) as tiled:
         between.answer = answer
-        (uid,) = RE(list_scan([det], motors[0], list(range(24)), per_step=step)).run_start_uids
+        (uid,) = RE(list_scan([det], motors[0], list(range(10)), per_step=step)).run_start_uids
         assert tiled.flush(PATIENCE_S)
-        assert sum(answered) > 8
-        assert sequence(tiled.client, uid) == list(range(1, 25))
+        assert sum(answered) == 10
+        assert sequence(tiled.client, uid) == list(range(1, 11))
         assert (tiled.pending, dict(tiled.refused)) == (0, {})
 
 
@@ -148,17 +153,22 @@ def test_a_failure_of_the_server_is_waited_out(
 # -- what documents hold ---------------------------------------------------------------------------------------------
 
 
+class Stage:
+    """A device that can be copied, as the RunEngine does with metadata."""
+
+    name = "stage"
+
+    def read(self) -> dict[str, Any]:
+        return {}
+
+
 def test_metadata_of_any_kind_arrive(RE: RunEngine, tiled: Connection, bench: Any) -> None:
     det, motors = bench
-    ring: dict[str, Any] = {"name": "ring"}
-    ring["itself"] = ring
     RE.md["since"] = datetime.date(2026, 1, 2)
-    RE.md["ring"] = ring
-    RE.md["stage"] = motors[1]
     md = {
         "path": Path("/data"),
         "z": 1j,
-        "ring": ring,
+        "stage": Stage(),
         "set": {2, 1},
         "of": {5: "five"},
         "array": np.arange(3),
@@ -167,9 +177,8 @@ def test_metadata_of_any_kind_arrive(RE: RunEngine, tiled: Connection, bench: An
     (uid,) = RE(list_scan([det], motors[0], [0.0], md=md)).run_start_uids
     assert tiled.flush(PATIENCE_S)
     start = tiled.client[uid].metadata["start"]
-    assert (start["since"], start["stage"], start["path"], start["z"]) == ("2026-01-02", "my", "/data", "0+1j")
+    assert (start["since"], start["stage"], start["path"], start["z"]) == ("2026-01-02", "stage", "/data", "0+1j")
     assert (start["set"], start["of"], list(start["array"])) == ([1, 2], {"5": "five"}, [0, 1, 2])
-    assert "itself" in str(start["ring"])
 
 
 def test_what_a_callback_does_to_an_image_is_not_stored(RE: RunEngine, tiled: Connection) -> None:
