@@ -10,9 +10,20 @@ if TYPE_CHECKING:
     from ebl_autonomy.data.connection import Connection, connect, latest_connection
     from ebl_autonomy.data.past import ingest_run, past_results
     from ebl_autonomy.data.reader import RunSummary, read_run, runs
+    from ebl_autonomy.data.streams import stored_events
 
 
-__all__ = ["Connection", "RunSummary", "connect", "ingest_run", "latest_connection", "past_results", "read_run", "runs"]
+__all__ = [
+    "Connection",
+    "RunSummary",
+    "connect",
+    "ingest_run",
+    "latest_connection",
+    "past_results",
+    "read_run",
+    "runs",
+    "stored_events",
+]
 
 
 __getattr__, __dir__ = lazy_attributes(
@@ -26,5 +37,6 @@ __getattr__, __dir__ = lazy_attributes(
         "RunSummary": ".reader",
         "read_run": ".reader",
         "runs": ".reader",
+        "stored_events": ".streams",
     },
 )

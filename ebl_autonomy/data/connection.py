@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import weakref
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 
 from ebl_autonomy.data.server import EmbeddedServer, default_directory, is_alive, make_directory
+from ebl_autonomy.data.spool import check_spool
 from ebl_autonomy.errors import BadInputError, TiledUnreachableError
 
 if TYPE_CHECKING:
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "connect", "latest_connection"]
 
 logger = logging.getLogger(__name__)
+EMBEDDED = "the embedded server of this folder"
+"""What the journals in a folder call the folder's own server, whose port and path may change."""
 _connected: weakref.WeakSet[Any] = weakref.WeakSet()
 """RunEngines that have an open connection."""
 _open: list[Connection] = []
@@ -42,17 +49,20 @@ class Connection:
         self._server: EmbeddedServer | None = None
         self._RE, self._token = RE, None
         self._client: Any = None
+        self._writer: Any = None
+        if RE is not None:
+            check_spool(directory / "spool")
         if uri is None:
             self._server = EmbeddedServer(directory)
             self.uri, self.api_key = self._server.start(), self._server.api_key
         else:
             self.uri, self.api_key = uri.rstrip("/"), api_key or ""
         self._reach()
-        self._writer: Any = None
         if RE is not None:
             from ebl_autonomy.data.writer import LiveWriter
 
-            self._writer = LiveWriter(self._reach, lambda: is_alive(self.uri), directory / "spool")
+            server = EMBEDDED if uri is None else server_identity(self.uri, directory)
+            self._writer = LiveWriter(self._reach, lambda: is_alive(self.uri), directory / "spool", server)
             self._token = RE.subscribe(self._writer)
             _connected.add(RE)
         _open.append(self)
@@ -65,8 +75,13 @@ class Connection:
 
     @property
     def pending(self) -> int:
-        """Number of runs that are not completely in Tiled yet."""
+        """Number of runs that are not completely in Tiled: under way, waiting, refused, or incomplete."""
         return self._writer.pending if self._writer is not None else 0
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """The runs that the server refused, by uid, with the reasons. The next session tries them again."""
+        return self._writer.refused if self._writer is not None else {}
 
     @property
     def server_pid(self) -> int | None:
@@ -74,7 +89,13 @@ class Connection:
         return self._server.pid if self._server is not None else None
 
     def flush(self, timeout_s: float = 30.0) -> bool:
-        """Wait until every emitted document is in Tiled; False if that takes longer than `timeout_s`."""
+        """Wait until every emitted document is in Tiled.
+
+        Returns
+        -------
+        bool
+            False if that takes longer than `timeout_s`, or if a document of this session is missing for good.
+        """
         return self._writer.flush(timeout_s) if self._writer is not None else True
 
     def close(self) -> None:
@@ -86,11 +107,13 @@ class Connection:
             self._RE.unsubscribe(self._token)
             _connected.discard(self._RE)
             self._token = None
-        if self._writer is not None:
-            self._writer.close()
-        self._close_client()
-        if self._server is not None:
-            self._server.close()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            self._close_client()
+            if self._server is not None:
+                self._server.close()
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +196,7 @@ def connect(
     ------
     BadInputError
         If the RunEngine is already connected (each run would be written twice), `api_key` is given without `uri`, or
-        the folder cannot be created.
+        the folder cannot be created, or no journal can be written in it (a full disk, missing permissions).
     TiledUnreachableError
         If no server answers, or it rejects the API key.
     """
@@ -183,6 +206,20 @@ def connect(
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
     folder = Path(directory) if directory is not None else default_directory()
     return Connection(RE, uri, api_key, make_directory(folder))
+
+
+def server_identity(uri: str, directory: Path) -> str:
+    """What a journal calls the server at an address, without keys: `EMBEDDED` if it is the folder's own server."""
+    parts = urlsplit(uri)
+    host, port = (parts.hostname or "").replace("localhost", "127.0.0.1"), parts.port
+    root, _, node = parts.path.partition("/api/v1")
+    address = f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}{root.rstrip('/')}"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        own = urlsplit(json.loads((directory / "server.json").read_text())["uri"])
+        if (own.hostname, own.port) == (host, port) and not node.strip("/").removeprefix("metadata"):
+            return EMBEDDED
+    node = node.strip("/").removeprefix("metadata").strip("/")
+    return f"{address}/api/v1/metadata/{node}" if node else address
 
 
 def latest_connection() -> Connection | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ebl_autonomy.data.reader import find_run, find_stream
+from ebl_autonomy.data.reader import find_run
+from ebl_autonomy.data.streams import StoredStream
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
     DECISIONS,
@@ -65,7 +66,7 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     space = Space(make_vocs(vocs))
     start = dict(node.metadata.get("start") or {})
     uid = str(start.get("uid", run))
-    primary = _Stream(node, PRIMARY)
+    primary = StoredStream(node, PRIMARY)
     outcomes = outcome_names(space.vocs)
     needed = [*space.names, *space.context, *outcomes]
     if missing := [name for name in needed if name not in primary.names]:
@@ -80,9 +81,9 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     wanted = [*needed, *(name + STD for name in outcomes if name + STD in primary.names)]
     if ours:
         binding = [name for name in (PROPOSAL_ID, ROW.row, ROW.attempt) if name in primary.names]
-        columns = _as_told(space, RunMetadata.read(ours), primary.read([*wanted, *strangers, *binding]), node)
+        columns = _as_told(space, RunMetadata.read(ours), _read(primary, [*wanted, *strangers, *binding]), node)
     else:
-        columns = primary.read([*wanted, *strangers])
+        columns = _read(primary, [*wanted, *strangers])
     values = {name: _numbers(uid, name, columns[name]) for name in [*wanted, *strangers]}
     _check_strangers(uid, {name: values[name] for name in strangers})
     return uid, _inside(uid, space, {name: values[name] for name in wanted})
@@ -115,19 +116,19 @@ def ingest_run(agent: Any, run: Any, client: Any = None) -> None:
     agent.ingest_prior(results, uid)
 
 
-class _Stream:
-    """The columns of one stream, in whichever layout: TiledWriter's, or that of the archives before it."""
+def _read(stream: StoredStream, names: Sequence[str]) -> dict[str, Any]:
+    """The columns `names`, each an array with one entry per row; without entries if the stream is not there."""
+    columns = stream.columns(names)
+    return {name: _as_array(columns.get(name, [])) for name in names}
 
-    def __init__(self, node: Any, stream: str) -> None:
-        self._node = find_stream(node, stream)  # none if the run ended before anything was measured
-        self.names = [str(name) for name in self._node or () if not str(name).startswith("ts_")]
 
-    def read(self, names: Sequence[str]) -> dict[str, Any]:
-        """The columns `names`, each an array with one entry per row."""
-        if self._node is None:
-            return {name: np.array([]) for name in names}
-        data = self._node.read(variables=list(names))
-        return {name: np.asarray(data[name]) for name in names}
+def _as_array(column: list[Any]) -> Any:
+    try:
+        return np.asarray(column)
+    except ValueError:  # rows of different shapes
+        array = np.empty(len(column), dtype=object)
+        array[:] = column
+        return array
 
 
 def _as_told(space: Space, metadata: RunMetadata, primary: Mapping[str, Any], node: Any) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _as_told(space: Space, metadata: RunMetadata, primary: Mapping[str, Any], no
     # Schema 2.0 told its agents the proposed positions, but its rows hold those that were read.
     read = {*metadata.positions_from_rows, *Space(make_vocs(metadata.agent["vocs"])).continuous}
     layout = ResultLayout(variables=tuple(chosen), context=(), outcomes=(), positions_from_rows=frozenset(read))
-    decisions = _Stream(node, DECISIONS).read([PROPOSAL_ID, *chosen])
+    decisions = _read(StoredStream(node, DECISIONS), [PROPOSAL_ID, *chosen])
     proposed = {
         str(proposal): {name: decisions[name][i] for name in chosen}
         for i, proposal in enumerate(decisions[PROPOSAL_ID])

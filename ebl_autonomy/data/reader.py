@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from ebl_autonomy.data.streams import StoredStream
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
     ABANDONED,
@@ -26,8 +25,6 @@ from ebl_autonomy.records import (
 )
 
 __all__ = ["RunSummary", "read_run", "runs"]
-
-Columns = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
@@ -134,40 +131,5 @@ def find_run(run: Any, client: Any = None) -> Any:
         raise BadInputError(f"there is no run {run!r} in this server: 'ebl-autonomy runs' lists the latest") from error
 
 
-def find_stream(node: Any, stream: str) -> Any:
-    """The node with the readings of a stream, in whichever layout; None if the stream is not there (yet)."""
-    from tiled.client.composite import CompositeClient
-
-    try:
-        held = node[stream]
-        # In the older layout beside "timestamps": out of an archive, or once anything in this process touched
-        # client.v2 (or hasattr did), which leaves that layout to every client.
-        return held if isinstance(held, CompositeClient) else held["data"]
-    except KeyError:
-        return None
-
-
-def _columns(node: Any, stream: str, arrays: bool = False) -> Columns:
-    """Columns of a stream without its time stamps; empty if the stream is not there (yet)."""
-    held = find_stream(node, stream)
-    if held is None:
-        return {}
-    if not hasattr(held, "base"):  # an archive's: no table, each column is an array
-        names = [name for name in held if arrays or len(held[name].shape) == 1]
-        data = held.read(variables=names) if names else {}
-        return {str(name): _entries(np.asarray(data[name])) for name in names}
-    parts = held.base
-    children = set(parts)
-    columns: Columns = {}
-    if "internal" in children:
-        table = parts["internal"].read()  # a pandas.DataFrame
-        columns = {str(key): table[key].tolist() for key in table if not str(key).startswith("ts_")}
-    if arrays:
-        for key in children - {"internal"}:
-            columns[key] = _entries(np.asarray(parts[key].read()))
-    return columns
-
-
-def _entries(column: Any) -> list[Any]:
-    """One entry per row: a number, a string, or an array of its own."""
-    return list(column) if column.ndim > 1 else column.tolist()
+def _columns(node: Any, stream: str, arrays: bool = False) -> dict[str, list[Any]]:
+    return StoredStream(node, stream).columns(arrays=arrays)

@@ -1,25 +1,32 @@
 """Writing one run to Tiled, resumable after an interruption.
 
-The writer extends the run writer of bluesky-tiled-plugins in two ways. Buffered rows are written when the caller
-flushes them, not by count. A run that is partly stored is resumed: existing nodes are reused, and stored rows are not
-sent again. A document may therefore be passed any number of times and is stored once.
+A run has the layout of bluesky-tiled-plugins, whose clients read it. A run that is partly stored is resumed: existing
+nodes are taken up, and stored rows are not sent again. A document may therefore be passed any number of times and is
+stored once. Rows are buffered until the caller flushes them.
 
-That run writer is private to its package. The attributes that this module uses are checked at import, so that an
-incompatible version fails before anything is measured.
+Documents of older schemas, and those of external files, are converted by the normalizer of bluesky-tiled-plugins. The
+attributes of it that this module uses are checked at import, so that an incompatible version fails before anything is
+measured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 from bluesky_tiled_plugins.writing import tiled_writer
-from event_model import DocumentNames
+from event_model import DocumentNames, DocumentRouter, unpack_event_page
+from tiled.structures.core import Spec
+
+from ebl_autonomy.data.externalfiles import ExternalFiles
+from ebl_autonomy.data.forms import as_metadata
+from ebl_autonomy.data.names import METADATA, StoredNames, stored_stream_name
+from ebl_autonomy.data.streamwriter import StreamWriter, get_or_create
 
 __all__ = ["ResumableRun"]
 
-_NEVER = 10**9
+_CONFIGURATION = ("uid", "time", "configuration")
 
 
 def _require(thing: Any, *names: str) -> None:
@@ -31,20 +38,7 @@ def _require(thing: Any, *names: str) -> None:
         )
 
 
-_require(tiled_writer, "MAX_ARRAY_SIZE", "RESERVED_DATA_KEYS", "RunNormalizer", "_RunWriter")
-_require(
-    tiled_writer._RunWriter(None),  # an instance: most attributes are set in __init__
-    "_desc_nodes",
-    "_external_data_cache",
-    "_int_array_keys",
-    "_internal_arrays",
-    "_internal_data_cache",
-    "_internal_tables",
-    "_write_external_data",
-    "_write_internal_data",
-)
-
-
+_require(tiled_writer, "RunNormalizer")
 _require(tiled_writer.RunNormalizer(), "_desc_name_by_uid", "_ext_keys", "_int_keys", "dispatcher", "patches")
 
 
@@ -58,22 +52,49 @@ class ResumableRun:
     """
 
     def __init__(self, client: Any) -> None:
-        self._writer = _Writer(client.include_data_sources())
+        self._names: dict[str, StoredNames] = {}  # of the keys of each stream
+        self._stream_names: dict[str, str] = {}  # by the uid of a descriptor
+        self._writer = _Writer(client.include_data_sources(), self._names)
         # Converts documents of older schemas, and external assets, to the current schema.
         self._normalizer = _Normalizer()
         self._normalizer.subscribe(self._writer)
 
     @property
     def holds_rows(self) -> bool:
-        """Whether rows are buffered."""
+        """Whether rows, or references to files, are buffered."""
         return self._writer.holds_rows
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Size of the arrays in the buffered rows."""
+        return self._writer.buffered_bytes
+
     def give(self, name: str, doc: dict[str, Any]) -> None:
-        """Take one document. Rows are buffered; everything else is written at once."""
-        self._normalizer(name, _with_float_scalars(doc) if name == "descriptor" else doc)
+        """Take one document. Rows are buffered; everything else is written at once.
+
+        Raises
+        ------
+        tiled.client.utils.ClientError
+            If the server refuses the document.
+        httpx.HTTPError
+            If the server cannot be reached, or fails.
+        """
+        if name == "event_page":
+            for event in unpack_event_page(doc):  # type: ignore[arg-type]
+                self.give("event", event)
+            return
+        if name == "descriptor":
+            names = self._names.setdefault(doc["name"], StoredNames())
+            names.add(doc.get("data_keys", {}))
+            self._stream_names[doc["uid"]] = doc["name"]
+            doc = _with_float_scalars(_renamed_descriptor(doc, names))
+        elif name == "event" and (names := self._names[self._stream_names[doc["descriptor"]]]).changed:
+            parts = ("data", "timestamps", "filled")
+            doc = {**doc, **{part: names.renamed(doc[part]) for part in parts if part in doc}}
+        self._normalizer(name, doc)
 
     def flush(self) -> None:
-        """Write the buffered rows with one append per stream."""
+        """Write the buffered rows with one append per table."""
         self._writer.flush()
 
 
@@ -85,7 +106,7 @@ class _Normalizer(tiled_writer.RunNormalizer):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(patches={"resource": _with_npy_template, "datum": _with_npy_indices})
         self._keys: dict[str, tuple[set[str], set[str]]] = {}
 
     def descriptor(self, doc: Any) -> None:
@@ -94,8 +115,7 @@ class _Normalizer(tiled_writer.RunNormalizer):
 
     def event(self, doc: Any) -> None:
         self._take_keys(self._desc_name_by_uid[doc["descriptor"]])
-        renamed = doc["data"].keys() & set(tiled_writer.RESERVED_DATA_KEYS)
-        if not (self._ext_keys or doc.get("filled") or renamed or self.patches.get("event")):
+        if not (self._ext_keys or doc.get("filled")):
             # Nothing to convert. Copying and validating an event upstream costs more time than writing it.
             event = {key: value for key, value in doc.items() if key != "filled"}
             self.dispatcher.process(DocumentNames.event, event)
@@ -106,71 +126,126 @@ class _Normalizer(tiled_writer.RunNormalizer):
         self._int_keys, self._ext_keys = self._keys.setdefault(stream, (set(), set()))
 
 
-class _Writer(tiled_writer._RunWriter):
-    root_node: Any
+class _Writer(DocumentRouter):
+    """Writes the documents of one run, in the current schema and with stored names of keys."""
 
-    def __init__(self, client: Any) -> None:
-        super().__init__(_GetOrCreate(client), batch_size=_NEVER, max_array_size=tiled_writer.MAX_ARRAY_SIZE)
-        self._stored_rows: dict[str, int] = {}
-        self._stored_arrays: dict[tuple[str, str], int] = {}
-        self._given: dict[str, int] = {}
-        self._floats: dict[str, set[str]] = {}
+    def __init__(self, client: Any, names: Mapping[str, StoredNames]) -> None:
+        super().__init__()
+        self._client = client
+        self._names = names
+        self._tags: list[str] | None = None
+        self._run: Any = None
+        self._streams: dict[str, StreamWriter] = {}
+        self._streams_by_descriptor: dict[str, StreamWriter] = {}
+        self._updates: dict[str, list[dict[str, Any]]] = {}
+        self._files = ExternalFiles(None)
 
     @property
     def holds_rows(self) -> bool:
-        return any(self._internal_data_cache.values()) or bool(self._external_data_cache)
+        return self._files.waits or any(stream.holds_rows for stream in self._streams.values())
+
+    @property
+    def buffered_bytes(self) -> int:
+        return sum(stream.buffered_bytes for stream in self._streams.values())
+
+    def flush(self) -> None:
+        for stream in self._streams.values():
+            stream.flush()
+        self._files.flush()
 
     def start(self, doc: Any) -> None:
-        super().start(doc)
+        metadata = dict(doc)
+        self._tags = metadata.pop("tiled_access_tags", None)
+        extra = metadata.pop("tiled_specs", None) or []
+        specs = [Spec(spec) if isinstance(spec, str) else Spec(**spec) for spec in extra]
+        run, _ = get_or_create(
+            self._client,
+            doc["uid"],
+            lambda key: self._client.create_container(
+                key=key,
+                metadata={"start": as_metadata(metadata)},
+                specs=[*specs, Spec("BlueskyRun", version="3.0")],
+                access_tags=self._tags,
+            ),
+        )
         # The base: children of the node itself would have the layout that client.v2 sets for every client of a process.
-        self.root_node = _GetOrCreate(self.root_node.base)
+        self._run = run.base
+        self._files = ExternalFiles(self._tags)
 
     def descriptor(self, doc: Any) -> None:
         name = doc["name"]
-        known = name in self._desc_nodes
-        super().descriptor(doc)
-        self._floats[name] = {key for key, spec in doc.get("data_keys", {}).items() if _is_float(spec)}
-        if known:
-            return
-        node = self._desc_nodes[name]
-        children = set(node)
-        if "internal" in children:
-            table = node["internal"]
-            self._internal_tables[name] = table
-            self._stored_rows[name] = len(table.read(["seq_num"]))
-        for key in self._int_array_keys[name] & children:
-            array = node[key]
-            self._internal_arrays[f"{name}/{key}"] = array
-            self._stored_arrays[name, key] = int(array.shape[0])
-        self._desc_nodes[doc["uid"]] = self._desc_nodes[name] = _GetOrCreate(node)
+        if name not in self._streams:
+            self._streams[name] = self._open_stream(name, doc)
+        else:
+            self._update_stream(name, doc)
+        self._streams[name].describe(doc["data_keys"])
+        self._streams_by_descriptor[doc["uid"]] = self._streams[name]
 
-    def event(self, doc: Any) -> None:
-        name = self._desc_nodes[doc["descriptor"]].item["id"]
-        count = self._given[name] = self._given.get(name, 0) + 1
-        if count <= self._stored_rows.get(name, 0):
-            return
-        # Arrays are written before the table, so an interrupted write may have stored an array but not its table row.
-        stored = {key for key in self._int_array_keys[name] if count <= self._stored_arrays.get((name, key), 0)}
-        floats = self._floats[name]
-        data = {
-            key: float(value) if key in floats and value is not None and np.ndim(value) == 0 else value
-            for key, value in doc["data"].items()
-            if key not in stored
-        }
-        super().event({**doc, "data": data})
+    def event(self, doc: Any) -> Any:
+        self._streams_by_descriptor[doc["descriptor"]].add(doc)
+        return doc
 
-    def flush(self) -> None:
-        for name, rows in self._internal_data_cache.items():
-            if rows:
-                self._write_internal_data(rows, desc_node=self._desc_nodes[name])
-                rows.clear()
-        for key, datum in list(self._external_data_cache.items()):
-            self._write_external_data(datum)
-            del self._external_data_cache[key]
+    def stream_resource(self, doc: Any) -> None:
+        self._files.add_resource(doc)
 
-    def _append_with_retry(self, df_client: Any, table: Any, desc_name: str) -> None:  # called from 2.0.12 on
-        # No retry here: an append whose response was lost may have been stored. The caller checks before it retries.
-        df_client.append_partition(0, table)
+    def stream_datum(self, doc: Any) -> None:
+        self._files.add_datum(doc, self._streams_by_descriptor[doc["descriptor"]])
+
+    def stop(self, doc: Any) -> None:
+        self.flush()
+        self._files.finish()
+        metadata = dict(doc)
+        notes = list(dict.fromkeys([*metadata.pop("_run_normalizer_notes", []), *self._files.notes]))
+        update = {"stop": as_metadata(metadata), **({"notes": notes} if notes else {})}
+        self._run.update_metadata(metadata=update, drop_revision=True)
+        streams = self._streams.values()
+        leaves = [node for stream in streams for node in stream.nodes]
+        for node in (*leaves, *self._files.nodes, *(stream.node for stream in streams), self._run):
+            node.close_stream()
+
+    def _open_stream(self, name: str, doc: Mapping[str, Any]) -> StreamWriter:
+        metadata = {key: value for key, value in doc.items() if key not in {"name", "object_keys", "run_start"}}
+        key = stored_stream_name(name)
+        if key != name:
+            metadata["stream_name"] = name
+        if changed := self._names[name].changed:
+            metadata[METADATA] = {"names": changed}
+        node, is_new = get_or_create(
+            self._run,
+            key,
+            lambda key: self._run.create_container(
+                key=key,
+                metadata=as_metadata(metadata),
+                specs=[Spec("BlueskyEventStream", version="3.0"), Spec("composite")],
+                access_tags=self._tags,
+            ),
+        )
+        return StreamWriter(node.base, self._names[name], is_new, self._tags)
+
+    def _update_stream(self, name: str, doc: Mapping[str, Any]) -> None:
+        """Note a further descriptor of a stream, which says what has changed in the configuration."""
+        updates = self._updates.setdefault(name, [])
+        updates.append(as_metadata({key: doc[key] for key in _CONFIGURATION if key in doc}))
+        stream = self._streams[name]
+        if len(stream.node.metadata.get("_config_updates", [])) >= len(updates):
+            return  # noted by a writer that was interrupted
+        new = {key: value for key, value in doc["data_keys"].items() if key not in stream.descriptions}
+        metadata = {"_config_updates": updates, "data_keys": as_metadata(new)}
+        if changed := self._names[name].changed:
+            metadata[METADATA] = {"names": as_metadata(changed)}
+        stream.node.update_metadata(metadata=metadata, drop_revision=True)
+
+
+def _renamed_descriptor(doc: dict[str, Any], names: StoredNames) -> dict[str, Any]:
+    """The descriptor with the stored names of its keys."""
+    if not names.changed:
+        return doc
+    hints = {
+        device: {**hint, "fields": [names.of(key) for key in hint["fields"]]} if "fields" in hint else hint
+        for device, hint in doc.get("hints", {}).items()
+    }
+    object_keys = {device: [names.of(key) for key in keys] for device, keys in doc.get("object_keys", {}).items()}
+    return {**doc, "data_keys": names.renamed(doc["data_keys"]), "hints": hints, "object_keys": object_keys}
 
 
 def _with_float_scalars(descriptor: dict[str, Any]) -> dict[str, Any]:
@@ -185,32 +260,16 @@ def _with_float_scalars(descriptor: dict[str, Any]) -> dict[str, Any]:
     return {**descriptor, "data_keys": keys}
 
 
-def _is_float(spec: dict[str, Any]) -> bool:
-    return spec["dtype"] == "number" and np.issubdtype(np.dtype(spec.get("dtype_numpy", "f8")), np.floating)
+def _with_npy_template(resource: dict[str, Any]) -> dict[str, Any]:
+    """Says how the files of a NPY_SEQ resource are named, which its documents do not."""
+    if resource.get("spec") == "NPY_SEQ":
+        resource["resource_kwargs"] = {"template": "_%d.npy", **resource.get("resource_kwargs", {})}
+    return resource
 
 
-class _GetOrCreate:
-    """A container that returns an existing child instead of creating it again."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._node, name)
-
-    def __iter__(self) -> Any:
-        return iter(self._node)
-
-    def create_container(self, key: str, **arguments: Any) -> Any:
-        found = self._find(key)
-        return found if found is not None else self._node.create_container(key=key, **arguments)
-
-    def new(self, key: str, **arguments: Any) -> Any:
-        found = self._find(key)
-        return found if found is not None else self._node.new(key=key, **arguments)
-
-    def _find(self, key: str) -> Any:
-        try:
-            return self._node[key]
-        except KeyError:
-            return None
+def _with_npy_indices(datum: dict[str, Any]) -> dict[str, Any]:
+    arguments = datum["datum_kwargs"]
+    if arguments.get("_resource_spec") == "NPY_SEQ" and "index" in arguments:
+        index = arguments.pop("index")
+        arguments["indices"] = {"start": index, "stop": index + 1}
+    return datum

@@ -1,116 +1,528 @@
-"""Journals of documents on disk: no measured row is lost when the server or the session dies."""
+"""Journals of documents on disk: no measured row is lost when the server or the session dies.
+
+The journal of a run is two files. ``<uid>.jsonl`` has a header that names the server, and then one line per document,
+``[name, document, index, checksum]``. ``<uid>.bin`` has the bytes of arrays; the lines refer to them by offset. An
+append is all or nothing: one that fails, on a full disk for example, is taken back. The index counts the documents that
+the run emitted, so a document that could not be journalled, or whose line was damaged, leaves a gap that shows.
+"""
 
 from __future__ import annotations
 
+import ast
 import base64
+import errno
 import fcntl
+import hashlib
 import json
-from collections.abc import Iterator
+import math
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Journal", "decode", "encode", "leftovers"]
+from ebl_autonomy.data.plain import json_form, plain
+from ebl_autonomy.errors import BadInputError
 
-Document = tuple[str, dict[str, Any]]
+__all__ = ["DamagedError", "Entry", "Journal", "check_spool", "decode", "encode", "leftovers"]
+
+FORMAT = 2
+INLINE_BYTES = 1024
+"""Arrays up to this size stand in the line itself."""
+OWED_BYTES = 1_000_000
+"""Lines that could not be written wait up to this size for the disk to take them again."""
+CHUNK = 1 << 20
+_HEADER = "journal"
+_ARRAY, _INLINE = "__array__", "__ndarray__"
+
+Fetch = Callable[[int, np.ndarray], None]
+"""``fetch(offset, array)`` fills an array with the bytes of the side file from an offset on; OSError if it cannot."""
 
 
-def encode(name: str, doc: Any) -> str:
-    """One document as one JSON line. `decode` restores numpy arrays and NaN exactly.
+class DamagedError(ValueError):
+    """A line of a journal, or the array that it refers to, is not what was written."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One encoded document.
+
+    Attributes
+    ----------
+    index : int
+        Position among the documents of its run, from 1.
+    name : str
+        Kind of document.
+    line : bytes
+        The line of the journal, with its end of line.
+    arrays : mapping of int to numpy.ndarray
+        The arrays that the line refers to, by their offsets in the side file.
+    """
+
+    index: int
+    name: str
+    line: bytes
+    arrays: Mapping[int, np.ndarray]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def without_arrays(self) -> Entry:
+        """The same document once its arrays are in the side file."""
+        return replace(self, arrays={})
+
+    def with_copies(self) -> Entry:
+        """The same document with arrays of its own, so that what its owner does to them later does not matter."""
+        return replace(self, arrays={offset: array.copy() for offset, array in self.arrays.items()})
+
+    def document(self, fetch: Fetch) -> dict[str, Any]:
+        """The document; arrays that the entry does not hold are fetched.
+
+        Raises
+        ------
+        DamagedError
+            If an array cannot be fetched.
+        """
+        return decode(self.line, self._copy_to if self.arrays else fetch)[1]
+
+    def _copy_to(self, offset: int, target: np.ndarray) -> None:
+        target[...] = _bytes_of(self.arrays[offset])
+
+
+def encode(index: int, name: str, doc: Any, offset: int = 0) -> Entry:
+    """Encode a document. Everything gets a JSON form (see `plain`); `decode` restores arrays, NaN and numbers exactly.
+
+    Parameters
+    ----------
+    index : int
+        Position among the documents of its run, from 1.
+    name : str
+    doc : mapping
+    offset : int
+        Where in the side file the arrays will be.
+    """
+    arrays: dict[int, np.ndarray] = {}
+
+    def form(value: Any) -> Any:
+        found = json_form(value)
+        return _reference(found, arrays, offset) if isinstance(found, np.ndarray) else found
+
+    try:
+        text = json.dumps([name, doc, index], default=form, separators=(",", ":"))
+        usual = "\\ud" not in text  # half a surrogate pair, perhaps
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, a cycle, an integer too long
+        usual = False
+    if not usual:
+        arrays.clear()
+        text = json.dumps([name, plain(doc), index], default=form, separators=(",", ":"))
+    body = text[:-1].encode()
+    return Entry(index, name, b"%s,%d]\n" % (body, zlib.crc32(body)), arrays)
+
+
+def decode(line: bytes, fetch: Fetch | None = None) -> tuple[str, dict[str, Any], int]:
+    """The name, the document and the index of one line; the index of a line of the former format is 0.
 
     Raises
     ------
-    TypeError
-        If a value has no JSON form.
+    DamagedError
+        If the line, or an array that it refers to, is not what was written.
     """
-    return json.dumps([name, doc], default=_as_json, separators=(",", ":"))
-
-
-def decode(line: str) -> Document:
-    """The name and the document of one line."""
-    name, doc = json.loads(line, object_hook=_from_json)
-    return name, doc
+    try:
+        hook = (lambda value: _array_or_itself(value, fetch)) if b"array__" in line else None
+        name, doc, *rest = json.loads(line, object_hook=hook)
+    except (ValueError, TypeError, OSError, KeyError, SyntaxError, MemoryError, RecursionError) as error:
+        raise DamagedError(f"the line {line[:60]!r}… cannot be read: {error}") from error
+    if not isinstance(name, str) or not isinstance(doc, dict):
+        raise DamagedError(f"the line {line[:60]!r}… holds no document")
+    return name, doc, rest[0] if rest else 0
 
 
 class Journal:
-    """The documents of one run in a file, locked by the process that writes it.
+    """The documents of one run on disk, locked by the process that writes it.
 
     Parameters
     ----------
     path : Path
-        The file; it is created, with its folder, if it does not exist.
+        The file of the lines. It is made, with its folder, by the first append.
+    server : str
+        Which server the run belongs to; empty if any.
 
-    Raises
-    ------
-    BlockingIOError
-        If another process, or another `Journal` of this process, holds the file.
+    Attributes
+    ----------
+    path : Path
+    server : str
+    uid : str
+        The run.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._file: IO[str] = path.open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise
+    def __init__(self, path: Path, server: str = "", uid: str = "") -> None:
+        self.path, self.server, self.uid = path, server, uid or path.stem
+        self._lines: int | None = None
+        self._side: int | None = None
+        self._end = self._side_end = 0  # of what was written completely
+        self._owed = b""
+        self._torn = False
+        self._closed = False
 
-    def append(self, name: str, doc: Any) -> None:
-        """Append one document and flush it to the operating system, so that it survives a kill of this process.
+    @classmethod
+    def of_run(cls, folder: Path, uid: str, server: str) -> Journal:
+        """The journal of a new run; its file is named after the run if that is possible."""
+        usual = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}", uid)
+        return cls(folder / f"{uid if usual else hashlib.sha256(uid.encode()).hexdigest()}.jsonl", server, uid)
+
+    @classmethod
+    def taken_over(cls, path: Path) -> Journal:
+        """The journal of a session that ended.
 
         Raises
         ------
-        TypeError
-            If a value has no JSON form.
+        BlockingIOError
+            If a process holds the file.
+        OSError
+            If the file is gone or cannot be opened.
         """
-        self._file.write(encode(name, doc) + "\n")
-        self._file.flush()
+        journal = cls(path)
+        lines = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # While we waited for the lock, another session may have finished the run.
+            if not os.path.samestat(os.fstat(lines), os.stat(path)):
+                raise FileNotFoundError(errno.ENOENT, "another session took the journal", str(path))
+            with suppress(FileNotFoundError):
+                journal._side = os.open(path.with_suffix(".bin"), os.O_RDWR | os.O_CLOEXEC)
+                journal._side_end = os.fstat(journal._side).st_size
+        except OSError:
+            os.close(lines)
+            raise
+        journal._lines, journal._end = lines, os.fstat(lines).st_size
+        header = journal._header()
+        journal.server, journal.uid = str(header.get("server", "")), str(header.get("run", path.stem))
+        return journal
 
-    def documents(self) -> Iterator[Document]:
-        """The journalled documents. A last line that a crash truncated is skipped."""
-        with self.path.open() as file:
-            for line in file:
-                if line.endswith("\n"):
-                    yield decode(line)
+    @property
+    def side_end(self) -> int:
+        """Offset in the side file of the next array."""
+        return self._side_end
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry to the operating system, so that it survives a kill of this process; all of it or nothing.
+
+        Raises
+        ------
+        OSError
+            If the disk is full, for example. Entries without arrays are written by a later call that succeeds.
+        """
+        data = self._owed + entry.line
+        try:
+            if self._lines is None:
+                self._create()
+            assert self._lines is not None
+            side_end = self._write_arrays(entry.arrays)
+            _write(self._lines, data, self._end)
+        except OSError:
+            self._take_back()
+            if not entry.arrays and len(data) <= OWED_BYTES:
+                self._owed = data
+            raise
+        self._owed = b""
+        self._end, self._side_end = self._end + len(data), side_end
+        if self._torn:
+            self._take_back()  # of an earlier failure: this entry may be shorter than what it left
+
+    def entries(self, last: float = math.inf) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Index, name and document of the undamaged lines, in the order of their indices, up to the index `last`.
+
+        A document whose line or array is damaged is left out, as is a last line that a crash cut short.
+        """
+        for index, start, length in self._table()[0]:
+            if index > last:
+                return
+            try:
+                name, doc, _ = decode(self._read(start, length), self.fetch)
+            except DamagedError:
+                continue
+            if name != _HEADER:
+                yield index, name, doc
+
+    def damaged_at_end(self) -> int:
+        """Number of complete lines after the last undamaged one: documents that no later index shows to be missing."""
+        return self._table()[1]
+
+    def fetch(self, offset: int, target: np.ndarray) -> None:
+        """Fill an array from the side file.
+
+        Raises
+        ------
+        OSError
+            If the file is shorter, or cannot be read.
+        """
+        if self._side is None:
+            raise FileNotFoundError(errno.ENOENT, "the file of the arrays is gone", str(self.path.with_suffix(".bin")))
+        view = memoryview(target.data).cast("B")
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._side, [view[done:]], offset + done)
+            if count == 0:
+                raise OSError(errno.EIO, "the file of the arrays was cut short", str(self.path.with_suffix(".bin")))
+            done += count
 
     def close(self) -> None:
-        """Release the file and keep it, so that another process can finish the run."""
-        self._file.close()
+        """Release the files and keep them, so that another process can finish the run."""
+        self._closed = True
+        side, self._side = self._side, None
+        lines, self._lines = self._lines, None
+        for descriptor in (side, lines):
+            if descriptor is not None:
+                os.close(descriptor)
 
     def remove(self) -> None:
-        """Delete the file, once the run is completely in Tiled."""
-        self.path.unlink(missing_ok=True)
-        self._file.close()
+        """Delete the files, once the run is completely in Tiled."""
+        if self._lines is not None:
+            # The lines first: lines without their arrays would look damaged to the next session.
+            self.path.unlink(missing_ok=True)
+            self.path.with_suffix(".bin").unlink(missing_ok=True)
+        self.close()
 
+    def move_to(self, folder: Path) -> Path:
+        """Move the files to another folder and release them; returns where the lines are.
 
-def leftovers(directory: Path) -> list[Journal]:
-    """Journals that no process holds: their session ended before the run was completely in Tiled."""
-    found = []
-    for path in sorted(directory.glob("*.jsonl")):
+        Raises
+        ------
+        OSError
+            If they cannot be moved; they are released all the same.
+        """
+        target = folder / self.path.name
         try:
-            found.append(Journal(path))
-        except BlockingIOError:
-            continue  # another session is writing this run
-    return found
+            if self._lines is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                with suppress(FileNotFoundError):
+                    self.path.with_suffix(".bin").rename(target.with_suffix(".bin"))
+                self.path.rename(target)
+        finally:
+            self.close()
+        return target
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def _create(self) -> None:
+        """Make the files. They get their name with the lock held and the header written: nobody sees them without."""
+        if self._closed:
+            raise OSError(errno.EBADF, "the journal is closed", str(self.path))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(f".{os.getpid()}.new")
+        header = {"format": FORMAT, "run": self.uid, "server": self.server, "pid": os.getpid(), "made": time.time()}
+        line = encode(0, _HEADER, header).line
+        lines = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write(lines, line, 0)
+            os.link(draft, self.path)  # unlike a rename, never over the journal of another run
+        except OSError:
+            os.close(lines)
+            raise
+        finally:
+            draft.unlink(missing_ok=True)
+        self._lines, self._end = lines, len(line)
+
+    def _write_arrays(self, arrays: Mapping[int, np.ndarray]) -> int:
+        """Write arrays to the side file; returns where it ends then."""
+        end = self._side_end
+        for offset, array in arrays.items():
+            if self._side is None:
+                self._side = os.open(
+                    self.path.with_suffix(".bin"), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+                )
+            _write(self._side, _bytes_of(array).data, offset)
+            end = offset + array.nbytes
+        return end
+
+    def _take_back(self) -> None:
+        """Cut off what an append left when it failed."""
+        try:
+            if self._lines is not None:
+                os.ftruncate(self._lines, self._end)
+            if self._side is not None:
+                os.ftruncate(self._side, self._side_end)
+            self._torn = False
+        except OSError:
+            self._torn = True  # the next append writes over it
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def _read(self, start: int, length: int) -> bytes:
+        if self._lines is None:
+            return b""
+        return os.pread(self._lines, length, start)
+
+    def _header(self) -> dict[str, Any]:
+        for index, start, length in self._table()[0][:1]:
+            if index == 0:
+                return decode(self._read(start, length))[1]
+        return {}
+
+    def _table(self) -> tuple[list[tuple[int, int, int]], int]:
+        """Index, start and length of each undamaged line, by index; and the number of damaged lines at the end."""
+        found: dict[int, tuple[int, int]] = {}
+        damaged = number = 0
+        current = None
+        for start, line in self._complete_lines():
+            number += 1
+            index = _index_of(line)
+            if current is None and index is None and _is_former(line):
+                current = False
+            if current is False:
+                # The former format has no index and no checksum: whether a line is damaged shows when it is decoded.
+                found[number] = (start, len(line))
+                continue
+            if index is None:
+                damaged += 1
+            else:
+                current = True
+                damaged = 0
+                found.setdefault(index, (start, len(line)))
+        return [(index, *found[index]) for index in sorted(found)], damaged
+
+    def _complete_lines(self) -> Iterator[tuple[int, bytes]]:
+        start = position = 0
+        end, rest = self._end, b""
+        while position < end:
+            chunk = self._read(position, min(CHUNK, end - position))
+            if not chunk:
+                return
+            position += len(chunk)
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield start, line
+                start += len(line) + 1
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
-        return {"__ndarray__": [value.dtype.str, list(value.shape), data]}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    raise TypeError(f"a document holds a {type(value).__name__}, which has no JSON form: {value!r}")
+def leftovers(folder: Path, server: str = "") -> tuple[list[Journal], dict[str, int]]:
+    """The journals that no process holds: their sessions ended before the runs were completely in Tiled.
+
+    Parameters
+    ----------
+    folder : Path
+    server : str
+        The server whose journals are wanted; those that name none are everybody's.
+
+    Returns
+    -------
+    found : list of Journal
+        Locked by this process.
+    elsewhere : dict of str to int
+        Number of journals of each other server; they are left alone.
+    """
+    found: list[Journal] = []
+    elsewhere: dict[str, int] = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            journal = Journal.taken_over(path)
+        except OSError:
+            continue  # another session writes or finishes this run
+        if journal.server and server and journal.server != server:
+            elsewhere[journal.server] = elsewhere.get(journal.server, 0) + 1
+            journal.close()
+        else:
+            found.append(journal)
+    return found, elsewhere
 
 
-def _from_json(value: dict[str, Any]) -> Any:
-    if set(value) == {"__ndarray__"}:
-        dtype, shape, data = value["__ndarray__"]
-        return np.frombuffer(base64.b64decode(data), dtype=dtype).reshape(shape).copy()
+def check_spool(folder: Path) -> None:
+    """Write and read something in the folder of the journals, which is made if necessary.
+
+    Raises
+    ------
+    BadInputError
+        If that fails.
+    """
+    probe = folder / f".probe-{os.getpid()}-{time.time_ns()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with probe.open("xb") as file:
+                file.write(bytes(64 * 1024))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise BadInputError(
+            f"no journal can be written in {str(folder)!r} ({error.strerror}), so rows could be lost: free space, "
+            "correct its permissions, or give connect(directory=…) another folder"
+        ) from error
+
+
+def _write(descriptor: int, data: Any, offset: int) -> None:
+    view = memoryview(data)
+    while len(view):
+        count = os.pwrite(descriptor, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def _reference(array: np.ndarray, arrays: dict[int, np.ndarray], offset: int) -> dict[str, Any]:
+    """What stands for an array in a line; an array for the side file is added to `arrays`."""
+    whole = np.ascontiguousarray(array)
+    kind = str(np.lib.format.dtype_to_descr(whole.dtype))  # of a structured array, a list
+    if whole.nbytes <= INLINE_BYTES:
+        return {_INLINE: [kind, array.shape, base64.b64encode(whole.tobytes()).decode()]}
+    if arrays:
+        latest = max(arrays)
+        offset = latest + arrays[latest].nbytes
+    arrays[offset] = whole
+    return {_ARRAY: [kind, array.shape, offset, _checksum(whole)]}
+
+
+def _array_or_itself(value: dict[str, Any], fetch: Fetch | None) -> Any:
+    if len(value) != 1:
+        return value
+    if _INLINE in value:
+        kind, shape, data = value[_INLINE]
+        raw = base64.b64decode(data, validate=True)
+        return np.frombuffer(raw, _dtype(kind)).reshape(shape).copy() if raw else np.empty(shape, _dtype(kind))
+    if _ARRAY in value:
+        if fetch is None:
+            raise KeyError("the file of the arrays is not given")
+        kind, shape, offset, checksum = value[_ARRAY]
+        array = np.empty(shape, _dtype(kind))
+        fetch(offset, _bytes_of(array))
+        if _checksum(array) != checksum:
+            raise ValueError(f"the array at {offset} has another checksum than when it was written")
+        return array
     return value
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(_bytes_of(array).data)
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    """The memory of a contiguous array that is not empty."""
+    return array.reshape(-1).view(np.uint8)
+
+
+def _dtype(kind: str) -> np.dtype[Any]:
+    return np.lib.format.descr_to_dtype(ast.literal_eval(kind)) if kind.startswith("[") else np.dtype(kind)
+
+
+def _index_of(line: bytes) -> int | None:
+    """The index of an undamaged line; None if it is damaged, or of the former format."""
+    body, _, checksum = line.rstrip(b"\n").rpartition(b",")
+    try:
+        return int(body.rpartition(b",")[2]) if int(checksum.rstrip(b"]")) == zlib.crc32(body) else None
+    except ValueError:
+        return None
+
+
+def _is_former(line: bytes) -> bool:
+    try:
+        return len(json.loads(line)) == 2 and bool(decode(line))
+    except (ValueError, TypeError, RecursionError):
+        return False

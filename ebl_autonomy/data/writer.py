@@ -1,42 +1,28 @@
 """Writing documents to Tiled live, without blocking the RunEngine.
 
-The RunEngine's thread only appends each document to a journal on disk and to a queue. A writer thread sends the
-documents to Tiled. It groups rows by time: all rows that arrive within `GROUP_S` go into one append. A slow plan
+The RunEngine's thread only appends each document to a journal on disk. Each run has a thread that sends its documents
+to Tiled (see `delivery`). It groups rows by time: all rows that arrive within `GROUP_S` go into one append. A slow plan
 therefore appears point by point, and a fast plan does not pay for an append per point. While the server is unreachable,
-the documents wait in the journals.
+the documents wait in the journals. Runs that ended and could not be written yet, and runs of sessions that ended, share
+one more thread.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
-import math
-import queue
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
-import jsonschema
-from tiled.client.utils import ClientError
-
-from ebl_autonomy.data.runwriter import ResumableRun
+from ebl_autonomy.data.delivery import Delivery
 from ebl_autonomy.data.spool import Journal, leftovers
 
 __all__ = ["LiveWriter"]
 
 logger = logging.getLogger(__name__)
 
-GROUP_S = 0.12
-"""Longest time that a row waits for others to join its append, s."""
-BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Delays before successive retries, s; the last one repeats."""
-MAX_REJECTIONS = 6
-"""Number of HTTP errors after which a run is given up, so that the other runs are written."""
 STOP_WAIT_S = 30.0
 """Longest time that the end of a run waits for its data to be written, s."""
 LOOK_S = 1.0
@@ -53,96 +39,134 @@ class LiveWriter:
     is_there : callable
         Returns whether the server answers.
     spool : Path
-        Folder of the journals. Journals that a dead session left there are written first.
+        Folder of the journals. Journals that a dead session left there for this server are written too.
+    server : str
+        Which server this is, for the journals: they are finished there. The default is any.
     """
 
-    def __init__(self, open_client: Callable[[], Any], is_there: Callable[[], bool], spool: Path) -> None:
+    def __init__(
+        self, open_client: Callable[[], Any], is_there: Callable[[], bool], spool: Path, server: str = ""
+    ) -> None:
         self._open_client = open_client
+        self._opening = threading.Lock()
         self._is_there = is_there
-        self._spool = spool
-        self._client: Any = None
-        self._failures = 0
-        self._queue: queue.Queue[_Item] = queue.Queue()
-        # Of the RunEngine's thread: the journal of each run, and the run that each document belongs to.
-        self._journals: dict[str, Journal] = {}
-        self._owners: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
-        # Of the writer thread: how many documents it took of each run, and which runs to replay from their journals.
-        self._runs: dict[str, ResumableRun] = {}
-        self._taken: dict[str, int] = {}
-        self._behind: set[str] = set()
-        self._refused: set[str] = set()
-        self._rejections: dict[str, int] = {}
-        self._waiting: list[threading.Event] = []
-        self._closing = threading.Event()
-        for journal in leftovers(spool):
-            self._journals[journal.path.stem] = journal
-            self._behind.add(journal.path.stem)
-        self._thread = threading.Thread(target=self._work, name="ebl-tiled-writer", daemon=True)
-        self._thread.start()
+        self._spool, self._server = spool, server
+        self._owners: dict[str, str] = {}  # the run that each document belongs to which others refer to
+        self._deliveries: dict[str, Delivery] = {}
+        self._strays: set[str] = set()  # runs that began before the RunEngine was connected
+        self._lost_any = False
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+        self._backlog = _Backlog(self._settle)
+        found, elsewhere = leftovers(spool, server)
+        for other, count in elsewhere.items():
+            logger.warning(
+                "%d %s for %s: connect to it to finish %s",
+                count,
+                "run waits" if count == 1 else "runs wait",
+                other,
+                "it" if count == 1 else "them",
+            )
+        for journal in found:
+            delivery = self._deliveries[journal.uid] = Delivery(journal, self._connect, left_over=True)
+            self._backlog.add(delivery)
 
     # -- the RunEngine's thread ----------------------------------------------------------------------------------
 
     def __call__(self, name: str, doc: Any) -> None:
         """Take one document. Errors are logged, not raised: a problem with Tiled must not end an experiment."""
         try:
-            uid = self._run_of(name, doc)
-            if name == "start":
-                self._journals[uid] = Journal(self._spool / f"{uid}.jsonl")
-            self._journals[uid].append(name, doc)
-        except (OSError, KeyError, TypeError, ValueError):
-            logger.exception("a %s document could not be journalled: it is lost if Tiled is unreachable too", name)
-            uid = str(doc.get("run_start") or self._owners.get(doc.get("descriptor", ""), doc.get("uid")))
-        index = self._counts[uid] = self._counts.get(uid, 0) + 1
-        self._queue.put(_Item(uid, index, name, doc))
-        if name == "stop" and not self._see_written():
-            logger.warning("run %s is not completely in Tiled yet; its documents are safe in %s", uid, self._spool)
+            delivery = self._delivery_of(name, doc)
+            if delivery is None:
+                return
+            delivery.take(name, doc)
+            if name == "stop":
+                self._forget(delivery.uid)
+                if not self._see_written(delivery):
+                    logger.warning(
+                        "run %s is not completely in Tiled yet; its documents are safe in %s", delivery.uid, self._spool
+                    )
+        except Exception:
+            self._lost_any = True
+            logger.exception("a %s document could not be taken: it is lost", name)
 
     @property
     def away(self) -> bool:
-        """Whether the latest attempt to write failed."""
-        return self._failures > 0
+        """Whether the latest attempt to write failed because of the server."""
+        return any(delivery.away for delivery in list(self._deliveries.values()))
 
     @property
     def pending(self) -> int:
-        """Number of runs that are not completely in Tiled yet."""
-        return len(self._journals)
+        """Number of runs that are not completely in Tiled: under way, waiting, refused, or incomplete."""
+        return len(self._reasons())
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """The runs that the server refused, with the reasons."""
+        return {uid: each.reason for uid, each in self._deliveries.copy().items() if each.state == "refused"}
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until every received document is in Tiled; False if that takes longer than `timeout_s`."""
-        return self._ask_to_flush().wait(timeout_s)
+        """Wait until every document is in Tiled that this writer received or found in the spool.
 
-    def _see_written(self) -> bool:
-        """Wait up to `STOP_WAIT_S` for every received document to be in Tiled; False at once if the server is down."""
-        written, deadline = self._ask_to_flush(), time.monotonic() + STOP_WAIT_S
-        while not self.away and time.monotonic() < deadline:
-            if written.wait(LOOK_S):
-                return True
+        Returns
+        -------
+        bool
+            False if that takes longer than `timeout_s`, or if a document of this session is missing for good.
+        """
+        deadline = time.monotonic() + timeout_s
+        targets = [(delivery, delivery.reached) for delivery in list(self._deliveries.values())]
+        in_time = [delivery.wait(index, deadline) for delivery, index in targets]
+        whole = all(delivery.whole or delivery.left_over for delivery, _ in targets)
+        return all(in_time) and whole and not self._lost_any
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Write what is pending, then stop. Journals of unfinished runs stay for the next session."""
+        if self._closed:
+            return
+        self._closed = True
+        deadline = time.monotonic() + 2 * timeout_s
+        if not self.away:
+            self.flush(timeout_s)
+        for delivery in list(self._deliveries.values()):
+            delivery.close()
+        self._backlog.close()
+        threads = [*self._threads, self._backlog.thread]
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.1))
+        if not any(thread.is_alive() for thread in threads):  # a late one releases its journal itself
+            for delivery in list(self._deliveries.values()):
+                delivery.release()
+        self._say_what_is_left()
+
+    def _see_written(self, delivery: Delivery) -> bool:
+        """Wait up to `STOP_WAIT_S` for a run to be in Tiled; False at once if the server is down."""
+        deadline = time.monotonic() + STOP_WAIT_S
+        while not delivery.away and time.monotonic() < deadline:
+            if delivery.wait(delivery.reached, min(time.monotonic() + LOOK_S, deadline)):
+                return True  # or refused, which is logged
             if not self._is_there():
                 return False
         return False
 
-    def _ask_to_flush(self) -> threading.Event:
-        written = threading.Event()
-        self._queue.put(_Item("", 0, "flush", written))
-        return written
-
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Write what is pending, then stop. Journals of unfinished runs stay for the next session."""
-        if self._closing.is_set():
-            return
-        if not self.away:
-            self.flush(timeout_s)
-        self._closing.set()
-        self._queue.put(_Item("", 0, "flush", threading.Event()))  # wakes the thread
-        self._thread.join(timeout_s)
-        for journal in list(self._journals.values()):
-            journal.close()
+    def _delivery_of(self, name: str, doc: Any) -> Delivery | None:
+        """The delivery of the run that a document belongs to; None if the run is not delivered (any more)."""
+        uid = str(doc["uid"]) if name == "start" else self._run_of(name, doc)
+        delivery = self._deliveries.get(uid)
+        if delivery is None and name == "start":
+            delivery = Delivery(Journal.of_run(self._spool, uid, self._server), self._connect)
+            self._deliveries[uid] = delivery
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            thread = threading.Thread(target=self._deliver, args=(delivery,), name=f"ebl-tiled-{uid[:8]}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        elif delivery is None and uid not in self._strays:
+            self._strays.add(uid)
+            self._lost_any = True
+            logger.error("run %s is not written, for it began before the RunEngine was connected", uid)
+        return delivery
 
     def _run_of(self, name: str, doc: Any) -> str:
         """The uid of the run that a document belongs to; remembers the uids that later documents refer to."""
-        if name == "start":
-            return str(doc["uid"])
         if "run_start" in doc:
             uid = str(doc["run_start"])
         else:
@@ -152,126 +176,99 @@ class LiveWriter:
             self._owners[str(doc["uid"])] = uid
         return uid
 
-    # -- the writer thread ---------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        due = math.inf  # when the oldest buffered row must be written
-        while not self._closing.is_set():
-            if self._behind:
-                self._catch_up()
-            item = self._next(min(due - time.monotonic(), 0.2 if self._behind else GROUP_S))
-            while item is not None:
-                if item.name == "flush":
-                    self._waiting.append(item.doc)
-                    due = 0.0
-                else:
-                    self._hand_over(item)
-                if due == math.inf and any(run.holds_rows for run in self._runs.values()):
-                    due = time.monotonic() + GROUP_S
-                item = self._next(0.0) if time.monotonic() < due else None
-            if time.monotonic() >= due:
-                self._write_rows()
-                due = math.inf
-            self._answer_waiting()
-
-    def _next(self, wait: float) -> _Item | None:
-        try:
-            return self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
-        except queue.Empty:
-            return None
-
-    def _hand_over(self, item: _Item) -> None:
-        # A run that is behind is replayed from its journal, which holds this document too. A run that has just caught
-        # up may already have taken the document from there.
-        if item.uid in self._behind or item.uid in self._refused or item.index <= self._taken.get(item.uid, 0):
-            return
-        self._taken[item.uid] = item.index
-        self._attempt(item.uid, lambda: self._give(item.uid, item.name, item.doc))
-
-    def _give(self, uid: str, name: str, doc: Any) -> None:
-        if uid not in self._runs:
-            self._runs[uid] = ResumableRun(self._connected())
-        self._runs[uid].give(name, copy.copy(doc))
-        if name == "stop":
-            self._finish(uid)
-
-    def _write_rows(self) -> None:
-        for uid, run in list(self._runs.items()):
-            if run.holds_rows:
-                self._attempt(uid, run.flush)
-
-    def _attempt(self, uid: str, work: Callable[[], None]) -> None:
-        try:
-            work()
-            self._failures = 0
-        except Exception as error:  # any failure: the journal holds the run, and is retried
-            self._runs.pop(uid, None)
-            if isinstance(error, httpx.HTTPStatusError):
-                self._rejections[uid] = self._rejections.get(uid, 0) + 1
-            if _is_hopeless(error) or self._rejections.get(uid, 0) >= MAX_REJECTIONS:
-                self._behind.discard(uid)
-                self._refused.add(uid)
-                logger.exception("run %s cannot be written to Tiled; its documents stay in %s", uid, self._spool)
-                return
-            self._behind.add(uid)
-            self._client = None
-            self._failures += 1
-            logger.warning(
-                "Tiled could not be written (%r); its documents wait in %s, to be retried", error, self._spool
-            )
-
-    def _catch_up(self) -> None:
-        """Resume the runs that are behind, from their journals."""
-        if self._failures and self._closing.wait(BACK_OFF_S[min(self._failures, len(BACK_OFF_S)) - 1]):
-            return
-        for uid in sorted(self._behind):
-            self._attempt(uid, partial(self._replay, uid))
-            if self._failures:
-                return
-
-    def _replay(self, uid: str) -> None:
-        run = ResumableRun(self._connected())
-        count, ended = 0, False
-        for name, doc in self._journals[uid].documents():
-            run.give(name, doc)
-            count, ended = count + 1, name == "stop"
-        run.flush()
-        self._taken[uid] = count
-        self._behind.discard(uid)
-        self._runs[uid] = run
-        if ended or uid not in self._counts:  # the run of a dead session gets no more documents
-            self._finish(uid)
-
-    def _finish(self, uid: str) -> None:
-        self._runs.pop(uid, None)
-        self._journals.pop(uid).remove()
+    def _forget(self, uid: str) -> None:
         for key in [key for key, owner in self._owners.items() if owner == uid]:
             del self._owners[key]
 
-    def _answer_waiting(self) -> None:
-        if self._waiting and not self._behind and not any(run.holds_rows for run in self._runs.values()):
-            for written in self._waiting:
-                written.set()
-            self._waiting.clear()
+    # -- the threads that deliver --------------------------------------------------------------------------------
 
-    def _connected(self) -> Any:
-        if self._client is None:
-            self._client = self._open_client()
-        return self._client
+    def _deliver(self, delivery: Delivery) -> None:
+        delivery.work()
+        if delivery.state == "waiting":
+            self._backlog.add(delivery)
+        else:
+            self._settle(delivery)
+
+    def _settle(self, delivery: Delivery) -> None:
+        """Let go of a delivery that has come to an end, or was closed."""
+        if delivery.state in ("written", "aside"):
+            self._deliveries.pop(delivery.uid, None)
+        elif self._closed:
+            delivery.release()
+
+    def _connect(self) -> Any:
+        with self._opening:  # one at a time: it may start a server
+            return self._open_client()
+
+    def _reasons(self) -> dict[str, str]:
+        """The runs that are not completely in Tiled, with the reasons."""
+        left = {
+            uid: delivery.reason or "not finished"
+            for uid, delivery in self._deliveries.copy().items()
+            if delivery.state not in ("written", "aside")
+        }
+        return left | dict.fromkeys(self._strays, "it began before the RunEngine was connected")
+
+    def _say_what_is_left(self) -> None:
+        left = self._reasons()
+        if left:
+            told = "; ".join(f"{uid}: {reason}" for uid, reason in left.items())
+            logger.warning(
+                "%d %s not completely in Tiled; see %s. %s",
+                len(left),
+                "run is" if len(left) == 1 else "runs are",
+                self._spool,
+                told,
+            )
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A queued document; `index` counts from 1 within its run."""
+class _Backlog:
+    """Delivers runs that get no more documents, one after the other, each at its own times.
 
-    uid: str
-    index: int
-    name: str
-    doc: Any
+    Parameters
+    ----------
+    settle : callable
+        Called with each delivery that came to an end, or that is left when the backlog is closed.
+    """
 
+    def __init__(self, settle: Callable[[Delivery], None]) -> None:
+        self._settle = settle
+        self._deliveries: list[Delivery] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self.thread = threading.Thread(target=self._work, name="ebl-tiled-backlog", daemon=True)
+        self.thread.start()
 
-def _is_hopeless(error: Exception) -> bool:
-    """Whether a retry would fail too, because the server rejected the document or the document is invalid."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return 400 <= error.response.status_code < 500 and error.response.status_code != 429
-    return isinstance(error, (ClientError, TypeError, ValueError, jsonschema.ValidationError))
+    def add(self, delivery: Delivery) -> None:
+        with self._changed:
+            if not self._closing:
+                self._deliveries.append(delivery)
+                self._changed.notify()
+                return
+        self._settle(delivery)
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while (delivery := self._next()) is not None:
+            delivery.catch_up()
+            if delivery.state != "waiting":
+                with self._changed:
+                    self._deliveries.remove(delivery)
+                self._settle(delivery)
+        for delivery in self._deliveries:
+            self._settle(delivery)
+
+    def _next(self) -> Delivery | None:
+        """The delivery that is due; None when the backlog is closed."""
+        with self._changed:
+            while not self._closing:
+                first = min(self._deliveries, key=lambda delivery: delivery.next_try, default=None)
+                wait = first.next_try - time.monotonic() if first is not None else None
+                if first is not None and wait is not None and wait <= 0:
+                    return first
+                self._changed.wait(wait)
+            return None

@@ -258,3 +258,38 @@ def test_runs_out_of_a_mongodb_archive(RE: RunEngine, archive: Any, bench: Any) 
         past_results("nope", vocs(), archive)
     with pytest.raises(DataError, match=r"lacks \['mz'\], it has \['det', 'mx', 'mx_setpoint', 'my'"):
         past_results(scan, vocs(names=("mx", "my", "mz")), archive)
+
+
+# -- keys that the store cannot hold as they are ---------------------------------------------------------------
+
+
+class ManyKeys:
+    """A detector with more keys than a table has columns, and with names that SQL refuses."""
+
+    name, parent = "many", None
+
+    def __init__(self, motor: Any, names: list[str]) -> None:
+        self.motor, self.names = motor, names
+
+    def describe(self) -> dict[str, Any]:
+        return {name: {"source": "test", "dtype": "number", "shape": []} for name in self.names}
+
+    def read(self) -> dict[str, Any]:
+        return {name: {"value": self.motor.position + k, "timestamp": 1e9} for k, name in enumerate(self.names)}
+
+
+def test_keys_beyond_one_table_and_names_beyond_sql_are_told_and_read_back(
+    RE: RunEngine, tiled: Connection, bench: Any
+) -> None:
+    _, motors = bench
+    names = ["Größe", "größe", "_counts", "2nd", "x" * 70, *(f"k{number}" for number in range(600))]
+    given = VOCS(variables={"mx": [-2.0, 2.0]}, objectives={"Größe": "MAXIMIZE"}, observables=["x" * 70, "k599"])
+    agent = SobolAgent(given, seed=0)
+    plan = optimize([ManyKeys(motors[0], names)], motors[:1], agent, max_points=4, envelope={"limits": {"mx": [-2, 2]}})
+    uid = RE(plan).plan_result.uid
+    record = read_run(uid, tiled.client)
+    assert record.results == agent.results
+    assert len(record.results) == 4
+    assert set(names) <= set(record.rows)
+    assert record.rows["k599"] == [x + 604 for x in record.rows["mx"]]
+    assert past_results(uid, given, tiled.client) == (uid, list(agent.results))

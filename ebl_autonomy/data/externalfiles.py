@@ -1,0 +1,148 @@
+"""Registering the files that detectors write, from the documents that refer to them.
+
+What is registered follows from all the documents of a run alone, never from what the server has: a writer that starts
+again registers the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bluesky_tiled_plugins.writing.consolidators import Patch, consolidator_factory
+from tiled.client.utils import ClientError, handle_error, retry_context
+from tiled.utils import safe_json_dump
+
+from ebl_autonomy.data.streamwriter import StreamWriter, get_or_create
+
+__all__ = ["ExternalFiles"]
+
+logger = logging.getLogger(__name__)
+
+_UNACCEPTABLE = (400, 415, 422)
+"""Answers of a server that cannot read such files."""
+
+
+class ExternalFiles:
+    """The files of one run.
+
+    Parameters
+    ----------
+    access_tags : list of str, optional
+        For every node that is created.
+    """
+
+    def __init__(self, access_tags: list[str] | None = None) -> None:
+        self.notes: list[str] = []
+        self._tags = access_tags
+        self._resources: dict[str, Mapping[str, Any]] = {}
+        self._sources: dict[tuple[str, str], _Source] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether something has to be registered."""
+        return any(source.datums for source in self._sources.values())
+
+    @property
+    def nodes(self) -> list[Any]:
+        """The nodes of the files."""
+        return [source.node for source in self._sources.values() if source.node is not None]
+
+    def add_resource(self, doc: Mapping[str, Any]) -> None:
+        """Take a ``stream_resource`` document."""
+        self._resources[doc["uid"]] = doc
+
+    def add_datum(self, doc: Mapping[str, Any], stream: StreamWriter) -> None:
+        """Take a ``stream_datum`` document of a stream; nothing happens if it was taken before.
+
+        Raises
+        ------
+        KeyError
+            If its ``stream_resource`` has not been taken.
+        """
+        resource = self._resources[doc["stream_resource"]]
+        key = stream.names.of(resource["data_key"])
+        source = self._sources.setdefault((stream.node.uri, key), _Source(stream, key))
+        if doc["uid"] not in source.seen:
+            source.seen.add(doc["uid"])
+            source.datums.append(doc)
+
+    def flush(self) -> None:
+        """Register what has been taken."""
+        for source in self._sources.values():
+            if source.datums and not source.refused:
+                try:
+                    self._register(source)
+                except (KeyError, NotImplementedError, ValueError, ClientError) as error:
+                    if isinstance(error, ClientError) and error.response.status_code not in _UNACCEPTABLE:
+                        raise
+                    self._refuse(source, error)
+            source.datums = []
+
+    def finish(self) -> None:
+        """Write the metadata of the files' nodes."""
+        for source in self._sources.values():
+            if source.node is not None and source.consolidator.metadata:
+                source.node.update_metadata(metadata=source.consolidator.metadata, drop_revision=True)
+
+    def _refuse(self, source: _Source, error: Exception) -> None:
+        # The rest of the run is worth more than a reference that nobody could read.
+        uri = self._resources[source.datums[0]["stream_resource"]]["uri"]
+        self.notes.append(
+            f"The files of {source.key!r} at {uri} are not registered in Tiled, which cannot read them: {error!r}"
+        )
+        logger.warning("%s. Open the files themselves.", self.notes[-1])
+        source.refused = True
+
+    def _register(self, source: _Source) -> None:
+        patch = Patch.combine_patches([self._consume(source, doc) for doc in source.datums])
+        data_source = source.consolidator.get_data_source()
+        if source.node is None:
+            stream = source.stream.node
+            source.node, _ = get_or_create(
+                stream,
+                source.key,
+                lambda key: stream.new(data_source.structure_family, [data_source], key=key, access_tags=self._tags),
+            )
+        # The node may be one that an interrupted writer has left in another state.
+        node = source.node
+        data_source.id = node.data_sources()[0].id
+        for attempt in retry_context():
+            with attempt:
+                handle_error(
+                    node.context.http_client.put(
+                        node.uri.replace("/metadata/", "/data_source/", 1),
+                        content=safe_json_dump({"data_source": data_source}),
+                        params={
+                            "patch_shape": ",".join(map(str, patch.shape)),
+                            "patch_offset": ",".join(map(str, patch.offset)),
+                        },
+                    )
+                )
+
+    def _consume(self, source: _Source, doc: Mapping[str, Any]) -> Patch:
+        resource = self._resources[doc["stream_resource"]]
+        if source.consolidator is None:
+            source.consolidator = consolidator_factory(
+                {**resource, "data_key": source.key}, {"data_keys": source.stream.descriptions}
+            )
+        elif resource["uid"] not in source.resources:
+            source.consolidator.update_from_stream_resource(resource)
+        source.resources.add(resource["uid"])
+        return source.consolidator.consume_stream_datum(doc)
+
+
+@dataclass
+class _Source:
+    """The files of one key of one stream."""
+
+    stream: StreamWriter
+    key: str
+    node: Any = None
+    consolidator: Any = None
+    resources: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+    datums: list[Mapping[str, Any]] = field(default_factory=list)
+    refused: bool = False
