@@ -66,7 +66,7 @@ class ResumableRun:
 
     @property
     def buffered_bytes(self) -> int:
-        """Size of the arrays in the buffered rows."""
+        """Size of the arrays and lists in the buffered rows; a caller that flushes at a bound bounds the memory."""
         return self._writer.buffered_bytes
 
     def give(self, name: str, doc: dict[str, Any]) -> None:
@@ -78,6 +78,8 @@ class ResumableRun:
             If the server refuses the document.
         httpx.HTTPError
             If the server cannot be reached, or fails.
+        BadInputError
+            If another writer has begun the run in a layout that cannot be continued.
         """
         if name == "event_page":
             for event in unpack_event_page(doc):  # type: ignore[arg-type]

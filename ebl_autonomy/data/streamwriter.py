@@ -22,7 +22,7 @@ from tiled.structures.data_source import DataSource
 
 from ebl_autonomy.data.forms import MISSING, Form, as_metadata, choose_form, to_text
 from ebl_autonomy.data.names import EXACT, METADATA, StoredNames
-from ebl_autonomy.errors import DataError
+from ebl_autonomy.errors import BadInputError
 
 __all__ = ["MAX_COLUMNS", "RowId", "StreamWriter", "get_or_create", "row_ids"]
 
@@ -38,6 +38,7 @@ RowId = tuple[int, float]
 _RECORD, _EXACT_TABLE = "internal", "exact"
 _TYPES = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "text": pa.string(), "json": pa.string()}
 _TIME = Form("float")
+_LIST_ITEM_BYTES = 32
 _CONFLICT = 409
 
 
@@ -116,7 +117,7 @@ class StreamWriter:
         if row.id not in self._rows:
             self._rows[row.id] = None
             self._buffer.append(row)
-            self.buffered_bytes += sum(getattr(value, "nbytes", 0) for value in row.data.values())
+            self.buffered_bytes += sum(map(_size_of, row.data.values()))
 
     def flush(self) -> None:
         """Write the buffered rows."""
@@ -147,7 +148,7 @@ class StreamWriter:
             return  # the forms are in its metadata: nothing that may be there without it is of use
         ours = self.node[record].metadata.get(METADATA)
         if ours is None and record != _RECORD:
-            raise DataError(
+            raise BadInputError(
                 f"the stream at {self.node.uri} was begun by another writer in several tables, which this version "
                 "cannot continue: delete the run in Tiled to have it written again"
             )
@@ -289,6 +290,13 @@ class _Table:
         table = pa.table(arrays, schema=self._schema)
         self.client.append_partition(0, table if len(new) == len(ids) else table.take(new))
         self.stored.update(dict.fromkeys(ids))
+
+
+def _size_of(value: Any) -> int:
+    """Bytes of an array; of nested lists about as many as in memory, from their first elements."""
+    if isinstance(value, (list, tuple)):
+        return len(value) * max(_LIST_ITEM_BYTES, _size_of(value[0])) if value else 0
+    return int(getattr(value, "nbytes", 0))
 
 
 def _found_forms(node: Any, children: Iterable[str]) -> dict[str, Form]:
