@@ -11,6 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from ebl_autonomy.data.folder import open_private
+
 __all__ = ["Journal", "decode", "encode", "leftovers"]
 
 Document = tuple[str, dict[str, Any]]
@@ -48,9 +50,9 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
-        self._file: IO[str] = path.open("a+")
+        self._file: IO[str] = open_private(path, "a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

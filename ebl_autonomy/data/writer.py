@@ -54,9 +54,19 @@ class LiveWriter:
         Returns whether the server answers.
     spool : Path
         Folder of the journals. Journals that a dead session left there are written first.
+    check_readable : callable, optional
+        Given the URI of a detector's file, returns why the server cannot read it; None if it can.
     """
 
-    def __init__(self, open_client: Callable[[], Any], is_there: Callable[[], bool], spool: Path) -> None:
+    def __init__(
+        self,
+        open_client: Callable[[], Any],
+        is_there: Callable[[], bool],
+        spool: Path,
+        check_readable: Callable[[str], str | None] = lambda uri: None,
+    ) -> None:
+        self._check_readable = check_readable
+        self._complained: set[str] = set()
         self._open_client = open_client
         self._is_there = is_there
         self._spool = spool
@@ -189,11 +199,21 @@ class LiveWriter:
         self._attempt(item.uid, lambda: self._give(item.uid, item.name, item.doc))
 
     def _give(self, uid: str, name: str, doc: Any) -> None:
+        if name in ("stream_resource", "resource"):
+            self._see_readable(doc)
         if uid not in self._runs:
             self._runs[uid] = ResumableRun(self._connected())
         self._runs[uid].give(name, copy.copy(doc))
         if name == "stop":
             self._finish(uid)
+
+    def _see_readable(self, doc: Any) -> None:
+        """Say once for each folder that the server cannot read it. The file is registered all the same, for later."""
+        uri = doc["uri"] if "uri" in doc else f"{doc.get('root', '')}/{doc.get('resource_path', '')}"
+        folder = uri.rpartition("/")[0]
+        if folder not in self._complained and (why := self._check_readable(uri)) is not None:
+            self._complained.add(folder)
+            logger.error("%s", why)
 
     def _write_rows(self) -> None:
         for uid, run in list(self._runs.items()):
@@ -273,5 +293,5 @@ class _Item:
 def _is_hopeless(error: Exception) -> bool:
     """Whether a retry would fail too, because the server rejected the document or the document is invalid."""
     if isinstance(error, httpx.HTTPStatusError):
-        return 400 <= error.response.status_code < 500 and error.response.status_code != 429
+        return 400 <= error.response.status_code < 500 and error.response.status_code not in (409, 429)
     return isinstance(error, (ClientError, TypeError, ValueError, jsonschema.ValidationError))
