@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from ebl_autonomy.agents import make_agent
-from ebl_autonomy.cli.interrupt import GracefulInterrupt
+from ebl_autonomy.cli.interrupt import Attentive, GracefulInterrupt
 from ebl_autonomy.data import connect, read_run
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.records import BestReading, Recommendation, RunRecord
@@ -172,7 +172,7 @@ def _measure(
     directory: Path | None,
     quiet: bool,
 ) -> RunRecord:
-    RE = RunEngine({}, context_managers=[])  # without bluesky's own handler of Ctrl-C
+    RE = RunEngine({}, context_managers=[], during_task=Attentive())  # without bluesky's own handler of Ctrl-C
     uids: list[str] = []
     RE.subscribe(lambda _, doc: uids.append(doc["uid"]), "start")
     with connect(RE, tiled, api_key, directory) as connection, ProgressBar(_console(quiet)) as bar:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Generator
 from types import FrameType
 from typing import Any, Self
 
 from bluesky.preprocessors import plan_mutator
-from bluesky.utils import Msg
+from bluesky.utils import DuringTask, Msg
 
-__all__ = ["GracefulInterrupt"]
+__all__ = ["Attentive", "GracefulInterrupt"]
 
 LEAVE_AT_ONCE = 3
 """Number of presses after which the command is left at once."""
@@ -59,6 +60,21 @@ class GracefulInterrupt:
             os._exit(128 + signal.SIGINT)  # the RunEngine has threads that an exception here would not end
         # Not print: the signal may have come in the middle of one.
         os.write(2, b"\ninterrupted: the report of what was measured follows (Ctrl-C three times: leave at once)\n")
+
+
+class Attentive(DuringTask):
+    """Waits for the RunEngine in short steps; for its argument `during_task`.
+
+    The system may deliver a signal to any thread, and Python runs the handler in the main thread only, when that wakes.
+    """
+
+    def __init__(self) -> None:  # typed, unlike the one above it
+        pass
+
+    def block(self, blocking_event: threading.Event) -> None:
+        """Wait until the plan has ended or paused."""
+        while not blocking_event.wait(0.1):
+            pass
 
 
 def _pause(checkpoint: Msg) -> Generator[Msg, Any, Any]:
