@@ -289,7 +289,7 @@ class UniqueRows(SQLAdapter):
         try:
             super().append_partition(partition, data)
         except adbc_driver_manager.Error as error:
-            if not is_unique_violation(error):
+            if not _says_twice(error):
                 raise
             raise Conflicts(
                 "a row of this append is stored already: read the table, and append what it lacks"
@@ -311,7 +311,7 @@ class UniqueRows(SQLAdapter):
         try:
             self._execute(create)
         except adbc_driver_manager.Error as error:
-            if not is_unique_violation(error):
+            if not _says_twice(error):
                 raise
             # Earlier versions have stored rows twice. The runs that came after those are protected.
             twice = f'SELECT _dataset_id FROM "{self.table_name}" GROUP BY {named} HAVING count(*) > 1'
@@ -326,6 +326,11 @@ class UniqueRows(SQLAdapter):
                 row = cursor.fetchone() if statement.startswith("SELECT") else (None,)
             connection.commit()
         return row[0]
+
+
+def _says_twice(error: adbc_driver_manager.Error) -> bool:
+    # The driver of SQLite reports the violation of a constraint as an internal error.
+    return is_unique_violation(error) or "UNIQUE constraint failed" in str(error)
 
 
 def _identity(columns: list[str]) -> tuple[str, str] | None:
