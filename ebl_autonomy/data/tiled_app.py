@@ -239,6 +239,14 @@ class _BoundedDatastore(TTLCacheDatastore):
             self._held -= size
             await self._drop_payload(key)
 
+    def make_ws_handler(self, websocket: Any, formatter: Any, uri: str, node_id: Any, schema: dict[str, Any]) -> Any:
+        async def send(socket: Any, message: dict[str, Any], payload: bytes | None) -> None:
+            if message.get("type") == "array-ref" and "data_source" not in message:
+                message["data_source"] = _data_source(message["shape"], schema["data_type"])
+            await formatter(socket, message, payload)
+
+        return super().make_ws_handler(websocket, send, uri, node_id, schema)
+
     async def _drop_payload(self, key: str) -> None:
         async with self._lock:
             mapping = self._data_cache.get(key)
@@ -262,8 +270,20 @@ def _reference(metadata: dict[str, Any]) -> dict[str, Any] | None:
         "timestamp": metadata["timestamp"],
         "shape": shape,
         "patch": None if offset is None else {"offset": offset, "shape": shape},
-        # The client's model of this message requires one; the client does not use it.
-        "data_source": {"structure_family": "array", "structure": None, "management": "writable"},
+    }
+
+
+def _data_source(shape: list[int], data_type: Any) -> dict[str, Any]:
+    """What the client's model of a reference requires. The client itself reads the node, at the address it is given."""
+    structure = {"data_type": data_type, "shape": shape, "chunks": [[length] for length in shape]}
+    return {
+        "structure_family": "array",
+        "structure": structure,
+        "id": None,
+        "mimetype": "application/x-zarr",
+        "parameters": {},
+        "assets": [],
+        "management": "writable",
     }
 
 

@@ -121,14 +121,16 @@ def test_a_subscriber_that_comes_late_reads_every_image(tmp_path: Path) -> None:
             node.patch(images[k : k + 1], offset=(k,), extend=True)
         seen: list[Any] = []
         live = node.subscribe()
-        live.new_data.add_callback(lambda update: seen.append((update.type, np.array(update.data()))))
+        live.new_data.add_callback(lambda update: seen.append((update.sequence, update.type, np.array(update.data()))))
         live.start_in_thread(start=1, max_size=2**24)
         try:
             wait_for(lambda: len(seen) == len(images))
         finally:
             live.disconnect()
-        assert {kind for kind, _ in seen} == {"array-ref", "array-data"}
-        for image, (_, got) in zip(images, seen, strict=True):
+        seen.sort(key=lambda update: update[0])  # callbacks run in several threads
+        assert [kind for _, kind, _ in seen] == sorted((kind for _, kind, _ in seen), reverse=True)
+        assert {kind for _, kind, _ in seen} == {"array-ref", "array-data"}
+        for image, (_, _, got) in zip(images, seen, strict=True):
             np.testing.assert_array_equal(got.reshape(image.shape), image)
 
 
