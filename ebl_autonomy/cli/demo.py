@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, cast
 
 from bluesky import RunEngine
-from bluesky.utils import RequestAbort, RunEngineInterrupted
+from bluesky.utils import Msg, RequestAbort, RunEngineInterrupted
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from ebl_autonomy.agents import make_agent
+from ebl_autonomy.cli.interrupt import Attentive, GracefulInterrupt
 from ebl_autonomy.data import connect, read_run
 from ebl_autonomy.plans import optimize
-from ebl_autonomy.records import BestReading, Recommendation
+from ebl_autonomy.records import BestReading, Recommendation, RunRecord
 from ebl_autonomy.report import ProgressBar, summarise, write_report
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
@@ -96,6 +99,11 @@ def run_demo(
     """Align the simulated beamline, write ``report.html`` and ``summary.json`` into `output`.
 
     One Ctrl-C ends the measurement; what was measured is reported.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If Ctrl-C came before the run was open, so that there is nothing to report.
     """
     beamline = SimBeamline(seed=seed, tier=cast(Tier, tier))
     output.mkdir(parents=True, exist_ok=True)  # that it cannot be made is told before anything is measured
@@ -111,60 +119,75 @@ def run_demo(
         md={"seed": seed},
         prior=prior,
     )
-    RE = RunEngine({})
     began = time.monotonic()
+    with GracefulInterrupt() as ctrl_c:
+        record = _measure(plan, ctrl_c, tiled, api_key, directory, quiet)
+        summary = summarise(record)
+        after = beamline.truth.outcome()  # where the plan left the motors
+        best = beamline.truth.outcome(beamline.truth.best_point())
+        page = write_report(
+            record,
+            output,
+            best_possible=best["camera_spot_area"],
+            pixel_um=beamline.camera.pixel_um,
+            facts={
+                "command": " ".join(
+                    [
+                        f"ebl-autonomy demo --tier {tier} --seed {seed} --agent {agent} --points {points}",
+                        *(f"--prior {uid}" for uid in prior),
+                    ]
+                )
+            },
+        )
+        widths = {
+            f"{key}_{when}": outcome[f"camera_{key}"]
+            for key in ("spot_area", "fwhm_x", "fwhm_y")
+            for when, outcome in (("before", before), ("after", after), ("best", best))
+        }
+        result = DemoResult(
+            uid=record.uid,
+            tier=tier,
+            seed=seed,
+            agent=agent,
+            points=summary.points,
+            invalid=summary.invalid,
+            seconds_wall=time.monotonic() - began,
+            seconds_beamline=summary.seconds.get("clock", 0.0),
+            stop_reason=summary.stop_reason,
+            recommended=summary.recommended,
+            best_reading=summary.best_reading,
+            left_at=summary.left_at,
+            report=str(page.resolve()),
+            **widths,
+        )
+        (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return result
+
+
+def _measure(
+    plan: Generator[Msg, Any, Any],
+    ctrl_c: GracefulInterrupt,
+    tiled: str | None,
+    api_key: str | None,
+    directory: Path | None,
+    quiet: bool,
+) -> RunRecord:
+    RE = RunEngine({}, context_managers=[], during_task=Attentive())  # without bluesky's own handler of Ctrl-C
     uids: list[str] = []
     RE.subscribe(lambda _, doc: uids.append(doc["uid"]), "start")
     with connect(RE, tiled, api_key, directory) as connection, ProgressBar(_console(quiet)) as bar:
         RE.subscribe(bar)
-        try:
-            RE(plan)
-        except RunEngineInterrupted:  # Ctrl-C: the plan closes its run, and what was measured is reported
-            RE.abort("interrupted by the user")
-        except RequestAbort:
-            pass
+        with redirect_stdout(sys.stderr):  # the RunEngine prints that it pauses; our standard output may be JSON
+            try:
+                RE(ctrl_c.interruptible(plan))
+            except RunEngineInterrupted:  # Ctrl-C: the plan closes its run
+                RE.abort("interrupted by the user")
+            except RequestAbort:
+                pass
+        if not uids:
+            raise KeyboardInterrupt
         connection.flush()
-        record = read_run(uids[-1], connection.client)
-    summary = summarise(record)
-    after = beamline.truth.outcome()  # where the plan left the motors
-    best = beamline.truth.outcome(beamline.truth.best_point())
-    page = write_report(
-        record,
-        output,
-        best_possible=best["camera_spot_area"],
-        pixel_um=beamline.camera.pixel_um,
-        facts={
-            "command": " ".join(
-                [
-                    f"ebl-autonomy demo --tier {tier} --seed {seed} --agent {agent} --points {points}",
-                    *(f"--prior {uid}" for uid in prior),
-                ]
-            )
-        },
-    )
-    widths = {
-        f"{key}_{when}": outcome[f"camera_{key}"]
-        for key in ("spot_area", "fwhm_x", "fwhm_y")
-        for when, outcome in (("before", before), ("after", after), ("best", best))
-    }
-    result = DemoResult(
-        uid=record.uid,
-        tier=tier,
-        seed=seed,
-        agent=agent,
-        points=summary.points,
-        invalid=summary.invalid,
-        seconds_wall=time.monotonic() - began,
-        seconds_beamline=summary.seconds.get("clock", 0.0),
-        stop_reason=summary.stop_reason,
-        recommended=summary.recommended,
-        best_reading=summary.best_reading,
-        left_at=summary.left_at,
-        report=str(page.resolve()),
-        **widths,
-    )
-    (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return result
+        return read_run(uids[-1], connection.client)
 
 
 def _console(quiet: bool) -> Console:

@@ -127,11 +127,16 @@ def serve_tiled(
     directory: Folder = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 0,
+    readable: Annotated[
+        list[Path] | None, typer.Option(help="A folder that detectors write files into; repeatable.")
+    ] = None,
 ) -> None:
     """Serve a data folder with Tiled."""
     with _plain_errors():
-        from ebl_autonomy.data.server import api_key_of, default_directory, run_server
+        from ebl_autonomy.data.folder import api_key_of, default_directory, existing_folders
+        from ebl_autonomy.data.server import run_server
 
+        folders = existing_folders(readable or ())
         folder = directory or default_directory()
         key = api_key_of(folder)
 
@@ -139,7 +144,7 @@ def serve_tiled(
             _screen.print(f"Tiled at {uri}\napi_key {key}\ndata in {folder}", soft_wrap=True, highlight=False)
 
         try:
-            run_server(folder, host=host, port=port, ready=announce)
+            run_server(folder, host=host, port=port, readable=folders, ready=announce)
         except BlockingIOError as error:
             raise EblError(f"another server already serves {folder}: connect to that one") from error
 

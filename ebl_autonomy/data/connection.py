@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import atexit
-import json
 import logging
+import threading
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-import httpx
-
-from ebl_autonomy.data.server import EmbeddedServer, default_directory, is_alive, make_directory
+from ebl_autonomy.data.address import split_key
+from ebl_autonomy.data.endpoint import Endpoint
+from ebl_autonomy.data.folder import DataFolder, default_directory, existing_folders, make_directory
+from ebl_autonomy.data.server import EmbeddedServer
 from ebl_autonomy.data.spool import check_spool
-from ebl_autonomy.errors import BadInputError, TiledUnreachableError
+from ebl_autonomy.errors import BadInputError, EblError
 
 if TYPE_CHECKING:
     from bluesky import RunEngine
@@ -32,6 +32,9 @@ _connected: weakref.WeakSet[Any] = weakref.WeakSet()
 _open: list[Connection] = []
 """Open connections, oldest first."""
 
+LOOK_S = 1.0
+"""Interval at which a connection looks whether the embedded server still runs, s."""
+
 
 class Connection:
     """The connection of a RunEngine to Tiled; created by `connect`.
@@ -44,34 +47,73 @@ class Connection:
         Folder of the embedded server's data and of the spool.
     """
 
-    def __init__(self, RE: RunEngine | None, uri: str | None, api_key: str | None, directory: Path) -> None:
+    def __init__(self, RE: RunEngine | None, endpoint: Endpoint, directory: Path) -> None:
         self.directory = directory
-        self._server: EmbeddedServer | None = None
+        self._endpoint = endpoint
         self._RE, self._token = RE, None
-        self._client: Any = None
         self._writer: Any = None
-        if RE is not None:
-            check_spool(directory / "spool")
-        if uri is None:
-            self._server = EmbeddedServer(directory)
-            self.uri, self.api_key = self._server.start(), self._server.api_key
-        else:
-            self.uri, self.api_key = uri.rstrip("/"), api_key or ""
-        self._reach()
-        if RE is not None:
-            from ebl_autonomy.data.writer import LiveWriter
+        # The user and the writer have clients of their own, so that neither closes what the other is using.
+        self._client: Any = None
+        self._client_uri = ""
+        self._writers_client: Any = None
+        self._writers_uri = ""
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        try:
+            if RE is not None:
+                check_spool(directory / "spool")
+            self._renew_client()
+            if RE is not None:
+                from ebl_autonomy.data.writer import LiveWriter
 
-            server = EMBEDDED if uri is None else server_identity(self.uri, directory)
-            self._writer = LiveWriter(self._reach, lambda: is_alive(self.uri), directory / "spool", server)
-            self._token = RE.subscribe(self._writer)
-            _connected.add(RE)
+                self._writer = LiveWriter(
+                    self._client_for_writer,
+                    endpoint.is_there,
+                    directory / "spool",
+                    EMBEDDED if endpoint.is_embedded else server_identity(self.uri, directory),
+                    endpoint.check_readable,
+                )
+                self._token = RE.subscribe(self._writer)
+                _connected.add(RE)
+        except BaseException:
+            self.close()
+            raise
+        self._keeper = threading.Thread(target=self._keep_server, name="ebl-tiled-keeper", daemon=True)
+        if endpoint.is_embedded:
+            self._keeper.start()
         _open.append(self)
         atexit.register(self.close)
 
     @property
+    def uri(self) -> str:
+        return self._endpoint.uri
+
+    @property
+    def api_key(self) -> str:
+        return self._endpoint.api_key
+
+    @property
     def client(self) -> Any:
-        """A Tiled client of the server's root: ``connection.client[uid]`` is a run."""
-        return self._client
+        """A Tiled client of the server's root: ``connection.client[uid]`` is a run.
+
+        It stays usable when the embedded server dies, because the server comes back at the same address. If that
+        address has been taken, this property gives a client of the new one.
+
+        Raises
+        ------
+        BadInputError
+            If the connection is closed.
+        TiledUnreachableError
+            If no server answers.
+        """
+        if self._closing.is_set():
+            raise BadInputError("this connection to Tiled is closed: call connect() again")
+        with self._lock:
+            if self._endpoint.is_embedded:
+                self._endpoint.ensure()
+            if self._client_uri != self.uri or self._client.context.http_client.is_closed:
+                self._renew_client()
+            return self._client
 
     @property
     def pending(self) -> int:
@@ -86,7 +128,7 @@ class Connection:
     @property
     def server_pid(self) -> int | None:
         """Process id of the embedded server; None if this connection did not start one."""
-        return self._server.pid if self._server is not None else None
+        return self._endpoint.server_pid
 
     def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until every emitted document is in Tiled.
@@ -99,7 +141,7 @@ class Connection:
         return self._writer.flush(timeout_s) if self._writer is not None else True
 
     def close(self) -> None:
-        """Write what is pending, unsubscribe from the RunEngine, and stop the embedded server if we started it."""
+        """Write what is pending, unsubscribe from the RunEngine, and end the embedded server if we are its last."""
         atexit.unregister(self.close)
         if self in _open:
             _open.remove(self)
@@ -111,9 +153,10 @@ class Connection:
             if self._writer is not None:
                 self._writer.close()
         finally:
-            self._close_client()
-            if self._server is not None:
-                self._server.close()
+            self._closing.set()
+            for client in (self._client, self._writers_client):
+                _close(client)
+            self._endpoint.close()
 
     def __enter__(self) -> Self:
         return self
@@ -124,55 +167,44 @@ class Connection:
         self.close()
 
     def __repr__(self) -> str:
-        kind = "embedded" if self._server is not None else "remote"
-        uri = self.uri.partition("?")[0]  # the query may hold an API key
-        return f"<{kind} Tiled at {uri}, data in {self.directory}, {self.pending} runs pending>"
+        kind = "embedded" if self._endpoint.is_embedded else "remote"
+        return f"<{kind} Tiled at {self.uri}, data in {self.directory}, {self.pending} runs pending>"
 
-    def _reach(self) -> Any:
-        """A client of the server; restarts an embedded server that has died.
+    def _renew_client(self) -> None:
+        client = self._endpoint.new_client()
+        _close(self._client)
+        self._client, self._client_uri = client, self.uri
 
-        Raises
-        ------
-        TiledUnreachableError
-            If no server answers, or it rejects the API key.
-        """
-        if is_alive(self.uri):
-            if self._client is None:
-                self._client = self._new_client()
-            return self._client
-        if self._server is None:
-            raise TiledUnreachableError(
-                f"no Tiled server answers at {self.uri}: start it, correct the address, or call connect(RE) "
-                "without one for an embedded server"
-            )
-        logger.warning("the embedded Tiled server has died; restarting it")
-        self.uri = self._server.start()
-        self._close_client()
-        self._client = self._new_client()
-        return self._client
+    def _client_for_writer(self) -> Any:
+        """The client that all runs share; a new one if the server has another address now."""
+        self._endpoint.ensure()
+        if self._writers_uri != self.uri or self._writers_client.context.http_client.is_closed:
+            client = self._endpoint.new_client()
+            _close(self._writers_client)
+            self._writers_client, self._writers_uri = client, self.uri
+        return self._writers_client
 
-    def _new_client(self) -> Any:
-        from tiled.client import from_context
-        from tiled.client.context import Context
-        from tiled.client.utils import ClientError
+    def _keep_server(self) -> None:
+        """Start the embedded server again whenever it has died: clients that users hold find it at the same address."""
+        while not self._closing.wait(LOOK_S):
+            try:
+                self._endpoint.ensure()
+            except (EblError, OSError):
+                if not self._closing.is_set():
+                    logger.exception("the embedded Tiled server does not start; trying again")
 
-        context, parts = Context.from_any_uri(self.uri, api_key=self.api_key or None)
-        try:
-            return from_context(context, node_path_parts=parts)
-        except (ClientError, httpx.HTTPError, RuntimeError, ValueError) as error:
-            context.http_client.close()
-            raise TiledUnreachableError(
-                f"the Tiled server at {self.uri} rejects this client ({error}): check api_key"
-            ) from error
 
-    def _close_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.context.http_client.close()
+def _close(client: Any) -> None:
+    if client is not None:
+        client.context.http_client.close()
 
 
 def connect(
-    RE: RunEngine | None, uri: str | None = None, api_key: str | None = None, directory: str | Path | None = None
+    RE: RunEngine | None,
+    uri: str | None = None,
+    api_key: str | None = None,
+    directory: str | Path | None = None,
+    readable: Sequence[str | Path] = (),
 ) -> Connection:
     """Write every run of a RunEngine to Tiled, live.
 
@@ -181,12 +213,15 @@ def connect(
     RE : RunEngine or None
         None for a connection that only reads.
     uri : str, optional
-        Address of a running server. By default an embedded server is started on loopback, with its own API key.
+        Address of a running server. By default an embedded server is started on loopback, with its own API key, or
+        joined if another session of the folder has started it.
     api_key : str, optional
-        API key of the running server.
+        API key of the running server; it may stand in its address instead (``http://host?api_key=…``).
     directory : path, optional
         Folder of the embedded server's data and of the spool. The default is ``$EBL_AUTONOMY_DATA``, or else the user's
         data folder.
+    readable : sequence of path, optional
+        Folders that detectors write files into, so that the embedded server can read them.
 
     Returns
     -------
@@ -195,17 +230,25 @@ def connect(
     Raises
     ------
     BadInputError
-        If the RunEngine is already connected (each run would be written twice), `api_key` is given without `uri`, or
-        the folder cannot be created, or no journal can be written in it (a full disk, missing permissions).
+        If the RunEngine is already connected (each run would be written twice), `api_key` or `readable` do not fit
+        `uri`, a folder of `readable` does not exist or cannot be read by the server that is joined, the data folder
+        cannot be created, or no journal can be written in it (a full disk, missing permissions).
     TiledUnreachableError
         If no server answers, or it rejects the API key.
     """
     if api_key is not None and uri is None:
         raise BadInputError("api_key= needs uri=: the embedded server creates its own key")
+    if readable and uri is not None:
+        raise BadInputError(
+            "readable= is for the embedded server: for the one at uri=, name the folders in its own configuration"
+        )
     if RE is not None and RE in _connected:
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
-    folder = Path(directory) if directory is not None else default_directory()
-    return Connection(RE, uri, api_key, make_directory(folder))
+    folders = existing_folders(readable)
+    folder = make_directory(Path(directory) if directory is not None else default_directory())
+    if uri is None:
+        return Connection(RE, Endpoint(server=EmbeddedServer(folder, folders)), folder)
+    return Connection(RE, Endpoint(*split_key(uri, api_key)), folder)
 
 
 def server_identity(uri: str, directory: Path) -> str:
@@ -213,12 +256,11 @@ def server_identity(uri: str, directory: Path) -> str:
     parts = urlsplit(uri)
     host, port = (parts.hostname or "").replace("localhost", "127.0.0.1"), parts.port
     root, _, node = parts.path.partition("/api/v1")
-    address = f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}{root.rstrip('/')}"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        own = urlsplit(json.loads((directory / "server.json").read_text())["uri"])
-        if (own.hostname, own.port) == (host, port) and not node.strip("/").removeprefix("metadata"):
-            return EMBEDDED
     node = node.strip("/").removeprefix("metadata").strip("/")
+    own = urlsplit((DataFolder(directory).server or {}).get("uri", ""))
+    if (own.hostname, own.port) == (host, port) and not node:
+        return EMBEDDED
+    address = f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}{root.rstrip('/')}"
     return f"{address}/api/v1/metadata/{node}" if node else address
 
 

@@ -1,4 +1,4 @@
-"""``python -m ebl_autonomy.data.serve``: the process of the embedded Tiled server; it stops when stdin is closed."""
+"""``python -m ebl_autonomy.data.serve``: the process of the embedded server; it ends when no session needs it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, required=True)
     arguments = parser.parse_args()
     try:
-        run_server(arguments.directory, stop_at_end_of=sys.stdin.buffer)
+        run_server(arguments.directory, leased=True)
     except BlockingIOError:
         return 3  # another server already serves the folder: the parent joins it
     return 0

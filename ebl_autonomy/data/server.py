@@ -1,106 +1,80 @@
-"""The embedded Tiled server: a subprocess of the session, on loopback only.
+"""The embedded Tiled server: a process beside the sessions of a folder, on loopback only.
 
-It is a process and not a thread, because a server thread would compete with the RunEngine for the interpreter lock.
-Each folder has one server; a second session with the same folder joins it.
+It is a process and not a thread, because a server thread would compete with the RunEngine for the interpreter lock. It
+has a session of its own, so that Ctrl-C in a terminal does not reach it. Each folder has one server; every session of
+the folder holds a lease on it, and it ends when no lease is left.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
+import logging
 import os
-import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
-import platformdirs
-
+from ebl_autonomy.data.address import is_alive
+from ebl_autonomy.data.folder import DataFolder, Lease, api_key_of, make_directory, open_private, outside
 from ebl_autonomy.errors import BadInputError, TiledUnreachableError
 
-__all__ = ["EmbeddedServer", "api_key_of", "default_directory", "is_alive", "make_directory", "run_server"]
+__all__ = ["EmbeddedServer", "api_key_of", "is_alive", "make_directory", "run_server"]
+
+logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
-_INFO, _KEY, _LOCK = "server.json", "api_key", "server.lock"
+STOP_TIMEOUT_S = 10.0
+ATTEMPTS = 3
+"""Number of server processes that may fail before the start is given up."""
+LOOK_S = 0.2
+"""Interval at which a server looks whether a session still needs it, s."""
 
-
-def default_directory() -> Path:
-    """The default data folder: ``$EBL_AUTONOMY_DATA``, or else the user's data folder."""
-    named = os.environ.get("EBL_AUTONOMY_DATA")
-    return Path(named) if named else Path(platformdirs.user_data_dir("ebl_autonomy"))
-
-
-def make_directory(directory: Path) -> Path:
-    """Create the folder if it does not exist; returns its absolute path.
-
-    Raises
-    ------
-    BadInputError
-        If the folder cannot be created.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInputError(
-            f"the data folder {str(directory)!r} cannot be created ({error.strerror}): give another directory, "
-            "or set $EBL_AUTONOMY_DATA"
-        ) from error
-    return directory.resolve()
-
-
-def api_key_of(directory: Path) -> str:
-    """The API key of the folder's server. It is created at first use, readable by the user only.
-
-    Raises
-    ------
-    BadInputError
-        If the folder cannot be created.
-    """
-    make_directory(directory)
-    path = directory / _KEY
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path.read_text().strip()
-
-
-def is_alive(uri: str, timeout_s: float = 2.0) -> bool:
-    """Whether a Tiled server answers at `uri`, which may be the address of a node in its tree."""
-    # A facility's runs are rarely at the root: https://host/api/v1/metadata/beamline/raw
-    try:
-        parts = urlsplit(uri)
-        root = parts._replace(path=parts.path.split("/api/v1")[0].rstrip("/") + "/healthz", query="", fragment="")
-        return httpx.get(root.geturl(), timeout=timeout_s, trust_env=False).status_code == 200
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # an invalid address has no server
-        return False
+_others: list[subprocess.Popen[bytes]] = []
+"""Servers that this process started and that other sessions still need."""
 
 
 class EmbeddedServer:
-    """A Tiled server over a folder, as a subprocess that ends with this process.
+    """A session's hold on the Tiled server of a folder.
 
     Parameters
     ----------
     directory : Path
         Folder of catalogue, tables and arrays; it outlives the session.
+    readable : sequence of Path
+        Folders that detectors write into, and that the server must be able to read.
+
+    Attributes
+    ----------
+    uri : str
+        Address of the server; empty before the start.
+    reads : tuple of Path
+        The folders that the server reads, the data folder among them.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, readable: Sequence[Path] = ()) -> None:
         self.api_key = api_key_of(directory)
+        self.directory = directory.resolve()
+        self.readable = tuple(readable)
         self.uri = ""
+        self.reads: tuple[Path, ...] = ()
+        self._folder = DataFolder(self.directory)
+        self._lease: Lease | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
 
     @property
     def pid(self) -> int | None:
         """Id of the server process that we started; None if we joined another session's server."""
         return self._process.pid if self._process is not None else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server at `uri` still serves the folder."""
+        server = self._folder.server
+        return server is not None and server["uri"] == self.uri
 
     def start(self) -> str:
         """Start the server, or join the one that already serves the folder; returns its URI.
@@ -109,46 +83,81 @@ class EmbeddedServer:
         ------
         TiledUnreachableError
             If the server does not answer in time; the message gives the path of its log.
+        BadInputError
+            If a server serves the folder that cannot read one of the `readable` folders.
         """
-        self.close()
-        command = [sys.executable, "-m", "ebl_autonomy.data.serve", "--directory", str(self.directory)]
-        log = self.directory / "server.log"
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if (uri := self._serving()) is not None:
-                self.uri = uri
-                return uri
-            if self._process is None or self._process.poll() is not None:
-                # The child locks the folder. If another server holds the lock, the child exits and we look again.
-                with log.open("ab") as file:
-                    self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file)
-            time.sleep(0.05)
-        self.close()
-        raise TiledUnreachableError(
-            f"no Tiled server for {self.directory} answered within {START_TIMEOUT_S} s: see {log}"
-        )
+        with self._lock:
+            if self._lease is None:  # first, so that a server that is about to end sees it
+                self._lease = Lease(self.directory, self.readable)
+            try:
+                return self._start()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
-        """Stop the server, if we started it."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()  # the child stops when its stdin is closed
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        """Give up our hold. If nobody else needs the server, wait until it has ended."""
+        with self._lock:
+            lease, self._lease = self._lease, None
+            process, self._process = self._process, None
+            if lease is None:
+                return
+            server = self._folder.server
+            lease.release()
+            _others[:] = [other for other in _others if other.poll() is None]
+            if server is not None and not server["leased"]:
+                return
+            ended = self._wait_for_end()
+            if not ended and self._folder.leases():
+                _others.extend(filter(None, [process]))
+                return
+            if not ended:
+                logger.warning("the Tiled server of %s did not end within %.0f s", self.directory, STOP_TIMEOUT_S)
+            if process is not None:
+                if not ended:
+                    process.kill()
+                process.wait()
 
-    def _serving(self) -> str | None:
-        try:
-            info = json.loads((self.directory / _INFO).read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        uri = str(info["uri"])
-        return uri if is_alive(uri) else None
+    def _start(self) -> str:
+        log = self.directory / "server.log"
+        deadline, failed = time.monotonic() + START_TIMEOUT_S, 0
+        while time.monotonic() < deadline and failed < ATTEMPTS:
+            if (server := self._folder.server) is not None:
+                self.reads = (self.directory, *map(Path, server["readable"]))
+                if missing := [str(folder) for folder in self.readable if outside(folder, self.reads)]:
+                    raise BadInputError(
+                        f"the server at {server['uri']} serves {self.directory} and cannot read {missing}: close the "
+                        "sessions that use it and connect again, or give each session of the folder the same readable="
+                    )
+                if self._process is not None and server["pid"] != self._process.pid:
+                    _others.append(self._process)  # ours came too late and ends
+                    self._process = None
+                self.uri = str(server["uri"])
+                return self.uri
+            code = self._process.poll() if self._process is not None else 0
+            if code is not None:
+                failed += code not in (0, 3)  # 3: another session's server had the folder
+                self._process = self._spawn(log)
+            time.sleep(0.05)
+        raise TiledUnreachableError(
+            f"no Tiled server for {self.directory} answered within {START_TIMEOUT_S} s: see {log}"
+            if failed < ATTEMPTS
+            else f"the Tiled server for {self.directory} ended while it started, {ATTEMPTS} times: see {log}"
+        )
+
+    def _spawn(self, log: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "ebl_autonomy.data.serve", "--directory", str(self.directory)]
+        with open_private(log, "ab") as file:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+
+    def _wait_for_end(self) -> bool:
+        """Wait for the server to end; False if it does not, or if another session needs it."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self._folder.is_served:
+            if time.monotonic() > deadline or self._folder.leases():
+                return False
+            time.sleep(0.02)
+        return True
 
 
 def run_server(
@@ -157,9 +166,9 @@ def run_server(
     host: str = "127.0.0.1",
     port: int = 0,
     api_key: str | None = None,
-    readable: tuple[Path, ...] = (),
-    ready: Any = None,
-    stop_at_end_of: Any = None,
+    readable: Sequence[Path] = (),
+    ready: Callable[[str], None] | None = None,
+    leased: bool = False,
 ) -> None:
     """Serve a folder in this process until interrupted.
 
@@ -171,12 +180,13 @@ def run_server(
         Address to listen on; port 0 selects a free one.
     api_key : str, optional
         The default is the folder's own key.
-    readable : tuple of Path
+    readable : sequence of Path
         Folders that detectors write into.
     ready : callable, optional
         Called with the URI once the server answers.
-    stop_at_end_of : file, optional
-        The server stops at the end of this file, e.g. a pipe that closes when the parent process dies.
+    leased : bool
+        Whether to stop when no session holds a lease of the folder. Such a server reads the folders that the leases
+        name, and listens on the port of the server before it, if it can.
 
     Raises
     ------
@@ -185,75 +195,87 @@ def run_server(
     BadInputError
         If the address cannot be listened on, or the folder cannot be created.
     """
+    folder = DataFolder(make_directory(directory))
+    with folder.serving() as ours:
+        if not ours:
+            raise BlockingIOError(f"another server serves {folder.path}")
+        for needed in folder.leases() if leased else ():
+            readable = [*readable, *needed]
+        with _listen_again(host, folder.port) if leased else _listen(host, port) as listening:
+            mask = os.umask(0o077)  # whatever the server writes is its user's only
+            try:
+                _serve(folder, listening, host, api_key or api_key_of(folder.path), readable, ready, leased)
+            finally:
+                os.umask(mask)
+
+
+def _serve(
+    folder: DataFolder,
+    listening: socket.socket,
+    host: str,
+    api_key: str,
+    readable: Sequence[Path],
+    ready: Callable[[str], None] | None,
+    leased: bool,
+) -> None:
     # Imported here because these imports take seconds and only the server process needs them.
-    import asyncio
-    import threading
-
     import uvicorn
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from tiled.alembic_utils import stamp_head
-    from tiled.catalog import from_uri
-    from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
-    from tiled.catalog.core import initialize_database
-    from tiled.config import Authentication, StreamingCacheConfig
-    from tiled.server.app import build_app
 
-    directory = make_directory(directory)
-    (directory / "data").mkdir(parents=True, exist_ok=True)
-    lock = (directory / _LOCK).open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    listening = _listen(host, port)  # our own socket: if uvicorn cannot bind, it calls sys.exit
-    catalogue = directory / "catalog.db"
-    if not catalogue.exists():
+    from ebl_autonomy.data.tiled_app import create_catalogue, make_app
 
-        async def initialise() -> None:
-            engine = create_async_engine(f"sqlite+aiosqlite:///{catalogue}")
-            await initialize_database(engine)
-            await engine.dispose()
+    create_catalogue(folder.path)
+    guard, _ = make_app(folder.path, api_key, host, tuple(readable))
+    config = uvicorn.Config(guard, loop="asyncio", log_level="warning", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    uri = f"http://{_reached_at(host)}:{listening.getsockname()[1]}"
 
-        asyncio.run(initialise())
-        stamp_head(ALEMBIC_INI_TEMPLATE_PATH, ALEMBIC_DIR, f"sqlite+aiosqlite:///{catalogue}")
-    tree = from_uri(
-        f"sqlite:///{catalogue}",
-        writable_storage=[f"{directory}/data", f"sqlite:///{directory}/tables.db"],
-        readable_storage=[str(path) for path in readable],
-        specs=[{"name": "CatalogOfBlueskyRuns", "version": "3.0"}],
-        cache_config=StreamingCacheConfig(uri="memory").model_dump(),
-    )
-    app = build_app(tree, authentication=Authentication(single_user_api_key=api_key or api_key_of(directory)))
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, loop="asyncio", log_level="warning"))
-
-    def announce() -> None:
-        while not (server.started and server.servers):
+    def attend() -> None:
+        while not (server.started and is_alive(uri)):
             if server.should_exit:
                 return
             time.sleep(0.01)
-        address = server.servers[0].sockets[0].getsockname()
-        uri = f"http://{host}:{address[1]}"
-        while not is_alive(uri):
-            time.sleep(0.02)
-        draft = directory / f"{_INFO}.new"
-        draft.write_text(json.dumps({"uri": uri, "pid": os.getpid()}))
-        draft.replace(directory / _INFO)
+        folder.port = listening.getsockname()[1]
+        folder.announce(uri, readable, leased)
         if ready is not None:
             ready(uri)
+        while leased and not server.should_exit:
+            if not folder.leases():
+                folder.withdraw()
+                # A session that found the announcement took its lease before it looked, so we see the lease now.
+                if not folder.leases():
+                    server.should_exit = True
+                    return
+                folder.announce(uri, readable, leased)
+            time.sleep(LOOK_S)
 
-    def watch() -> None:
-        stop_at_end_of.read()
-        server.should_exit = True
-
-    threading.Thread(target=announce, daemon=True).start()
-    if stop_at_end_of is not None:
-        threading.Thread(target=watch, daemon=True).start()
+    attending = threading.Thread(target=attend, daemon=True)
+    attending.start()
     try:
         server.run(sockets=[listening])
     finally:
-        (directory / _INFO).unlink(missing_ok=True)
-        listening.close()
-        lock.close()
+        server.should_exit = True
+        attending.join()
+        folder.withdraw()
+
+
+def _reached_at(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # every address of this machine; loopback is one
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen_again(host: str, port: int) -> socket.socket:
+    try:
+        return _listen(host, port)
+    except BadInputError:  # the port has been taken since
+        return _listen(host, 0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not host.strip():
+        raise BadInputError(
+            f"host={host!r} would listen on every network: give 127.0.0.1 for this machine only, or 0.0.0.0 for all"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The explicit protocol makes asyncio turn off Nagle's algorithm, which would delay each write by 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -262,7 +284,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
         listening.listen()
         return listening
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         listening.close()
         why = error.strerror if isinstance(error, OSError) else error
         raise BadInputError(

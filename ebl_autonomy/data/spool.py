@@ -302,7 +302,7 @@ class Journal:
         target = folder / self.path.name
         try:
             if self._lines is not None:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 with suppress(FileNotFoundError):
                     self.path.with_suffix(".bin").rename(target.with_suffix(".bin"))
                 self.path.rename(target)
@@ -316,7 +316,7 @@ class Journal:
         """Make the files. They get their name with the lock held and the header written: nobody sees them without."""
         if self._closed:
             raise OSError(errno.EBADF, "the journal is closed", str(self.path))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.path.with_suffix(f".{os.getpid()}.new")
         header = {"format": FORMAT, "run": self.uid, "server": self.server, "pid": os.getpid(), "made": time.time()}
         line = encode(0, _HEADER, header).line
@@ -445,7 +445,7 @@ def check_spool(folder: Path) -> None:
     """
     probe = folder / f".probe-{os.getpid()}-{time.time_ns()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with probe.open("xb") as file:
                 file.write(bytes(64 * 1024))

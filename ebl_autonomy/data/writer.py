@@ -42,11 +42,20 @@ class LiveWriter:
         Folder of the journals. Journals that a dead session left there for this server are written too.
     server : str
         Which server this is, for the journals: they are finished there. The default is any.
+    check_readable : callable, optional
+        Given the URI of a detector's file, returns why the server cannot read it; None if it can.
     """
 
     def __init__(
-        self, open_client: Callable[[], Any], is_there: Callable[[], bool], spool: Path, server: str = ""
+        self,
+        open_client: Callable[[], Any],
+        is_there: Callable[[], bool],
+        spool: Path,
+        server: str = "",
+        check_readable: Callable[[str], str | None] = lambda uri: None,
     ) -> None:
+        self._check_readable = check_readable
+        self._complained: set[str] = set()  # folders of detectors
         self._open_client = open_client
         self._opening = threading.Lock()
         self._is_there = is_there
@@ -80,6 +89,8 @@ class LiveWriter:
             if delivery is None:
                 return
             delivery.take(name, doc)
+            if name in ("stream_resource", "resource"):
+                self._see_readable(doc)
             if name == "stop":
                 self._forget(delivery.uid)
                 if not self._see_written(delivery):
@@ -89,6 +100,14 @@ class LiveWriter:
         except Exception:
             self._lost_any = True
             logger.exception("a %s document could not be taken: it is lost", name)
+
+    def _see_readable(self, doc: Any) -> None:
+        """Say once for each folder that the server cannot read it. The file is registered all the same, for later."""
+        uri = doc["uri"] if "uri" in doc else f"{doc.get('root', '')}/{doc.get('resource_path', '')}"
+        folder = uri.rpartition("/")[0]
+        if folder not in self._complained and (why := self._check_readable(uri)) is not None:
+            self._complained.add(folder)
+            logger.error("%s", why)
 
     @property
     def away(self) -> bool:

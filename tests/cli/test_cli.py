@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ebl_autonomy import connect
+from ebl_autonomy.data.server import is_alive
+from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.sim_devices import SimBeamline
 
 pytestmark = pytest.mark.integration
@@ -78,6 +82,11 @@ def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
         (["runs", "--limit", "0"], "--limit"),
         (["serve", "tiled", "--directory", "taken"], "taken"),
         (["serve", "tiled", "--port", "70000"], "--port"),
+        (["serve", "tiled", "--host", ""], "every network"),
+        (["serve", "tiled", "--host", " "], "every network"),
+        (["serve", "tiled", "--readable", "nosuchfolder"], "nosuchfolder"),
+        (["serve", "tiled", "--readable", "taken"], "is not a folder"),
+        (["runs", "--tiled", "http://127.0.0.1:1?api_key=x"], "at http://127.0.0.1:1:"),
         (["serve", "ioc", "--tier", "Z"], "tier='Z'"),
         (["serve", "ioc", "--speed", "-1"], "speed=-1"),
     ],
@@ -134,3 +143,25 @@ def test_brackets_in_what_a_run_says_are_text(tmp_path: Path) -> None:
 
 def test_a_report_of_no_run_says_how_to_make_one(tmp_path: Path) -> None:
     assert "ebl-autonomy demo" in call("report", folder=tmp_path, code=2).stderr
+
+
+def test_a_served_folder_is_joined_and_outlives_its_sessions(tmp_path: Path) -> None:
+    readable = tmp_path / "files"
+    readable.mkdir()
+    data = tmp_path / "data"
+    command = [COMMAND, "serve", "tiled", "--directory", str(data), "--readable", str(readable)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout is not None
+        uri = served.stdout.readline().split()[-1]
+        try:
+            for _ in range(2):
+                with connect(None, directory=data, readable=[readable]) as tiled:
+                    assert tiled.uri == uri
+                    assert tiled.server_pid is None
+            with pytest.raises(BadInputError, match="cannot read"):
+                connect(None, directory=data, readable=[tmp_path])
+            assert is_alive(uri)
+        finally:
+            served.send_signal(signal.SIGINT)
+            served.communicate(timeout=100)
+    assert not is_alive(uri)
