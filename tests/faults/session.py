@@ -1,0 +1,132 @@
+"""The session's process: connects, runs the plans of a case, and puts on its tape what happened.
+
+Its orders come as one JSON line on standard input, once the parent has what it needs for them; so this process can
+import while the parent starts a server. The end of standard input ends the session.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tiled.client.utils
+from bluesky import RunEngine
+from bluesky.utils import FailedStatus, RequestAbort, RunEngineInterrupted
+
+import ebl_autonomy.data.writer  # noqa: F401 - imported now, while the server starts
+from ebl_autonomy import connect
+from ebl_autonomy.errors import EblError
+
+from .hand import Hands
+from .hits import at_documents, at_requests, pid_in
+from .scenarios import Bench
+from .tape import Tape
+
+CLIENT_TIMEOUT_S = 2.0
+"""Time-out of the session's Tiled client, s, so that a late answer takes seconds and not half a minute."""
+END_WAIT_S = 20.0
+"""How long a session waits for its runs before it says what is pending, s."""
+RECOVERY_S = 25.0
+"""How long a recovery may take before it must have given its answer, s."""
+
+
+def main() -> int:
+    """Follow the orders of the parent."""
+    faulthandler.enable()
+    tape = Tape(os.dup(1))
+    os.dup2(2, 1)  # the RunEngine prints, and the tape is nobody else's
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    tiled.client.utils.DEFAULT_TIMEOUT_PARAMS.update(read=CLIENT_TIMEOUT_S, write=CLIENT_TIMEOUT_S)
+    tape.put("imported")
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    orders = json.loads(line)
+    (_recover if orders["role"] == "recovery" else _run)(orders, tape)
+    return 0
+
+
+def _run(orders: Mapping[str, Any], tape: Tape) -> None:
+    case = orders["case"]
+    hits = case["hits"] if orders["index"] == 0 else []
+    directory = Path(orders["directory"])
+    bench = Bench(tape, case, Path(orders["files"]))
+    RE = RunEngine({}, call_returns_result=True)
+    before, after = at_documents(hits, tape)
+    RE.subscribe(lambda name, doc: tape.put("offered", name=name, doc=doc))
+    RE.subscribe(before)
+    connection = connect(RE, orders["uri"], orders["api_key"], directory)
+    RE.subscribe(after)
+    RE.subscribe(lambda name, doc: tape.put("taken", name=name))
+    at_requests(hits, tape, lambda: connection.server_pid or pid_in(directory))
+    hands = Hands(RE, bench, case["hands"], tape)
+    tape.put("connected", uri=connection.uri, api_key=connection.api_key, says=repr(connection))
+    sys.stdin.readline()  # the parent has armed its faults
+    for number, drawn in enumerate(orders["plans"]):
+        if number == orders["hold_before"]:
+            tape.put("holding")
+            sys.stdin.readline()
+        tape.put("plan", plan=drawn)
+        try:
+            _through(RE, bench.plan(drawn), hands, tape)
+        except (EblError, FailedStatus, RequestAbort, ValueError, TypeError, RuntimeError) as error:
+            tape.put("refused", plan=drawn["plan"], error=f"{type(error).__name__}: {error}")
+    tape.put("measured")
+    patience = 5.0 if case["theme"] in ("full_disk", "poisoned") else END_WAIT_S
+    tape.put("flushed", flushed=connection.flush(patience), pending=connection.pending, says=repr(connection))
+    sys.stdin.read()
+    connection.close()
+    tape.put("closed", pending=connection.pending)
+
+
+def _through(RE: RunEngine, plan: Any, hands: Hands, tape: Tape) -> None:
+    """Run a plan, and resume it after every pause, as a user does."""
+    try:
+        RE(plan)
+    except RunEngineInterrupted:
+        while RE.state == "paused":
+            tape.put("paused")
+            hands.act_in_pause()
+            try:
+                RE.resume()
+            except RunEngineInterrupted:
+                continue
+
+
+def _recover(orders: Mapping[str, Any], tape: Tape) -> None:
+    """Connect in good health, and say what is in Tiled and what is not."""
+    RE = RunEngine({})
+    connection = connect(RE, orders["uri"], orders["api_key"], Path(orders["directory"]))
+    tape.put("connected", uri=connection.uri, api_key=connection.api_key, says=repr(connection))
+    deadline = time.monotonic() + RECOVERY_S
+    while connection.pending > len(_refused(connection)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    settled = time.monotonic() < deadline
+    flushed = connection.flush(2.0)
+    tape.put(
+        "recovered",
+        settled=settled,
+        flushed=flushed,
+        pending=connection.pending,
+        refused=_refused(connection),
+        says=repr(connection),
+    )
+    sys.stdin.read()
+    connection.close()
+    tape.put("closed", pending=connection.pending)
+
+
+def _refused(connection: Any) -> dict[str, str]:
+    return {str(uid): str(reason) for uid, reason in getattr(connection, "refused", {}).items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
