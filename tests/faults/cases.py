@@ -145,7 +145,7 @@ def _proxy(seed: int, rng: random.Random) -> Case:
         }
         for _ in range(rng.randint(1, 3))
     )
-    return Case(seed, "proxy", "remote", (_written(rng),), proxy=rules)
+    return Case(seed, "proxy", "remote", (_written(rng),), proxy=rules, more={"key_in_address": rng.random() < 0.4})
 
 
 def _poisoned(seed: int, rng: random.Random) -> Case:
@@ -157,13 +157,15 @@ def _poisoned(seed: int, rng: random.Random) -> Case:
 
 def _full_disk(seed: int, rng: random.Random) -> Case:
     first = rng.randint(2, 10)
-    more = {"full_at": first, "free_at": first + rng.randint(2, 12), "away": rng.random() < 0.7}
-    plans = (_plan(rng, rng.choice(["images", "scan"])), *_written(rng, 1))
+    more: dict[str, Any] = {"full_at": first, "free_at": first + rng.randint(2, 12), "away": rng.random() < 0.7}
+    plans = (_plan(rng, rng.choice(["images", "wide"])), *_written(rng, 1))
     return Case(seed, "full_disk", "remote" if more["away"] else _server(rng), (plans,), more=more)
 
 
 def _hand(seed: int, rng: random.Random) -> Case:
-    plans = tuple(_plan(rng, rng.choice(STEERED)) for _ in range(rng.randint(1, 2)))
+    kinds = ["sobol", "grid", "grid", "walk", "walk", "bayesian"]
+    # Of one motor alone nothing is remembered: it is sent to every point anew.
+    plans = tuple({**_plan(rng, rng.choice(kinds)), "motors": rng.randint(2, 3)} for _ in range(rng.randint(1, 2)))
     moments = ["save", "trigger", "think", "pause", "mid move", "suspend"]
     hands = tuple(
         {"when": rng.choice(moments), "count": rng.randint(1, 12), "seed": rng.randrange(1000)}

@@ -16,8 +16,6 @@ __all__ = ["Proxy", "Rule"]
 
 LATE_S = 3.0
 """Delay of a late request, s; longer than the session's time-out."""
-AWAY = {"do": "503", "at": "any request", "first": 1, "times": 10**9}
-"""A server that is away, as a proxy in front of it shows it."""
 
 
 @dataclass
@@ -28,8 +26,8 @@ class Rule:
     ----------
     do : str
         ``"drop"`` delivers the request and drops the answer, ``"drop before"`` does not even deliver it, ``"late"``
-        delivers it after the client's time-out, ``"kill before"`` and ``"kill after"`` kill the server around it. A
-        number is the status that is answered, without delivering the request.
+        delivers it after the client's time-out; ``"kill before"`` and ``"kill after"`` kill the server instead of
+        delivering it, or before its answer is passed on. A number is the status that is answered instead.
     pattern : re.Pattern
         Of the method and the path.
     first, times : int
@@ -55,7 +53,7 @@ class Rule:
 
     @classmethod
     def of(cls, drawn: Mapping[str, Any], run: str = "") -> Rule:
-        """The rule that a case describes; ``at: "run"`` means every request about the run with that uid."""
+        """The rule that a case describes; ``at: "run"``: what is about the run with that uid; ``"everything"``: all."""
         if drawn["at"] == "run":
             pattern = re.compile(re.escape(run))
         else:
@@ -129,17 +127,17 @@ class Proxy:
         self.requests.append(line)
         # What a request is about may stand in its body: the node of a run is made by posting its uid to the parent.
         about = f"{line} {request[-4096:].decode(errors='replace')}"
-        rule = next((rule for rule in self.rules if rule.hits(about)), None)
-        do = rule.do if rule is not None else "pass"
+        hit = [rule.do for rule in self.rules if rule.hits(about)]
+        do = hit[0] if hit else "pass"
         if do.isdigit():
             writer.write(f"HTTP/1.1 {do} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
             await writer.drain()
             return
-        if do == "drop before":
-            return
         if do == "kill before":
             await asyncio.to_thread(self._kill_server)
-        elif do == "late":
+        if do in ("drop before", "kill before"):
+            return
+        if do == "late":
             delivery = asyncio.create_task(self._deliver_late(request))
             self._tasks.add(delivery)
             delivery.add_done_callback(self._tasks.discard)

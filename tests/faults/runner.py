@@ -94,7 +94,6 @@ class _Seed:
         self.disk: SmallDisk | None = None
         self.server: Server | None = None
         self.proxy: Proxy | None = None
-        self._events = 0
         self._starts = 0
         if "full_at" in self.case.more:
             self.disk = SmallDisk(self.directory, "2m" if self.case.server == "remote" else "6m")
@@ -118,14 +117,18 @@ class _Seed:
             self._damage_a_journal()
         recovered, connected = self._recover()
         truths = [truth for session in self.sessions for truth in runs_of(session.tape.entries)]
-        client = from_uri(connected["uri"], api_key=connected["api_key"])
+        uri, key = connected["uri"], connected["api_key"]
+        if self.server is not None:
+            uri, key = self.server.uri, self.server.api_key
+        client = from_uri(uri, api_key=key)
         try:
             self.outcome.violations += self._check(truths, client, recovered)
-            self.outcome.violations += check_access(connected["uri"], connected["api_key"], client, truths)
+            self.outcome.violations += check_access(uri, key, client, truths)
         finally:
             client.context.http_client.close()
-        self._end_recovery(connected["uri"])
-        self.outcome.violations += check_secrecy(self.folder, connected["api_key"], self._log())
+        self._end_recovery(uri)
+        said = " ".join(entry.get("says", "") for process in self._processes for entry in process.tape.entries)
+        self.outcome.violations += check_secrecy(self.folder, key, said)
 
     # -- the sessions -------------------------------------------------------------------------------------------------
 
@@ -141,6 +144,7 @@ class _Seed:
             "case": self.case.as_dict(),
             "plans": self.case.sessions[index] if index < self._count else (),
             "hold_before": 1 if index == 1 else None,
+            "small_disk": self.disk is None or self.disk.is_small,
             **self._address,
         }
 
@@ -148,6 +152,8 @@ class _Seed:
     def _address(self) -> dict[str, Any]:
         uri = self.proxy.uri if self.proxy is not None else None
         key = self.server.api_key if self.server is not None else None
+        if self.case.more.get("key_in_address"):
+            uri, key = f"{uri}?api_key={key}", None
         holder = self.server.directory if self.server is not None else self.directory
         files = holder / "data" / "files"  # where the server may read
         return {"uri": uri, "api_key": key, "directory": str(self.directory), "files": str(files)}
@@ -203,24 +209,25 @@ class _Seed:
         """Faults that strike at a document of the first session; called as its tape is read."""
         if entry["kind"] in ("strike", "refused", "hand", "push"):
             self.outcome.notes.append(str({key: value for key, value in entry.items() if key != "kind"}))
-        if entry["kind"] != "offered":
-            return
-        more = self.case.more
-        if entry["name"] == "start":
-            if self.proxy is not None and self._starts == more.get("poisoned"):
+        if entry["kind"] == "stop":
+            self._at_stop(entry["event"])
+        if entry["kind"] == "offered" and entry["name"] == "start":
+            if self.proxy is not None and self._starts == self.case.more.get("poisoned"):
                 self.proxy.rules = [Rule.of(drawn, entry["doc"]["uid"]) for drawn in self.case.proxy]
             self._starts += 1
-        if entry["name"] != "event":
-            return
-        self._events += 1
-        if self._events in more.get("sigint_at", ()):
+
+    def _at_stop(self, event: int) -> None:
+        """What happens at an event at which the first session waits."""
+        more = self.case.more
+        if event in more.get("sigint_at", ()):
             self.sessions[0].press_ctrl_c()
-        if self._events == more.get("full_at") and self.disk is not None:
+        if event == more.get("full_at") and self.disk is not None:
             self.disk.fill()
             if more["away"] and self.proxy is not None:
                 self.proxy.rules = [Rule.of({"do": "503", "at": "everything", "first": 1, "times": 10**9})]
-        if self._events == more.get("free_at"):
+        if event == more.get("free_at"):
             self._heal()
+        self.sessions[0].go()
 
     def _damage_a_journal(self) -> None:
         rng = random.Random(self.case.seed)
@@ -304,8 +311,12 @@ class _Seed:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
+    @property
+    def _processes(self) -> list[Process]:
+        return [*self.sessions, self.recovery]
+
     def _log(self) -> str:
-        return "\n".join(process.log.read_text(errors="replace") for process in (*self.sessions, self.recovery))
+        return "\n".join(process.log.read_text(errors="replace") for process in self._processes)
 
 
 def _is_closed(client: Any, uid: str) -> bool:

@@ -10,6 +10,7 @@ import faulthandler
 import json
 import logging
 import os
+import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -61,8 +62,15 @@ def _run(orders: Mapping[str, Any], tape: Tape) -> None:
     bench = Bench(tape, case, Path(orders["files"]))
     RE = RunEngine({}, call_returns_result=True)
     before, after = at_documents(hits, tape)
+    stops = (
+        _Stops(case["more"], tape, None if orders["small_disk"] else directory / "spool")
+        if orders["index"] == 0
+        else None
+    )
     RE.subscribe(lambda name, doc: tape.put("offered", name=name, doc=doc))
     RE.subscribe(before)
+    if stops is not None:
+        RE.subscribe(stops)
     connection = connect(RE, orders["uri"], orders["api_key"], directory)
     RE.subscribe(after)
     RE.subscribe(lambda name, doc: tape.put("taken", name=name))
@@ -85,6 +93,31 @@ def _run(orders: Mapping[str, Any], tape: Tape) -> None:
     sys.stdin.read()
     connection.close()
     tape.put("closed", pending=connection.pending)
+
+
+class _Stops:
+    """A callback that waits for the parent at those events at which it has something to do.
+
+    Where the parent could not mount a small disk, the limit on the size of files stands in for the full one: it is the
+    process's own, so it is set here.
+    """
+
+    def __init__(self, more: Mapping[str, Any], tape: Tape, limited: Path | None) -> None:
+        self._at = {more.get("full_at"), more.get("free_at"), *more.get("sigint_at", ())}
+        self._full_at, self._free_at = more.get("full_at"), more.get("free_at")
+        self._tape, self._limited, self._count = tape, limited, 0
+
+    def __call__(self, name: str, doc: Any) -> None:
+        if name != "event":
+            return
+        self._count += 1
+        if self._count in self._at:
+            self._tape.put("stop", event=self._count)
+            sys.stdin.readline()
+        if self._limited is not None and self._count in (self._full_at, self._free_at):
+            largest = max((path.stat().st_size for path in self._limited.iterdir()), default=1)
+            hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest if self._count == self._full_at else hard, hard))
 
 
 def _through(RE: RunEngine, plan: Any, hands: Hands, tape: Tape) -> None:
