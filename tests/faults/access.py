@@ -58,7 +58,7 @@ def check_access(uri: str, api_key: str, client: Any, truths: list[RunTruth]) ->
 
 
 def _streams(uri: str, path: str, headers: dict[str, str]) -> bool:
-    """Whether a websocket opens and stays open: a server may accept it only to close it with a reason."""
+    """Whether a websocket sends data: a server may open one only to close it with a reason, or to wait for a key."""
     address = urlsplit(uri)
     connection = HTTPConnection(str(address.hostname), address.port, timeout=10)
     opening = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
@@ -73,7 +73,7 @@ def _streams(uri: str, path: str, headers: dict[str, str]) -> bool:
         try:
             frame = frame or wire.recv(1)
         except TimeoutError:
-            return True
+            return False
         return bool(frame) and frame[0] != CLOSE_FRAME
     finally:
         connection.close()

@@ -1,42 +1,63 @@
-"""The processes of one seed: sessions, and a server that can be killed and started again."""
+"""The processes of one seed: sessions, and a server that can be killed and started again.
+
+They are forked from a nursery, a process that has imported everything once: importing takes longer than most seeds.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from . import session
 from .tape import Entry, TapeReader
 
-__all__ = ["PATIENCE_S", "Process", "Server", "environment"]
+__all__ = ["PATIENCE_S", "Process", "Server"]
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 90.0
 """How long a busy machine may take for what is a matter of seconds."""
+ENVIRONMENT = {
+    **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")},
+    # A Tiled client that gives up within seconds.
+    "TILED_RETRY_ATTEMPTS": "2",
+    "TILED_RETRY_TIMEOUT": "2",
+}
+
+_nursery = multiprocessing.get_context("forkserver")
+_nursery.set_forkserver_preload([session.__name__, "ebl_autonomy.data.writer", "tiled.catalog", "tiled.server.app"])
+_starting = threading.Lock()
 
 
-def environment() -> dict[str, str]:
-    """The environment of all processes: one thread each, and a Tiled client that gives up within seconds."""
-    threads = ("OMP", "MKL", "OPENBLAS", "NUMBA")
-    return {
-        **os.environ,
-        **{f"{library}_NUM_THREADS": "1" for library in threads},
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUNBUFFERED": "1",
-        "TILED_RETRY_ATTEMPTS": "2",
-        "TILED_RETRY_TIMEOUT": "2",
-    }
+@contextmanager
+def _environment() -> Iterator[None]:
+    """The environment of all processes; of this one only while the nursery starts."""
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _fork(target: Callable[..., None], *arguments: Any) -> Any:
+    with _starting:
+        with _environment():
+            forkserver.ensure_running()
+        process = _nursery.Process(target=target, args=arguments)
+        process.start()
+    return process
 
 
 class Process:
@@ -52,40 +73,26 @@ class Process:
 
     def __init__(self, log: Path, on_entry: Callable[[Entry], None] | None = None) -> None:
         self.log = log
-        with log.open("wb") as errors:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.session"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment(),
-                cwd=ROOT,
-                start_new_session=True,
-            )
-        assert self._popen.stdout is not None
-        self.tape = TapeReader(self._popen.stdout, on_entry)
+        orders, self._orders = _nursery.Pipe(duplex=False)
+        taped, tape = _nursery.Pipe(duplex=False)
+        self._process = _fork(session.main, orders, tape, str(log))
+        orders.close()
+        tape.close()
+        self._taped = os.fdopen(os.dup(taped.fileno()), "rb")
+        taped.close()
+        self.tape = TapeReader(self._taped, on_entry)
 
     @property
     def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def returncode(self) -> int | None:
-        """Exit code; None while it runs."""
-        return self._popen.poll()
+        return int(self._process.pid)
 
     def order(self, orders: Mapping[str, Any]) -> None:
         """Send the orders."""
-        assert self._popen.stdin is not None
-        self._popen.stdin.write(json.dumps(orders).encode() + b"\n")
-        self._popen.stdin.flush()
+        self._write(json.dumps(orders))
 
     def go(self) -> None:
         """Let a session go on that waits for it."""
-        assert self._popen.stdin is not None
-        with suppress(OSError):
-            self._popen.stdin.write(b"go\n")
-            self._popen.stdin.flush()
+        self._write("go")
 
     def press_ctrl_c(self) -> None:
         """SIGINT to the process and all its children in the group, as a terminal sends it."""
@@ -94,28 +101,26 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL."""
-        self._popen.kill()
+        self._process.kill()
         self._end()
 
     def close(self, timeout_s: float = PATIENCE_S) -> int:
-        """End its input, and wait for its end; returns the exit code, or kills it after the time-out."""
-        assert self._popen.stdin is not None
-        with suppress(OSError):
-            self._popen.stdin.close()
-        try:
-            self._popen.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
+        """End its orders, and wait for its end; returns the exit code, or kills it after the time-out."""
+        self._orders.close()
+        self._process.join(timeout_s)
+        self._process.kill()
         return self._end()
 
+    def _write(self, line: str) -> None:
+        with suppress(OSError):  # it was killed
+            os.write(self._orders.fileno(), line.encode() + b"\n")
+
     def _end(self) -> int:
-        code = self._popen.wait()
+        self._process.join()
         self.tape.join(10)
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        return code
+        self._orders.close()
+        self._taped.close()
+        return int(self._process.exitcode)
 
 
 class Server:
@@ -132,7 +137,7 @@ class Server:
         self.directory, self._log = directory, log
         self.port = _free_port()
         self._lock = threading.Lock()
-        self._popen = self._spawn()
+        self._process = self._spawn()
 
     @property
     def uri(self) -> str:
@@ -162,33 +167,30 @@ class Server:
     def kill_and_restart(self) -> None:
         """SIGKILL, and a new server on the same port and folder."""
         with self._lock:
-            self._popen.kill()
-            self._popen.wait()
-            self._popen = self._spawn()
+            self._process.kill()
+            self._process.join()
+            self._process = self._spawn()
             self.wait_until_up()
 
     def close(self) -> None:
         """Stop it."""
         with self._lock:
-            self._popen.terminate()
-            try:
-                self._popen.wait(10)
-            except subprocess.TimeoutExpired:
-                self._popen.kill()
-                self._popen.wait()
+            self._process.terminate()
+            self._process.join(10)
+            self._process.kill()
+            self._process.join()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> Any:
         arguments = ["serve", "tiled", "--directory", str(self.directory), "--port", str(self.port)]
-        with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-c", "from ebl_autonomy.cli import app; app()", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(),
-                cwd=ROOT,
-                start_new_session=True,
-            )
+        return _fork(_serve, arguments, str(self._log))
+
+
+def _serve(arguments: list[str], log: str) -> None:
+    """In the server's process: what the command line does."""
+    from ebl_autonomy.cli import app
+
+    session.detach(log)
+    app(arguments)
 
 
 def _free_port() -> int:

@@ -67,12 +67,13 @@ def run_seed(seed: int, keep: Path | None = None) -> Outcome:
     ----------
     seed : int
     keep : Path, optional
-        Folder to work in, which is kept; by default a temporary folder, which is removed.
+        Folder to work in, which is emptied first and kept; by default a temporary folder, which is removed.
     """
     began = time.monotonic()
     outcome = Outcome(draw(seed))
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{seed}-")) if keep is None else keep
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
         with ExitStack() as stack:
             _Seed(outcome, folder, stack).run()

@@ -1,7 +1,7 @@
 """The session's process: connects, runs the plans of a case, and puts on its tape what happened.
 
-Its orders come as one JSON line on standard input, once the parent has what it needs for them; so this process can
-import while the parent starts a server. The end of standard input ends the session.
+Its orders come as one JSON line on standard input; later lines let it go on where it waits for the parent. The end of
+standard input ends the session.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import tiled.client.utils
 from bluesky import RunEngine
 from bluesky.utils import FailedStatus, RequestAbort, RunEngineInterrupted
 
-import ebl_autonomy.data.writer  # noqa: F401 - imported now, while the server starts
 from ebl_autonomy import connect
 from ebl_autonomy.errors import EblError
 
@@ -38,21 +38,36 @@ RECOVERY_S = 25.0
 """How long a recovery may take before it must have given its answer, s."""
 
 
-def main() -> int:
-    """Follow the orders of the parent."""
+def main(orders: Connection, tape: Connection, log: str) -> None:
+    """Follow the orders of the parent.
+
+    Parameters
+    ----------
+    orders, tape : Connection
+        One end of a pipe each, used as plain file descriptors.
+    log : str
+        File that takes what this process prints and logs.
+    """
+    detach(log)
+    os.dup2(orders.fileno(), 0)
+    orders.close()
+    sys.stdin = os.fdopen(0)
     faulthandler.enable()
-    tape = Tape(os.dup(1))
-    os.dup2(2, 1)  # the RunEngine prints, and the tape is nobody else's
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     tiled.client.utils.DEFAULT_TIMEOUT_PARAMS.update(read=CLIENT_TIMEOUT_S, write=CLIENT_TIMEOUT_S)
-    tape.put("imported")
-    line = sys.stdin.readline()
-    if not line:
-        return 0
-    orders = json.loads(line)
-    (_recover if orders["role"] == "recovery" else _run)(orders, tape)
-    return 0
+    if line := sys.stdin.readline():
+        given = json.loads(line)
+        (_recover if given["role"] == "recovery" else _run)(given, Tape(tape.fileno()))
+
+
+def detach(log: str) -> None:
+    """Give this process a group of its own, and let it print into a file."""
+    os.setsid()
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for standard in (1, 2):
+        os.dup2(descriptor, standard)
+    os.close(descriptor)
 
 
 def _run(orders: Mapping[str, Any], tape: Tape) -> None:
@@ -159,7 +174,3 @@ def _recover(orders: Mapping[str, Any], tape: Tape) -> None:
 
 def _refused(connection: Any) -> dict[str, str]:
     return {str(uid): str(reason) for uid, reason in getattr(connection, "refused", {}).items()}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
