@@ -84,9 +84,22 @@ def _written(rng: random.Random, count: int | None = None) -> tuple[dict[str, An
     return tuple(_plan(rng, rng.choice(kinds)) for _ in range(count or rng.randint(1, 3)))
 
 
+def _written_for(rng: random.Random, *stages: str) -> tuple[dict[str, Any], ...]:
+    """Plans of which the first ones pass the stages."""
+    kinds = {"array": "images", "source": "files"}
+    needed = [kinds[stage] for stage in dict.fromkeys(stages) if stage in kinds]
+    plans = _written(rng)
+    return (*(_plan(rng, kind) for kind in needed), *plans[len(needed) :])
+
+
+def _count(rng: random.Random, stage: str) -> int:
+    """Which of the requests of a stage is hit: a plan makes a few of each."""
+    return rng.randint(1, 20 if stage == "any" else 4)
+
+
 def _plan(rng: random.Random, kind: str) -> dict[str, Any]:
-    points = rng.randint(6, 16)
-    drawn = {"plan": kind, "points": points, "motors": rng.randint(1, 3), "seed": rng.randrange(1000)}
+    drawn = {"plan": kind, "points": rng.randint(6, 16), "motors": rng.randint(1, 3), "seed": rng.randrange(1000)}
+    drawn["pace_s"] = rng.choice([0.0, 0.02, 0.08])
     if kind == "images":
         drawn["shape"] = [rng.randint(1, 40), rng.randint(1, 40)]
         drawn["dtype"] = rng.choice(["<u2", "|u1", "<f4", "<i4"])
@@ -100,6 +113,8 @@ def _plan(rng: random.Random, kind: str) -> dict[str, Any]:
 
 
 STEERED = ("sobol", "grid", "bayesian", "walk")
+RANGE = {"save": 30, "mid move": 20}
+"""How many messages of a kind a steered plan surely sends."""
 ODD_KEYS = (
     "short_array", "ragged", "texts", "enum", "int_then_float", "uint64", "long_name", "case", "digit", "underscore",
     "not_ascii", "space", "boolean", "table", "none", "empty", "nan",
@@ -112,26 +127,22 @@ ODD_MD = ("date", "timedelta", "path", "uuid", "enum", "complex", "big", "nested
 
 def _kill_session(seed: int, rng: random.Random) -> Case:
     stage = rng.choice(list(STAGES))
-    hit = {"do": "kill", "when": rng.choice(["before", "after"]), "at": stage, "count": rng.randint(1, 8)}
+    hit = {"do": "kill", "when": rng.choice(["before", "after"]), "at": stage, "count": _count(rng, stage)}
     if rng.random() < 0.25:  # at any time, or exactly around the journal's append
         hit = {"do": "kill", "when": rng.choice(["before", "after", "soon after"]), "at": "document"}
         hit["count"] = rng.randint(1, 30)
-    plans = _written(rng)
-    if stage == "array":
-        plans = (_plan(rng, "images"), *plans[1:])
-    elif stage == "source":
-        plans = (_plan(rng, "files"), *plans[1:])
-    return Case(seed, "kill_session", _server(rng), (plans,), hits=(hit,))
+    return Case(seed, "kill_session", _server(rng), (_written_for(rng, stage),), hits=(hit,))
 
 
 def _kill_server(seed: int, rng: random.Random) -> Case:
     server = _server(rng)
-    stage, count = rng.choice(list(STAGES)), rng.randint(1, 12)
+    stage = rng.choice(list(STAGES))
+    plans, count = _written_for(rng, stage), _count(rng, stage)
     if server == "embedded":
         hit = {"do": "kill server", "when": rng.choice(["before", "after"]), "at": stage, "count": count}
-        return Case(seed, "kill_server", server, (_written(rng),), hits=(hit,))
+        return Case(seed, "kill_server", server, (plans,), hits=(hit,))
     rule = {"do": rng.choice(["kill before", "kill after"]), "at": stage, "first": count, "times": 1}
-    return Case(seed, "kill_server", server, (_written(rng),), proxy=(rule,))
+    return Case(seed, "kill_server", server, (plans,), proxy=(rule,))
 
 
 def _proxy(seed: int, rng: random.Random) -> Case:
@@ -139,13 +150,14 @@ def _proxy(seed: int, rng: random.Random) -> Case:
     rules = tuple(
         {
             "do": (action := rng.choice(actions)),
-            "at": rng.choice(list(STAGES)),
-            "first": rng.randint(1, 12),
+            "at": (stage := rng.choice(list(STAGES))),
+            "first": _count(rng, stage),
             "times": 1 if action == "late" else rng.choice([1, 1, 2, 7]),
         }
         for _ in range(rng.randint(1, 3))
     )
-    return Case(seed, "proxy", "remote", (_written(rng),), proxy=rules, more={"key_in_address": rng.random() < 0.4})
+    plans = _written_for(rng, *(rule["at"] for rule in rules))
+    return Case(seed, "proxy", "remote", (plans,), proxy=rules, more={"key_in_address": rng.random() < 0.4})
 
 
 def _poisoned(seed: int, rng: random.Random) -> Case:
@@ -168,8 +180,12 @@ def _hand(seed: int, rng: random.Random) -> Case:
     plans = tuple({**_plan(rng, rng.choice(kinds)), "motors": rng.randint(2, 3)} for _ in range(rng.randint(1, 2)))
     moments = ["save", "trigger", "think", "pause", "mid move", "suspend"]
     hands = tuple(
-        {"when": rng.choice(moments), "count": rng.randint(1, 12), "seed": rng.randrange(1000)}
-        for _ in range(rng.randint(1, 4))
+        {
+            "when": (when := rng.choice(moments)),
+            "count": rng.randint(1, RANGE.get(when, 14)),
+            "seed": rng.randrange(1000),
+        }
+        for _ in range(rng.randint(2, 6))
     )
     more = {"one_sided": rng.random() < 0.3, "region": rng.random() < 0.6}
     return Case(seed, "hand", "embedded", (plans,), hands=hands, more=more)
@@ -181,8 +197,8 @@ def _ctrl_c(seed: int, rng: random.Random) -> Case:
 
 
 def _damage(seed: int, rng: random.Random) -> Case:
-    stage, count = rng.choice(["table", "node", "any"]), rng.randint(1, 6)
-    hit = {"do": "kill", "when": "before", "at": stage, "count": count}
+    stage = rng.choice(["table", "node", "any"])
+    hit = {"do": "kill", "when": "before", "at": stage, "count": _count(rng, stage)}
     more = {"damage": rng.choice(["garbage", "cut line", "truncate"]), "where": round(rng.random(), 3)}
     return Case(seed, "damage", _server(rng), (_written(rng),), hits=(hit,), more=more)
 

@@ -56,7 +56,7 @@ class Hands:
             if COMMANDS.get(hand["when"]) == msg.command and self._counts(msg, hand["when"]):
                 hand["left"] -= 1
                 if hand["left"] == 0:
-                    self._act(hand)
+                    self._act(hand, msg)
 
     def _see_thought(self) -> None:
         for hand in self._armed:
@@ -70,12 +70,12 @@ class Hands:
             return msg.obj in self._bench.motors
         return when != "trigger" or msg.obj is self._bench.detector
 
-    def _act(self, hand: dict[str, Any]) -> None:
+    def _act(self, hand: dict[str, Any], msg: Msg) -> None:
         when = hand["when"]
         if when == "mid move":
             share = hand["rng"].uniform(0.1, 0.7)
             self._tape.put("hand", when=when, share=share)
-            hand["rng"].choice(self._bench.motors).stop_next_move(share)
+            msg.obj.stop_next_move(share)  # the move of this message
         elif when == "pause":
             self._in_pause.append(hand)
             # The loop's own thread, which called us, must not wait for itself.
@@ -97,7 +97,7 @@ class Hands:
 
     def _push(self, hand: dict[str, Any], why: str) -> None:
         rng = hand["rng"]
-        motor = rng.choice(self._bench.motors[:2])
+        motor = rng.choice(self._bench.in_use)
         while True:
             to = rng.uniform(DOMAIN[0], min(DOMAIN[1], LIMIT))
             inside = BOX[0] - LEAST <= to <= BOX[1] + LEAST

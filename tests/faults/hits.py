@@ -21,7 +21,18 @@ import httpx
 from .cases import STAGES
 from .tape import Tape
 
-__all__ = ["at_documents", "at_requests"]
+__all__ = ["at_documents", "at_requests", "pid_in", "shorten_timeouts"]
+
+
+def shorten_timeouts(seconds: float) -> None:
+    """Let every request from now on time out after some seconds, so that a late answer does not take half a minute."""
+    send = httpx.Client.send
+
+    def send_in_time(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
+        return send(client, request, **options)
+
+    httpx.Client.send = send_in_time  # type: ignore[method-assign]
 
 
 def at_requests(hits: list[Mapping[str, Any]], tape: Tape, server_pid: Callable[[], int | None]) -> None:

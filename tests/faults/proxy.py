@@ -14,7 +14,7 @@ from .cases import STAGES
 
 __all__ = ["Proxy", "Rule"]
 
-LATE_S = 3.0
+LATE_S = 4.5
 """Delay of a late request, s; longer than the session's time-out."""
 
 

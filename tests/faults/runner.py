@@ -171,7 +171,7 @@ class _Seed:
             session.go()
         self._arm()
         first.go()
-        flushed = first.tape.wait_for("flushed", PATIENCE_S)
+        flushed = self._flushed(first)
         if self.case.theme == "poisoned" and flushed is not None:
             self._check_others_arrive(first, flushed)
             first.kill()
@@ -183,7 +183,7 @@ class _Seed:
         for session in others:
             session.tape.wait_for("holding", PATIENCE_S)
             session.go()
-            session.tape.wait_for("flushed", PATIENCE_S)
+            self._flushed(session)
             self._close(session)
 
     def _connected(self, process: Process) -> Entry:
@@ -191,6 +191,13 @@ class _Seed:
         if connected is None:
             raise RuntimeError(f"a session could not connect: see {process.log}\n{_tail(process.log)}")
         return connected
+
+    def _flushed(self, session: Process) -> Entry | None:
+        """Wait until a session has flushed; None if it has died. I7: what a user reads with is alive."""
+        flushed = session.tape.wait_for("flushed", PATIENCE_S)
+        if flushed is not None:
+            self.outcome.violations += [f"I7 a user's client is dead: {dead}" for dead in flushed["dead"]]
+        return flushed
 
     def _close(self, process: Process) -> None:
         if code := process.close():

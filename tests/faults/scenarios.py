@@ -48,6 +48,8 @@ class Bench:
     def __init__(self, tape: Tape, case: Mapping[str, Any], files: Path) -> None:
         limits = (-math.inf, LIMIT) if case["more"].get("one_sided") else None
         self.motors = [Motor(f"m{i}", tape, limits, case["seed"]) for i in (1, 2, 3)]
+        self.in_use = self.motors
+        """The motors of the latest plan."""
         self.detector = Detector(self.motors, tape)
         self.think: Any = lambda: None
         """Called whenever an agent thinks."""
@@ -57,7 +59,8 @@ class Bench:
 
     def plan(self, drawn: Mapping[str, Any]) -> Any:
         """The plan of one drawn entry."""
-        motors = self.motors[: drawn["motors"]]
+        motors = self.in_use = self.motors[: drawn["motors"]]
+        self.detector.pace_s = drawn["pace_s"]
         kind = drawn["plan"]
         if kind in ("sobol", "grid", "bayesian", "walk"):
             return self._steered(drawn, motors)

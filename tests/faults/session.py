@@ -18,7 +18,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import tiled.client.utils
 from bluesky import RunEngine
 from bluesky.utils import FailedStatus, RequestAbort, RunEngineInterrupted
 
@@ -26,14 +25,16 @@ from ebl_autonomy import connect
 from ebl_autonomy.errors import EblError
 
 from .hand import Hands
-from .hits import at_documents, at_requests, pid_in
+from .hits import at_documents, at_requests, pid_in, shorten_timeouts
 from .scenarios import Bench
 from .tape import Tape
 
-CLIENT_TIMEOUT_S = 2.0
-"""Time-out of the session's Tiled client, s, so that a late answer takes seconds and not half a minute."""
+SHORT_TIMEOUT_S = 3.0
+"""Time-out of the session's Tiled client where requests are late, s."""
 END_WAIT_S = 20.0
 """How long a session waits for its runs before it says what is pending, s."""
+READABLE = ("ctrl_c", "kill_server", "two_sessions", "hand", "odd")
+"""Themes in which the server can be read at the end."""
 RECOVERY_S = 25.0
 """How long a recovery may take before it must have given its answer, s."""
 
@@ -55,7 +56,6 @@ def main(orders: Connection, tape: Connection, log: str) -> None:
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    tiled.client.utils.DEFAULT_TIMEOUT_PARAMS.update(read=CLIENT_TIMEOUT_S, write=CLIENT_TIMEOUT_S)
     if line := sys.stdin.readline():
         given = json.loads(line)
         (_recover if given["role"] == "recovery" else _run)(given, Tape(tape.fileno()))
@@ -89,9 +89,12 @@ def _run(orders: Mapping[str, Any], tape: Tape) -> None:
     connection = connect(RE, orders["uri"], orders["api_key"], directory)
     RE.subscribe(after)
     RE.subscribe(lambda name, doc: tape.put("taken", name=name))
+    if any(rule["do"] == "late" for rule in case["proxy"]):
+        shorten_timeouts(SHORT_TIMEOUT_S)
     at_requests(hits, tape, lambda: connection.server_pid or pid_in(directory))
     hands = Hands(RE, bench, case["hands"], tape)
     tape.put("connected", uri=connection.uri, api_key=connection.api_key, says=repr(connection))
+    held = connection.client
     sys.stdin.readline()  # the parent has armed its faults
     for number, drawn in enumerate(orders["plans"]):
         if number == orders["hold_before"]:
@@ -104,7 +107,9 @@ def _run(orders: Mapping[str, Any], tape: Tape) -> None:
             tape.put("refused", plan=drawn["plan"], error=f"{type(error).__name__}: {error}")
     tape.put("measured")
     patience = 5.0 if case["theme"] in ("full_disk", "poisoned") else END_WAIT_S
-    tape.put("flushed", flushed=connection.flush(patience), pending=connection.pending, says=repr(connection))
+    flushed = connection.flush(patience)
+    dead = _unreadable({"held": held, "asked for": connection.client}) if case["theme"] in READABLE else []
+    tape.put("flushed", flushed=flushed, pending=connection.pending, says=repr(connection), dead=dead)
     sys.stdin.read()
     connection.close()
     tape.put("closed", pending=connection.pending)
@@ -147,6 +152,24 @@ def _through(RE: RunEngine, plan: Any, hands: Hands, tape: Tape) -> None:
                 RE.resume()
             except RunEngineInterrupted:
                 continue
+
+
+def _unreadable(clients: Mapping[str, Any]) -> list[str]:
+    """Which of a user's clients cannot read, though the server may need some seconds to be there again."""
+    dead: dict[str, str] = {}
+    deadline = time.monotonic() + END_WAIT_S
+    for name, client in clients.items():
+        while True:
+            try:
+                list(client)
+                dead.pop(name, None)
+                break
+            except Exception as error:  # noqa: BLE001 - whatever a client raises is the finding
+                dead[name] = f"{name}: {type(error).__name__}: {error}"[:200]
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+    return list(dead.values())
 
 
 def _recover(orders: Mapping[str, Any], tape: Tape) -> None:
