@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ebl_autonomy.data import reader
+try:
+    from ebl_autonomy.data.streams import stored_events
+except ImportError:  # before names and forms were mapped, everything was stored as it was
+    stored_events = None
 
 __all__ = ["Row", "external_frames", "is_ordinary", "read_rows"]
 
@@ -37,9 +40,8 @@ def read_rows(run: Any, stream: str, keys: set[str], external: set[str]) -> list
         If an array has another number of entries than the table has rows.
     """
     rows = _plain_rows(run, stream, external)
-    ours = getattr(reader, "stored_events", None)
-    if ours is not None:
-        exact = {(event["seq_num"], event["time"]): event["data"] for event in ours(run, stream)}
+    if stored_events is not None:
+        exact = {(event["seq_num"], event["time"]): event["data"] for event in stored_events(run, stream)}
         odd = {key for key in keys if not is_ordinary(key) or key.startswith("odd")}
         for row in rows:
             data = exact.get((row["seq_num"], row["time"]), {})
