@@ -24,7 +24,8 @@ ZARR += ["/zarr/v3/{run}/zarr.json", "/zarr/v2/{run}/primary/camera_image/0.0.0"
 STREAMS = ["/api/v1/stream/single/{run}", "/api/v1/stream/single/{run}/primary"]
 """Websockets."""
 CLOSE_FRAME = 0x88
-OPEN = {"/healthz"}
+OPEN = {"/healthz", "/api/v1/"}
+"""A Tiled client asks the second one what the server can do, before it sends its key."""
 SHOWN = 4
 """How many open routes a violation names."""
 WRONG = "0123456789abcdef" * 4
@@ -51,6 +52,8 @@ def check_access(uri: str, api_key: str, client: Any, truths: list[RunTruth]) ->
             if open_ones:
                 shown = ", ".join(open_ones[:SHOWN]) + (", ..." if len(open_ones) > SHOWN else "")
                 yield f"I5 {len(open_ones)} routes answer {how}: {shown}"
+        if any(run in http.get(path).text for path in OPEN):
+            yield "I5 an open route names a run"
         if http.get("/healthz", headers={"Host": "evil.example"}).status_code < 400:
             yield "I5 a foreign Host header is served"
         if run != "no-run" and http.get(f"/api/v1/metadata/{run}", headers=key).status_code != 200:
