@@ -29,21 +29,24 @@ class Rule:
         delivers it after the client's time-out; ``"kill before"`` and ``"kill after"`` kill the server instead of
         delivering it, or before its answer is passed on. A number is the status that is answered instead.
     pattern : re.Pattern
-        Of the method and the path.
+        Of the method and the path; and, for the uid of a run, of the body.
     first, times : int
         The first matching request that is hit, counted from 1, and how many from there on.
+    of_run : bool
+        Whether the pattern is the uid of a run: its node is made by posting the uid to the parent.
     """
 
     do: str
     pattern: re.Pattern[str]
     first: int
     times: int
+    of_run: bool = False
     seen: int = 0
     struck: list[str] = field(default_factory=list)
 
-    def hits(self, line: str) -> bool:
+    def hits(self, line: str, body: str) -> bool:
         """Count a request; whether it is hit."""
-        if not self.pattern.search(line):
+        if not (self.pattern.search(line) or (self.of_run and self.pattern.search(body))):
             return False
         self.seen += 1
         if not self.first <= self.seen < self.first + self.times:
@@ -54,11 +57,9 @@ class Rule:
     @classmethod
     def of(cls, drawn: Mapping[str, Any], run: str = "") -> Rule:
         """The rule that a case describes; ``at: "run"``: what is about the run with that uid; ``"everything"``: all."""
-        if drawn["at"] == "run":
-            pattern = re.compile(re.escape(run))
-        else:
-            pattern = re.compile("^" + STAGES[drawn["at"]] if drawn["at"] in STAGES else "")
-        return cls(drawn["do"], pattern, drawn["first"], drawn["times"])
+        of_run = drawn["at"] == "run"
+        pattern = re.escape(run) if of_run else "^" + STAGES.get(drawn["at"], "")
+        return cls(drawn["do"], re.compile(pattern), drawn["first"], drawn["times"], of_run)
 
 
 class Proxy:
@@ -74,7 +75,7 @@ class Proxy:
     def __init__(self, server_port: int, kill_server: Callable[[], None]) -> None:
         self.rules: list[Rule] = []
         self.requests: list[str] = []
-        """Method and path of every request, in order; the path of a new run's node ends with its uid in the body."""
+        """Method and path of every request, in order."""
         self._server_port, self._kill_server = server_port, kill_server
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -125,9 +126,8 @@ class Proxy:
 
     async def _answer(self, line: str, request: bytes, writer: asyncio.StreamWriter) -> None:
         self.requests.append(line)
-        # What a request is about may stand in its body: the node of a run is made by posting its uid to the parent.
-        about = f"{line} {request[-4096:].decode(errors='replace')}"
-        hit = [rule.do for rule in self.rules if rule.hits(about)]
+        body = request.partition(b"\r\n\r\n")[2][-4096:].decode(errors="replace")
+        hit = [rule.do for rule in self.rules if rule.hits(line, body)]
         do = hit[0] if hit else "pass"
         if do.isdigit():
             writer.write(f"HTTP/1.1 {do} Fault\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
