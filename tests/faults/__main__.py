@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import Counter
@@ -38,12 +39,16 @@ def main() -> int:
     def run(seed: int) -> Outcome:
         return run_seed(seed, arguments.keep / str(seed) if arguments.keep else None)
 
-    with ThreadPoolExecutor(arguments.jobs) as pool:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    pool = ThreadPoolExecutor(arguments.jobs)
+    try:
         for outcome in pool.map(run, chosen):
             say(str(outcome))
             if arguments.seed is not None:
                 say("\n".join(f"     . {note}" for note in outcome.notes))
             outcomes.append(outcome)
+    finally:
+        pool.shutdown(cancel_futures=True)  # the seeds under way end what they started
     say(_summary(outcomes, time.monotonic() - began))
     return int(any(outcome.violations for outcome in outcomes))
 
