@@ -60,8 +60,6 @@ class Connection:
         self._lock = threading.RLock()
         self._closing = threading.Event()
         try:
-            if RE is not None:
-                check_spool(directory / "spool")
             self._renew_client()
             if RE is not None:
                 from ebl_autonomy.data.writer import LiveWriter
@@ -246,6 +244,8 @@ def connect(
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
     folders = existing_folders(readable)
     folder = make_directory(Path(directory) if directory is not None else default_directory())
+    if RE is not None:
+        check_spool(folder / "spool")
     if uri is None:
         return Connection(RE, Endpoint(server=EmbeddedServer(folder, folders)), folder)
     return Connection(RE, Endpoint(*split_key(uri, api_key)), folder)

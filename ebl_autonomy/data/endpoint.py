@@ -92,6 +92,7 @@ class Endpoint:
         from tiled.client.utils import ClientError
 
         self.ensure()
+        self._check_answer()
         context, parts = Context.from_any_uri(self.uri, api_key=self.api_key or None)
         try:
             return from_context(context, node_path_parts=parts)
@@ -100,6 +101,26 @@ class Endpoint:
             raise TiledUnreachableError(
                 f"the Tiled server at {self.uri} rejects this client ({error}): check api_key"
             ) from error
+
+    def _check_answer(self) -> None:
+        """Ask for what a client reads first. A client whose making fails would leave its connection open.
+
+        Raises
+        ------
+        TiledUnreachableError
+            If the server does not answer, or refuses.
+        """
+        root = urlsplit(self.uri)
+        about = root._replace(path=root.path.split("/api/v1")[0].rstrip("/") + "/api/v1/").geturl()
+        headers = {"Authorization": f"Apikey {self.api_key}"} if self.api_key else {}
+        try:
+            status = httpx.get(about, headers=headers, timeout=10.0, trust_env=False).status_code
+        except httpx.HTTPError as error:
+            raise TiledUnreachableError(f"the Tiled server at {self.uri} does not answer: {error}") from error
+        if status == 401:
+            raise TiledUnreachableError(f"the Tiled server at {self.uri} rejects this client: check api_key")
+        if status != 200:
+            raise TiledUnreachableError(f"the Tiled server at {self.uri} answers {about} with {status}")
 
     def check_readable(self, uri: str) -> str | None:
         """Why the embedded server cannot read a detector's file, with the remedy; None if it can, or is not embedded.

@@ -22,6 +22,7 @@ from ophyd.sim import SynAxis, SynGauss, SynSignal
 from ebl_autonomy import connect, read_run
 from ebl_autonomy.data import Connection, runs
 from ebl_autonomy.data.connection import server_identity
+from ebl_autonomy.data.folder import DataFolder
 from ebl_autonomy.data.server import EmbeddedServer, is_alive
 from ebl_autonomy.data.spool import Journal, encode
 from ebl_autonomy.errors import BadInputError
@@ -293,9 +294,11 @@ def test_the_address_of_a_server_is_known_by_any_spelling(tmp_path: Path) -> Non
         assert server_identity(same, tmp_path) == one
     node = server_identity("https://user:word@host/tiled/api/v1/metadata/beam/raw/?api_key=secret", tmp_path)
     assert node == "https://host:443/tiled/api/v1/metadata/beam/raw"
-    (tmp_path / "server.json").write_text(json.dumps({"uri": "http://127.0.0.1:8000"}))
-    assert "of this folder" in server_identity("http://localhost:8000/", tmp_path)
-    assert server_identity("http://127.0.0.1:8001", tmp_path) == "http://127.0.0.1:8001"
+    own = DataFolder(tmp_path)
+    with own.serving():
+        own.announce("http://127.0.0.1:8000", (), leased=True)
+        assert "of this folder" in server_identity("http://localhost:8000/", tmp_path)
+        assert server_identity("http://127.0.0.1:8001", tmp_path) == "http://127.0.0.1:8001"
 
 
 # -- journals that are damaged ---------------------------------------------------------------------------------------

@@ -318,7 +318,7 @@ def test_a_refused_and_an_abandoned_proposal_come_back_with_their_reasons(
 ) -> None:
     det, motors = bench
     told = agent()
-    envelope = {**LIMITS, "forbidden": [{"box": {"mx": [0.0, 2.0]}, "reason": "cable"}]}
+    envelope = {**LIMITS, "forbidden": [{"box": {"mx": [0.1, 2.0]}, "reason": "cable"}]}
     result = RE(optimize([det], motors, told, max_points=5, envelope=envelope)).plan_result
     record = read_run(result.uid, tiled.client)
     refused = [p for p in record.proposals if p.status == "refused"]

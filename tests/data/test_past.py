@@ -292,4 +292,5 @@ def test_keys_beyond_one_table_and_names_beyond_sql_are_told_and_read_back(
     assert len(record.results) == 4
     assert set(names) <= set(record.rows)
     assert record.rows["k599"] == [x + 604 for x in record.rows["mx"]]
-    assert past_results(uid, given, tiled.client) == (uid, list(agent.results))
+    told = [{name: result[name] for name in ("mx", "Größe", "x" * 70, "k599")} for result in agent.results]
+    assert past_results(uid, given, tiled.client) == (uid, told)
