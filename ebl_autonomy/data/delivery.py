@@ -42,17 +42,27 @@ HELD_BYTES = 256_000_000
 """Size of the arrays that wait in memory because the journal could not take them; what comes then is missing."""
 PROBE_S = 5.0
 """Time limit of the request that tells a failure of the server from one of a run, s."""
+SETTLE_S = 10.0
+"""How long a run is not ended after a request without an answer, which the server may still carry out, s."""
 _RETRYABLE = {401, 403, 404, 408, 409, 425, 429}
 _ROWS = ("event", "event_page", "stream_datum")
 _delivering = threading.local()
 
 
 class _RequestFailedError(Exception):
-    """The server did not answer a request, or answered with a status of 500 or more."""
+    """The server answered a request with a status of 500 or more."""
+
+
+class _NoAnswerError(Exception):
+    """The server did not answer a request, or a gateway did not wait for its answer."""
 
 
 class _ClosingError(Exception):
     """The session ends; what is left stays in the journal."""
+
+
+class _TooEarlyError(Exception):
+    """A request of the run may still be carried out; the run is ended later."""
 
 
 class Delivery:
@@ -107,6 +117,7 @@ class Delivery:
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._rejections = self._failures = 0
+        self._unsure_until = 0.0  # in seconds of `time.monotonic`
 
     # -- the RunEngine's thread ----------------------------------------------------------------------------------
 
@@ -269,6 +280,9 @@ class Delivery:
             return
         self._ledger.enter(index, name, doc)
         if name == "stop":
+            if time.monotonic() < self._unsure_until:
+                self._flush(run)
+                raise _TooEarlyError
             doc = self._ledger.stop(doc)
         run.give(name, doc)
         self._given = max(self._given, index)
@@ -363,6 +377,10 @@ class Delivery:
             return True
         except _ClosingError:
             return False
+        except _TooEarlyError:
+            self._run, self.next_try = None, self._unsure_until
+            self.reason = "a request that was not answered may still be carried out"
+            return False
         except Exception as error:  # noqa: BLE001 - any failure: the documents stay, for another attempt
             failure = error
         finally:
@@ -375,6 +393,8 @@ class Delivery:
         hopeless = self._client is not None and _is_hopeless(error)
         self.away = not hopeless and not self._server_works()
         self.reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, (httpx.TransportError, _NoAnswerError)) and not isinstance(error, httpx.ConnectError):
+            self._unsure_until = time.monotonic() + SETTLE_S
         if not self.away:
             self._rejections += 1
         if hopeless or self._rejections >= MAX_REJECTIONS:
@@ -425,7 +445,7 @@ def _check_request(request: httpx.Request) -> None:
     if not getattr(_delivering, "active", False):
         return
     if _delivering.unanswered:
-        raise _RequestFailedError(f"{_delivering.unanswered} was not answered")
+        raise _NoAnswerError(f"{_delivering.unanswered} was not answered")
     _delivering.unanswered = _said(request)
 
 
@@ -434,7 +454,8 @@ def _check_answer(response: httpx.Response) -> None:
         return
     _delivering.unanswered = ""
     if response.status_code >= 500:
-        raise _RequestFailedError(f"{_said(response.request)} was answered with {response.status_code}")
+        failed = _NoAnswerError if response.status_code in (502, 504) else _RequestFailedError
+        raise failed(f"{_said(response.request)} was answered with {response.status_code}")
 
 
 def _said(request: httpx.Request) -> str:

@@ -82,9 +82,16 @@ class ExternalFiles:
             source.datums = []
 
     def finish(self) -> None:
-        """Write the metadata of the files' nodes."""
+        """Write the metadata of the files' nodes, and see that their shapes are those of all documents."""
         for source in self._sources.values():
-            if source.node is not None and source.consolidator.metadata:
+            if source.node is None:
+                continue
+            data_source = source.consolidator.get_data_source()
+            held = source.stream.node[source.key].structure()
+            # A registration that was given up may have been delivered after the one that followed it.
+            if tuple(getattr(held, "shape", ())) != tuple(getattr(data_source.structure, "shape", ())):
+                self._put(source, data_source, {})
+            if source.consolidator.metadata:
                 source.node.update_metadata(metadata=source.consolidator.metadata, drop_revision=True)
 
     def _refuse(self, source: _Source, error: Exception) -> None:
@@ -107,6 +114,11 @@ class ExternalFiles:
                 lambda key: stream.new(data_source.structure_family, [data_source], key=key, access_tags=self._tags),
             )
         # The node may be one that an interrupted writer has left in another state.
+        where = {"patch_shape": ",".join(map(str, patch.shape)), "patch_offset": ",".join(map(str, patch.offset))}
+        self._put(source, data_source, where)
+
+    def _put(self, source: _Source, data_source: Any, where: Mapping[str, str]) -> None:
+        """Register what the files of a node hold now, and say where the latest part of it is."""
         node = source.node
         data_source.id = node.data_sources()[0].id
         for attempt in retry_context():
@@ -115,10 +127,7 @@ class ExternalFiles:
                     node.context.http_client.put(
                         node.uri.replace("/metadata/", "/data_source/", 1),
                         content=safe_json_dump({"data_source": data_source}),
-                        params={
-                            "patch_shape": ",".join(map(str, patch.shape)),
-                            "patch_offset": ",".join(map(str, patch.offset)),
-                        },
+                        params=dict(where),
                     )
                 )
 
