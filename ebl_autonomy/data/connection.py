@@ -124,6 +124,11 @@ class Connection:
         return self._writer.refused if self._writer is not None else {}
 
     @property
+    def incomplete(self) -> Mapping[str, str]:
+        """The runs that are in Tiled with documents missing for good, by uid, with what is missing."""
+        return self._writer.incomplete if self._writer is not None else {}
+
+    @property
     def server_pid(self) -> int | None:
         """Process id of the embedded server; None if this connection did not start one."""
         return self._endpoint.server_pid

@@ -124,6 +124,11 @@ class LiveWriter:
         """The runs that the server refused, with the reasons."""
         return {uid: each.reason for uid, each in self._deliveries.copy().items() if each.state == "refused"}
 
+    @property
+    def incomplete(self) -> Mapping[str, str]:
+        """The runs that are in Tiled with documents missing for good, with what is missing."""
+        return {uid: each.reason for uid, each in self._deliveries.copy().items() if each.state == "incomplete"}
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until every document is in Tiled that this writer received or found in the spool.
 

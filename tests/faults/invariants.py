@@ -145,7 +145,7 @@ def _check_frames(
             yield f"I1 {where}: cannot be read: {type(error).__name__}: {error}"[:300]
         return
     path = re.sub("^file://[^/]*", "", resource["uri"])
-    with h5py.File(path, locking=False) as file:
+    with h5py.File(path, "r", locking=False, swmr=True) as file:  # a killed writer leaves the file open
         emitted = np.asarray(file[resource["parameters"]["dataset"]])[:count]
     if stored.reshape(emitted.shape[:1] + (-1,) if len(stored) == count else (len(stored), -1)).shape[0] != count:
         if not (named and len(stored) < count):

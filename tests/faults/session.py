@@ -178,7 +178,7 @@ def _recover(orders: Mapping[str, Any], tape: Tape) -> None:
     connection = connect(RE, orders["uri"], orders["api_key"], Path(orders["directory"]))
     tape.put("connected", uri=connection.uri, api_key=connection.api_key, says=repr(connection))
     deadline = time.monotonic() + RECOVERY_S
-    while connection.pending > len(_refused(connection)) and time.monotonic() < deadline:
+    while connection.pending > len(_refused(connection)) + len(connection.incomplete) and time.monotonic() < deadline:
         time.sleep(0.05)
     settled = time.monotonic() < deadline
     flushed = connection.flush(2.0)
