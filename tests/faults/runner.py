@@ -296,7 +296,7 @@ class _Seed:
         for truth in truths:
             yield from check_documents(truth, client, naming)
             if truth.plan["plan"] in STEERED and _is_closed(client, truth.uid):
-                yield from check_positions(truth, client)
+                yield from check_positions(truth, client, naming)
         known = {truth.uid for truth in truths}
         if strangers := [uid for uid in client if uid not in known]:
             yield f"I1 nodes that no session emitted: {strangers}"

@@ -128,7 +128,7 @@ def _forms(value: Any) -> list[Any]:
         if isinstance(getattr(value, name, None), (str, int, float)):
             forms.append(getattr(value, name))
     if isinstance(value, complex):
-        forms += [{"real": value.real, "imag": value.imag}, [value.real, value.imag]]
+        forms += [{"real": value.real, "imag": value.imag}, [value.real, value.imag], str(value).strip("()")]
     return forms
 
 
