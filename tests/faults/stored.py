@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-try:
-    from ebl_autonomy.data.streams import stored_events
-except ImportError:  # before names and forms were mapped, everything was stored as it was
-    stored_events = None
+from ebl_autonomy.data.streams import stored_events
 
 __all__ = ["Row", "external_frames", "is_ordinary", "read_rows"]
 
@@ -40,12 +37,11 @@ def read_rows(run: Any, stream: str, keys: set[str], external: set[str]) -> list
         If an array has another number of entries than the table has rows.
     """
     rows = _plain_rows(run, stream, external)
-    if stored_events is not None:
-        exact = {(event["seq_num"], event["time"]): event["data"] for event in stored_events(run, stream)}
-        odd = {key for key in keys if not is_ordinary(key) or key.startswith("odd")}
-        for row in rows:
-            data = exact.get((row["seq_num"], row["time"]), {})
-            row["data"].update({key: data[key] for key in odd if key in data})
+    exact = {(event["seq_num"], event["time"]): event["data"] for event in stored_events(run, stream)}
+    odd = {key for key in keys if not is_ordinary(key) or key.startswith("odd")}
+    for row in rows:
+        data = exact.get((row["seq_num"], row["time"]), {})
+        row["data"].update({key: data[key] for key in odd if key in data})
     return rows
 
 
