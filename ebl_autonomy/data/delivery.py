@@ -89,6 +89,8 @@ class Delivery:
         When to try again, in seconds of `time.monotonic`.
     reached : int
         Index of the latest document that was taken and is not lost.
+    stored : bool
+        Whether the whole run is in Tiled; those who follow it live may not have been told yet.
     """
 
     def __init__(self, journal: Journal, connect: Callable[[], Any], left_over: bool = False) -> None:
@@ -99,6 +101,7 @@ class Delivery:
         self.next_try = 0.0
         self.reached = 0
         self.stopped = left_over
+        self.stored = False
         self._connect = connect
         self._client: Any = None
         self._run: ResumableRun | None = None  # None: to be replayed
@@ -257,7 +260,7 @@ class Delivery:
             logger.warning("run %s: %s", self.uid, self._stop["reason"])
         stop = self._stop
         run.give("stop", dict(stop))
-        self._finish(stop)
+        self._finish(run, stop)
 
     def _documents(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """The documents of the journal, and those that it does not have, in order, as far as the queue was emptied."""
@@ -288,7 +291,7 @@ class Delivery:
         self._given = max(self._given, index)
         self._bytes += size + _size(doc) if name in _ROWS else 0
         if name == "stop":
-            self._finish(doc)
+            self._finish(run, doc)
         elif not run.holds_rows:
             self._settle()
 
@@ -337,7 +340,13 @@ class Delivery:
 
     # -- how it ends ---------------------------------------------------------------------------------------------
 
-    def _finish(self, stop: dict[str, Any]) -> None:
+    def _finish(self, run: ResumableRun, stop: dict[str, Any]) -> None:
+        self._settle()
+        self.stored = not self._ledger.missing
+        try:
+            run.close()  # nobody waits for that
+        except Exception as error:  # noqa: BLE001 - the run is in Tiled; those who follow it live see its stop document
+            logger.debug("the live streams of run %s could not be closed: %r", self.uid, error)
         if self._ledger.missing:
             where = self._move_to("incomplete")
             logger.error("run %s is incomplete in Tiled: %s. Its journal is kept: %s", self.uid, stop["reason"], where)

@@ -99,6 +99,10 @@ class ResumableRun:
         """Write the buffered rows with one append per table."""
         self._writer.flush()
 
+    def close(self) -> None:
+        """Tell those who follow the run live that nothing more will come; call it after the stop document."""
+        self._writer.close()
+
 
 class _Normalizer(tiled_writer.RunNormalizer):
     """Knows for each stream which keys are external; upstream, one set of keys serves all streams of a run.
@@ -200,6 +204,9 @@ class _Writer(DocumentRouter):
         notes = list(dict.fromkeys([*metadata.pop("_run_normalizer_notes", []), *self._files.notes]))
         update = {"stop": as_metadata(metadata), **({"notes": notes} if notes else {})}
         self._run.update_metadata(metadata=update, drop_revision=True)
+
+    def close(self) -> None:
+        """Tell those who follow the run live that nothing more will come."""
         streams = self._streams.values()
         leaves = [node for stream in streams for node in stream.nodes]
         for node in (*leaves, *self._files.nodes, *(stream.node for stream in streams), self._run):

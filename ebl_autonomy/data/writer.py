@@ -229,7 +229,7 @@ class LiveWriter:
         left = {
             uid: delivery.reason or "not finished"
             for uid, delivery in self._deliveries.copy().items()
-            if delivery.state not in ("written", "aside")
+            if delivery.state not in ("written", "aside") and not delivery.stored
         }
         return left | dict.fromkeys(self._strays, "it began before the RunEngine was connected")
 

@@ -59,6 +59,8 @@ def write(client: Any, documents: list[Document], group: int = 2) -> None:
         if run.holds_rows and rows % group == 0:
             run.flush()
     run.flush()
+    if documents[-1][0] == "stop":
+        run.close()
 
 
 def emitted(documents: list[Document], stream: str) -> list[dict[str, Any]]:
