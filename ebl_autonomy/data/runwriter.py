@@ -111,6 +111,11 @@ class _Normalizer(tiled_writer.RunNormalizer):
         super().__init__(patches={"resource": _with_npy_template, "datum": _with_npy_indices})
         self._keys: dict[str, tuple[set[str], set[str]]] = {}
 
+    def start(self, doc: Any) -> None:
+        # Not validated again. What bluesky has let through may have got keys meanwhile that its schema does not allow:
+        # those of an object that it does not look into, for example "a.b", or 0.5 as text.
+        self.dispatcher.process(DocumentNames.start, doc)
+
     def descriptor(self, doc: Any) -> None:
         self._take_keys(doc["name"])
         super().descriptor(doc)
