@@ -119,7 +119,8 @@ def existing_folders(folders: Sequence[str | Path]) -> tuple[Path, ...]:
 
 
 def outside(path: Path, folders: Sequence[Path]) -> bool:
-    """Whether an absolute path lies in none of the folders."""
+    """Whether an absolute path lies in none of the folders. One with ".." is judged by where it leads."""
+    path = path.resolve() if ".." in path.parts else path
     return not any(path.is_relative_to(folder) for folder in folders)
 
 
