@@ -214,6 +214,16 @@ def test_metadata_and_readings_of_odd_kinds_arrive(value: Any, tiled: Connection
     assert [event["data"]["y"] for event in stored_events(tiled.client[uid], "primary")] == [1.0, None]
 
 
+def test_a_stream_is_read_by_a_name_that_is_no_unicode(tiled: Connection) -> None:
+    documents = run_of({"half \ud800": ({"x": key()}, [{"x": 1.0}])})
+    assert tiled._writer is not None
+    for name, doc in documents:
+        tiled._writer(name, doc)
+    assert tiled.flush(PATIENCE_S)
+    (event,) = stored_events(tiled.client[documents[0][1]["uid"]], "half \ud800")
+    assert event["data"] == {"x": 1.0}
+
+
 def test_integers_of_any_size_arrive_beside_empty_cells(tiled: Connection) -> None:
     values = [2**63 - 1, -(2**63), None, 2**53 + 1, 2**63 - 512]
     documents = run_of({"primary": ({"n": key()}, [{"n": value} for value in values])})
