@@ -154,6 +154,10 @@ class Lease:
         self._path.unlink(missing_ok=True)
         self._file.close()
 
+    def abandon(self) -> None:
+        """In a forked child: leave the lease to the parent, so that it ends with the parent."""
+        self._file.close()
+
 
 class DataFolder:
     """The state of a data folder that its sessions and its server share.
