@@ -22,7 +22,8 @@ from ophyd.sim import SynSignal
 from benchmarks.reporting import Report, table
 from ebl_autonomy import connect
 from ebl_autonomy.data import Connection
-from ebl_autonomy.data.spool import Journal, encode
+from ebl_autonomy.data.entries import encode
+from ebl_autonomy.data.spool import Journal
 
 SIDE = 2000
 MB = 1e6

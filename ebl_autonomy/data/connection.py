@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -161,6 +162,16 @@ class Connection:
                 _close(client)
             self._endpoint.close()
 
+    def abandon(self) -> None:
+        """In a forked child: let go of the locks that say that this session lives; all else is the parent's."""
+        atexit.unregister(self.close)
+        # New ones: a thread that the child does not have may have held the old ones.
+        self._lock, self._closing = threading.RLock(), threading.Event()
+        self._closing.set()
+        if self._writer is not None:
+            self._writer.abandon()
+        self._endpoint.abandon()
+
     def __enter__(self) -> Self:
         return self
 
@@ -195,6 +206,14 @@ class Connection:
             except (EblError, OSError):
                 if not self._closing.is_set():
                     logger.exception("the embedded Tiled server does not start; trying again")
+
+
+def _abandon_all() -> None:
+    while _open:
+        _open.pop().abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
 
 
 def _close(client: Any) -> None:

@@ -20,9 +20,10 @@ import httpx
 import jsonschema
 from tiled.client.utils import ClientError
 
+from ebl_autonomy.data.entries import DamagedError, Entry, encode
 from ebl_autonomy.data.ledger import Ledger
 from ebl_autonomy.data.runwriter import ResumableRun
-from ebl_autonomy.data.spool import DamagedError, Entry, Journal, encode
+from ebl_autonomy.data.spool import Journal
 
 __all__ = ["Delivery"]
 

@@ -142,6 +142,12 @@ class Endpoint:
             f"from Tiled: connect(..., readable=[{str(folder)!r}])"
         )
 
+    def abandon(self) -> None:
+        """In a forked child: leave the server to the parent."""
+        self._closed = True
+        if self._server is not None:
+            self._server.abandon()
+
     def close(self) -> None:
         """Give up the embedded server; it ends if no other session needs it."""
         with self._lock:

@@ -119,7 +119,8 @@ def existing_folders(folders: Sequence[str | Path]) -> tuple[Path, ...]:
 
 
 def outside(path: Path, folders: Sequence[Path]) -> bool:
-    """Whether an absolute path lies in none of the folders."""
+    """Whether an absolute path lies in none of the folders. One with ".." is judged by where it leads."""
+    path = path.resolve() if ".." in path.parts else path
     return not any(path.is_relative_to(folder) for folder in folders)
 
 
@@ -151,6 +152,10 @@ class Lease:
     def release(self) -> None:
         """Let the server end, if nobody else needs it."""
         self._path.unlink(missing_ok=True)
+        self._file.close()
+
+    def abandon(self) -> None:
+        """In a forked child: leave the lease to the parent, so that it ends with the parent."""
         self._file.close()
 
 

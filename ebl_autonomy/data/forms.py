@@ -7,7 +7,6 @@ JSON elsewhere in the same row.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ebl_autonomy.data.arraytext import INLINE, as_inline, escaped, from_inline, has_alike, unescaped
+from ebl_autonomy.data.plain import json_form, plain
+
 __all__ = ["MISSING", "Form", "as_metadata", "choose_form", "from_text", "to_text"]
 
 Array = NDArray[Any]
@@ -24,6 +26,8 @@ Array = NDArray[Any]
 _EXACT_FLOATS = 2**53
 """Every integer up to this size is a float. Larger ones are read inexactly from a column that has an empty cell."""
 _INT64: Final = np.iinfo(np.int64)
+_LARGEST_FLOAT = 2.0**63 - 1024
+"""The largest float that is an int64. The server makes floats of integers that are appended with an empty cell."""
 _READABLE_SIZE = 64
 """Arrays with more elements than this are stored in JSON as base64, which is shorter."""
 _ITEM_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
@@ -83,6 +87,8 @@ class Form:
             cells.append(cell)
             if not fits:
                 misfits.append(index)
+        if self.kind == "int" and None in cells:
+            cells = [None if cell is not None and float(cell) > _LARGEST_FLOAT else cell for cell in cells]
         return cells, misfits
 
     def rows(self, values: Iterable[Any]) -> tuple[list[Array], list[int]]:
@@ -141,12 +147,23 @@ def choose_form(description: Mapping[str, Any], values: Iterable[Any]) -> Form:
 
 def to_text(value: Any) -> str:
     """A value as JSON text; `from_text` restores it. NaN and infinite numbers are written as Python's json does."""
-    return json.dumps(value, default=_json_of_array, separators=(",", ":"))
+    count = 0
+
+    def form(item: Any) -> Any:
+        nonlocal count
+        found = json_form(item)
+        if not isinstance(found, np.ndarray) or _reads_well(found):
+            return found.tolist() if isinstance(found, np.ndarray) else found
+        count += 1
+        return as_inline(found)
+
+    text = json.dumps(value, default=form, separators=(",", ":"))
+    return json.dumps(escaped(plain(value)), default=form, separators=(",", ":")) if has_alike(text, count) else text
 
 
 def from_text(text: str) -> Any:
     """The value that `to_text` has written: short arrays of numbers as lists, others as arrays."""
-    return json.loads(text, object_hook=_array_of_json)
+    return json.loads(text, object_hook=_array_or_itself)
 
 
 def as_metadata(value: Any) -> Any:
@@ -358,22 +375,15 @@ def _exactly(array: Array, dtype: np.dtype[Any]) -> Array | None:
 # -- JSON ----------------------------------------------------------------------------------------------------------
 
 
-def _json_of_array(value: Any) -> Any:
-    if not isinstance(value, (np.ndarray, np.generic)):
-        raise TypeError(f"{value!r} ({type(value).__name__}) has no JSON form: give numbers, text, lists or arrays")
-    array = np.asarray(value)
+def _reads_well(array: Array) -> bool:
+    """Whether an array is stored as a list: a short one, and one of records."""
     as_list = array.dtype.kind in "biuU" or (array.dtype.kind == "f" and array.dtype.itemsize <= 8)
-    if array.dtype.kind in "OV" or (as_list and array.size <= _READABLE_SIZE):
-        return array.tolist()
-    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-    return {"__ndarray__": [array.dtype.str, list(array.shape), data]}
+    return array.dtype.kind in "OV" or (as_list and array.size <= _READABLE_SIZE)
 
 
-def _array_of_json(value: dict[str, Any]) -> Any:
-    if set(value) == {"__ndarray__"}:
-        dtype, shape, data = value["__ndarray__"]
-        return np.frombuffer(base64.b64decode(data), dtype=dtype).reshape(shape).copy()
-    return value
+def _array_or_itself(value: dict[str, Any]) -> Any:
+    mapping = unescaped(value)
+    return from_inline(value[INLINE]) if mapping is None else mapping
 
 
 def _encodable(text: str) -> str:

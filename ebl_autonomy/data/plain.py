@@ -46,8 +46,8 @@ def json_form(value: Any) -> Any:
     -----
     Dates and times become ISO text, time differences seconds, complex numbers text such as ``1+2j``. Paths, UUIDs,
     decimals and fractions become text; members of an Enum their values; bytes text, or base64 if they are no text; sets
-    sorted lists; dataclasses and pydantic models mappings; devices, classes and functions their names; anything else
-    its `repr`.
+    sorted lists; arrays with masked elements lists with None for those; dataclasses and pydantic models mappings;
+    devices, classes and functions their names; anything else its `repr`.
     """
     if isinstance(value, np.ndarray):
         return _form_of_array(value)
@@ -89,6 +89,8 @@ def _plain(value: Any, above: frozenset[int]) -> Any:
 
 
 def _form_of_array(array: np.ndarray) -> Any:
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        return array.tolist()  # None for what is masked
     if array.ndim == 0:
         return array.item() if array.dtype.hasobject else json_form(array[()])
     return array.tolist() if array.dtype.hasobject else array

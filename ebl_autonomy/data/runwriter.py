@@ -23,6 +23,7 @@ from ebl_autonomy.data.externalfiles import ExternalFiles
 from ebl_autonomy.data.forms import as_metadata
 from ebl_autonomy.data.names import METADATA, StoredNames, stored_stream_name
 from ebl_autonomy.data.streamwriter import StreamWriter, get_or_create
+from ebl_autonomy.errors import BadInputError
 
 __all__ = ["ResumableRun"]
 
@@ -79,7 +80,7 @@ class ResumableRun:
         httpx.HTTPError
             If the server cannot be reached, or fails.
         BadInputError
-            If another writer has begun the run in a layout that cannot be continued.
+            If another writer has begun the run in a layout that cannot be continued, or ``tiled_specs`` are no specs.
         """
         if name == "event_page":
             for event in unpack_event_page(doc):  # type: ignore[arg-type]
@@ -114,6 +115,11 @@ class _Normalizer(tiled_writer.RunNormalizer):
     def __init__(self) -> None:
         super().__init__(patches={"resource": _with_npy_template, "datum": _with_npy_indices})
         self._keys: dict[str, tuple[set[str], set[str]]] = {}
+
+    def start(self, doc: Any) -> None:
+        # Not validated again. What bluesky has let through may have got keys meanwhile that its schema does not allow:
+        # those of an object that it does not look into, for example "a.b", or 0.5 as text.
+        self.dispatcher.process(DocumentNames.start, doc)
 
     def descriptor(self, doc: Any) -> None:
         self._take_keys(doc["name"])
@@ -162,8 +168,7 @@ class _Writer(DocumentRouter):
     def start(self, doc: Any) -> None:
         metadata = dict(doc)
         self._tags = metadata.pop("tiled_access_tags", None)
-        extra = metadata.pop("tiled_specs", None) or []
-        specs = [Spec(spec) if isinstance(spec, str) else Spec(**spec) for spec in extra]
+        specs = _specs(metadata.pop("tiled_specs", None) or [])
         run, _ = get_or_create(
             self._client,
             doc["uid"],
@@ -243,6 +248,18 @@ class _Writer(DocumentRouter):
         if changed := self._names[name].changed:
             metadata[METADATA] = {"names": as_metadata(changed)}
         stream.node.update_metadata(metadata=metadata, drop_revision=True)
+
+
+def _specs(given: Any) -> list[Spec]:
+    try:
+        if isinstance(given, (str, Mapping)):
+            raise TypeError("not a list")
+        return [Spec(spec) if isinstance(spec, str) else Spec(**spec) for spec in given]
+    except TypeError as error:
+        raise BadInputError(
+            f"the run's metadata have tiled_specs={given!r} ({error}): give a list of names, or of mappings with a "
+            "name and a version"
+        ) from error
 
 
 def _renamed_descriptor(doc: dict[str, Any], names: StoredNames) -> dict[str, Any]:

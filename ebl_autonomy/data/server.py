@@ -118,6 +118,12 @@ class EmbeddedServer:
                     process.kill()
                 process.wait()
 
+    def abandon(self) -> None:
+        """In a forked child: leave the server, and the hold on it, to the parent."""
+        lease, self._lease, self._process = self._lease, None, None
+        if lease is not None:
+            lease.abandon()
+
     def _start(self) -> str:
         log = self.directory / "server.log"
         deadline, failed = time.monotonic() + START_TIMEOUT_S, 0

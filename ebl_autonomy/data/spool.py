@@ -1,148 +1,37 @@
 """Journals of documents on disk: no measured row is lost when the server or the session dies.
 
-The journal of a run is two files. ``<uid>.jsonl`` has a header that names the server, and then one line per document,
-``[name, document, index, checksum]``. ``<uid>.bin`` has the bytes of arrays; the lines refer to them by offset. An
-append is all or nothing: one that fails, on a full disk for example, is taken back. The index counts the documents that
-the run emitted, so a document that could not be journalled, or whose line was damaged, leaves a gap that shows.
+The journal of a run is two files. ``<uid>.jsonl`` has a header that names the server, and then one line per document
+(see `entries`). ``<uid>.bin`` has the bytes of arrays; the lines refer to them by offset. An append is all or nothing:
+one that fails, on a full disk for example, is taken back. The index of a line counts the documents that the run
+emitted, so a document that could not be journalled, or whose line was damaged, leaves a gap that shows.
 """
 
 from __future__ import annotations
 
-import ast
-import base64
 import errno
 import fcntl
 import hashlib
-import json
 import math
 import os
 import re
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ebl_autonomy.data.plain import json_form, plain
+from ebl_autonomy.data.entries import DamagedError, Entry, decode, encode, index_of, is_former, memory_of
 from ebl_autonomy.errors import BadInputError
 
-__all__ = ["DamagedError", "Entry", "Journal", "check_spool", "decode", "encode", "leftovers"]
+__all__ = ["Journal", "check_spool", "leftovers"]
 
 FORMAT = 2
-INLINE_BYTES = 1024
-"""Arrays up to this size stand in the line itself."""
 OWED_BYTES = 1_000_000
 """Lines that could not be written wait up to this size for the disk to take them again."""
 CHUNK = 1 << 20
 _HEADER = "journal"
-_ARRAY, _INLINE = "__array__", "__ndarray__"
-
-Fetch = Callable[[int, np.ndarray], None]
-"""``fetch(offset, array)`` fills an array with the bytes of the side file from an offset on; OSError if it cannot."""
-
-
-class DamagedError(ValueError):
-    """A line of a journal, or the array that it refers to, is not what was written."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One encoded document.
-
-    Attributes
-    ----------
-    index : int
-        Position among the documents of its run, from 1.
-    name : str
-        Kind of document.
-    line : bytes
-        The line of the journal, with its end of line.
-    arrays : mapping of int to numpy.ndarray
-        The arrays that the line refers to, by their offsets in the side file.
-    """
-
-    index: int
-    name: str
-    line: bytes
-    arrays: Mapping[int, np.ndarray]
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the arrays."""
-        return sum(array.nbytes for array in self.arrays.values())
-
-    def without_arrays(self) -> Entry:
-        """The same document once its arrays are in the side file."""
-        return replace(self, arrays={})
-
-    def with_copies(self) -> Entry:
-        """The same document with arrays of its own, so that what its owner does to them later does not matter."""
-        return replace(self, arrays={offset: array.copy() for offset, array in self.arrays.items()})
-
-    def document(self, fetch: Fetch) -> dict[str, Any]:
-        """The document; arrays that the entry does not hold are fetched.
-
-        Raises
-        ------
-        DamagedError
-            If an array cannot be fetched.
-        """
-        return decode(self.line, self._copy_to if self.arrays else fetch)[1]
-
-    def _copy_to(self, offset: int, target: np.ndarray) -> None:
-        target[...] = _bytes_of(self.arrays[offset])
-
-
-def encode(index: int, name: str, doc: Any, offset: int = 0) -> Entry:
-    """Encode a document. Everything gets a JSON form (see `plain`); `decode` restores arrays, NaN and numbers exactly.
-
-    Parameters
-    ----------
-    index : int
-        Position among the documents of its run, from 1.
-    name : str
-    doc : mapping
-    offset : int
-        Where in the side file the arrays will be.
-    """
-    arrays: dict[int, np.ndarray] = {}
-
-    def form(value: Any) -> Any:
-        found = json_form(value)
-        return _reference(found, arrays, offset) if isinstance(found, np.ndarray) else found
-
-    try:
-        text = json.dumps([name, doc, index], default=form, separators=(",", ":"))
-        usual = "\\ud" not in text  # half a surrogate pair, perhaps
-    except (TypeError, ValueError, RecursionError):  # keys that are no text, a cycle, an integer too long
-        usual = False
-    if not usual:
-        arrays.clear()
-        text = json.dumps([name, plain(doc), index], default=form, separators=(",", ":"))
-    body = text[:-1].encode()
-    return Entry(index, name, b"%s,%d]\n" % (body, zlib.crc32(body)), arrays)
-
-
-def decode(line: bytes, fetch: Fetch | None = None) -> tuple[str, dict[str, Any], int]:
-    """The name, the document and the index of one line; the index of a line of the former format is 0.
-
-    Raises
-    ------
-    DamagedError
-        If the line, or an array that it refers to, is not what was written.
-    """
-    try:
-        hook = (lambda value: _array_or_itself(value, fetch)) if b"array__" in line else None
-        name, doc, *rest = json.loads(line, object_hook=hook)
-    except (ValueError, TypeError, OSError, KeyError, SyntaxError, MemoryError, RecursionError) as error:
-        raise DamagedError(f"the line {line[:60]!r}… cannot be read: {error}") from error
-    if not isinstance(name, str) or not isinstance(doc, dict):
-        raise DamagedError(f"the line {line[:60]!r}… holds no document")
-    return name, doc, rest[0] if rest else 0
 
 
 class Journal:
@@ -340,7 +229,7 @@ class Journal:
                 self._side = os.open(
                     self.path.with_suffix(".bin"), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
                 )
-            _write(self._side, _bytes_of(array).data, offset)
+            _write(self._side, memory_of(array).data, offset)
             end = offset + array.nbytes
         return end
 
@@ -375,8 +264,8 @@ class Journal:
         current = None
         for start, line in self._complete_lines():
             number += 1
-            index = _index_of(line)
-            if current is None and index is None and _is_former(line):
+            index = index_of(line)
+            if current is None and index is None and is_former(line):
                 current = False
             if current is False:
                 # The former format has no index and no checksum: whether a line is damaged shows when it is decoded.
@@ -465,64 +354,3 @@ def _write(descriptor: int, data: Any, offset: int) -> None:
     while len(view):
         count = os.pwrite(descriptor, view, offset)
         view, offset = view[count:], offset + count
-
-
-def _reference(array: np.ndarray, arrays: dict[int, np.ndarray], offset: int) -> dict[str, Any]:
-    """What stands for an array in a line; an array for the side file is added to `arrays`."""
-    whole = np.ascontiguousarray(array)
-    kind = str(np.lib.format.dtype_to_descr(whole.dtype))  # of a structured array, a list
-    if whole.nbytes <= INLINE_BYTES:
-        return {_INLINE: [kind, array.shape, base64.b64encode(whole.tobytes()).decode()]}
-    if arrays:
-        latest = max(arrays)
-        offset = latest + arrays[latest].nbytes
-    arrays[offset] = whole
-    return {_ARRAY: [kind, array.shape, offset, _checksum(whole)]}
-
-
-def _array_or_itself(value: dict[str, Any], fetch: Fetch | None) -> Any:
-    if len(value) != 1:
-        return value
-    if _INLINE in value:
-        kind, shape, data = value[_INLINE]
-        raw = base64.b64decode(data, validate=True)
-        return np.frombuffer(raw, _dtype(kind)).reshape(shape).copy() if raw else np.empty(shape, _dtype(kind))
-    if _ARRAY in value:
-        if fetch is None:
-            raise KeyError("the file of the arrays is not given")
-        kind, shape, offset, checksum = value[_ARRAY]
-        array = np.empty(shape, _dtype(kind))
-        fetch(offset, _bytes_of(array))
-        if _checksum(array) != checksum:
-            raise ValueError(f"the array at {offset} has another checksum than when it was written")
-        return array
-    return value
-
-
-def _checksum(array: np.ndarray) -> int:
-    return zlib.crc32(_bytes_of(array).data)
-
-
-def _bytes_of(array: np.ndarray) -> np.ndarray:
-    """The memory of a contiguous array that is not empty."""
-    return array.reshape(-1).view(np.uint8)
-
-
-def _dtype(kind: str) -> np.dtype[Any]:
-    return np.lib.format.descr_to_dtype(ast.literal_eval(kind)) if kind.startswith("[") else np.dtype(kind)
-
-
-def _index_of(line: bytes) -> int | None:
-    """The index of an undamaged line; None if it is damaged, or of the former format."""
-    body, _, checksum = line.rstrip(b"\n").rpartition(b",")
-    try:
-        return int(body.rpartition(b",")[2]) if int(checksum.rstrip(b"]")) == zlib.crc32(body) else None
-    except ValueError:
-        return None
-
-
-def _is_former(line: bytes) -> bool:
-    try:
-        return len(json.loads(line)) == 2 and bool(decode(line))
-    except (ValueError, TypeError, RecursionError):
-        return False

@@ -16,6 +16,7 @@ import numpy as np
 
 from ebl_autonomy.data.forms import MISSING, Form, from_text
 from ebl_autonomy.data.names import EXACT, METADATA, is_hidden, stored_stream_name
+from ebl_autonomy.data.plain import plain
 
 __all__ = ["StoredStream", "find_stream", "stored_events"]
 
@@ -60,6 +61,7 @@ def find_stream(run: Any, stream: str) -> Any:
     """The node with the readings of a stream, in whichever layout; None if the stream is not there (yet)."""
     from tiled.client.composite import CompositeClient
 
+    stream = plain(stream)
     for name in dict.fromkeys([stored_stream_name(stream), stream]):
         if "/" in name:
             continue  # Tiled would look for a node below another one
@@ -113,6 +115,7 @@ class StoredStream:
         self._tables: list[str] = []
         self._originals: Mapping[str, str] = {}
         self._forms: dict[str, Form] = {}
+        self._names_forms = False  # other writers do not say which arrays are readings, and which are files
         if self._node is None:
             return
         self._nodes = dict(self._node.items())
@@ -122,8 +125,9 @@ class StoredStream:
         )
         self._originals = (self._node.metadata.get(METADATA) or {}).get("names") or {}
         if self._tables:
-            ours = self._nodes[self._tables[0]].metadata.get(METADATA) or {}
-            self._forms = {key: Form.from_json(form) for key, *form in ours.get("forms", [])}
+            ours = self._nodes[self._tables[0]].metadata.get(METADATA)
+            self._names_forms = ours is not None
+            self._forms = {key: Form.from_json(form) for key, *form in (ours or {}).get("forms", [])}
 
     @property
     def names(self) -> list[str]:
@@ -155,7 +159,7 @@ class StoredStream:
         rows, ids = self._read_tables(names)
         for key in self._arrays if arrays else ():
             name = self._original(key)
-            if name in names if names is not None else key in self._forms or not self._forms:
+            if name in names if names is not None else key in self._forms or not self._names_forms:
                 column = _entries(np.asarray(self._nodes[key].read()))
                 # What an interrupted writer has left beyond the rows of the table belongs to no row.
                 rows.columns[name] = column[: rows.count] if self._tables else column

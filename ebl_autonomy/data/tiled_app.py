@@ -1,7 +1,8 @@
 """The Tiled application of the embedded server, with what Tiled itself leaves open.
 
 Tiled 0.2.20 answers its zarr routes without a key, keeps each image of the last hour in memory, stores an append twice
-that is delivered twice, and answers 500 for a file that it may not read.
+that is delivered twice, reads files outside its folders if their path leads out with "..", and answers 500 for a file
+that it may not or cannot read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import OrderedDict
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import adbc_driver_manager
 import anyio
@@ -30,6 +32,7 @@ from starlette.responses import JSONResponse, Response
 from tiled.adapters.sql import SQLAdapter, is_unique_violation
 from tiled.alembic_utils import stamp_head
 from tiled.catalog import from_uri
+from tiled.catalog.adapter import CatalogNodeAdapter
 from tiled.catalog.alembic_constants import ALEMBIC_DIR, ALEMBIC_INI_TEMPLATE_PATH
 from tiled.catalog.core import initialize_database
 from tiled.config import Authentication
@@ -94,7 +97,8 @@ def make_app(directory: Path, api_key: str, host: str, readable: tuple[Path, ...
         cache_config={"datastore": _BoundedDatastore.NAME, "data_ttl": 3600, "seq_ttl": 30 * 86400},
     )
     app = build_app(tree, authentication=Authentication(single_user_api_key=api_key))
-    app.add_exception_handler(RuntimeError, _explain_refusal)
+    for kind in (RuntimeError, ValueError, FileNotFoundError):
+        app.add_exception_handler(kind, _explain_file)
     return Guard(app, api_key, host), app
 
 
@@ -201,12 +205,36 @@ def _names_of_this_machine() -> set[str]:
     return {name.lower() for name in (socket.gethostname(), socket.getfqdn()) if name}
 
 
-async def _explain_refusal(request: Request, error: Exception) -> Response:
-    """Tiled raises a bare RuntimeError for a file outside its readable folders, and answers 500."""
-    if not str(error).startswith("Refusing to serve"):
+async def _explain_file(request: Request, error: Exception) -> Response:
+    """Say what is wrong with a detector's file, for which Tiled answers 500; its client would ask again for 45 s."""
+    if str(error).startswith("Refusing to serve"):
+        status = 403
+        detail = "the file lies outside the folders that this server may read: connect(..., readable=[folder])"
+    elif str(error).startswith("Supported schemes are"):
+        status = 415
+        detail = "the file's address is not one of a file on this machine (file://localhost/path): open it elsewhere"
+    elif isinstance(error, FileNotFoundError) and request.method in ("GET", "HEAD"):
+        status = 404
+        detail = f"the file is not there (any more); put it back: {error}"
+    else:
         raise error
-    detail = "the file lies outside the folders that this server may read: connect(..., readable=[folder])"
-    return await http_exception_handler(request, HTTPException(403, detail))
+    return await http_exception_handler(request, HTTPException(status, detail))
+
+
+def _judge_where_paths_lead() -> None:
+    """Make Tiled refuse files that a path with ".." leads to; it compares the names as they are written."""
+    within = CatalogNodeAdapter._ensure_uri_within_readable_storage
+
+    def check(node: CatalogNodeAdapter, data_uri: str) -> None:
+        within(node, data_uri)
+        parts = urlsplit(data_uri)
+        if parts.scheme == "file" and ".." in Path(parts.path).parts:
+            within(node, f"file://localhost{Path(parts.path).resolve()}")
+
+    CatalogNodeAdapter._ensure_uri_within_readable_storage = check
+
+
+_judge_where_paths_lead()
 
 
 @register_datastore("ebl-autonomy bounded memory")

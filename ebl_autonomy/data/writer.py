@@ -162,6 +162,12 @@ class LiveWriter:
                 delivery.release()
         self._say_what_is_left()
 
+    def abandon(self) -> None:
+        """In a forked child: release the journals, which the parent goes on writing, and take no document."""
+        self._closed = True
+        for delivery in self._deliveries.copy().values():
+            delivery.release()
+
     def _see_written(self, delivery: Delivery) -> bool:
         """Wait up to `STOP_WAIT_S` for a run to be in Tiled; False at once if the server is down."""
         deadline = time.monotonic() + STOP_WAIT_S

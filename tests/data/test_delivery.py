@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.plans import count, list_scan
+from documents import key, run_of
 from http_proxy import proxy
 from ophyd.sim import SynAxis, SynGauss, SynSignal
 
 from ebl_autonomy import connect, read_run
-from ebl_autonomy.data import Connection, runs
+from ebl_autonomy.data import Connection, runs, stored_events
 from ebl_autonomy.data.connection import server_identity
+from ebl_autonomy.data.entries import encode
 from ebl_autonomy.data.folder import DataFolder
 from ebl_autonomy.data.server import EmbeddedServer, is_alive
-from ebl_autonomy.data.spool import Journal, encode
+from ebl_autonomy.data.spool import Journal
 from ebl_autonomy.errors import BadInputError
 
 pytestmark = [
@@ -179,6 +182,56 @@ def test_metadata_of_any_kind_arrive(RE: RunEngine, tiled: Connection, bench: An
     start = tiled.client[uid].metadata["start"]
     assert (start["since"], start["stage"], start["path"], start["z"]) == ("2026-01-02", "stage", "/data", "1j")
     assert (start["set"], list(start["array"])) == ([1, 2], [0, 1, 2])
+
+
+def nested(depth: int) -> Any:
+    return {"in": nested(depth - 1)} if depth else 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        nested(300),
+        {"__ndarray__": [1]},
+        {"__array__": 3},
+        np.array([(1, b"x")], dtype=[("a", "i4"), ("b", "S3")]),
+        np.array(["2026-01-02"], dtype="M8[D]"),
+        types.MappingProxyType({"a.b/c": 1, "": 2, 0.5: 3}),  # bluesky looks into dicts only
+    ],
+    ids=lambda value: type(value).__name__ + str(value)[:20],
+)
+def test_metadata_and_readings_of_odd_kinds_arrive(value: Any, tiled: Connection) -> None:
+    """Emitted as they are: bluesky itself refuses some of them, in some versions."""
+    documents = run_of({"primary": ({"x": key(), "y": key()}, [{"x": value, "y": 1.0}, {"x": 2, "y": None}])})
+    documents[0][1]["given"] = value
+    assert tiled._writer is not None
+    for name, doc in documents:
+        tiled._writer(name, doc)
+    uid = documents[0][1]["uid"]
+    assert tiled.flush(PATIENCE_S)
+    assert (dict(tiled.refused), dict(tiled.incomplete)) == ({}, {})
+    assert "given" in tiled.client[uid].metadata["start"]
+    assert [event["data"]["y"] for event in stored_events(tiled.client[uid], "primary")] == [1.0, None]
+
+
+def test_a_stream_is_read_by_a_name_that_is_no_unicode(tiled: Connection) -> None:
+    documents = run_of({"half \ud800": ({"x": key()}, [{"x": 1.0}])})
+    assert tiled._writer is not None
+    for name, doc in documents:
+        tiled._writer(name, doc)
+    assert tiled.flush(PATIENCE_S)
+    (event,) = stored_events(tiled.client[documents[0][1]["uid"]], "half \ud800")
+    assert event["data"] == {"x": 1.0}
+
+
+def test_integers_of_any_size_arrive_beside_empty_cells(tiled: Connection) -> None:
+    values = [2**63 - 1, -(2**63), None, 2**53 + 1, 2**63 - 512]
+    documents = run_of({"primary": ({"n": key()}, [{"n": value} for value in values])})
+    assert tiled._writer is not None
+    for name, doc in documents:
+        tiled._writer(name, doc)
+    assert tiled.flush(PATIENCE_S)
+    assert [e["data"]["n"] for e in stored_events(tiled.client[documents[0][1]["uid"]], "primary")] == values
 
 
 def test_what_a_callback_does_to_an_image_is_not_stored(RE: RunEngine, tiled: Connection) -> None:
@@ -404,6 +457,7 @@ from pathlib import Path
 import numpy as np
 from bluesky import RunEngine
 from bluesky.plans import count
+from documents import key, run_of
 from http_proxy import proxy
 from ophyd.sim import SynSignal
 from ebl_autonomy import connect

@@ -17,6 +17,7 @@ from event_model import compose_run
 from ophyd.sim import SynSignalWithRegistry
 from tiled.client import from_uri
 
+from ebl_autonomy.data import stored_events
 from ebl_autonomy.data.runwriter import ResumableRun
 from ebl_autonomy.data.server import EmbeddedServer
 
@@ -105,6 +106,8 @@ def test_files_of_ophyd_are_read_as_they_were_written(
     stored = node.read()
     assert stored.shape == expected.shape
     assert np.array_equal(stored, expected)
+    for event in stored_events(client[documents[0][1]["uid"]], "primary"):
+        assert "det" not in event["data"]  # what is in files is not read with the readings
 
 
 def test_frames_of_ophyd_async_are_counted_once(RE: RunEngine, client: Any, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Which form the values of a key get, what fits it exactly, and which names are stored as they are."""
 
+import datetime
 import json
 import math
 from typing import Any
@@ -103,6 +104,32 @@ def test_arrays_survive_as_text(size: int, dtype: str) -> None:
     restored = np.asarray(from_text(to_text({"in": [array]}))["in"][0])
     assert restored.tolist() == array.tolist()
     assert size < 64 or restored.dtype == array.dtype
+
+
+RECORDS = np.array([(1, b"ab", np.datetime64("2026-01-02"))], dtype=[("a", "i4"), ("b", "S4"), ("c", "M8[D]")])
+
+
+@pytest.mark.parametrize(
+    ("value", "restored"),
+    [
+        (RECORDS, [[1, "ab", "2026-01-02"]]),
+        (np.array([b"x", [datetime.date(2026, 1, 2)]], dtype=object), ["x", ["2026-01-02"]]),
+        (np.array([b"abc"], "V3"), ["abc"]),
+        (b"abc", "abc"),
+        ({"__ndarray__": ["<f8", [1], "zz"]}, {"__ndarray__": ["<f8", [1], "zz"]}),
+        ([{"__array__": 1}, np.zeros(2)], [{"__array__": 1}, [0.0, 0.0]]),
+    ],
+)
+def test_anything_becomes_text(value: Any, restored: Any) -> None:
+    assert from_text(to_text(value)) == restored
+
+
+@pytest.mark.parametrize("value", [2**63 - 1, 2**63 - 512, 2**63 - 513, -(2**63), 2**53 + 1])
+def test_integers_beside_an_empty_cell_survive_as_floats(value: int) -> None:
+    cells, misfits = Form("int").cells([value, None])
+    assert misfits == [0]
+    assert cells[0] is None or -(2**63) <= int(float(cells[0])) < 2**63
+    assert Form("int").cells([value, 1])[0] == [value, 1]  # a column without an empty cell is as it is
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x)))

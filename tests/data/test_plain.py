@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from ophyd.sim import SynAxis
 from pydantic import BaseModel
 
+from ebl_autonomy.data.entries import decode, encode
 from ebl_autonomy.data.plain import plain
-from ebl_autonomy.data.spool import decode, encode
 
 
 class Colour(enum.Enum):
@@ -70,6 +70,8 @@ UUID = uuid.UUID("12345678123456781234567812345678")
         (datetime.datetime(2026, 1, 2, 3, 4, 5), "2026-01-02T03:04:05"),
         (datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), "2026-01-02T00:00:00+00:00"),
         (datetime.date(2026, 1, 2), "2026-01-02"),
+        (np.ma.array([1.5, 2.5], mask=[False, True]), [1.5, None]),
+        (np.ma.masked, None),
         (datetime.time(3, 4), "03:04:00"),
         (datetime.timedelta(minutes=1.5), 90.0),
         (Path("/data/x"), "/data/x"),

@@ -3,9 +3,12 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from bluesky import RunEngine
 from processes import session, wait_for
 
 from ebl_autonomy import connect
@@ -105,3 +108,65 @@ def test_sessions_that_begin_and_end_at_once_share_a_server(tmp_path: Path) -> N
             assert other("list(connection.client)") == "[]"
             other.end()
     assert not DataFolder(tmp_path).is_served
+
+
+FORKING = """
+import os, sys, time
+from bluesky import RunEngine
+from bluesky.plans import count
+from ophyd.sim import det
+from ebl_autonomy import connect
+
+RE = RunEngine({}, call_returns_result=True)
+tiled = connect(RE, directory=sys.argv[1])
+
+def fork(name, doc):
+    if name != "event" or doc["seq_num"] not in (3, 6):
+        return
+    if doc["seq_num"] == 6:
+        if sys.argv[2] == "orphan":
+            os._exit(9)
+        return
+    child = os.fork()
+    if child:
+        print("child", child, flush=True)
+        if sys.argv[2] == "exits":
+            os.waitpid(child, 0)
+    elif sys.argv[2] == "orphan":
+        os.close(1)
+        os.close(2)
+        time.sleep(600)
+        os._exit(0)
+    else:
+        import atexit
+        atexit._run_exitfuncs()
+        os._exit(0)
+
+RE.subscribe(fork)
+(uid,) = RE(count([det], 8)).run_start_uids
+print(tiled.flush(60), tiled.server_pid is not None, len(tiled.client[uid]["primary"].read()["det"]), flush=True)
+"""
+
+
+def test_a_forked_child_that_exits_takes_nothing_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), "exits"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] == "True True 8"
+    assert "died" not in done.stderr
+    assert "not completely in Tiled" not in done.stderr
+
+
+def test_a_forked_child_that_outlives_its_session_holds_nothing(RE: RunEngine, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), "orphan"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    child = int(done.stdout.split()[1])
+    try:
+        assert done.returncode == 9
+        assert DataFolder(tmp_path).leases() == []
+        with connect(RE, directory=tmp_path) as tiled:
+            assert tiled.flush(60.0)
+            (run,) = tiled.client.values()
+            assert "without closing the run" in run.metadata["stop"]["reason"]
+            assert len(run["primary"].read()["det"]) == 6
+    finally:
+        os.kill(child, signal.SIGKILL)

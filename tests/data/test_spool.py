@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import types
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebl_autonomy.data.spool import DamagedError, Entry, Journal, check_spool, decode, encode, leftovers
+from ebl_autonomy.data.entries import DamagedError, Entry, decode, encode
+from ebl_autonomy.data.spool import Journal, check_spool, leftovers
 from ebl_autonomy.errors import BadInputError
 
 values = st.recursive(
@@ -80,6 +82,31 @@ def test_arrays_come_back(array: np.ndarray, tmp_path: Path) -> None:
         assert found.dtype == array.dtype
         assert found.shape == array.shape
         assert np.array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"__ndarray__": [1]},
+        {"__array__": ["<f8", [3], 0, 0]},
+        {"__array__": {"escaped": 1}},
+        {"__ndarray__": {"__ndarray__": ["<f8", [1], "AAAA"]}},
+        [{"__array__": None}, {"__array__": 1, "other": 2}],
+        {"escaped": {"__array__": 5}},
+        types.MappingProxyType({"__array__": 2}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["event", "start"])
+def test_a_mapping_that_looks_like_an_array_is_none(name: str, value: Any, tmp_path: Path) -> None:
+    doc = {"reading": value, "image": np.ones((100, 100)), "short": np.ones(3)}
+    journal = Journal(tmp_path / "run.jsonl")
+    add(journal, 1, name, doc)
+    ((_, _, read),) = journal.entries()
+    journal.remove()
+    assert read["reading"] == (value if isinstance(value, list) else dict(value))
+    assert np.array_equal(read["image"], doc["image"])
+    assert np.array_equal(read["short"], doc["short"])
 
 
 def test_what_happens_to_an_array_later_does_not_matter(tmp_path: Path) -> None:
@@ -195,7 +222,8 @@ FULL = """
 import errno, json, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from ebl_autonomy.data.spool import Journal, encode
+from ebl_autonomy.data.entries import encode
+from ebl_autonomy.data.spool import Journal
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv[2])

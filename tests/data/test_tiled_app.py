@@ -204,6 +204,62 @@ def test_files_outside_the_data_folder_need_readable(
             np.testing.assert_array_equal(stored.reshape(FRAMES.shape), FRAMES)
 
 
+def test_a_path_that_leads_out_of_the_readable_folder_is_refused(
+    RE: RunEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    readable, files = tmp_path / "readable", tmp_path / "files"
+    readable.mkdir()
+    files.mkdir()
+    with connect(RE, directory=tmp_path / "data", readable=[readable]) as tiled:
+        uid = emit_files(RE, readable / ".." / "files")
+        assert tiled.flush(PATIENCE_S)
+        told = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+        assert len(told) == 2
+        assert all("lies outside" in each for each in told)
+        for key in ("hdf", "tif"):
+            with pytest.raises(ClientError, match="readable=") as refused:
+                tiled.client[uid]["primary"].base[key].read()
+            assert refused.value.response.status_code == 403
+    with connect(RE, directory=tmp_path / "data", readable=[readable / ".." / "files"]) as tiled:
+        stored = tiled.client[uid]["primary"].base["hdf"].read()
+        np.testing.assert_array_equal(stored.reshape(FRAMES.shape), FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("uri", "status", "told"),
+    [
+        ("file://localhost{folder}/gone.h5", 404, "gone.h5"),
+        ("s3://bucket/frames.h5", 415, "file://localhost"),
+        ("frames.h5", 415, "file://localhost"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_explained_at_once(
+    uri: str, status: int, told: str, RE: RunEngine, tmp_path: Path
+) -> None:
+    with connect(RE, directory=tmp_path) as tiled:
+        run = compose_run(metadata={})
+        spec = {"source": "det", "dtype": "array", "shape": [1, 4, 5], "dtype_numpy": "<u2", "external": "STREAM:"}
+        stream = run.compose_descriptor(name="primary", data_keys={"hdf": spec})
+        resource = run.compose_stream_resource(
+            mimetype="application/x-hdf5",
+            uri=uri.format(folder=tmp_path),
+            data_key="hdf",
+            parameters={"dataset": "/entry/data", "chunk_shape": [1, 4, 5]},
+        )
+        datum = resource.compose_stream_datum(
+            {"start": 0, "stop": 3}, seq_nums={"start": 1, "stop": 4}, descriptor=stream.descriptor_doc
+        )
+        emit(RE, "start", run.start_doc)
+        emit(RE, "descriptor", stream.descriptor_doc)
+        emit(RE, "stream_resource", resource.stream_resource_doc)
+        emit(RE, "stream_datum", datum)
+        emit(RE, "stop", run.compose_stop())
+        assert tiled.flush(PATIENCE_S)
+        with pytest.raises(ClientError, match=told) as refused:
+            tiled.client[run.start_doc["uid"]]["primary"].base["hdf"].read()
+        assert refused.value.response.status_code == status
+
+
 @pytest.mark.parametrize("where", ["readable", "linked", "data folder"])
 def test_files_in_a_readable_folder_are_read(
     where: str, RE: RunEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -43,7 +43,9 @@ names = st.one_of(
 )
 texts = st.text(max_size=20)
 metadata_keys = st.text(st.characters(codec="utf-8", exclude_characters="./"), min_size=1, max_size=8)
-integers = st.one_of(st.integers(-9, 9), st.integers(-(2**70), 2**70), st.sampled_from([2**53 + 1, 2**63, 2**64 - 1]))
+integers = st.one_of(
+    st.integers(-9, 9), st.integers(-(2**70), 2**70), st.sampled_from([2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1])
+)
 numbers = st.one_of(st.floats(), integers)
 shapes = npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4)
 dtypes = st.one_of(
