@@ -142,7 +142,7 @@ class Journal:
                 yield index, name, doc
 
     def damaged_at_end(self) -> int:
-        """Number of complete lines after the last undamaged one: documents that no later index shows to be missing."""
+        """Number of lines after the last undamaged one: documents that no later index shows to be missing."""
         return self._table()[1]
 
     def fetch(self, offset: int, target: np.ndarray) -> None:
@@ -262,7 +262,9 @@ class Journal:
         found: dict[int, tuple[int, int]] = {}
         damaged = number = 0
         current = None
-        for start, line in self._complete_lines():
+        for start, line, is_complete in self._lines_in_file():
+            if not is_complete:  # the system was cut off while it wrote the line, or the file was cut
+                return [(index, *found[index]) for index in sorted(found)], damaged + (current is not False)
             number += 1
             index = index_of(line)
             if current is None and index is None and is_former(line):
@@ -279,7 +281,8 @@ class Journal:
                 found.setdefault(index, (start, len(line)))
         return [(index, *found[index]) for index in sorted(found)], damaged
 
-    def _complete_lines(self) -> Iterator[tuple[int, bytes]]:
+    def _lines_in_file(self) -> Iterator[tuple[int, bytes, bool]]:
+        """Start and content of each line, and whether it is complete; only the last one may not be."""
         start = position = 0
         end, rest = self._end, b""
         while position < end:
@@ -289,8 +292,10 @@ class Journal:
             position += len(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                yield start, line
+                yield start, line, True
                 start += len(line) + 1
+        if rest:
+            yield start, rest, False
 
 
 def leftovers(folder: Path, server: str = "") -> tuple[list[Journal], dict[str, int]]:
