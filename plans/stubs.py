@@ -14,6 +14,7 @@ from ophyd.utils import LimitError
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
+from ebl_autonomy.plans.coupled import settings
 from ebl_autonomy.plans.devices import check_value, read_limits, read_positions
 
 __all__ = ["carry_out", "make_gate", "move_motors", "trigger_detectors"]
@@ -136,22 +137,24 @@ def carry_out(
         )
     if not targets:
         return
-    for name, target in targets.items() if not checked else ():
-        yield from check_value(motors[name], target)
+    each = settings(motors, targets, {**admitted.here, **admitted.target})
+    for setting in each if not checked else ():
+        yield from check_value(setting.device, setting.value)
     group = f"ebl-move-{next(_groups)}"
     begun: dict[str, Any] = {}
     waiting = False  # tells our time-out from a TimeoutError that a device raises
     interrupted: Exception | None = None
     try:
-        for name, target in targets.items():
+        for setting in each:
             if check_uninterrupted is not None:
                 try:
                     check_uninterrupted()
                 except Exception as error:
                     interrupted = error
                     raise
-            begun[name] = None  # it may move even if set() raises
-            begun[name] = yield Msg("set", motors[name], target, group=group)
+            begun.update(dict.fromkeys(setting.names))  # they may move even if set() raises
+            status = yield Msg("set", setting.device, setting.value, group=group)
+            begun.update(dict.fromkeys(setting.names, status))
         waiting = True
         yield Msg("wait", None, group=group, timeout=timeout_s)
     except _NO_FAULT:
