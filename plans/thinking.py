@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from bluesky.utils import Msg, MsgGenerator
+from bluesky.utils import FailedStatus, Msg, MsgGenerator
 
 from ebl_autonomy.errors import AgentError, ProgramExitError
 
@@ -102,7 +102,8 @@ def think(executor: Executor, work: Callable[[], T], timeout_s: float = math.inf
         if time.monotonic() >= deadline:
             future.cancel()
             raise AgentError(f"the agent has not answered within {timeout_s:g} s")
-        yield Msg("wait_for", None, [done])
+        with contextlib.suppress(FailedStatus):  # of a motor that was stopped long ago, and says so only now
+            yield Msg("wait_for", None, [done])
     try:
         return future.result()
     except SystemExit as error:
