@@ -12,7 +12,7 @@ from ophyd import PseudoPositioner, PseudoSingle
 
 from ebl_autonomy.errors import BadInputError
 
-__all__ = ["Setting", "check_axes", "settings"]
+__all__ = ["Setting", "axis_targets", "check_axes", "settings"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,25 @@ def settings(motors: Mapping[str, Any], targets: Mapping[str, float], positions:
         value = parent.PseudoPosition(*(known.get(axis.name, last) for axis, last in axes))
         found.append(Setting(parent, value, tuple(names)))
     return found
+
+
+def axis_targets(device: Any, args: Sequence[Any]) -> dict[Any, float]:
+    """The pseudo axes of `device` and their targets if it is set to `args`; empty if it is no pseudo positioner.
+
+    Parameters
+    ----------
+    device : Movable
+    args : sequence
+        Arguments of a ``set`` message: the positions of all pseudo axes, as one tuple or one by one, or a mapping of
+        some of their attributes to positions (as bluesky's `mv` makes it).
+    """
+    if not isinstance(device, PseudoPositioner) or not args:
+        return {}
+    axes: dict[str, Any] = {str(axis.attr_name): axis for axis in device.pseudo_positioners}
+    if isinstance(args[0], Mapping):
+        return {axes[name]: value for name, value in args[0].items() if name in axes}
+    values = args[0] if len(args) == 1 and isinstance(args[0], Sequence) else args
+    return dict(zip(axes.values(), values, strict=False))
 
 
 def check_axes(motors: Sequence[Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from bluesky import RunEngine
+from bluesky import plan_stubs as bps
 from ophyd import Component, PseudoPositioner, PseudoSingle, SoftPositioner
 from ophyd.pseudopos import pseudo_position_argument, real_position_argument
 from scripted import Point, Scripted, at
@@ -99,6 +100,36 @@ def test_an_axis_that_was_moved_by_hand_is_not_sent_back_by_the_other(RE: RunEng
     assert RE(plan).plan_result.accepted == 2
     assert len(table.track) >= STEPS
     assert min(my for _, my in table.track) > 1.1
+
+
+@pytest.mark.parametrize(("step", "admitted"), [(0.3, True), (0.8, False)])
+def test_a_stub_may_move_both_axes_through_the_gate(
+    RE: RunEngine, docs: Documents, table: Any, step: float, admitted: bool
+) -> None:
+    def measure(detectors: Any, point: Point) -> Any:
+        yield from bps.mv(table.mx, step, table.my, step)
+        yield from bps.mv(table.mx, 0.0, table.my, 0.0)
+        return {"bowl": 1.0}
+
+    motors = [table.mx, table.my]
+    envelope = {"forbidden": [{"box": {"mx": (0.4, 0.6)}}]}
+    plan = optimize([], motors, Scripted([at(0.0)]), max_points=1, measure=measure, envelope=envelope, finish="stay")
+    result = RE(plan).plan_result
+    assert result.accepted == admitted, docs.events["abandoned"]
+    assert (len(table.track) > 0) is admitted
+
+
+def test_an_axis_that_a_stub_moves_does_not_drag_the_other(RE: RunEngine, table: Any) -> None:
+    def measure(detectors: Any, point: Point) -> Any:
+        table.by_hand(0.0, 1.0)
+        table.track.clear()
+        yield from bps.mv(table.mx, 0.5)
+        return {"bowl": 1.0}
+
+    motors = [table.mx, table.my]
+    plan = optimize([], motors, Scripted([at(0.0)]), max_points=1, measure=measure, finish="stay", retries=0)
+    assert RE(plan).plan_result.abandoned == 1  # the stub has left both elsewhere
+    assert tuple(table.position) == (0.5, 1.0)
 
 
 def test_an_axis_that_is_not_steered_stays(RE: RunEngine, table: Any) -> None:
