@@ -127,7 +127,7 @@ def test_an_axis_that_a_stub_moves_does_not_drag_the_other(RE: RunEngine, table:
         return {"bowl": 1.0}
 
     motors = [table.mx, table.my]
-    plan = optimize([], motors, Scripted([at(0.0)]), max_points=1, measure=measure, finish="stay", retries=0)
+    plan = optimize([], motors, Scripted([at(0.0, 0.2)]), max_points=1, measure=measure, finish="stay", retries=0)
     assert RE(plan).plan_result.abandoned == 1  # the stub has left both elsewhere
     assert tuple(table.position) == (0.5, 1.0)
 
