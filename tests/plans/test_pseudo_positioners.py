@@ -94,12 +94,12 @@ def test_an_axis_that_was_moved_by_hand_is_not_sent_back_by_the_other(RE: RunEng
             return super().suggest(num_points)
 
     agent = Handy([at(0.0, 0.5), at(1.0, 1.5)])
-    envelope = {"forbidden": [{"box": {"my": (0.9, 1.1)}}]}
+    envelope = {"forbidden": [{"box": {"my": (0.6, 0.9)}}]}
     bowl = Bowl(table.mx, table.my)
     plan = optimize([bowl], [table.mx, table.my], agent, max_points=2, envelope=envelope, finish="stay")
     assert RE(plan).plan_result.accepted == 2
     assert len(table.track) >= STEPS
-    assert min(my for _, my in table.track) > 1.1
+    assert min(my for _, my in table.track) > 0.95  # not 1.5: the jacks are not in step
 
 
 @pytest.mark.parametrize(("step", "admitted"), [(0.3, True), (0.8, False)])
