@@ -14,6 +14,7 @@ from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_aw
 from ophyd.utils import DisconnectedError, LimitError
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
+from ebl_autonomy.plans.coupled import check_axes
 from ebl_autonomy.plans.timely import within
 from ebl_autonomy.space import AxisTravel
 
@@ -91,6 +92,7 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
     names = [device.name for device in (*motors, *detectors)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInputError(f"the device names {twice} appear twice among motors and detectors: each needs its own")
+    check_axes(motors)
 
 
 def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:

@@ -1,11 +1,12 @@
 """Measures one proposal: passes the gate, moves to the target and acquires rows, with retries."""
 
+import contextlib
 import logging
 import time
 from collections import Counter
 from typing import Any
 
-from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
+from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 
 from ebl_autonomy.errors import BadInputError, LineCutError, MeasurementError, RefusedError
 from ebl_autonomy.plans.acquisition.protocol import Row
@@ -74,7 +75,8 @@ class Measuring:
         tag, failures, attempts = self._recorder.tag, 0, 0
         while True:
             attempts += 1
-            yield Msg("checkpoint")  # a deferred pause (one Ctrl-C) stops here, between points
+            with contextlib.suppress(FailedStatus):  # of a motor that was stopped long ago, and says so only now
+                yield Msg("checkpoint")  # a deferred pause (one Ctrl-C) stops here, between points
             mark = tag.interruptions
             attempt = Attempt(self._recorder, self._motion, proposal, attempts, mark)
             try:

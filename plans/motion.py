@@ -10,7 +10,8 @@ from bluesky.protocols import NamedMovable
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
 
 from ebl_autonomy.errors import OffTargetError, RefusedError
-from ebl_autonomy.guard import AdmittedMove, Gate
+from ebl_autonomy.guard import AdmittedMove, Gate, Move
+from ebl_autonomy.plans.coupled import settings
 from ebl_autonomy.plans.devices import check_value, is_no_answer, read_position, read_positions
 from ebl_autonomy.plans.events import EventTag, InterruptedReadingError
 from ebl_autonomy.plans.stubs import carry_out
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 READBACK_S: Final = 0.5
 """Seconds in which a readback may follow a motor that says it has arrived: monitors arrive in no order."""
 READBACK_STEP_S: Final = 0.05
+MOST_PLANS: Final = 200
+"""Number of plans of one walk: each time that motors stand too far beside the way, the rest is planned anew."""
 LOOK: Final = "look at the motor, or raise position_tolerance if it can do no better"
 
 
@@ -91,17 +94,16 @@ class Motion:
         """
         ends = admitted.line.ends() if admitted.line is not None else ({}, {})
         for positions in ({**admitted.target, **ends[0]}, ends[1]):
-            for name, value in positions.items():
+            for setting in settings(self.motors, positions, {**admitted.here, **admitted.target}):
                 try:
-                    yield from check_value(self.motors[name], value)
+                    yield from check_value(setting.device, setting.value)
                 except RunEngineControlException:
                     raise
                 except Exception as error:
                     if is_no_answer(error):
                         raise
-                    raise RefusedError(
-                        "limits", f"motor {name!r} itself refuses {value!r} ({type(error).__name__}: {error})"
-                    ) from error
+                    refuses = ", ".join(f"motor {name!r} itself refuses {positions[name]!r}" for name in setting.names)
+                    raise RefusedError("limits", f"{refuses} ({type(error).__name__}: {error})") from error
 
     def found(self) -> MsgGenerator[dict[str, float]]:
         """The positions of those motors that give one, at the end of a run."""
@@ -222,13 +224,7 @@ class Motion:
         while True:
             mark = self._tag.interruptions
             try:
-                yield from self.find()
-                steps = self._gate.plan_route(self.here, goal, bound_by_domain)
-                for step in steps:
-                    yield from self.check_values(step)
-                for step in steps:
-                    yield from self._carry_out(step, list(step.target), mark)
-                    yield from self._arrive(step.target)
+                yield from self._walk_once(goal, bound_by_domain, mark)
             except RunEngineControlException:
                 raise
             except Exception as error:  # noqa: BLE001 - a device may raise anything; the last move must not fail the run
@@ -237,6 +233,25 @@ class Motion:
                 return str(error)
             if self._tag.interruptions == mark:
                 return ""
+
+    def _walk_once(self, goal: Mapping[str, float], bound_by_domain: bool, mark: int) -> MsgGenerator[None]:
+        """Plan the way and go it, with a new plan where motors stand so far beside it that a step is refused."""
+        yield from self.find()
+        for plans_left in reversed(range(MOST_PLANS)):
+            steps = self._gate.plan_route(self.here, goal, bound_by_domain, self.tolerance)
+            for step in steps:
+                yield from self.check_values(step)
+            for step in steps:
+                try:  # a motor may stand beside its target by as much as its tolerance
+                    judged = self._gate.check_move(Move(step.target, self.here, bound_by_domain=False))
+                except RefusedError:
+                    if not plans_left:
+                        raise
+                    break
+                yield from self._carry_out(judged, list(step.target), mark)
+                yield from self._arrive(step.target)
+            else:
+                return
 
     def timeout(self, target: Mapping[str, float]) -> float:
         """Wall seconds that a move to `target` may take."""

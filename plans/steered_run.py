@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bluesky import preprocessors as bpp
 from bluesky.utils import Msg, MsgGenerator, RequestAbort, RequestStop, RunEngineControlException
@@ -22,6 +22,9 @@ from ebl_autonomy.steering import Proposal
 __all__ = ["RunResult", "SteeredRun", "acquisition_of", "steer"]
 
 logger = logging.getLogger(__name__)
+
+LAST_INGEST_S: Final = 10.0
+"""Longest time that an agent may take for the last results when a run is ended early, s: it may be what hangs."""
 
 _ENDED: dict[type[BaseException], str] = {
     RequestAbort: "aborted by the user",
@@ -97,7 +100,24 @@ def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0
     return AtPoint(detectors, trigger_timeout_s) if measure is None else UserStub(measure, detectors)
 
 
-def steer(
+def steer(acquisition: Acquisition, motors: Sequence[Any], agent: Any, **settings: Any) -> MsgGenerator[RunResult]:
+    """Prepare a run and steer it to its end; every adaptive plan is a thin wrapper around this.
+
+    Parameters are the same as for `optimize`.
+
+    Raises
+    ------
+    BadInputError, DataError
+        If an argument or a past run is unusable; raised before anything moves.
+    AgentError, MeasurementError
+        If the agent or the beamline fails; the run holds all measured rows.
+    ProgramExitError
+        If a function of the user tried to end the program.
+    """
+    return (yield from errors_for_exits(_steer(acquisition, motors, agent, **settings)))
+
+
+def _steer(
     acquisition: Acquisition,
     motors: Sequence[Any],
     agent: Any,
@@ -110,17 +130,7 @@ def steer(
     move_timeout_s: float | None = None,
     **settings: Any,
 ) -> MsgGenerator[RunResult]:
-    """Prepare a run and steer it to its end; every adaptive plan is a thin wrapper around this.
-
-    Parameters are the same as for `optimize`; `settings` are passed to `prepare`.
-
-    Raises
-    ------
-    BadInputError, DataError
-        If an argument or a past run is unusable; raised before anything moves.
-    AgentError, MeasurementError
-        If the agent or the beamline fails; the run holds all measured rows.
-    """
+    """See `steer`; `settings` are passed to `prepare`."""
     if md is not None and (not isinstance(md, Mapping) or METADATA_KEY in md):
         raise BadInputError(f"md={md!r}: give a mapping, without the key {METADATA_KEY!r}, which the plan fills in")
     if move_timeout_s is not None and not move_timeout_s > 0:
@@ -261,7 +271,7 @@ class SteeredRun:
         yield from self.recorder.abandon_open(proposals, f"the run ended: {ending}")
         if not self._asking:
             try:
-                yield from think(self._executor, self.session.finish)
+                yield from think(self._executor, self.session.finish, LAST_INGEST_S)
             except Exception:  # the error that ended the run must be the one that is raised
                 logger.exception("the agent could not ingest the last results")
         if self.experiment.finish == "return":
@@ -299,7 +309,7 @@ class SteeredRun:
             return ""
         try:
             return str(explain())
-        except Exception as error:  # noqa: BLE001 - all rows are measured; a failing explanation must not fail the run
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - all rows are measured; the run must not fail now
             return f"no explanation: {error}"
 
     def _start_document(self) -> dict[str, Any]:

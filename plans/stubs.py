@@ -14,6 +14,7 @@ from ophyd.utils import LimitError
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
+from ebl_autonomy.plans.coupled import settings
 from ebl_autonomy.plans.devices import check_value, read_limits, read_positions
 
 __all__ = ["carry_out", "make_gate", "move_motors", "trigger_detectors"]
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 _groups = itertools.count()
 
 SETTLE_STEP_S: Final = 0.05
+STOP_S: Final = 1.0
+"""Longest time that stopped motors may take to end their statuses, s."""
 
 _NO_FAULT = (RunEngineControlException, FailedPause)
 """Exceptions with which the RunEngine itself ends a plan."""
@@ -136,29 +139,34 @@ def carry_out(
         )
     if not targets:
         return
-    for name, target in targets.items() if not checked else ():
-        yield from check_value(motors[name], target)
+    each = settings(motors, targets, {**admitted.here, **admitted.target})
+    for setting in each if not checked else ():
+        yield from check_value(setting.device, setting.value)
     group = f"ebl-move-{next(_groups)}"
     begun: dict[str, Any] = {}
     waiting = False  # tells our time-out from a TimeoutError that a device raises
     interrupted: Exception | None = None
     try:
-        for name, target in targets.items():
+        for setting in each:
             if check_uninterrupted is not None:
                 try:
                     check_uninterrupted()
                 except Exception as error:
                     interrupted = error
                     raise
-            begun[name] = None  # it may move even if set() raises
-            begun[name] = yield Msg("set", motors[name], target, group=group)
+            begun.update(dict.fromkeys(setting.names))  # they may move even if set() raises
+            status = yield Msg("set", setting.device, setting.value, group=group)
+            begun.update(dict.fromkeys(setting.names, status))
         waiting = True
         yield Msg("wait", None, group=group, timeout=timeout_s)
+        if not _all_done(begun):  # a pause has stopped the motors, and ended the wait before they said so
+            yield from settle(begun, STOP_S)
     except _NO_FAULT:
         raise
     except Exception as error:
         late = _late(begun)
-        yield from _stop([motors[name] for name in begun], group)
+        yield from stop_all([motors[name] for name in begun])
+        yield from settle(begun, STOP_S)
         if error is interrupted or isinstance(error, LimitError):
             raise
         if waiting and isinstance(error, TimeoutError):
@@ -270,9 +278,13 @@ def settle(begun: Mapping[str, Any], timeout_s: float) -> MsgGenerator[None]:
     last = False
     while not last:
         # The RunEngine throws a failure into the following step, so one more step is needed after all are done.
-        last = time.monotonic() > deadline or all(status is None or status.done for status in begun.values())
+        last = time.monotonic() > deadline or _all_done(begun)
         with contextlib.suppress(FailedStatus):
             yield Msg("sleep", None, SETTLE_STEP_S)
+
+
+def _all_done(begun: Mapping[str, Any]) -> bool:
+    return all(status is None or status.done for status in begun.values())
 
 
 def _nothing() -> MsgGenerator[None]:
@@ -298,10 +310,3 @@ def _failure(begun: Mapping[str, Any], error: Exception) -> DeviceFailedError:
         names = [failed.obj.name]
     names = names or [name for name, status in begun.items() if status is None] or ["a device"]
     return DeviceFailedError(names, f"{type(said).__name__}: {said}")
-
-
-def _stop(motors: Sequence[NamedMovable[float]], group: str) -> MsgGenerator[None]:
-    """Stop the motors, and absorb the failures that stopping causes before a later step gets them."""
-    yield from stop_all(motors)
-    with contextlib.suppress(FailedStatus, TimeoutError):
-        yield Msg("wait", None, group=group, timeout=1.0)

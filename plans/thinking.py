@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from bluesky.utils import Msg, MsgGenerator
+from bluesky.utils import FailedStatus, Msg, MsgGenerator
 
-from ebl_autonomy.errors import ProgramExitError
+from ebl_autonomy.errors import AgentError, ProgramExitError
 
 __all__ = ["DaemonExecutor", "errors_for_exits", "think"]
 
@@ -61,17 +63,27 @@ class DaemonExecutor(Executor):
                 future.set_exception(error)
 
 
-def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
+def think(executor: Executor, work: Callable[[], T], timeout_s: float = math.inf) -> MsgGenerator[T]:
     """Run `work` outside the RunEngine's loop and wait for its result; pauses and suspenders still work.
+
+    Parameters
+    ----------
+    executor : Executor
+    work : callable
+    timeout_s : float
+        Wall seconds to wait, those of a pause included; the work itself cannot be ended.
 
     Raises
     ------
+    AgentError
+        If there is no result in time.
     ProgramExitError
         If `work` tried to end the program.
     Exception
         Whatever else `work` raised.
     """
     future: Future[T] = executor.submit(work)
+    deadline = time.monotonic() + timeout_s
 
     async def done() -> None:
         # Not asyncio.wrap_future: a pause cancels the awaited future, which must not cancel the work.
@@ -82,10 +94,16 @@ def think(executor: Executor, work: Callable[[], T]) -> MsgGenerator[T]:
                 loop.call_soon_threadsafe(event.set)
 
         future.add_done_callback(notify)
-        await event.wait()
+        left = None if math.isinf(timeout_s) else max(deadline - time.monotonic(), 0.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), left)
 
     while not future.done():  # a pause ends the wait early
-        yield Msg("wait_for", None, [done])
+        if time.monotonic() >= deadline:
+            future.cancel()
+            raise AgentError(f"the agent has not answered within {timeout_s:g} s")
+        with contextlib.suppress(FailedStatus):  # of a motor that was stopped long ago, and says so only now
+            yield Msg("wait_for", None, [done])
     try:
         return future.result()
     except SystemExit as error:

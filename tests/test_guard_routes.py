@@ -54,6 +54,23 @@ def test_a_gap_between_two_regions_is_found(low: float, width: float, gap: float
     assert any(abs(step.target["y"]) < 0.5 * gap for step in way)
 
 
+@given(
+    edge=st.floats(-0.5, 0.5),
+    above=st.booleans(),
+    limits=st.sampled_from([(None, None), (-1.0, None), (None, 1.0), (-1.0, 1.0)]),
+)
+def test_a_way_around_a_region_with_an_open_side_ends_nowhere_far(
+    edge: float, above: bool, limits: tuple[float | None, float | None]
+) -> None:
+    box = (edge, None) if above else (None, edge)
+    far = edge + 0.2 if above else edge - 0.2
+    envelope = Envelope.of({"limits": {"y": limits}, "forbidden": [{"box": {"x": (-0.1, 0.1), "y": box}}]})
+    gate = Gate(None, envelope, {"x": (-1.0, 1.0), "y": None})
+    way = gate.plan_route({"x": -0.5, "y": far}, {"x": 0.5, "y": far})
+    assert way[-1].target == {"x": 0.5, "y": far}
+    assert all(abs(step.target["y"] - edge) <= 1.0 for step in way)
+
+
 @given(start=st.floats(-900.0, 900.0), stop=st.floats(-900.0, 900.0), step=st.sampled_from([0.1, 0.3, 1.0 / 3.0, 7.7]))
 def test_no_step_of_a_straight_way_is_refused_for_rounding(start: float, stop: float, step: float) -> None:
     gate = Gate(None, Envelope(max_step={"x": step}), {"x": (-1e3, 1e3)})

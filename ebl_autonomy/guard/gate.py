@@ -194,7 +194,11 @@ class Gate:
         return admitted
 
     def plan_route(
-        self, here: Mapping[str, float], goal: Mapping[str, float], bound_by_domain: bool = True
+        self,
+        here: Mapping[str, float],
+        goal: Mapping[str, float],
+        bound_by_domain: bool = True,
+        tolerance: Mapping[str, float] | None = None,
     ) -> list[AdmittedMove]:
         """The steps of a way to `goal`: straight, or around the forbidden regions, each step judged.
 
@@ -206,6 +210,9 @@ class Gate:
             Targets of the motors that move, in motor units.
         bound_by_domain : bool
             Whether the goal must lie in the VOCS's domain. The way itself may leave it, but never the limits.
+        tolerance : mapping of str to float, optional
+            How far from its target a motor may stop, in motor units: steps are shorter than `Envelope.max_step` by as
+            much, or by half of it at most, so that the next one is not too long.
 
         Raises
         ------
@@ -215,7 +222,7 @@ class Gate:
         if bound_by_domain:
             self._check_domain(goal)
         try:
-            return self._judged_steps(here, [dict(goal)])
+            return self._judged_steps(here, [dict(goal)], tolerance or {})
         except RefusedError as error:
             if error.rule != "forbidden":
                 raise
@@ -223,12 +230,17 @@ class Gate:
         corners = detour(here, goal, self.envelope.forbidden, self.limits, self._choices, self._is_clear)
         if corners is None:
             raise RefusedError("forbidden", f"{straight.message}, and no way leads around it") from straight
-        return self._judged_steps(here, corners)
+        return self._judged_steps(here, corners, tolerance or {})
 
-    def _judged_steps(self, here: Mapping[str, float], corners: Sequence[Mapping[str, float]]) -> list[AdmittedMove]:
+    def _judged_steps(
+        self, here: Mapping[str, float], corners: Sequence[Mapping[str, float]], tolerance: Mapping[str, float]
+    ) -> list[AdmittedMove]:
         steps, at = [], dict(here)
+        lengths = {
+            name: most - min(tolerance.get(name, 0.0), 0.5 * most) for name, most in self.envelope.max_step.items()
+        }
         for corner in corners:
-            *between, last = waypoints(at, corner, self.envelope.max_step)
+            *between, last = waypoints(at, corner, lengths)
             for point in (*map(self._on_values, between), last):
                 steps.append(self.check_move(Move(point, dict(at), bound_by_domain=False)))
                 at.update(steps[-1].target)

@@ -112,11 +112,14 @@ def _beside(name: str, regions: Sequence[Region], limit: Interval) -> set[float]
     edges = {edge for box in boxes for edge in box} | {end for end in limit if math.isfinite(end)}
     found = set()
     for low, high in boxes:
-        away = CLEARANCE * (high - low or max(abs(high), 1.0))
+        width = high - low
+        if not 0.0 < width < math.inf:  # of a plane, or of a box with an open side
+            width = max(1.0, *(abs(edge) for edge in (low, high) if math.isfinite(edge)), 0.0)
+        away = CLEARANCE * width
         below = max((edge for edge in edges if edge < low), default=-math.inf)
         above = min((edge for edge in edges if edge > high), default=math.inf)
         found |= {low - min(away, 0.5 * (low - below)), high + min(away, 0.5 * (above - high))}
-    return {value for value in found if limit[0] <= value <= limit[1]}
+    return {value for value in found if math.isfinite(value) and limit[0] <= value <= limit[1]}
 
 
 def _straightened(corners: Sequence[Point], is_clear: Callable[[Point, Point], bool]) -> list[Point]:

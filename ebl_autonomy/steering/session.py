@@ -324,8 +324,11 @@ class SteeringSession:
                 found = best()
             except AgentError:
                 return None  # no valid measurement
+            except (Exception, SystemExit):  # all rows are measured; the run must not fail now
+                logger.exception("the agent's best() failed, so the best reading is recommended")
+                found = None
             if isinstance(found, Recommendation):
-                if all(math.isfinite(to_float(found.point.get(name))) for name in self.space.names):
+                if self._is_whole(found):
                     return found
                 logger.warning("the agent's best() names the point %s, not one of %s", found.point, self.space.names)
         if self.best_reading is None:
@@ -335,7 +338,16 @@ class SteeringSession:
     def front(self) -> list[Recommendation]:
         """The Pareto front of several objectives, from the agent; empty with one objective or without an answer."""
         front = getattr(self.agent, "front", None)
-        return list(front()) if len(self.space.objectives) > 1 and callable(front) else []
+        if len(self.space.objectives) < 2 or not callable(front):
+            return []
+        try:
+            return [one for one in front() if isinstance(one, Recommendation) and self._is_whole(one)]
+        except (Exception, SystemExit):  # all rows are measured; the run must not fail now
+            logger.exception("the agent's front() failed, so the run has none")
+            return []
+
+    def _is_whole(self, recommended: Recommendation) -> bool:
+        return all(math.isfinite(to_float(recommended.point.get(name))) for name in self.space.names)
 
     # -- restore -----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,9 @@ After the line, its rows are recorded in `primary` as one event page, each with 
 raw row. The page holds all rows of the line, or is not emitted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +23,12 @@ from bluesky.protocols import (
 )
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
 
-from ebl_autonomy.errors import BadInputError, DeviceFailedError, LineCutError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, LineCutError, OffTargetError
 from ebl_autonomy.guard import Line
 from ebl_autonomy.plans.acquisition.external import default_reader
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
+from ebl_autonomy.plans.motion import READBACK_S, READBACK_STEP_S
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
 from ebl_autonomy.records import OUR_STREAMS, PRIMARY
@@ -225,9 +228,11 @@ class FlyLine:
                 attempt.check_uninterrupted()
                 yield from attempt.motion.find()
                 still = {name: attempt.motion.here[name] for name in admitted.target if name not in line.start}
-                readings = self._readings(line, still, documents, watch.stream_of)
+                columns, raw = self._columns(documents, watch.stream_of)
+                readings = self._readings(line, still, columns, raw)
                 attempt.readings = readings
                 attempt.check_targets(still)
+                yield from _check_ends(attempt, line, set(line.start) - set(columns))
             except RunEngineControlException:
                 yield from self._stop(flight)  # otherwise the motors fly on after the run, and against the move back
                 raise
@@ -266,11 +271,10 @@ class FlyLine:
         self,
         line: Line,
         still: Mapping[str, float],
-        documents: Sequence[tuple[str, Mapping[str, Any]]],
-        stream_of: Callable[[Mapping[str, Any]], str],
+        columns: Mapping[str, list[Any]],
+        raw: Sequence[int],
     ) -> list[dict[str, Any]]:
-        """The readings of each row, from the documents of the flyers and the positions of motors that stood `still`."""
-        columns, raw = self._columns(documents, stream_of)
+        """The readings of each row, from what the flyers recorded and the positions of motors that stood `still`."""
         lengths = {key: len(values) for key, values in columns.items()}
         count = max(lengths.values(), default=0)
         names = [flyer.name for flyer in self._flyers]
@@ -278,8 +282,7 @@ class FlyLine:
             raise DeviceFailedError(names, f"the columns of the line have different lengths: {lengths}")
         if count != line.rows:
             raise DeviceFailedError(names, f"{count} rows were recorded, but the line has {line.rows}")
-        for name, positions in line.positions().items():
-            columns.setdefault(name, positions)
+        columns = {**line.positions(), **columns}
         return [
             {
                 **still,
@@ -308,6 +311,34 @@ class FlyLine:
                 columns.setdefault(resource["data_key"], []).extend(self._read_external(resource, start, stop))
                 raw.update(range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"]))
         return columns, sorted(raw)
+
+
+def _check_ends(attempt: Attempt, line: Line, assumed: Collection[str]) -> MsgGenerator[None]:
+    """Check that the motors whose positions no flyer reports have flown to the end of the line.
+
+    Raises
+    ------
+    OffTargetError
+        If a motor has stopped before the end by more than its tolerance and one section of the line.
+    """
+    motion = attempt.motion
+
+    def is_short(name: str) -> bool:
+        length = line.stop[name] - line.start[name]
+        left = math.copysign(1.0, length) * (line.stop[name] - motion.here[name])
+        return left > max(motion.tolerance.get(name, 0.0), abs(length) / line.rows)
+
+    deadline = time.monotonic() + READBACK_S
+    while short := [name for name in sorted(assumed) if is_short(name)]:
+        if time.monotonic() >= deadline:
+            said = "; ".join(f"{name} reads {motion.here[name]!r}, not {line.stop[name]!r}" for name in short)
+            raise OffTargetError(
+                short,
+                f"at the end of the line {said}, and no flyer reports where the rows were: look at the motor, or "
+                "record its positions",
+            )
+        yield Msg("sleep", None, READBACK_STEP_S)
+        yield from motion.find()
 
 
 def default_preparation(device: Any, line: Line) -> Any:

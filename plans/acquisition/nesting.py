@@ -1,7 +1,8 @@
 """Runs a user's stub inside our run: passes its messages on, and changes those that would collide."""
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator, ensure_generator, root_ancestor
@@ -9,6 +10,7 @@ from ophyd import PseudoPositioner
 
 from ebl_autonomy.errors import RefusedError
 from ebl_autonomy.guard import Move
+from ebl_autonomy.plans.coupled import axis_targets, settings
 from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.records import OUR_STREAMS, PROPOSAL_ID
@@ -95,7 +97,7 @@ class _Nesting:
         if message.command == "open_run":
             return (yield from self._open_run(message))
         if message.command in ("set", "prepare", "kickoff"):
-            yield from self._judge(message)
+            message = yield from self._judged(message)
         if message.command == "close_run":
             message = self._closing(message)
         elif message.run is None and self._runs:
@@ -151,28 +153,39 @@ class _Nesting:
                 yield Msg("read", self._tag)
         return message
 
-    def _judge(self, message: Msg) -> MsgGenerator[None]:
-        motors = self._experiment.motors
-        name = str(getattr(message.obj, "name", ""))
-        if motors.get(name) is not message.obj:
-            for steered, motor in motors.items():
-                if _moves_with(message.obj, motor):
-                    raise RefusedError(
-                        "limits", f"{message.command} of {name} would move {steered}: set {steered} itself"
-                    )
-            return
+    def _judged(self, message: Msg) -> MsgGenerator[Msg]:
+        """The message, if the gate admits what it moves; axes of one pseudo positioner are set together."""
+        motors: Mapping[str, Any] = self._experiment.motors
+        device: Any = message.obj
+        name = str(getattr(device, "name", ""))
+        axes: dict[Any, Any] = {}
+        if motors.get(name) is device:
+            axes = {device: message.args[0] if message.args else math.nan}
+        elif message.command == "set":  # bluesky merges the axes of a pseudo positioner in one `mv`
+            axes = axis_targets(device, message.args)
+        steered = {axis.name for axis in axes if axis.name in motors and motors[axis.name] is axis}
+        if not steered:
+            for moved, motor in motors.items():
+                if _moves_with(device, motor):
+                    raise RefusedError("limits", f"{message.command} of {name} would move {moved}: set {moved} itself")
+            return message
         if message.command != "set":
             raise RefusedError("limits", f"{message.command} of {name}: lines of a steered motor need a FlyLine")
+        targets = {axis.name: float(target) for axis, target in axes.items()}
         tag = self._attempt.recorder.tag
         while self._here is None or self._known_at != tag.interruptions:  # a hand may have moved motors in a pause
             self.forget_positions()
             self._known_at = tag.interruptions
             self._here = yield from read_positions(motors)
         # Motors that are set one after the other without a wait in between move together, as in one `mv`.
-        self._under_way[name] = float(message.args[0])
+        self._under_way.update({axis: target for axis, target in targets.items() if axis in steered})
         self._attempt.motion.lost = True
         gate = self._experiment.session.gate
         gate.check_move(Move(dict(self._under_way), self._here, bound_by_domain=False))
+        (setting,) = settings({axis.name: axis for axis in axes}, targets, {**self._here, **self._under_way})
+        if len(axes) == 1 and setting.device is device:
+            return message
+        return message._replace(obj=setting.device, args=(setting.value, *message.args[1:]))
 
 
 def _renamed(message: Msg) -> Msg:

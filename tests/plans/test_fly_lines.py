@@ -11,12 +11,13 @@ import pytest
 from bluesky import RunEngine
 from bluesky.run_engine import call_in_bluesky_event_loop
 from bluesky.utils import RunEngineInterrupted
+from ophyd.sim import NullStatus, SynAxis
 from simple import Documents
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.data import Connection, past_results, read_run
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, MeasurementError
 from ebl_autonomy.plans import FlyLine, Line, Sweep, explore, optimize
 from ebl_autonomy.sim_devices import Clock, SimFlyer, SimMotor
 from ebl_autonomy.steering import restore_session
@@ -226,6 +227,56 @@ def test_a_detector_that_fails_on_the_way_costs_its_line(RE: RunEngine, docs: Do
     assert "readout" in gone["reason"]
     assert len(docs.events["primary"]) == 2 * ROWS
     assert gone["proposal_id"] not in {row["proposal_id"] for row in docs.events["primary"]}
+
+
+class Counter:
+    """Flies `x` and counts, but reports no positions; the motor gets through a `share` of the line."""
+
+    name, parent = "counter", None
+
+    def __init__(self, x: SynAxis, share: float) -> None:
+        self.x, self.share = x, share
+        self.line: Line | None = None
+
+    def prepare(self, line: Line) -> Any:
+        self.line = line
+        return NullStatus()
+
+    def kickoff(self) -> Any:
+        assert self.line is not None
+        start, stop = self.line.start["x"], self.line.stop["x"]
+        self.x.sim_state["readback"] = start + self.share * (stop - start)
+        return NullStatus()
+
+    def complete(self) -> Any:
+        return NullStatus()
+
+    def describe_collect(self) -> dict[str, Any]:
+        return {"raw": {"counts": {"source": "test", "dtype": "number", "shape": []}}}
+
+    def collect(self) -> Any:
+        assert self.line is not None
+        for _ in range(self.line.rows):
+            yield {"time": 0.0, "data": {"counts": 1.0}, "timestamps": {"counts": 0.0}}
+
+
+@pytest.mark.parametrize("ends", [(-1.0, 1.0), (1.0, -1.0)])
+@pytest.mark.parametrize(("share", "accepted"), [(0.3, 0), (0.95, 1), (1.05, 1)])
+def test_a_motor_that_stops_on_a_line_has_no_rows_where_it_never_was(
+    RE: RunEngine, docs: Documents, ends: tuple[float, float], share: float, accepted: int
+) -> None:
+    x, y = SynAxis(name="x"), SynAxis(name="y")
+    agent = SobolAgent(VOCS(variables={"y": [-1.0, 1.0]}, objectives={"counts": "MAXIMIZE"}))
+    line = FlyLine([Counter(x, share)], [x], Sweep("x", *ends, rows=ROWS, seconds=20.0))
+    envelope = {"limits": {"x": (-2.0, 2.0), "y": (-2.0, 2.0)}}
+    plan = optimize([], [y], agent, max_points=ROWS, measure=line, envelope=envelope, finish="stay", max_failures=1)
+    if accepted:
+        assert RE(plan).plan_result.rows == ROWS
+        return
+    with pytest.raises(MeasurementError, match=r"no flyer reports where the rows were"):
+        RE(plan)
+    assert docs.events["primary"] == []
+    assert [gone["rule"] for gone in docs.events["abandoned"]] == ["cut"]
 
 
 def test_wrong_lines_are_refused_before_anything_moves(RE: RunEngine) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -13,10 +14,11 @@ from bluesky.utils import RunEngineInterrupted
 from event_model import DataKey
 from ophyd_async.core import StandardReadable, soft_signal_rw
 from scripted import Scripted, at, pause_in_exposure
-from simple import ENVELOPE, Bowl, Documents
+from simple import BOUNDS, ENVELOPE, Bowl, Documents, vocs
 
+from ebl_autonomy import VOCS
 from ebl_autonomy.errors import DeviceTimeoutError, MeasurementError, ProgramExitError
-from ebl_autonomy.plans import optimize, timely
+from ebl_autonomy.plans import optimize, steered_run, timely
 from ebl_autonomy.records import Recommendation
 
 HUNG = """
@@ -49,6 +51,30 @@ def test_a_hung_agent_does_not_keep_the_program_from_ending() -> None:
     done = subprocess.run([sys.executable, "-c", HUNG], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1:] == ["over idle"], done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("method", ["ingest", "best"])
+def test_a_run_whose_agent_hangs_can_be_ended(
+    RE: RunEngine, docs: Documents, bench: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(steered_run, "LAST_INGEST_S", 0.1)
+    bowl, motors = bench
+    go_on = threading.Event()
+
+    def hang(*_: Any) -> None:
+        if method == "best":
+            RE.request_pause()
+        go_on.wait(timeout=60)
+
+    agent = type("Hanging", (Scripted,), {method: hang})([at(0.1), at(0.2)])
+    if method == "ingest":
+        pause_in_exposure(RE, bowl, 2)
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([bowl], motors, agent, max_points=2, batch=2, envelope=ENVELOPE))
+    RE.abort()
+    go_on.set()
+    assert (docs.stop["exit_status"], RE.state) == ("abort", "idle")
+    assert [row["mx"] for row in docs.events["primary"]] == ([0.1, 0.2] if method == "best" else [0.1])
 
 
 def leave(*_: Any) -> Any:
@@ -91,6 +117,41 @@ def test_a_stub_that_ends_the_program_ends_the_run(RE: RunEngine, docs: Document
     with pytest.raises(ProgramExitError):
         RE(optimize([bowl], motors, Scripted([at(0.1)]), max_points=3, measure=measure, envelope=ENVELOPE))
     assert docs.stop["exit_status"] == "fail"
+
+
+@pytest.mark.parametrize("method", ["start_from", "config"])
+def test_an_agent_that_ends_the_program_before_the_run_is_an_error(RE: RunEngine, bench: Any, method: str) -> None:
+    bowl, motors = bench
+    agent = type("Leaving", (Scripted,), {method: leave})([at(0.1)])
+    with pytest.raises(ProgramExitError, match=r"exit\(3\)"):
+        RE(optimize([bowl], motors, agent, max_points=1, envelope=ENVELOPE))
+    assert RE.state == "idle"
+    assert motors[0].position == 0.0
+
+
+def fail(*_: Any) -> Any:
+    raise ZeroDivisionError("no model")
+
+
+@pytest.mark.parametrize("method", ["best", "explain", "front"])
+@pytest.mark.parametrize("does", [leave, fail, lambda *_: [7, Recommendation({"mx": 0.0}, {})]])
+def test_a_finished_run_does_not_fail_for_what_the_agent_says_at_its_end(
+    RE: RunEngine, docs: Documents, bench: Any, method: str, does: Any
+) -> None:
+    bowl, motors = bench
+    two = (
+        vocs(observables=["mx_setpoint"])
+        if method != "front"
+        else VOCS(
+            variables={name: list(ends) for name, ends in BOUNDS.items()},
+            objectives={"bowl": "MINIMIZE", "height": "MINIMIZE"},
+        )
+    )
+    agent = type("Failing", (Scripted,), {method: does})([at(0.5), at(0.1)], two)
+    derive = {"height": lambda readings: -readings["mx"]}
+    result = RE(optimize([bowl], motors, agent, max_points=2, derive=derive, envelope=ENVELOPE)).plan_result
+    assert (result.accepted, result.front, docs.stop["exit_status"]) == (2, (), "success")
+    assert result.recommended.point["mx"] == motors[0].position == 0.5
 
 
 # -- readings are handed out by reference ----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -140,6 +141,48 @@ def test_a_pause_in_the_last_move_does_not_end_it(
     RE.resume()
     assert motors[0].position == end
     check_rows(docs, [(0.5, -0.25), (1.5, 0.0)])
+
+
+class LateFailure(SynAxis):
+    """Its first move fails after some time, whether or not it is stopped; the others succeed."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(name=name)
+        self.seconds = seconds
+        self.first: threading.Timer | None = None
+
+    def set(self, value: float, **kwargs: Any) -> Any:
+        if self.first is not None:
+            return super().set(value, **kwargs)
+        status = Status(self)
+        self.first = threading.Timer(self.seconds, status.set_exception, (RuntimeError("lost steps"),))
+        self.first.start()
+        return status
+
+    def stop(self, *, success: bool = False) -> None:
+        """Its controller answers late."""
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.3, pytest.param(1.2, marks=pytest.mark.integration)])
+@pytest.mark.parametrize("agent_seconds", [0.0, 0.4])
+def test_a_motor_that_fails_after_the_move_was_given_up_does_not_end_the_run(
+    RE: RunEngine, docs: Documents, seconds: float, agent_seconds: float
+) -> None:
+    motors = [LateFailure("mx", 0.01), LateFailure("my", seconds)]
+    agent = Scripted([at(0.1, 0.1), at(0.2, 0.2)])
+    suggest = agent.suggest
+
+    def slowly(num_points: int | None = None) -> Any:
+        time.sleep(agent_seconds)
+        return suggest(num_points)
+
+    agent.suggest = slowly  # type: ignore[method-assign]
+    plan = optimize([Bowl(*motors)], motors, agent, max_points=2, retries=0, envelope=ENVELOPE, finish="stay")
+    result = RE(plan).plan_result
+    for motor in motors:
+        assert motor.first is not None
+        motor.first.join(timeout=5)
+    assert (result.abandoned, result.accepted) == (1, 1)
 
 
 @pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])

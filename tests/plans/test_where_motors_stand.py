@@ -22,6 +22,7 @@ from ebl_autonomy import VOCS
 from ebl_autonomy.errors import BadInputError, MeasurementError
 from ebl_autonomy.guard import watch_admissions
 from ebl_autonomy.plans import UserStub, optimize
+from ebl_autonomy.records import Recommendation
 
 SWEPT = {"box": {"mx": (0.9, 1.1)}, "sweep": True, "reason": "beam stop"}
 
@@ -293,6 +294,26 @@ def test_a_best_point_read_just_outside_the_domain_is_gone_to(RE: RunEngine) -> 
 
 
 # -- stubs ---------------------------------------------------------------------------------------------------------
+
+
+class Sloppy(RecordedAxis):
+    """Settles beside each target, on alternate sides."""
+
+    def set(self, value: float, **kwargs: Any) -> Any:
+        self.moves.append((float(self.position), float(value)))
+        return SynAxis.set(self, value + 0.035 * (-1) ** len(self.moves), **kwargs)
+
+
+@pytest.mark.parametrize("step", [0.06, 0.1, 0.5])
+def test_steps_of_the_last_way_are_judged_from_where_motors_stand(RE: RunEngine, step: float) -> None:
+    motors = [Sloppy("mx"), Sloppy("my")]
+    agent = Scripted([at(0.0)])
+    agent.best = lambda: Recommendation(at(-1.5, 1.0), {})  # type: ignore[attr-defined]
+    box = {"mx": (-1.0, -0.9), "my": (-0.5, 0.5)}
+    envelope = {**ENVELOPE, "max_step": {"mx": step}, "forbidden": [{"box": box}]}
+    result = RE(optimize([Bowl(*motors)], motors, agent, max_points=1, envelope=envelope)).plan_result
+    assert result.left_where == "are at the recommended point"
+    assert motors[0].longest <= step * (1.0 + 1e-9)
 
 
 def test_a_stub_that_leaves_a_motor_elsewhere_has_no_row(RE: RunEngine, docs: Documents, bench: Any) -> None:
