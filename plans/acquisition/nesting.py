@@ -13,6 +13,7 @@ from ebl_autonomy.guard import Move
 from ebl_autonomy.plans.coupled import axis_targets, settings
 from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.recorder import Attempt
+from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import OUR_STREAMS, PROPOSAL_ID
 
 __all__ = ["nested"]
@@ -96,6 +97,8 @@ class _Nesting:
             return [message.obj]
         if message.command == "open_run":
             return (yield from self._open_run(message))
+        if message.command == "read":
+            message = message._replace(obj=timely(message.obj))
         if message.command in ("set", "prepare", "kickoff"):
             message = yield from self._judged(message)
         if message.command == "close_run":
