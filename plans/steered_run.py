@@ -33,6 +33,7 @@ _ENDED: dict[type[BaseException], str] = {
 """Reasons for bluesky's exceptions that have no message."""
 
 _AT_RECOMMENDED = "are at the recommended point"
+_ON_THE_WAY = "were stopped on their way"
 
 
 @dataclass(frozen=True)
@@ -284,9 +285,11 @@ class SteeredRun:
         if self.experiment.finish == "best" and self._recommended is not None:
             # A readback may lie outside the domain by as much as its motor's tolerance.
             point = self.session.space.nearby(self._recommended.point, self.motion.tolerance)
+            self._left_where = _ON_THE_WAY  # if the walk is aborted
             reason = yield from self.motion.walk(point)
             self._left_where = f"were not moved to the recommended point ({reason})" if reason else _AT_RECOMMENDED
         elif self.experiment.finish == "return":
+            self._left_where = _ON_THE_WAY
             reason = yield from self.motion.walk(self.experiment.start, bound_by_domain=False)
             self._left_where = f"were not moved back ({reason})" if reason else "are back where they were before"
         else:

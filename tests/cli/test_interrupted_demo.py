@@ -29,9 +29,18 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str]) -> No
         time.sleep(0.002)
 
 
+AT_A_TERMINAL = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a command that Ctrl-C reaches, also where the tests are a job in the background, which ignores it."""
+
+
 def demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [COMMAND, "demo", "--json", "--agent", "sobol", "--output", "out", *arguments]
     return subprocess.Popen(
-        [COMMAND, "demo", "--json", "--agent", "sobol", "--output", "out", *arguments],
+        [sys.executable, "-c", AT_A_TERMINAL, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
