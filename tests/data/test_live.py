@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bluesky import plan_stubs as bps
 from bluesky.plans import list_scan
 from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV2
 from ophyd.sim import SynSignal
+from processes import PATIENCE_S, wait_for
 
 from ebl_autonomy import VOCS, connect, read_run
 from ebl_autonomy.agents import GridAgent, SobolAgent
@@ -37,18 +38,6 @@ pytestmark = [
 ]
 
 LIMITS = {"limits": {"mx": [-2, 2], "my": [-2, 2]}}
-
-
-PATIENCE_S = 200.0
-"""How long a busy machine may take for what is a matter of seconds."""
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-    return value
 
 
 def agent(seed: int = 0) -> SobolAgent:
