@@ -1,7 +1,6 @@
 """What all tests share: threads and caches of their own, a RunEngine that leaves nothing behind, one Tiled server."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 import pytest
 from bluesky import RunEngine
+from engines import run_engine
 from hypothesis import HealthCheck, settings
 
 from ebl_autonomy.data import Connection, connect
@@ -50,21 +50,8 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def RE() -> Iterator[RunEngine]:
-    engine = RunEngine({}, call_returns_result=True)
-    yield engine
-    if engine.state != "idle":
-        engine.halt()
-    close_loop(engine)
-
-
-def close_loop(engine: RunEngine, timeout_s: float = 60.0) -> None:
-    """End the thread that runs the engine's loop, and close the loop."""
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
-    deadline = time.monotonic() + timeout_s
-    while engine.loop.is_running():
-        assert time.monotonic() < deadline, "the RunEngine's loop does not stop"
-        time.sleep(1e-3)
-    engine.loop.close()
+    with run_engine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

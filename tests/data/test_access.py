@@ -19,7 +19,8 @@ import pytest
 import websockets.sync.client as websockets
 from bluesky import RunEngine
 from bluesky.plans import list_scan
-from processes import PATIENCE_S, wait_for
+from engines import run_engine
+from processes import PATIENCE_S
 from websockets.exceptions import InvalidStatus
 
 from ebl_autonomy import connect
@@ -36,14 +37,11 @@ EVERYBODY = {("GET", "/healthz"), ("HEAD", "/healthz"), ("GET", "/api/v1/"), ("H
 @pytest.fixture(scope="module")
 def paths(tiled_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Paths of nodes of each kind in a real run, and the root."""
-    RE = RunEngine({}, call_returns_result=True)
     beamline = SimBeamline(seed=0, tier="A")
     beamline.camera.record_image = True
-    with connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path_factory.mktemp("spool")):
+    folder = tmp_path_factory.mktemp("spool")
+    with run_engine() as RE, connect(RE, tiled_server.uri, tiled_server.api_key, folder):
         (uid,) = RE(list_scan([beamline.camera], beamline.kbv.pitch, [0.0, 1.0])).run_start_uids
-    RE.loop.call_soon_threadsafe(RE.loop.stop)
-    wait_for(lambda: not RE.loop.is_running())
-    RE.loop.close()
     return [f"{uid}/primary/camera_image", f"{uid}/primary/internal", f"{uid}/primary", uid, ""]
 
 

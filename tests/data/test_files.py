@@ -13,6 +13,7 @@ import tifffile
 from bluesky import RunEngine
 from bluesky.plans import count
 from documents import Document, key, write
+from engines import run_engine
 from event_model import compose_run
 from ophyd.sim import SynSignalWithRegistry
 from tiled.client import from_uri
@@ -72,7 +73,8 @@ def of_npy(folder: Path) -> tuple[list[Document], Any]:
     """Of ophyd: a file for each value, as `SynSignalWithRegistry` writes them."""
     values = itertools.cycle(images().astype(float))
     signal = SynSignalWithRegistry(func=lambda: next(values), name="det", save_path=str(folder))
-    documents = recorded(RunEngine({}), count([signal], FRAMES))
+    with run_engine() as RE:
+        documents = recorded(RE, count([signal], FRAMES))
     (stem,) = {path.name.rpartition("_")[0] for path in folder.iterdir()}
     return documents, np.stack([np.load(folder / f"{stem}_{frame}.npy") for frame in range(FRAMES)])
 

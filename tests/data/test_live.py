@@ -19,6 +19,7 @@ from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.plans import list_scan
 from bluesky_tiled_plugins.clients.bluesky_run import BlueskyRunV2
+from engines import run_engine
 from ophyd.sim import SynSignal
 from processes import PATIENCE_S, wait_for
 
@@ -164,7 +165,7 @@ def test_a_killed_session_costs_no_row(tiled_server: EmbeddedServer, tmp_path: P
     assert subprocess.run(command, timeout=PATIENCE_S, check=False).returncode == -signal.SIGKILL
     (journal,) = (tmp_path / "spool").iterdir()
     uid = journal.stem
-    with connect(RunEngine({}), tiled_server.uri, tiled_server.api_key, tmp_path) as tiled:
+    with run_engine() as RE, connect(RE, tiled_server.uri, tiled_server.api_key, tmp_path) as tiled:
         assert tiled.flush(PATIENCE_S)
         assert tiled.pending == 0
         table = rows(tiled.client[uid])

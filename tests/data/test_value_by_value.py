@@ -14,6 +14,7 @@ from bluesky import Msg, RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.preprocessors import run_decorator
 from documents import assert_same_events, same
+from engines import run_engine
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -152,10 +153,9 @@ class Emitter:
 def connected(
     tiled_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunEngine, Connection]]:
-    engine = RunEngine({}, call_returns_result=True)
-    with connect(engine, tiled_server.uri, tiled_server.api_key, tmp_path_factory.mktemp("values")) as connection:
-        yield engine, connection
-    engine.loop.call_soon_threadsafe(engine.loop.stop)
+    folder = tmp_path_factory.mktemp("values")
+    with run_engine() as RE, connect(RE, tiled_server.uri, tiled_server.api_key, folder) as connection:
+        yield RE, connection
 
 
 @settings(
