@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, PositionAware, TravelAware, Withdraws, make_agent
+from ebl_autonomy.agents.base import (
+    Agent,
+    AgentOptions,
+    BoundsAware,
+    Explains,
+    PositionAware,
+    TravelAware,
+    Withdraws,
+    make_agent,
+)
 from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
@@ -19,6 +28,7 @@ __all__ = [
     "Agent",
     "AgentOptions",
     "BayesianAgent",
+    "BoundsAware",
     "CoordinateScanAgent",
     "Explains",
     "GridAgent",

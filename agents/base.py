@@ -64,6 +64,14 @@ class PositionAware(Protocol):
 
 
 @runtime_checkable
+class BoundsAware(Protocol):
+    """A generator that can search a part of its domain, such as the part that the motors can reach."""
+
+    def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Search only this part of the domain, in motor units; called before the first suggest."""
+
+
+@runtime_checkable
 class Withdraws(Protocol):
     """A generator that forgets proposals that will receive no result."""
 
@@ -249,16 +257,43 @@ class Agent(Generator):
         """
         if self._results or self._pending:
             return
-        for name in self.space.names:
+        whole = Space(self.vocs)
+        for name, low, high in zip(whole.names, whole.low, whole.high, strict=True):
             variable = self.vocs.variables[name]
-            i = self.space.names.index(name)
             if variable.default_value is None and name in point:
                 value = float(point[name])
-                if self.space.low[i] <= value <= self.space.high[i]:
+                if low <= value <= high:
                     variable.default_value = value
 
+    def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Search only this part of the domain.
+
+        All later proposals and recommendations lie inside. Results outside it are still learned from. An option that is
+        a share of the domain is a share of this part. The present position, if outside, is replaced by the nearest
+        point inside. The part belongs neither to the VOCS nor to ``config()``: whoever restores the agent repeats the
+        call. Each call replaces the one before; without any bounds, the whole domain is searched.
+
+        Parameters
+        ----------
+        bounds : mapping of str to (low, high)
+            In motor units, of some or all variables; an end may be infinite or lie outside the domain.
+
+        Raises
+        ------
+        BadInputError
+            If a variable is unknown, nothing of its domain lies within its bounds, or proposals are pending.
+        """
+        part = Space(self.vocs).within(bounds)
+        if self._pending:
+            raise BadInputError(
+                f"search_within({dict(bounds)}): {len(self._pending)} proposals are pending; call it before the first "
+                "suggest, or withdraw them"
+            )
+        self.space = part
+        self._space_changed()
+
     def best(self) -> Recommendation:
-        """The best feasible measured point; if none is feasible, the best of the valid ones.
+        """The best feasible measured point of the searched part; if none is feasible, the best of the valid ones.
 
         With several objectives, it is the point nearest to the best of each.
 
@@ -272,11 +307,11 @@ class Agent(Generator):
                 f"the VOCS has no objective, so none of the {len(self._results)} results is better than the others: "
                 "read them all from the agent's results"
             )
-        valid = [i for i, result in enumerate(self._results) if self._scored(result)]
+        valid = [i for i, result in enumerate(self._results) if self._scored(result) and self._reachable(i)]
         if not valid:
             raise AgentError(
                 f"no valid measurement of {' and '.join(map(repr, self.space.objectives))} among {len(self._results)} "
-                "results: there is no best point yet"
+                "results inside the searched domain: there is no best point yet"
             )
         feasible = [i for i in valid if self.space.feasible(self._results[i])]
         candidates = [self._results[i] for i in self._trusted(feasible) or feasible or valid]
@@ -339,6 +374,13 @@ class Agent(Generator):
     def _learn(self) -> None:
         """Update the agent after new results; most agents do nothing here."""
 
+    def _space_changed(self) -> None:
+        """Update the agent after `space` was replaced; most agents do nothing here."""
+
+    def _reachable(self, i: int) -> bool:
+        """Whether result `i` lies in the searched part. The proposal decides, because motors read slightly off it."""
+        return self.space.holds(self._asked[i])
+
     def _best_index(self, candidates: Sequence[Point]) -> int:
         """Index of the best of the candidates, which are all valid and either all feasible or all infeasible."""
         measured = [[float(result[name]) for result in candidates] for name in self.space.objectives]
@@ -356,7 +398,7 @@ class Agent(Generator):
         """A result with the model's prediction at its point."""
         prediction = self.predict([result])
         return Recommendation(
-            point={name: result[name] for name in self.space.names},
+            point=self.space.clipped(result),
             outcome={name: float(result[name]) for name in outcome_names(self.vocs)},
             mean={name: float(mean[0]) for name, (mean, _) in prediction.items()},
             std={name: float(std[0]) for name, (_, std) in prediction.items()},

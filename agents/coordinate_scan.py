@@ -125,9 +125,7 @@ class CoordinateScanAgent(Agent):
         return targets, float(np.min(np.diff(values))), f"scan of {name}, pass {turn + 1}"
 
     def _choices(self, i: int, here: float, low: float, high: float, points: int) -> FloatArray:
-        allowed = (self.space.choices[self.space.names[i]] - self.space.low[i]) / (
-            self.space.high[i] - self.space.low[i]
-        )
+        allowed = self.space.ladder(self.space.names[i])
         inside = allowed[(allowed >= low) & (allowed <= high)]
         if len(inside) < 3:  # narrower than the spacing of the values: take the nearest three
             inside = np.sort(allowed[np.argsort(np.abs(allowed - here), kind="stable")[:3]])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, cast
@@ -116,8 +116,11 @@ class Space:
         The variables that an agent chooses (continuous and discrete), in the VOCS's order.
     context : list of str
         The contextual variables, which are measured and never moved.
-    low, high : FloatArray, shape (d,)
-        Bounds in the variables' own units; the smallest and the largest value of a discrete variable.
+    low, high, span : FloatArray, shape (d,)
+        Bounds in the variables' own units, and their difference (1 for a discrete variable with one value); the
+        smallest and the largest value of a discrete variable.
+    choices : dict of str to FloatArray
+        The allowed values of each discrete variable, ascending.
     objectives : list of str
     signs : FloatArray, shape (m,)
         +1 for an objective to maximise, -1 for one to minimise.
@@ -145,6 +148,7 @@ class Space:
             high.append(bounds[1])
         self.low: FloatArray = np.array(low, dtype=float)
         self.high: FloatArray = np.array(high, dtype=float)
+        self.span: FloatArray = self.high - self.low
         self.objectives = list(vocs.objectives)
         for name, objective in vocs.objectives.items():
             if isinstance(objective, ExploreObjective):
@@ -154,6 +158,62 @@ class Space:
         )
         self.limits = {name: limit_of(name, constraint) for name, constraint in vocs.constraints.items()}
         self.constants = {name: constant.value for name, constant in vocs.constants.items()}
+
+    def within(self, bounds: Mapping[str, tuple[float, float]]) -> Space:
+        """The part of this space inside of `bounds`, as a space of its own, whose unit cube is this part.
+
+        A discrete variable keeps its values inside the bounds.
+
+        Parameters
+        ----------
+        bounds : mapping of str to (low, high)
+            In the variables' own units, of some or all variables; an end may be infinite or outside the domain.
+
+        Raises
+        ------
+        BadInputError
+            If a variable is unknown, a bound is not a number, or nothing of a domain is left.
+        """
+        if unknown := sorted(set(bounds) - set(self.names)):
+            raise BadInputError(f"bounds of {unknown}, which are not variables: the variables are {self.names}")
+        part = copy(self)
+        part.low, part.high, part.choices = self.low.copy(), self.high.copy(), dict(self.choices)
+        for name, given in bounds.items():
+            low, high = _interval(name, given)
+            i = self.names.index(name)
+            if name in self.choices:
+                values = self.choices[name]
+                left = values[(values >= low) & (values <= high)]
+                if not len(left):
+                    raise BadInputError(
+                        f"no value of discrete variable {name!r} lies within [{low:g}, {high:g}]: its values are "
+                        f"{values.tolist()}"
+                    )
+                part.choices[name], low, high = left, float(left[0]), float(left[-1])
+            else:
+                low, high = max(low, float(self.low[i])), min(high, float(self.high[i]))
+                if not low < high:
+                    raise BadInputError(
+                        f"nothing of the domain [{self.low[i]:g}, {self.high[i]:g}] of {name!r} lies within "
+                        f"{tuple(given)}: correct the domain or the bounds"
+                    )
+            part.low[i], part.high[i] = low, high
+        part.span = np.where(part.high > part.low, part.high - part.low, 1.0)
+        return part
+
+    def holds(self, point: Mapping[str, Any]) -> bool:
+        """Whether a point, in the variables' own units, lies inside; a discrete variable must have an allowed value."""
+        return all(
+            bool(np.any(self.choices[name] == point[name])) if name in self.choices else low <= point[name] <= high
+            for name, low, high in zip(self.names, self.low, self.high, strict=True)
+        )
+
+    def clipped(self, point: Mapping[str, Any]) -> dict[str, float]:
+        """The variables of a point, each moved to the nearest bound if it lies outside; in their own units."""
+        return {
+            name: float(min(max(point[name], low), high))
+            for name, low, high in zip(self.names, self.low, self.high, strict=True)
+        }
 
     @property
     def continuous(self) -> list[str]:
@@ -169,8 +229,19 @@ class Space:
         """Points, in the variables' own units, as rows of the unit cube, shape (n, d)."""
         rows = [[float(point[name]) for name in self.names] for point in points]
         values = np.array(rows, dtype=float).reshape(len(rows), self.dim)
-        unit: FloatArray = (values - self.low) / (self.high - self.low)
+        unit: FloatArray = (values - self.low) / self.span
         return unit
+
+    def values(self, unit: FloatArray) -> FloatArray:
+        """Rows of the unit cube, shape (n, d), in the variables' own units, shape (n, d); not snapped."""
+        values: FloatArray = self.low + unit * self.span
+        return values
+
+    def ladder(self, name: str) -> FloatArray:
+        """The allowed values of a discrete variable as coordinates of the unit cube, ascending, shape (k,)."""
+        i = self.names.index(name)
+        ladder: FloatArray = (self.choices[name] - self.low[i]) / self.span[i]
+        return ladder
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
         """Rows of the unit cube, shape (n, d), as n points; a discrete value is the nearest allowed one.
@@ -180,7 +251,7 @@ class Space:
         """
         unit = np.atleast_2d(unit)
         values = self._inside(unit)
-        raw = self.low + unit * (self.high - self.low)
+        raw = self.values(unit)
         # If the domain is narrow compared with its bounds, the sum may round to a value inside the domain.
         values = np.where(unit < -ROUNDING, np.minimum(raw, np.nextafter(self.low, -np.inf)), values)
         values = np.where(unit > 1.0 + ROUNDING, np.maximum(raw, np.nextafter(self.high, np.inf)), values)
@@ -188,12 +259,12 @@ class Space:
 
     def snap(self, unit: FloatArray) -> FloatArray:
         """The nearest rows of the cube that motors can reach, shape (n, d): clipped, discrete values snapped."""
-        snapped: FloatArray = (self._inside(np.atleast_2d(unit)) - self.low) / (self.high - self.low)
+        snapped: FloatArray = (self._inside(np.atleast_2d(unit)) - self.low) / self.span
         return snapped
 
     def _inside(self, unit: FloatArray) -> FloatArray:
         """Values of the variables in their own units, shape (n, d), all inside the domain."""
-        values = self.low + np.clip(unit, 0.0, 1.0) * (self.high - self.low)
+        values = self.values(np.clip(unit, 0.0, 1.0))
         # The sum may round to a value one unit in the last place outside the bounds.
         values = np.clip(values, self.low, self.high)
         for name, allowed in self.choices.items():
@@ -221,11 +292,10 @@ class Space:
     def standing(self) -> dict[str, float]:
         """The present position: each variable's default value, or the middle of its domain if it has no default."""
         middle = (self.low + self.high) / 2.0
-        defaults = (self.vocs.variables[name].default_value for name in self.names)
-        return {
-            name: float(middle[i] if value is None else value)
-            for i, (name, value) in enumerate(zip(self.names, defaults, strict=True))
-        }
+        defaults = {name: self.vocs.variables[name].default_value for name in self.names}
+        return self.clipped(
+            {name: middle[i] if defaults[name] is None else defaults[name] for i, name in enumerate(self.names)}
+        )
 
     def feasible(self, outcome: Mapping[str, float]) -> bool:
         """Whether every outcome constraint holds; a constraint on a NaN or missing outcome does not hold."""
@@ -264,6 +334,17 @@ class Space:
                 "give a default inside it"
             )
         return low, high
+
+
+def _interval(name: str, given: Any) -> tuple[float, float]:
+    """Two bounds in ascending order, as numbers."""
+    try:
+        low, high = (float(bound) for bound in given)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"the bounds of {name!r} are {given!r}: give (low, high) as numbers") from error
+    if not low <= high:
+        raise BadInputError(f"the bounds of {name!r} are {(low, high)}: the first must not exceed the second")
+    return low, high
 
 
 class BestSoFar:

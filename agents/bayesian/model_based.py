@@ -54,7 +54,9 @@ class ModelBased:
         units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         safe = acquisition > 0.5 * UNSAFE
         if state.hard and not safe.all():
-            units[~safe] = state.hard.safest(state.data.table)  # no new point is safe: repeat the safest one
+            units[~safe] = state.hard.safest(
+                state.data.table, state.safe_points
+            )  # no new point is safe: repeat the safest one
         # Predict at the point that will be measured, with discrete values snapped.
         units = state.space.snap(units)
         mean, std = surrogate.predict(state.inputs_now(state.coordinates.search(units)))
@@ -87,7 +89,7 @@ class ModelBased:
                 low[:d], high[:d] = trusted.box(near[0, :d], _length_scales(state))
                 name = f"{name} within {trusted.side:.3g} of the domain"
         seconds, project = self._seconds(state, request), _projection(state)
-        return SearchRegion(low, high, state.given_inputs, near, seconds, project), name
+        return SearchRegion(low, high, state.given_inputs, near, seconds, project, state.reachable), name
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
         """The trust region after all successes and failures of this phase's proposals."""
@@ -126,7 +128,7 @@ class ModelBased:
 def _promising(state: SearchState) -> FloatArray:
     """Model inputs, shape (k, inputs), of the points to search around: the front, or the best safe points."""
     expected = state.expected
-    known = np.flatnonzero(np.isfinite(expected).all(axis=1) & state.kept_hard_limits)
+    known = np.flatnonzero(np.isfinite(expected).all(axis=1) & state.safe_points)
     if not len(known):
         return state.inputs_now(state.start[None])
     if expected.shape[1] == 2:

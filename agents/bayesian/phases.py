@@ -218,7 +218,7 @@ class SafeStart:
         if measured.any() and not kept[first := int(np.argmax(measured))]:
             broke, limits = state.results[first], state.hard.constraints
             raise AgentError(f"the first point broke a hard limit ({broke}): start where {limits} hold")
-        return [] if kept.any() else _proposed(state, state.start, "start")
+        return [] if state.safe_points.any() else _proposed(state, state.start, "start")
 
 
 class SafestAgain:
@@ -227,7 +227,7 @@ class SafestAgain:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if state.can_model:
             return []
-        safest = state.hard.safest(state.data.table)
+        safest = state.hard.safest(state.data.table, state.safe_points)
         return _proposed(state, state.coordinates.search(safest[None])[0], SAFEST_AGAIN)
 
 

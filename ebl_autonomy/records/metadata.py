@@ -34,7 +34,8 @@ class RunMetadata(BaseModel):
     """The experiment's metadata in the start document, under ``start["ebl_autonomy"]``.
 
     ``agent`` is the agent's full configuration as ``{"agent": name, "vocs": {...}, "options": {...}}``. The next
-    proposal depends only on it, the results of the run, and the results of the past runs that ``prior`` names.
+    proposal depends only on it, the part of the domain in ``searched``, the results of the run, and the results of the
+    past runs that ``prior`` names.
 
     Attributes
     ----------
@@ -50,6 +51,8 @@ class RunMetadata(BaseModel):
         Largest distance of a motor from its target, in motor units, at which a row was accepted.
     limits : dict of str to (low, high)
         Effective limits of each motor, in motor units; None for an open side. See `intervals`.
+    searched : dict of str to (low, high)
+        The part of the domain that the agent searched, in motor units, of each variable of which it was not all.
     finish : str
         Where the plan was to leave the motors.
     """
@@ -70,6 +73,7 @@ class RunMetadata(BaseModel):
     until: dict[str, Any] = {}
     limits: dict[str, tuple[float | None, float | None]] = {}
     position_tolerance: dict[str, float] = {}
+    searched: dict[str, tuple[float, float]] = {}
     units: dict[str, str] = {}
     prior: list[str] = []
     max_points: int

@@ -189,7 +189,8 @@ class BotorchSurrogate:
             latent = np.stack([model.posterior(at).mean[:, 0].numpy() for model in self._models], axis=1)
         gains = self._latent_goal(goal).gains(latent)
         valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
-        return np.where(valid, gains, math.nan)[self._data.past :]
+        gains = np.where(valid, gains, math.nan)[self._data.past :]
+        return gains if region.reachable is None else np.where(region.reachable[:, None], gains, math.nan)
 
     def propose(
         self, goal: Goal, region: SearchRegion, count: int, pending: FloatArray, seed: int
@@ -197,6 +198,8 @@ class BotorchSurrogate:
         """See `Surrogate.propose`."""
         assert self._data is not None
         valid = ~np.isnan(self._data.Y).any(axis=1)
+        if region.reachable is not None:
+            valid &= region.reachable
         valid |= not valid.any()  # all points, if none is valid in all outcomes
         # optimize_acqf draws its restarts from the global generator, which is the user's.
         with _quiet(), torch.random.fork_rng(devices=[]):
