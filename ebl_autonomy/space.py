@@ -1,21 +1,21 @@
 """The space that an agent searches: a VOCS as arrays, and the time that moves through it take.
 
-Agents work in the unit cube, motors in their own units; this module is the only place that converts.
+Agents work in the unit cube, motors in their own units; this module is the only place that converts. A variable on a
+logarithmic scale is converted by its logarithm, so everything in the unit cube happens on that scale.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from gest_api.vocs import (
-    VOCS,
     BoundsConstraint,
     ContextualVariable,
     ContinuousVariable,
@@ -25,9 +25,9 @@ from gest_api.vocs import (
     LessThanConstraint,
     MaximizeObjective,
 )
-from pydantic import ValidationError
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.vocs import VOCS, is_logarithmic, make_vocs, outcome_names, vocs_dict
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,43 +49,6 @@ __all__ = [
     "violation",
     "vocs_dict",
 ]
-
-
-def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
-    """A private copy of `vocs`, or the VOCS that a JSON mapping describes.
-
-    The constructor of gest-api removes keys from its mappings; this function leaves the caller's mapping unchanged.
-
-    Raises
-    ------
-    BadInputError
-        If the mapping is not a VOCS; the message names the field and the reason.
-    """
-    if isinstance(vocs, VOCS):
-        return cast(VOCS, vocs.model_copy(deep=True))
-    try:
-        return VOCS(**{key: deepcopy(value) for key, value in dict(vocs).items()})
-    except (ValidationError, ValueError, TypeError, LookupError, AttributeError) as error:
-        # gest-api indexes values before it checks their types, so a malformed VOCS raises many kinds of errors.
-        raise BadInputError(
-            f"not a VOCS: {error}. Give variables as {{name: [low, high]}}, objectives as {{name: 'MINIMIZE'}} "
-            "or 'MAXIMIZE', constraints as {name: ['LESS_THAN', value]}."
-        ) from error
-
-
-def vocs_dict(vocs: VOCS) -> dict[str, Any]:
-    """The VOCS as JSON, such that ``make_vocs(vocs_dict(v))`` equals ``v``.
-
-    Strict JSON has no infinity, but the domain of a contextual variable is infinite by default. An infinite bound is
-    written as ``"inf"``, which the VOCS parses.
-    """
-    dump = vocs.model_dump()
-    return {key: _plain(value) for key, value in dump.items() if value}
-
-
-def outcome_names(vocs: VOCS) -> list[str]:
-    """Names of all measured quantities: objectives, then constraints, then observables."""
-    return list(vocs.output_names)
 
 
 @dataclass(frozen=True)
@@ -121,6 +84,8 @@ class Space:
         smallest and the largest value of a discrete variable.
     choices : dict of str to FloatArray
         The allowed values of each discrete variable, ascending.
+    logarithmic : bool array, shape (d,)
+        Whether each variable is on a logarithmic scale.
     objectives : list of str
     signs : FloatArray, shape (m,)
         +1 for an objective to maximise, -1 for one to minimise.
@@ -148,7 +113,8 @@ class Space:
             high.append(bounds[1])
         self.low: FloatArray = np.array(low, dtype=float)
         self.high: FloatArray = np.array(high, dtype=float)
-        self.span: FloatArray = self.high - self.low
+        self.logarithmic = np.array([is_logarithmic(vocs.variables[name]) for name in self.names], dtype=bool)
+        self._measure()
         self.objectives = list(vocs.objectives)
         for name, objective in vocs.objectives.items():
             if isinstance(objective, ExploreObjective):
@@ -198,7 +164,7 @@ class Space:
                         f"{tuple(given)}: correct the domain or the bounds"
                     )
             part.low[i], part.high[i] = low, high
-        part.span = np.where(part.high > part.low, part.high - part.low, 1.0)
+        part._measure()
         return part
 
     def holds(self, point: Mapping[str, Any]) -> bool:
@@ -229,18 +195,16 @@ class Space:
         """Points, in the variables' own units, as rows of the unit cube, shape (n, d)."""
         rows = [[float(point[name]) for name in self.names] for point in points]
         values = np.array(rows, dtype=float).reshape(len(rows), self.dim)
-        unit: FloatArray = (values - self.low) / self.span
-        return unit
+        return self._to_unit(values)
 
     def values(self, unit: FloatArray) -> FloatArray:
         """Rows of the unit cube, shape (n, d), in the variables' own units, shape (n, d); not snapped."""
-        values: FloatArray = self.low + unit * self.span
-        return values
+        return self._from_scale(self._origin + unit * self._width)
 
     def ladder(self, name: str) -> FloatArray:
         """The allowed values of a discrete variable as coordinates of the unit cube, ascending, shape (k,)."""
         i = self.names.index(name)
-        ladder: FloatArray = (self.choices[name] - self.low[i]) / self.span[i]
+        ladder: FloatArray = (self._scaled_choices(i) - self._origin[i]) / self._width[i]
         return ladder
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
@@ -259,18 +223,50 @@ class Space:
 
     def snap(self, unit: FloatArray) -> FloatArray:
         """The nearest rows of the cube that motors can reach, shape (n, d): clipped, discrete values snapped."""
-        snapped: FloatArray = (self._inside(np.atleast_2d(unit)) - self.low) / self.span
-        return snapped
+        return self._to_unit(self._inside(np.atleast_2d(unit)))
 
     def _inside(self, unit: FloatArray) -> FloatArray:
         """Values of the variables in their own units, shape (n, d), all inside the domain."""
-        values = self.values(np.clip(unit, 0.0, 1.0))
+        scaled = self._origin + np.clip(unit, 0.0, 1.0) * self._width
         # The sum may round to a value one unit in the last place outside the bounds.
-        values = np.clip(values, self.low, self.high)
+        values = np.clip(self._from_scale(scaled), self.low, self.high)
         for name, allowed in self.choices.items():
             i = self.names.index(name)
-            values[:, i] = allowed[np.argmin(np.abs(values[:, i, None] - allowed[None, :]), axis=1)]
+            values[:, i] = allowed[_nearest(self._scaled_choices(i), scaled[:, i])]
         return values
+
+    def _measure(self) -> None:
+        """Compute the extent of the unit cube from the bounds."""
+        self.span: FloatArray = np.where(self.high > self.low, self.high - self.low, 1.0)
+        self._origin = self._to_scale(self.low[None])[0]
+        width = self._to_scale(self.high[None])[0] - self._origin
+        self._width: FloatArray = np.where(width > 0.0, width, 1.0)
+
+    def _to_scale(self, values: FloatArray) -> FloatArray:
+        """Values, shape (n, d), on the scale of each variable: decimal logarithms of the logarithmic ones."""
+        if not self.logarithmic.any():
+            return values
+        positive = np.where(self.logarithmic, np.maximum(values, np.finfo(float).tiny), 1.0)
+        return np.where(self.logarithmic, np.log10(positive), values)
+
+    def _from_scale(self, scaled: FloatArray) -> FloatArray:
+        """The inverse of `_to_scale`."""
+        if not self.logarithmic.any():
+            return scaled
+        return np.where(self.logarithmic, 10.0 ** np.where(self.logarithmic, scaled, 0.0), scaled)
+
+    def _to_unit(self, values: FloatArray) -> FloatArray:
+        """Values in the variables' own units, shape (n, d), as coordinates of the unit cube."""
+        unit: FloatArray = (self._to_scale(values) - self._origin) / self._width
+        if self.logarithmic.any():
+            # A motor may read zero or less, which has no logarithm: it counts as one domain below the lowest value.
+            unit = np.where(self.logarithmic, np.maximum(unit, -1.0), unit)
+        return unit
+
+    def _scaled_choices(self, i: int) -> FloatArray:
+        values = self.choices[self.names[i]]
+        scaled: FloatArray = np.log10(values) if self.logarithmic[i] else values
+        return scaled
 
     def nearby(self, point: Mapping[str, float], tolerance: Mapping[str, float]) -> dict[str, float]:
         """`point`, with each coordinate that lies outside the domain by its `tolerance` at most moved to the bound.
@@ -290,8 +286,12 @@ class Space:
         return moved
 
     def standing(self) -> dict[str, float]:
-        """The present position: each variable's default value, or the middle of its domain if it has no default."""
-        middle = (self.low + self.high) / 2.0
+        """The present position: each variable's default value, or the middle of its domain if it has no default.
+
+        A default outside becomes the nearest value inside. The middle of a logarithmic variable is on its scale.
+        """
+        halfway = self.values(np.full((1, self.dim), 0.5))[0]
+        middle = np.where(self.logarithmic, halfway, (self.low + self.high) / 2.0)
         defaults = {name: self.vocs.variables[name].default_value for name in self.names}
         return self.clipped(
             {name: middle[i] if defaults[name] is None else defaults[name] for i, name in enumerate(self.names)}
@@ -334,6 +334,11 @@ class Space:
                 "give a default inside it"
             )
         return low, high
+
+
+def _nearest(allowed: FloatArray, values: FloatArray) -> np.ndarray:
+    """Index of the nearest of the allowed values, ascending, to each of n values, shape (n,); of two, the smaller."""
+    return np.searchsorted(0.5 * (allowed[:-1] + allowed[1:]), values, side="left")
 
 
 def _interval(name: str, given: Any) -> tuple[float, float]:
@@ -499,23 +504,6 @@ class Travel:
                     if (candidate_length := length(candidate)) < shortest - 1e-12:
                         best, shortest, better = candidate, candidate_length, True
         return best
-
-
-def _plain(value: Any) -> Any:
-    """`value` as strict JSON: no sets, no numpy scalars, no types, no infinities."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted((_plain(item) for item in value), key=lambda item: (isinstance(item, str), item))
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, type):
-        return value.__name__
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:

@@ -29,7 +29,7 @@ class Coordinates:
     Raises
     ------
     BadInputError
-        If a motor is unknown or discrete, or the transform is not invertible.
+        If a motor is unknown, discrete or on a logarithmic scale, or the transform is not invertible.
     """
 
     def __init__(self, space: Space, given: Mapping[str, Mapping[str, float]]) -> None:
@@ -40,6 +40,8 @@ class Coordinates:
             raise BadInputError(f"coordinates name {unknown}, which are not variables: the variables are {space.names}")
         if fixed := sorted(used & set(space.choices)):
             raise BadInputError(f"coordinates name {fixed}, which are discrete: leave them out")
+        if scaled := sorted(used & {name for name, log in zip(space.names, space.logarithmic, strict=True) if log}):
+            raise BadInputError(f"coordinates name {scaled}, which have a logarithmic scale: leave them out")
         rows = {**{str(name): dict(weights) for name, weights in given.items()}}
         rows.update({name: {name: 1.0} for name in space.names if name not in used})
         self.names = list(rows)
