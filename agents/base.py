@@ -64,6 +64,14 @@ class PositionAware(Protocol):
 
 
 @runtime_checkable
+class BoundsAware(Protocol):
+    """A generator that can search a part of its domain, such as the part that the motors can reach."""
+
+    def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Search only this part of the domain, in motor units; called before the first suggest."""
+
+
+@runtime_checkable
 class Withdraws(Protocol):
     """A generator that forgets proposals that will receive no result."""
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar
 
+import numpy as np
 from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Readable
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await
 from ophyd.utils import DisconnectedError, LimitError
@@ -195,9 +196,12 @@ def read_tolerance(motor: NamedMovable[float], largest: float = 0.0) -> MsgGener
 
 
 def read_limits(motor: NamedMovable[float]) -> MsgGenerator[tuple[float, float] | None]:
-    """The motor's own soft limits in its unit, infinite on an open side; None without any (in EPICS: low == high)."""
+    """The motor's own soft limits in its unit, infinite on an open side; None without any.
+
+    As in ophyd and in the motor record, limits whose lower end is not below the upper one, such as (0, 0), are none.
+    """
     pair = getattr(motor, "limits", None)
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+    if not (isinstance(pair, (Sequence, np.ndarray)) and len(pair) == 2):
         pair = (getattr(motor, "low_limit_travel", None), getattr(motor, "high_limit_travel", None))
     low, high = (yield from _number(pair[0])), (yield from _number(pair[1]))
     low = -math.inf if low is None or math.isnan(low) else low
@@ -261,7 +265,7 @@ def units(descriptions: Mapping[str, Any], names: Sequence[str]) -> dict[str, st
 
 def _number(source: Any) -> MsgGenerator[float | None]:
     """The value of a number or of a signal, as a float; None if it is not a number."""
-    if isinstance(source, (int, float)):
+    if isinstance(source, Real):
         return float(source)
     if isinstance(source, Readable):
         reading = yield from ask(source.read)

@@ -15,8 +15,9 @@ from gest_api.generator import Generator
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
-from ebl_autonomy.guard import Envelope, Gate
+from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
+from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
     check_devices,
@@ -70,6 +71,8 @@ class Experiment:
     units : dict of str to str
     tolerance : dict of str to float
         Largest distance between target and position of each motor that is checked, in motor units.
+    search_bounds : dict of str to (low, high)
+        See `RunMetadata`.
     unnamed : list of str
         Variables whose motors read no key of their name; the plan adds it to the rows.
     hinted : list of str
@@ -88,6 +91,7 @@ class Experiment:
     finish: Finish
     units: dict[str, str]
     tolerance: dict[str, float] = field(default_factory=dict)
+    search_bounds: dict[str, Interval] = field(default_factory=dict)
     unnamed: list[str] = field(default_factory=list)
     hinted: list[str] = field(default_factory=list)
     prior: list[str] = field(default_factory=list)
@@ -123,6 +127,7 @@ class Experiment:
             envelope=session.gate.envelope.model_dump(mode="json", exclude_defaults=True),
             until=session.until.model_dump(mode="json", exclude_defaults=True),
             limits=json_limits(session.gate.limits),
+            search_bounds=self.search_bounds,
             position_tolerance=self.tolerance,
             units=self.units,
             prior=self.prior,
@@ -202,13 +207,15 @@ def prepare(
         if axis is not None:
             axes[name] = axis
     gate = Gate(space.vocs, allowed, limits)
-    gate.check_domain()
+    search_bounds = bound_search(generator, gate)
     try:
         start = yield from read_positions(moved)
     except DeviceFailedError as error:
         raise BadInputError(f"where the motors stand is not known: {error}") from error
     tolerance = yield from find_tolerances(moved, space, given_tolerance)
     gate.check_start(start)
+    if finish == "return":
+        check_return(gate, start, tolerance)
     if isinstance(generator, PositionAware):
         generator.start_from(start)
     if isinstance(generator, TravelAware) and axes:
@@ -237,6 +244,7 @@ def prepare(
         finish=finish,
         units=units(described, [*moved, *session.outcomes]),
         tolerance=tolerance,
+        search_bounds=search_bounds,
         unnamed=unnamed,
         hinted=[name for name in session.outcomes if name in functions or measured is None],
     )

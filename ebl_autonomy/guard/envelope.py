@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 from ebl_autonomy.errors import BadInputError, validated
@@ -15,6 +16,8 @@ __all__ = ["Envelope", "Interval", "Region"]
 
 def _with_open_sides(interval: Any) -> Any:
     """An interval in which None stands for an open side, as numbers."""
+    if isinstance(interval, np.ndarray):
+        interval = interval.tolist()
     if not isinstance(interval, Sequence) or len(interval) != 2:
         return interval
     low, high = interval
@@ -70,7 +73,8 @@ class Envelope(BaseModel):
     Attributes
     ----------
     limits : dict of str to (low, high)
-        Interval of each motor in motor units. A motor without limits of its own needs an entry here.
+        Interval of each motor in motor units. A motor without limits of its own and without an entry here is bounded by
+        the domain of its variable; a motor that is no variable needs an entry.
     forbidden : list of Region
     max_step : dict of str to float
         Largest single move of each motor, in motor units.

@@ -12,7 +12,7 @@ from ebl_autonomy.errors import DataError, validation_text
 
 __all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata", "json_limits"]
 
-SCHEMA_VERSION: Final = "2.1"
+SCHEMA_VERSION: Final = "2.2"
 """Major and minor version of the streams, keys and metadata of a run.
 
 A new minor version adds keys that a reader may ignore. A new major version changes existing keys: older readers must
@@ -25,6 +25,7 @@ refuse it, and this module then gains a step that converts the older form to the
      row and abandonment if the envelope has a ``dose_key``.
      The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
      default.
+2.2  ``search_bounds``.
 """
 
 Finish = Literal["best", "stay", "return"]
@@ -50,6 +51,9 @@ class RunMetadata(BaseModel):
         Largest distance of a motor from its target, in motor units, at which a row was accepted.
     limits : dict of str to (low, high)
         Effective limits of each motor, in motor units; None for an open side. See `intervals`.
+    search_bounds : dict of str to (low, high)
+        The part of the domain that the agent was told to search, in motor units: of all variables, or empty if that was
+        the whole domain.
     finish : str
         Where the plan was to leave the motors.
     """
@@ -69,6 +73,7 @@ class RunMetadata(BaseModel):
     envelope: dict[str, Any] = {}
     until: dict[str, Any] = {}
     limits: dict[str, tuple[float | None, float | None]] = {}
+    search_bounds: dict[str, tuple[float, float]] = {}
     position_tolerance: dict[str, float] = {}
     units: dict[str, str] = {}
     prior: list[str] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 from gest_api.generator import Generator
 
-from ebl_autonomy.agents.base import make_agent
+from ebl_autonomy.agents.base import BoundsAware, make_agent
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.records import RunRecord
@@ -38,8 +38,12 @@ def restore_session(
         If the agent cannot be made from its configuration, or the past runs cannot be looked up.
     """
     metadata = record.metadata
+    made = agent is None
     if agent is None:
         agent = make_agent(metadata.agent)
+    if metadata.search_bounds and isinstance(agent, BoundsAware):
+        agent.search_within(metadata.search_bounds)
+    if made:
         _take_priors(agent, metadata.prior, client)
     vocs = make_vocs(metadata.agent["vocs"])
     gate = Gate(vocs, Envelope.of(metadata.envelope), metadata.intervals)
