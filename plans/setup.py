@@ -16,18 +16,21 @@ from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.guard import Envelope, Gate, Interval
+from ebl_autonomy.guard.envelope import renamed
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
 from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
     check_devices,
     describe,
+    motor_units,
     read_exposure,
     read_limits,
     read_positions,
     read_travel,
     units,
 )
+from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
 from ebl_autonomy.records import (
     ASKED,
@@ -60,7 +63,7 @@ class Experiment:
     session : SteeringSession
     acquisition : Acquisition
     motors : dict of str to motor
-        All moving motors: those of the variables and those of the acquisition.
+        All moving motors: those of the variables, by variable, and those of the acquisition, by name.
     baseline : list of Readable
     travel : Travel
         Speeds of the motors that report them.
@@ -172,14 +175,21 @@ def prepare(
     rules, allowed = Until.of(until), Envelope.of(envelope)
     functions = resolve_derivations(derive)
     generator, space = _agent_of(agent, vocs)
-    by_name = {motor.name: motor for motor in motors}
+    keys: dict[str, dict[str, Any]] = {}
+    for motor in motors:
+        keys[motor.name] = yield from describe([motor])
+    by_name = bind(space.names, motors, keys)
     _check_variables(space, by_name)
     _check_rules(space, rules)
 
-    moved = {**by_name, **acquisition.motors}
+    moved = joined(by_name, acquisition.motors)
+    aliases = aliases_of(moved, keys)
+    allowed = allowed.renamed(aliases)
+    if isinstance(position_tolerance, Mapping):
+        position_tolerance = renamed(position_tolerance, aliases)
     given_tolerance = check_tolerances(position_tolerance, moved, space)
-    described = yield from describe(list(motors))
-    unnamed = [name for name in space.names if name not in described]
+    described = {key: found for motor in motors for key, found in keys[motor.name].items()}
+    unnamed = [name for name in space.names if name not in keys[device_name(moved, name)]]
     measured = yield from acquisition.describe()
     described.update(measured or {})
     if clash := sorted(set(unnamed) & set(described)):
@@ -242,7 +252,7 @@ def prepare(
         start=start,
         functions=functions,
         finish=finish,
-        units=units(described, [*moved, *session.outcomes]),
+        units={**units(described, [*acquisition.motors, *session.outcomes]), **motor_units(by_name, keys)},
         tolerance=tolerance,
         search_bounds=search_bounds,
         unnamed=unnamed,
@@ -282,10 +292,6 @@ def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
 
 
 def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
-    if unknown := [name for name in space.names if name not in motors]:
-        raise BadInputError(
-            f"the variables {unknown} are not motors: there are {list(motors)}. A variable must have its motor's name."
-        )
     outcomes = outcome_names(space.vocs)
     if clash := sorted(
         {name + suffix for name in outcomes for suffix in (MEAN, STD, READING)} & {*space.vocs.variables}

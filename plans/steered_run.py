@@ -321,7 +321,7 @@ class SteeredRun:
         experiment = self.experiment
         return {
             "detectors": [detector.name for detector in experiment.acquisition.detectors],
-            "motors": list(experiment.motors),
+            "motors": [motor.name for motor in experiment.motors.values()],
             "num_points": self.session.max_points,
             "hints": {"dimensions": [[["time"], "primary"]]},
             **self._document,
