@@ -16,6 +16,7 @@ from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.failures import blaming
 from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import PROPOSAL_ID
 
@@ -224,7 +225,8 @@ def save_event(
     yield Msg("create", None, name=stream)
     try:
         for device in devices:
-            reading = yield Msg("read", timely(device))
+            with blaming(device, "it cannot be read"):
+                reading = yield Msg("read", timely(device))
             if tag.interruptions != mark:
                 raise InterruptedReadingError(stream)
             values.update({key: item["value"] for key, item in reading.items()})

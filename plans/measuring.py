@@ -10,8 +10,8 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlExcep
 
 from ebl_autonomy.errors import BadInputError, LineCutError, MeasurementError, RefusedError
 from ebl_autonomy.plans.acquisition.protocol import Row
-from ebl_autonomy.plans.devices import is_limit_error
 from ebl_autonomy.plans.events import InterruptedReadingError
+from ebl_autonomy.plans.failures import devices_of, is_limit_error
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.recorder import Attempt, Recorder
 from ebl_autonomy.plans.setup import Experiment
@@ -82,7 +82,7 @@ class Measuring:
             try:
                 # Read, not remembered: since the last move a hand, a screen or a user's stub may have moved motors.
                 yield from self._motion.find()
-                self._session.admit(proposal, self._motion.here, self._acquisition.line)
+                self._session.admit(proposal, self._motion.standing, self._acquisition.line)
                 if reason := self._session.check_budgets(proposal):
                     yield from self._abandon(proposal, RULE_RUN, f"the run ended: {reason}", attempts - 1)
                     return
@@ -148,7 +148,7 @@ class Measuring:
         if isinstance(error, LineCutError) and error.interrupted:
             return  # no device failed
         self._failures_in_a_row += 1
-        self._blamed.update(getattr(error, "devices", ()))
+        self._blamed.update(devices_of(error))
         if self._failures_in_a_row >= self._max_failures:
             blamed = ", ".join(f"{times} times because of {name}" for name, times in self._blamed.most_common())
             raise MeasurementError(

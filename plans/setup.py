@@ -15,18 +15,22 @@ from gest_api.generator import Generator
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
-from ebl_autonomy.guard import Envelope, Gate
+from ebl_autonomy.guard import Envelope, Gate, Interval
+from ebl_autonomy.guard.envelope import renamed
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
+from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
     check_devices,
     describe,
+    motor_units,
     read_exposure,
     read_limits,
     read_positions,
     read_travel,
     units,
 )
+from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
 from ebl_autonomy.records import (
     ASKED,
@@ -59,7 +63,7 @@ class Experiment:
     session : SteeringSession
     acquisition : Acquisition
     motors : dict of str to motor
-        All moving motors: those of the variables and those of the acquisition.
+        All moving motors: those of the variables, by variable, and those of the acquisition, by name.
     baseline : list of Readable
     travel : Travel
         Speeds of the motors that report them.
@@ -70,6 +74,8 @@ class Experiment:
     units : dict of str to str
     tolerance : dict of str to float
         Largest distance between target and position of each motor that is checked, in motor units.
+    searched : dict of str to (low, high)
+        See `RunMetadata`.
     unnamed : list of str
         Variables whose motors read no key of their name; the plan adds it to the rows.
     hinted : list of str
@@ -88,6 +94,7 @@ class Experiment:
     finish: Finish
     units: dict[str, str]
     tolerance: dict[str, float] = field(default_factory=dict)
+    searched: dict[str, Interval] = field(default_factory=dict)
     unnamed: list[str] = field(default_factory=list)
     hinted: list[str] = field(default_factory=list)
     prior: list[str] = field(default_factory=list)
@@ -123,6 +130,7 @@ class Experiment:
             envelope=session.gate.envelope.model_dump(mode="json", exclude_defaults=True),
             until=session.until.model_dump(mode="json", exclude_defaults=True),
             limits=json_limits(session.gate.limits),
+            searched=self.searched,
             position_tolerance=self.tolerance,
             units=self.units,
             prior=self.prior,
@@ -167,14 +175,21 @@ def prepare(
     rules, allowed = Until.of(until), Envelope.of(envelope)
     functions = resolve_derivations(derive)
     generator, space = _agent_of(agent, vocs)
-    by_name = {motor.name: motor for motor in motors}
+    keys: dict[str, dict[str, Any]] = {}
+    for motor in motors:
+        keys[motor.name] = yield from describe([motor])
+    by_name = bind(space.names, motors, keys)
     _check_variables(space, by_name)
     _check_rules(space, rules)
 
-    moved = {**by_name, **acquisition.motors}
+    moved = joined(by_name, acquisition.motors)
+    aliases = aliases_of(moved, keys)
+    allowed = allowed.renamed(aliases)
+    if isinstance(position_tolerance, Mapping):
+        position_tolerance = renamed(position_tolerance, aliases)
     given_tolerance = check_tolerances(position_tolerance, moved, space)
-    described = yield from describe(list(motors))
-    unnamed = [name for name in space.names if name not in described]
+    described = {key: found for motor in motors for key, found in keys[motor.name].items()}
+    unnamed = [name for name in space.names if name not in keys[device_name(moved, name)]]
     measured = yield from acquisition.describe()
     described.update(measured or {})
     if clash := sorted(set(unnamed) & set(described)):
@@ -202,13 +217,15 @@ def prepare(
         if axis is not None:
             axes[name] = axis
     gate = Gate(space.vocs, allowed, limits)
-    gate.check_domain()
+    searched = bound_search(generator, gate)
     try:
         start = yield from read_positions(moved)
     except DeviceFailedError as error:
         raise BadInputError(f"where the motors stand is not known: {error}") from error
     tolerance = yield from find_tolerances(moved, space, given_tolerance)
     gate.check_start(start)
+    if finish == "return":
+        check_return(gate, start, tolerance)
     if isinstance(generator, PositionAware):
         generator.start_from(start)
     if isinstance(generator, TravelAware) and axes:
@@ -235,8 +252,9 @@ def prepare(
         start=start,
         functions=functions,
         finish=finish,
-        units=units(described, [*moved, *session.outcomes]),
+        units={**units(described, [*acquisition.motors, *session.outcomes]), **motor_units(by_name, keys)},
         tolerance=tolerance,
+        searched=searched,
         unnamed=unnamed,
         hinted=[name for name in session.outcomes if name in functions or measured is None],
     )
@@ -274,10 +292,6 @@ def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
 
 
 def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
-    if unknown := [name for name in space.names if name not in motors]:
-        raise BadInputError(
-            f"the variables {unknown} are not motors: there are {list(motors)}. A variable must have its motor's name."
-        )
     outcomes = outcome_names(space.vocs)
     if clash := sorted(
         {name + suffix for name in outcomes for suffix in (MEAN, STD, READING)} & {*space.vocs.variables}

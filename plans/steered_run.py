@@ -10,6 +10,7 @@ from bluesky.utils import Msg, MsgGenerator, RequestAbort, RequestStop, RunEngin
 
 from ebl_autonomy.errors import BadInputError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
+from ebl_autonomy.plans.bounds import into_limits
 from ebl_autonomy.plans.measuring import Measuring
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.priors import take_priors
@@ -290,7 +291,8 @@ class SteeredRun:
             self._left_where = f"were not moved to the recommended point ({reason})" if reason else _AT_RECOMMENDED
         elif self.experiment.finish == "return":
             self._left_where = _ON_THE_WAY
-            reason = yield from self.motion.walk(self.experiment.start, bound_by_domain=False)
+            start = into_limits(self.session.gate, self.experiment.start)  # see `check_return`
+            reason = yield from self.motion.walk(start, bound_by_domain=False)
             self._left_where = f"were not moved back ({reason})" if reason else "are back where they were before"
         else:
             return
@@ -319,7 +321,7 @@ class SteeredRun:
         experiment = self.experiment
         return {
             "detectors": [detector.name for detector in experiment.acquisition.detectors],
-            "motors": list(experiment.motors),
+            "motors": [motor.name for motor in experiment.motors.values()],
             "num_points": self.session.max_points,
             "hints": {"dimensions": [[["time"], "primary"]]},
             **self._document,

@@ -28,6 +28,7 @@ from ebl_autonomy.guard import Line
 from ebl_autonomy.plans.acquisition.external import default_reader
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
+from ebl_autonomy.plans.failures import blaming, devices_of
 from ebl_autonomy.plans.motion import READBACK_S, READBACK_STEP_S
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
@@ -242,8 +243,7 @@ class FlyLine:
                 if self._when_cut == "repeat":
                     raise
                 why = "a pause or a suspender" if interrupted else f"{type(error).__name__}: {error}"
-                devices = getattr(error, "devices", ())
-                raise LineCutError(f"the line was cut by {why}", interrupted, devices) from error
+                raise LineCutError(f"the line was cut by {why}", interrupted, devices_of(error)) from error
         return (yield from attempt.record_rows(readings))
 
     def _fly(self, attempt: Attempt, timeout_s: float, flight: dict[str, Any]) -> MsgGenerator[None]:
@@ -256,7 +256,8 @@ class FlyLine:
         yield from wait_all("complete", self._flyers, timeout_s, FLUSH_S, self._collect_written, begun=flight)
         attempt.check_uninterrupted()
         for flyer in self._collectables:
-            yield Msg("collect", flyer, stream=False, return_payload=False)
+            with blaming(flyer, "its rows cannot be collected"):
+                yield Msg("collect", flyer, stream=False, return_payload=False)
 
     def _stop(self, flight: Mapping[str, Any]) -> MsgGenerator[None]:
         """Stop the flyers, and the motors that a flyer may have left moving."""
