@@ -48,11 +48,16 @@ def resolve_derivations(derive: Mapping[str, Derivation | str] | Sequence[str] |
     return functions
 
 
-def derived_values(functions: Mapping[str, Derivation], readings: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+def derived_values(
+    functions: Mapping[str, Derivation],
+    readings: Mapping[str, Any],
+    shown_as: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
+) -> tuple[dict[str, float], str]:
     """The derived values of one row, and the reason of the first failure (empty without a failure).
 
     If a derivation raises, its value is NaN: the measured row is kept, but is invalid. The derivations get read-only
-    views of the readings' arrays, because the run stores those arrays; one that works in place gets copies.
+    views of the readings' arrays, because the run stores those arrays; one that works in place gets copies. `shown_as`
+    makes what a derivation is given.
     """
     values: dict[str, float] = {}
     failed = ""
@@ -60,11 +65,11 @@ def derived_values(functions: Mapping[str, Derivation], readings: Mapping[str, A
     for key, function in functions.items():
         try:
             try:
-                values[key] = float(function({**given, **values}))
+                values[key] = float(function(shown_as({**given, **values})))
             except ValueError as error:
                 if "read-only" not in str(error):
                     raise
-                values[key] = float(function({**copy.deepcopy(dict(readings)), **values}))
+                values[key] = float(function(shown_as({**copy.deepcopy(dict(readings)), **values})))
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything; the row must not be lost
             values[key] = math.nan
             failed = failed or f"derivation {key} failed: {type(error).__name__}: {error}"

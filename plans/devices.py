@@ -5,7 +5,7 @@ All queries are messages or awaitables, because ophyd devices answer synchronous
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ __all__ = [
     "read_positions",
     "read_tolerance",
     "read_travel",
+    "unique",
 ]
 
 T = TypeVar("T")
@@ -91,10 +92,22 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
     for detector in detectors:
         if not isinstance(detector, Readable):
             raise BadInputError(f"{detector!r} ({type(detector).__name__}) was given as a detector but cannot be read")
-    names = [device.name for device in (*motors, *detectors)]
+    for device in (*motors, *detectors):
+        if not hasattr(device, "parent"):
+            raise BadInputError(
+                f"{getattr(device, 'name', device)!r} ({type(device).__name__}) has no attribute 'parent', which "
+                "bluesky needs: set it to None, or to the device that contains it"
+            )
+    names = [motor.name for motor in motors]
+    names += [device.name for device in unique(detectors) if not any(device is motor for motor in motors)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInputError(f"the device names {twice} appear twice among motors and detectors: each needs its own")
     check_axes(motors)
+
+
+def unique(devices: Iterable[T]) -> list[T]:
+    """Each device once, in the order in which they were given."""
+    return list({id(device): device for device in devices}.values())
 
 
 def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:

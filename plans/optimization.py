@@ -116,6 +116,7 @@ def optimize(
             retries=retries,
             max_failures=max_failures,
             move_timeout_s=move_timeout_s,
+            trigger_timeout_s=trigger_timeout_s,
             prior=prior,
             position_tolerance=position_tolerance,
         )

@@ -4,7 +4,7 @@ All arguments are checked here, so that bad input is refused before a run is ope
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed
+from ebl_autonomy.plans.acquisition.point import AtPoint
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
 from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
@@ -31,6 +32,7 @@ from ebl_autonomy.plans.devices import (
     units,
 )
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
+from ebl_autonomy.plans.readings import Readings, external_text
 from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
 from ebl_autonomy.records import (
     ASKED,
@@ -48,7 +50,7 @@ from ebl_autonomy.records import (
 from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
-__all__ = ["Experiment", "prepare"]
+__all__ = ["Experiment", "check_staged", "prepare"]
 
 _NUMBER = {"dtype": "number", "shape": []}
 _NUMBERS = {"number", "integer", "boolean"}
@@ -76,8 +78,18 @@ class Experiment:
         Largest distance between target and position of each motor that is checked, in motor units.
     searched : dict of str to (low, high)
         See `RunMetadata`.
+    retries : int
+        Number of retries for readings at the start and the end that failed.
+    trigger_timeout_s : float
+        Wall seconds that a trigger of a device in ``baseline=`` may take.
     unnamed : list of str
         Variables whose motors read no key of their name; the plan adds it to the rows.
+    rows : Readings
+        Of the devices that are read into a row.
+    ends : Readings
+        Of the devices that are read at the start and the end.
+    check_keys : callable
+        Raises BadInputError if the readings that are known lack what the agent needs.
     hinted : list of str
         Outcomes that no device hints, for live plots and tables.
     prior : list of str
@@ -95,9 +107,19 @@ class Experiment:
     units: dict[str, str]
     tolerance: dict[str, float] = field(default_factory=dict)
     searched: dict[str, Interval] = field(default_factory=dict)
+    retries: int = 1
+    trigger_timeout_s: float = 60.0
     unnamed: list[str] = field(default_factory=list)
+    rows: Readings = field(default_factory=lambda: Readings([]))
+    ends: Readings = field(default_factory=lambda: Readings([]))
+    check_keys: Callable[[], None] = lambda: None
     hinted: list[str] = field(default_factory=list)
     prior: list[str] = field(default_factory=list)
+
+    @property
+    def staged(self) -> list[Any]:
+        """The devices that are staged for the whole run."""
+        return [*self.acquisition.staged, *self.baseline, *self.motors.values()]
 
     @property
     def agent_name(self) -> str:
@@ -196,13 +218,22 @@ def prepare(
         raise BadInputError(
             f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
         )
-    _check_keys(
-        space,
-        {**dict.fromkeys(unnamed, _NUMBER), **described},
-        functions,
-        measured is not None,
-        [rules.clock, allowed.dose_key],
-    )
+    rows = Readings([*moved.values(), *(acquisition.detectors if isinstance(acquisition, AtPoint) else ())])
+    ends = Readings([*baseline, *moved.values()])
+    for readings in (rows, ends):
+        yield from readings.ask("given")
+
+    def check_keys() -> None:
+        _check_keys(
+            space,
+            {**dict.fromkeys(unnamed, _NUMBER), **described, **rows.keys},
+            functions,
+            measured is not None,
+            [rules.clock, allowed.dose_key],
+            complete=not rows.late,
+        )
+
+    check_keys()
 
     if unknown := sorted(acquisition.positions_from_rows - {*space.names, *acquisition.motors}):
         raise BadInputError(f"positions_from_rows names {unknown}, which are not variables: use some of {space.names}")
@@ -256,8 +287,27 @@ def prepare(
         tolerance=tolerance,
         searched=searched,
         unnamed=unnamed,
+        rows=rows,
+        ends=ends,
+        check_keys=check_keys,
         hinted=[name for name in session.outcomes if name in functions or measured is None],
     )
+
+
+def check_staged(experiment: Experiment) -> MsgGenerator[None]:
+    """Ask the devices that can describe themselves only after they were staged; nothing has moved.
+
+    Raises
+    ------
+    BadInputError
+        As for `prepare`.
+    """
+    if not (experiment.rows.late or experiment.ends.late):
+        return
+    for readings in (experiment.rows, experiment.ends):
+        yield from readings.ask("staged")
+    experiment.check_keys()
+    experiment.units.update(units(experiment.rows.keys, [*experiment.motors, *experiment.session.outcomes]))
 
 
 def _check_count(name: str, value: Any) -> None:
@@ -319,6 +369,7 @@ def _check_keys(
     functions: Mapping[str, Derivation],
     known: bool,
     wanted: Sequence[str | None],
+    complete: bool,
 ) -> None:
     if clash := sorted(set(functions) & set(described)):
         raise BadInputError(f"the derivations {clash} have the names of readings: rename them")
@@ -328,13 +379,15 @@ def _check_keys(
         return  # the outcomes of a user's stub are known only after it has run
     given = {*described, *functions}
     needed = [*outcome_names(space.vocs), *space.context, *(key for key in wanted if key)]
-    if missing := [name for name in needed if name not in given]:
+    if complete and (missing := [name for name in needed if name not in given]):
         raise BadInputError(
             f"no detector gives {missing}: there are {sorted(given - set(space.names))}. "
             "Add the detector to detectors=, or a function to derive=."
         )
     for name in needed:
         key = described.get(name)
+        if key is not None and "external" in key:
+            raise BadInputError(external_text(name, described))
         if key is not None and (key["dtype"] not in _NUMBERS or math.prod(key.get("shape") or [1]) != 1):
             raise BadInputError(
                 f"{name!r} is a {key['dtype']} of shape {list(key.get('shape') or [])}: an outcome must be one number. "

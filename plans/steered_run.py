@@ -15,7 +15,7 @@ from ebl_autonomy.plans.measuring import Measuring
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.priors import take_priors
 from ebl_autonomy.plans.recorder import Recorder
-from ebl_autonomy.plans.setup import Experiment, prepare
+from ebl_autonomy.plans.setup import Experiment, check_staged, prepare
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import METADATA_KEY, BestReading, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
@@ -130,6 +130,7 @@ def _steer(
     retries: int = 1,
     max_failures: int = 5,
     move_timeout_s: float | None = None,
+    trigger_timeout_s: float = 60.0,
     **settings: Any,
 ) -> MsgGenerator[RunResult]:
     """See `steer`; `settings` are passed to `prepare`."""
@@ -138,6 +139,7 @@ def _steer(
     if move_timeout_s is not None and not move_timeout_s > 0:
         raise BadInputError(f"move_timeout_s={move_timeout_s!r}: give a positive number of seconds")
     experiment = yield from prepare(acquisition, motors, agent, **settings)
+    experiment.retries, experiment.trigger_timeout_s = retries, trigger_timeout_s
     recorder = Recorder(experiment)
     motion = Motion(
         experiment.motors,
@@ -184,18 +186,21 @@ class SteeredRun:
 
     def plan(self) -> MsgGenerator[RunResult]:
         """The whole run, with staged devices."""
-        # Not rewindable: after a pause the plan itself repeats the interrupted step (see events.py).
-        inner = bpp.rewindable_wrapper(self._body(), False)
-        staged = bpp.stage_wrapper(inner, [*self.experiment.acquisition.staged, *self.experiment.motors.values()])
+        staged = bpp.stage_wrapper(self._body(), self.experiment.staged)
         result: RunResult = yield from bpp.subs_wrapper(staged, {"all": [self.recorder.watch]})
         return result
 
     def _body(self) -> MsgGenerator[RunResult]:
         try:
+            yield from check_staged(self.experiment)
             uid = yield Msg("open_run", None, **self._start_document())
             self.recorder.run_uid = uid
+            # Not rewindable: after a pause the plan itself repeats the interrupted step (see events.py). What the
+            # preprocessors of the RunEngine add to the opening and the closing of a run is rewound, as in any plan.
             yield from bpp.contingency_wrapper(
-                errors_for_exits(self._measure_and_finish()), except_plan=self._after_failure, auto_raise=True
+                bpp.rewindable_wrapper(errors_for_exits(self._measure_and_finish()), False),
+                except_plan=self._after_failure,
+                auto_raise=True,
             )
             yield from self._close("success", self.session.stop_reason)
         finally:
@@ -216,7 +221,7 @@ class SteeredRun:
     def _measure_and_finish(self) -> MsgGenerator[None]:
         session, recorder = self.session, self.recorder
         yield from recorder.listen()
-        yield from recorder.write_baseline()
+        yield from recorder.write_start()
         session.begin()
         while not session.stop_reason:
             yield from self._one_batch()
@@ -229,7 +234,7 @@ class SteeredRun:
         if explanation:
             yield from recorder.write_explanation(explanation)
         yield from self._go_to_finish()
-        yield from recorder.write_baseline()
+        yield from recorder.write_end()
         yield from self._record_left()
 
     def _one_batch(self) -> MsgGenerator[None]:
@@ -269,6 +274,11 @@ class SteeredRun:
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
         """Record why the run ended, give the agent the last results, and close the run."""
         ending = f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)
+        yield from bpp.rewindable_wrapper(self._save_what_there_is(ending), False)
+        status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"
+        yield from self._close(status, ending)
+
+    def _save_what_there_is(self, ending: str) -> MsgGenerator[None]:
         proposals = [] if self._asking else self.session.open_proposals  # what is being chosen is no proposal yet
         yield from self.recorder.abandon_open(proposals, f"the run ended: {ending}")
         if not self._asking:
@@ -279,8 +289,6 @@ class SteeredRun:
         if self.experiment.finish == "return":
             yield from self._go_to_finish()
         yield from self._record_left()
-        status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"
-        yield from self._close(status, ending)
 
     def _go_to_finish(self) -> MsgGenerator[None]:
         if self.experiment.finish == "best" and self._recommended is not None:

@@ -12,7 +12,7 @@ from ebl_autonomy.errors import DataError, validation_text
 
 __all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata", "json_limits"]
 
-SCHEMA_VERSION: Final = "2.1"
+SCHEMA_VERSION: Final = "2.2"
 """Major and minor version of the streams, keys and metadata of a run.
 
 A new minor version adds keys that a reader may ignore. A new major version changes existing keys: older readers must
@@ -25,6 +25,7 @@ refuse it, and this module then gains a step that converts the older form to the
      row and abandonment if the envelope has a ``dose_key``.
      The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
      default.
+2.2  The readings of start and end are in the stream ``start_and_end``; before, in ``baseline``.
 """
 
 Finish = Literal["best", "stay", "return"]

@@ -16,7 +16,7 @@ from ebl_autonomy.plans.failures import blamed, failure
 from ebl_autonomy.plans.motion import check_setting
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.timely import timely
-from ebl_autonomy.records import OUR_STREAMS, PROPOSAL_ID
+from ebl_autonomy.records import BASELINE, OUR_STREAMS, PROPOSAL_ID
 
 __all__ = ["nested"]
 
@@ -227,7 +227,7 @@ class _Nesting:
 
 def _renamed(message: Msg) -> Msg:
     name = message.kwargs.get("name", message.args[0] if message.command == "create" and message.args else None)
-    if name not in OUR_STREAMS:
+    if name not in OUR_STREAMS and name != BASELINE:  # which a SupplementalData of the RunEngine may write
         return message
     args = () if message.command == "create" else message.args
     return message._replace(args=args, kwargs={**message.kwargs, "name": f"measured_{name}"})

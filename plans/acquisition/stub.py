@@ -82,7 +82,7 @@ class UserStub:
         """See `Acquisition.acquire`."""
         attempt.expose()
         stub = _steps(self._measure(self.detectors, dict(attempt.proposal.target)))
-        answer = yield from nested(stub, attempt, [*self.detectors, *attempt.recorder.experiment.motors.values()])
+        answer = yield from nested(stub, attempt, attempt.recorder.experiment.staged)
         attempt.check_uninterrupted()
         many = not isinstance(answer, Mapping)
         rows = [self._outcomes(attempt, one) for one in _listed(answer)]
