@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bluesky.protocols import Readable
 from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator
 
+from ebl_autonomy.errors import UserFunctionError
 from ebl_autonomy.plans.deriving import derived_values
 from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.events import (
@@ -199,6 +200,8 @@ class Attempt:
         Whether an exposure has begun, so that the sample has received a dose; see `expose`.
     readings : sequence of mapping
         What was read of the exposure, one mapping of event keys per row, even if no row is recorded.
+    fault : UserFunctionError or None
+        A programming error of a derivation, with which the run ends as soon as the rows are recorded.
     """
 
     recorder: Recorder
@@ -210,6 +213,7 @@ class Attempt:
     began: float = math.nan
     exposed: bool = False
     readings: Sequence[Mapping[str, Any]] = ()
+    fault: UserFunctionError | None = None
 
     def arrive(self, left: float) -> None:
         """Take the time of arrival after a move that began at `left`, s."""
@@ -220,6 +224,10 @@ class Attempt:
         """Note that an exposure begins: acquisitions call it just before they trigger, kick off or run a stub."""
         self.exposed = True
 
+    def is_interrupted(self) -> bool:
+        """Whether the RunEngine was paused or suspended since the attempt started."""
+        return self.recorder.tag.interruptions != self.mark
+
     def check_uninterrupted(self) -> None:
         """Check that there was no interruption since the attempt started.
 
@@ -228,7 +236,7 @@ class Attempt:
         InterruptedReadingError
             If the RunEngine was paused or suspended.
         """
-        if self.recorder.tag.interruptions != self.mark:
+        if self.is_interrupted():
             raise InterruptedReadingError("the RunEngine was paused or suspended on the way to the point")
 
     def record_row(
@@ -315,11 +323,12 @@ class Attempt:
     def _completed(self, readings: Mapping[str, Any], given: Mapping[str, float], row: int) -> dict[str, Any]:
         """The values of a row besides the readings of devices."""
         experiment, session = self.recorder.experiment, self.recorder.session
-        derived, failed = derived_values(experiment.functions, {**readings, **given})
-        values = {**given, **derived}
+        derived = derived_values(experiment.functions, {**readings, **given})
+        self.fault = self.fault or derived.error
+        values = {**given, **derived.values}
         self.readings = [*self.readings[:row], {**readings, **values}]
         self.check_targets(readings)
-        reason = failed or self._invalid({**readings, **values})
+        reason = derived.failed or self._invalid({**readings, **values})
         return {
             **values,
             ROW.proposal_id: self.proposal.proposal_id,
