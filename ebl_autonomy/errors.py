@@ -137,8 +137,15 @@ class ProgramExitError(EblError, RuntimeError):
         super().__init__(f"a function that the run called tried to end the program with exit({exit_.code!r})")
 
 
+class UserFunctionError(EblError, RuntimeError):
+    """A user's function (a derivation, a measuring stub) has a programming error, which no other point would mend.
+
+    The exception that the function raised is the cause; the message says where it was raised.
+    """
+
+
 class MeasurementError(EblError, RuntimeError):
-    """Too many points in a row could not be measured: the fault lies with the beamline, not with a point."""
+    """Too many points in a row could not be measured, or gave no valid row: the fault does not lie with a point."""
 
 
 class DataError(EblError):

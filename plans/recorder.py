@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bluesky.protocols import Readable
 from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator, RunEngineControlException
 
-from ebl_autonomy.errors import BadInputError, MeasurementError
+from ebl_autonomy.errors import BadInputError, MeasurementError, UserFunctionError
 from ebl_autonomy.plans.deriving import derived_values
 from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.events import (
@@ -252,6 +252,8 @@ class Attempt:
         What was read of the exposure, one mapping of event keys per row, even if no row is recorded.
     unusable : str
         Why neither this row nor a later one can have what the agent needs; empty if they can.
+    fault : UserFunctionError or None
+        A programming error of a derivation, with which the run ends as soon as the rows are recorded.
     """
 
     recorder: Recorder
@@ -264,6 +266,7 @@ class Attempt:
     exposed: bool = False
     readings: Sequence[Mapping[str, Any]] = ()
     unusable: str = ""
+    fault: UserFunctionError | None = None
 
     def arrive(self, left: float) -> None:
         """Take the time of arrival after a move that began at `left`, s."""
@@ -274,6 +277,10 @@ class Attempt:
         """Note that an exposure begins: acquisitions call it just before they trigger, kick off or run a stub."""
         self.exposed = True
 
+    def is_interrupted(self) -> bool:
+        """Whether the RunEngine was paused or suspended since the attempt started."""
+        return self.recorder.tag.interruptions != self.mark
+
     def check_uninterrupted(self) -> None:
         """Check that there was no interruption since the attempt started.
 
@@ -282,7 +289,7 @@ class Attempt:
         InterruptedReadingError
             If the RunEngine was paused or suspended.
         """
-        if self.recorder.tag.interruptions != self.mark:
+        if self.is_interrupted():
             raise InterruptedReadingError("the RunEngine was paused or suspended on the way to the point")
 
     def record_row(
@@ -390,13 +397,15 @@ class Attempt:
         """The values of a row besides the readings of devices."""
         experiment, session = self.recorder.experiment, self.recorder.session
         external = External(experiment.rows.keys)
-        derived, failed = derived_values(experiment.functions, {**readings, **given}, external.shown)
+        derived = derived_values(experiment.functions, {**readings, **given}, external.shown)
         if external.asked:
             self.unusable = external_text(external.asked[0], external.keys)
-        values = {**given, **derived}
+        else:
+            self.fault = self.fault or derived.error
+        values = {**given, **derived.values}
         self.readings = [*self.readings[:row], {**readings, **values}]
         self.check_targets(readings)
-        reason = self.unusable or failed or self._invalid({**readings, **values})
+        reason = self.unusable or derived.failed or self._invalid({**readings, **values})
         return {
             **values,
             ROW.proposal_id: self.proposal.proposal_id,

@@ -113,8 +113,8 @@ def steer(acquisition: Acquisition, motors: Sequence[Any], agent: Any, **setting
         If an argument or a past run is unusable; raised before anything moves.
     AgentError, MeasurementError
         If the agent or the beamline fails; the run holds all measured rows.
-    ProgramExitError
-        If a function of the user tried to end the program.
+    UserFunctionError, ProgramExitError
+        If a function of the user has a programming error, or tried to end the program.
     """
     return (yield from errors_for_exits(_steer(acquisition, motors, agent, **settings)))
 
@@ -128,7 +128,7 @@ def _steer(
     md: Mapping[str, Any] | None = None,
     prior: Sequence[Any] = (),
     retries: int = 1,
-    max_failures: int = 5,
+    max_failures: int | None = None,
     move_timeout_s: float | None = None,
     trigger_timeout_s: float = 60.0,
     **settings: Any,

@@ -2,10 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from bluesky.utils import FailedStatus, IllegalMessageSequence, Msg, MsgGenerator, ensure_generator, root_ancestor
+from bluesky.utils import FailedStatus, IllegalMessageSequence, Msg, MsgGenerator, root_ancestor
 from ophyd import PseudoPositioner
 
 from ebl_autonomy.errors import DeviceTimeoutError, RefusedError
@@ -23,7 +23,7 @@ __all__ = ["nested"]
 _run_keys = itertools.count()
 
 
-def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> MsgGenerator[Any]:
+def nested(steps: MsgGenerator[Any], attempt: Attempt, staged: Collection[Any]) -> MsgGenerator[Any]:
     """Run a stub within an attempt; returns the stub's return value.
 
     * An event that the stub reads into our run also holds the proposal's id. If its stream has the name of one of ours,
@@ -36,7 +36,8 @@ def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> Ms
 
     Parameters
     ----------
-    stub : iterable of Msg
+    steps : generator of Msg
+        The stub's messages.
     attempt : Attempt
     staged : collection of devices
         Devices that the plan has staged.
@@ -51,7 +52,6 @@ def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> Ms
         Whatever else the stub raises.
     """
     nesting = _Nesting(attempt, staged)
-    steps = ensure_generator(stub)
     answer: Any = None
     thrown: Exception | None = None
     try:
