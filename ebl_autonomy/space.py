@@ -28,6 +28,7 @@ from gest_api.vocs import (
 from pydantic import ValidationError
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.vocs_mistakes import FORMS, check_entries, check_section, first_mistake
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -51,26 +52,30 @@ __all__ = [
 ]
 
 
-def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
+def make_vocs(vocs: VOCS | Mapping[str, Any], path: str = "vocs") -> VOCS:
     """A private copy of `vocs`, or the VOCS that a JSON mapping describes.
 
     The constructor of gest-api removes keys from its mappings; this function leaves the caller's mapping unchanged.
 
+    Parameters
+    ----------
+    vocs : VOCS or mapping
+    path : str
+        Where the mapping stands, for messages.
+
     Raises
     ------
     BadInputError
-        If the mapping is not a VOCS; the message names the field and the reason.
+        If the mapping is not a VOCS; the message gives the path of the key and the reason.
     """
     if isinstance(vocs, VOCS):
         return cast(VOCS, vocs.model_copy(deep=True))
+    check_entries(vocs, path)
     try:
-        return VOCS(**{key: deepcopy(value) for key, value in dict(vocs).items()})
+        return VOCS(**deepcopy(dict(vocs)))
     except (ValidationError, ValueError, TypeError, LookupError, AttributeError) as error:
         # gest-api indexes values before it checks their types, so a malformed VOCS raises many kinds of errors.
-        raise BadInputError(
-            f"not a VOCS: {error}. Give variables as {{name: [low, high]}}, objectives as {{name: 'MINIMIZE'}} "
-            "or 'MAXIMIZE', constraints as {name: ['LESS_THAN', value]}."
-        ) from error
+        raise BadInputError(f"not a VOCS: {first_mistake(vocs, path) or error}. {FORMS}.") from error
 
 
 def vocs_dict(vocs: VOCS) -> dict[str, Any]:
@@ -447,6 +452,7 @@ def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:
     """
     if not constraints:
         return {}
+    check_section("constraints", constraints, "hard")
     vocs = make_vocs({"variables": {"x": [0.0, 1.0]}, "objectives": {}, "constraints": dict(constraints)})
     return {name: limit_of(name, constraint) for name, constraint in vocs.constraints.items()}
 

@@ -15,6 +15,7 @@ from ophyd.utils import DisconnectedError, LimitError
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.plans.coupled import check_axes
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.timely import within
 from ebl_autonomy.space import AxisTravel
 
@@ -76,6 +77,8 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
     BadInputError
         If a check fails; the message names the device and the remedy.
     """
+    refuse_names("motors", motors)
+    refuse_names("detectors", detectors)
     if not isinstance(motors, Sequence):
         raise BadInputError(f"motors={motors!r}: give a list of motors")
     if not motors:

@@ -29,6 +29,7 @@ from ebl_autonomy.plans.acquisition.external import default_reader
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
 from ebl_autonomy.plans.motion import READBACK_S, READBACK_STEP_S
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
 from ebl_autonomy.records import OUR_STREAMS, PRIMARY
@@ -141,6 +142,7 @@ class FlyLine:
         when_cut: str = "abandon",
         timeout_s: float | None = None,
     ) -> None:
+        refuse_names("flyers", flyers)
         check_devices([], motors)
         for flyer in flyers:
             if not isinstance(flyer, Flyable):
