@@ -16,7 +16,7 @@ from gest_api.generator import Generator
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ebl_autonomy import registry
-from ebl_autonomy.errors import AgentError, BadInputError, validation_text
+from ebl_autonomy.errors import AgentError, BadInputError, unknown_text, validated, validation_text
 from ebl_autonomy.records import AGENT_ID, ASKED, STD, Decision, Recommendation, to_float
 from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
 
@@ -109,9 +109,7 @@ class Agent(Generator):
         try:
             self.options = self.Options(seed=seed, **options)
         except ValidationError as error:
-            raise BadInputError(
-                f"{type(self).__name__}: {validation_text(error)}. Its options are {sorted(self.Options.model_fields)}."
-            ) from error
+            raise BadInputError(validation_text(error, self.Options, type(self).__name__)) from error
         self.vocs = make_vocs(vocs)
         super().__init__(self.vocs)
         self.space = Space(self.vocs)
@@ -489,27 +487,45 @@ def make_agent(config: Mapping[str, Any]) -> Generator:
     Raises
     ------
     BadInputError
-        If a key is missing or unknown, no agent of that name is registered, or its VOCS or options are wrong.
+        If a key is missing or unknown at any depth, no agent of that name is registered, or a value is wrong. The
+        message gives the path of the key, for example ``agent.options.sigma``.
     """
     name, vocs, options = _parts(config)
-    make = registry.load(registry.AGENTS, name)
-    agent: Generator = make(make_vocs(vocs), **options)
+    try:
+        make = registry.load(registry.AGENTS, name)
+    except BadInputError as error:
+        raise BadInputError(f"agent.agent: {error}") from error
+    kind = getattr(make, "Options", None)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        validated(kind, options, "agent.options")
+    try:
+        agent: Generator = make(make_vocs(vocs, "agent.vocs"), **options)
+    except TypeError as error:  # a generator of another package says so of an unknown option
+        raise BadInputError(f"agent.options: {name!r} cannot be made with {options!r:.200}: {error}") from error
     return agent
 
 
 def _parts(config: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
     """Name, VOCS and options of an agent's configuration."""
-    if (
-        not isinstance(config, Mapping)
-        or set(config) - {"agent", "vocs", "options"}
-        or not {"agent", "vocs"} <= set(config)
-    ):
-        given = sorted(map(str, config)) if isinstance(config, Mapping) else repr(config)
-        raise BadInputError(
-            f"an agent's configuration has the keys 'agent', 'vocs' and 'options', not {given}; "
-            f"agents: {registry.names(registry.AGENTS)}"
-        )
-    options = dict(config.get("options") or {})
+    keys = ["agent", "vocs", "options"]
+    if not isinstance(config, Mapping):
+        raise BadInputError(f"agent={config!r:.80}: give a mapping with the keys {keys}")
+    registered = registry.names(registry.AGENTS)
+    for key in config:
+        if key not in keys:
+            inside = "vocs" if key in VOCS.model_fields else "options"
+            text = unknown_text(key, keys)
+            hint = "" if "did you mean" in text else f". If you mean agent.{inside}.{key}, put it there"
+            raise BadInputError(f"agent.{key}: {text}{hint}")
+    for key in ("agent", "vocs"):
+        if key not in config:
+            raise BadInputError(f"agent.{key}: missing. The keys are {keys}, and the agents are {registered}.")
+    if not isinstance(config["agent"], str):
+        raise BadInputError(f"agent.agent={config['agent']!r:.80}: give the name of an agent, one of {registered}")
+    options = config.get("options")
+    if not isinstance(options, Mapping | None):
+        raise BadInputError(f"agent.options={options!r:.80}: give a mapping of options")
+    options = dict(options or {})
     if "vocs" in options:
-        raise BadInputError("the agent's options contain 'vocs': put it beside 'options', not inside")
-    return str(config["agent"]), config["vocs"], options
+        raise BadInputError("agent.options.vocs: put it beside 'options', not inside")
+    return config["agent"], config["vocs"], options

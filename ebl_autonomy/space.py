@@ -28,6 +28,7 @@ from gest_api.vocs import (
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.vocs import VOCS, is_logarithmic, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.vocs_mistakes import check_section
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -516,6 +517,7 @@ def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:
     """
     if not constraints:
         return {}
+    check_section("constraints", constraints, "hard")
     vocs = make_vocs({"variables": {"x": [0.0, 1.0]}, "objectives": {}, "constraints": dict(constraints)})
     return {name: limit_of(name, constraint) for name, constraint in vocs.constraints.items()}
 

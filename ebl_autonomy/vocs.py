@@ -15,23 +15,15 @@ import numpy as np
 from gest_api.vocs import (
     VOCS,
     BaseVariable,
-    BoundsConstraint,
-    Constant,
     ContextualVariable,
     ContinuousVariable,
     DiscreteVariable,
-    ExploreObjective,
-    GreaterThanConstraint,
-    LessThanConstraint,
-    MaximizeObjective,
-    MinimizeObjective,
-    Observable,
 )
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
-from ebl_autonomy.errors import BadInputError, validation_text
+from ebl_autonomy.errors import BadInputError, unknown_text, validation_text
+from ebl_autonomy.vocs_mistakes import FORMS, check_entries, first_mistake
 
-Kind = TypeVar("Kind")
 Variable = TypeVar("Variable", bound=BaseVariable)
 
 __all__ = [
@@ -46,10 +38,6 @@ __all__ = [
 
 MOST_INTEGERS: Final = 10_000
 """Largest number of integers of a continuous variable of integer type; each is a value of a discrete variable."""
-HOW: Final = (
-    "Give variables as {name: [low, high]}, objectives as {name: 'MINIMIZE'} or 'MAXIMIZE', constraints as "
-    "{name: ['LESS_THAN', value]}."
-)
 
 
 class LogContinuousVariable(ContinuousVariable):
@@ -77,33 +65,38 @@ def is_logarithmic(variable: object) -> bool:
     return isinstance(variable, (LogContinuousVariable, LogDiscreteVariable))
 
 
-def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
+def make_vocs(vocs: VOCS | Mapping[str, Any], path: str = "vocs") -> VOCS:
     """A private copy of `vocs`, or the VOCS that a mapping describes.
 
     A mapping may hold tuples, sets, ranges and arrays in place of lists. A variable that is described by a mapping may
     have ``"log_scale": true``. A continuous variable whose ``dtype`` is an integer becomes a discrete one of the
     integers in its domain.
 
+    Parameters
+    ----------
+    vocs : VOCS or mapping
+    path : str
+        Where the mapping stands, for messages.
+
     Raises
     ------
     BadInputError
-        If the mapping is not a VOCS; the message names the field and the reason. Unknown keys are refused, at every
-        level.
+        If the mapping is not a VOCS; the message gives the path of the key and the reason. Unknown keys are refused,
+        at every level.
     """
     if isinstance(vocs, VOCS):
         copy = cast(VOCS, vocs.model_copy(deep=True))
         copy.variables = {name: _with_integers(name, variable) for name, variable in copy.variables.items()}
         return copy
-    if not isinstance(vocs, Mapping):
-        raise BadInputError(f"not a VOCS: {vocs!r:.80} is a {type(vocs).__name__}. {HOW}")
-    _check_keys("the VOCS", vocs, VOCS.model_fields)
+    fields: Any = vocs
+    if isinstance(vocs, Mapping):
+        fields = {key: _section(key, deepcopy(value), path) for key, value in vocs.items()}
+    check_entries(fields, path)
     try:
-        return VOCS(**{key: _field(key, deepcopy(value)) for key, value in vocs.items()})
-    except BadInputError:
-        raise
+        return VOCS(**deepcopy(fields))  # it removes keys
     except (ValidationError, ValueError, TypeError, LookupError, AttributeError) as error:
         # gest-api indexes values before it checks their types, so a malformed VOCS raises many kinds of errors.
-        raise BadInputError(f"not a VOCS: {error}. {HOW}") from error
+        raise BadInputError(f"not a VOCS: {first_mistake(fields, path) or error}. {FORMS}.") from error
 
 
 def vocs_dict(vocs: VOCS) -> dict[str, Any]:
@@ -135,74 +128,48 @@ _VARIABLES: Final[dict[str, tuple[type[BaseVariable], type[BaseVariable] | None]
     "LogDiscreteVariable": (LogDiscreteVariable, LogDiscreteVariable),
 }
 """The class of each type of variable, on a linear and on a logarithmic scale."""
-_TYPES: Final[dict[str, tuple[type[BaseModel], ...]]] = {
-    "objectives": (MinimizeObjective, MaximizeObjective, ExploreObjective),
-    "constraints": (LessThanConstraint, GreaterThanConstraint, BoundsConstraint),
-    "constants": (Constant,),
-    "observables": (Observable,),
-}
-_LENGTHS: Final = {"LESS_THAN": 2, "GREATER_THAN": 2, "BOUNDS": 3}
-"""Number of entries of a constraint that is given as a list."""
 
 
-def _field(key: str, given: Any) -> Any:
-    """One field of a VOCS, in the form that gest-api takes."""
-    if key == "observables" and isinstance(given, (tuple, frozenset)):
-        return list(given)
-    if not isinstance(given, Mapping):
-        return given  # a list of observables; gest-api refuses all others
-    if key == "variables":
-        return {name: _variable(name, one) for name, one in given.items()}
-    return {name: _other(key, name, one) for name, one in given.items()}
+def _section(key: str, given: Any, path: str) -> Any:
+    """One section of a VOCS, in the form that gest-api takes; what has no such form is left to `check_entries`."""
+    if key == "variables" and isinstance(given, Mapping):
+        return {name: _variable(name, one, f"{path}.variables.{name}") for name, one in given.items()}
+    if key == "constraints" and isinstance(given, Mapping):
+        return {name: _constraint(one) for name, one in given.items()}
+    return list(given) if key == "observables" and isinstance(given, (tuple, frozenset)) else given
 
 
-def _variable(name: str, given: Any) -> Any:
+def _variable(name: str, given: Any, path: str) -> Any:
     if isinstance(given, BaseVariable):
         return _with_integers(name, given)
     if isinstance(given, (frozenset, range)):
         return set(given)
     if not isinstance(given, Mapping):
         return _as_list(given)
-    what = f"variable {name!r}"
     fields = dict(given)
-    plain, logarithmic = _of_type(what, fields.pop("type", None), _VARIABLES)
-    known = {*plain.model_fields, "type", *(["log_scale"] if logarithmic else [])}
-    _check_keys(what, given, known)
+    kind = fields.pop("type", None)
+    if not isinstance(kind, str) or kind not in _VARIABLES:
+        types = ", ".join(_VARIABLES)
+        raise BadInputError(f"{path}.type={kind!r:.60}: not a VOCS: give the type of the variable, one of {types}")
+    plain, logarithmic = _VARIABLES[kind]
+    known = [*plain.model_fields, *(["log_scale"] if logarithmic else [])]
+    for key in fields:
+        if key not in known:
+            raise BadInputError(f"{path}.{key}: {unknown_text(key, sorted({*known, 'type'}))}")
     log_scale = fields.pop("log_scale", plain is logarithmic)
     if not isinstance(log_scale, (bool, np.bool_)):
-        raise BadInputError(f"{what} has log_scale {log_scale!r}: it must be true or false")
-    kind = logarithmic if log_scale and logarithmic else plain
+        raise BadInputError(f"{path}.log_scale={log_scale!r:.60}: give true or false")
+    made = logarithmic if log_scale and logarithmic else plain
     try:
-        return _with_integers(name, kind(**{key: _as_list(value) for key, value in fields.items()}))
+        return _with_integers(name, made(**{key: _as_list(value) for key, value in fields.items()}))
     except ValidationError as error:
-        raise BadInputError(f"{what}: {validation_text(error)}") from error
+        raise BadInputError(f"not a VOCS: {validation_text(error, made, path)}") from error
 
 
-def _other(key: str, name: str, given: Any) -> Any:
-    """An objective, a constraint, a constant or an observable."""
-    what = f"{key[:-1]} {name!r}"
+def _constraint(given: Any) -> Any:
     if isinstance(given, Mapping):
-        kinds = {kind.__name__: kind for kind in _TYPES[key]}
-        kind = _of_type(what, given.get("type"), kinds)
-        _check_keys(what, given, {*kind.model_fields, "type"})
-        return {field: _as_list(value) if field == "range" else value for field, value in given.items()}
-    if key == "constraints" and isinstance(given, (list, tuple, np.ndarray)):
-        given = _as_list(given)
-        length = _LENGTHS.get(str(given[0]).upper(), len(given))
-        if len(given) != length:
-            raise BadInputError(f"{what} is {given}: {given[0]} takes {length - 1} values")
-    return given
-
-
-def _of_type(what: str, named: Any, kinds: Mapping[str, Kind]) -> Kind:
-    if not isinstance(named, str) or named not in kinds:
-        raise BadInputError(f"{what} has the type {named!r}: give 'type', one of {list(kinds)}")
-    return kinds[named]
-
-
-def _check_keys(what: str, given: Mapping[Any, Any], known: Iterable[str]) -> None:
-    if unknown := sorted(map(str, set(given) - set(known))):
-        raise BadInputError(f"{what} has the unknown keys {unknown}: its keys are {sorted(known)}")
+        return {field: _as_list(value) for field, value in given.items()}
+    return _as_list(given)
 
 
 def _as_list(value: Any) -> Any:

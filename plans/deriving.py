@@ -46,9 +46,12 @@ def resolve_derivations(derive: Mapping[str, Derivation | str] | Sequence[str] |
     wanted = dict(derive) if isinstance(derive, Mapping) else {name: name for name in derive}
     functions: dict[str, Derivation] = {}
     for key, source in wanted.items():
-        function = registry.load(registry.DERIVATIONS, source) if isinstance(source, str) else source
+        try:
+            function = registry.load(registry.DERIVATIONS, source) if isinstance(source, str) else source
+        except BadInputError as error:
+            raise BadInputError(f"derive.{key}: {error}") from error
         if not callable(function):
-            raise BadInputError(f"derivation {key!r} is {function!r}: give a function of the readings, or its name")
+            raise BadInputError(f"derive.{key}={function!r:.80}: give a function of the readings, or its name")
         functions[key] = function
     return functions
 

@@ -17,6 +17,7 @@ from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_aw
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.plans.coupled import axis_of, check_axes
 from ebl_autonomy.plans.failures import blaming
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import position_in, position_key
 from ebl_autonomy.plans.timely import within
 from ebl_autonomy.space import AxisTravel
@@ -79,6 +80,8 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
     BadInputError
         If a check fails; the message names the device and the remedy.
     """
+    refuse_names("motors", motors)
+    refuse_names("detectors", detectors)
     if not isinstance(motors, Sequence):
         raise BadInputError(f"motors={motors!r}: give a list of motors")
     if not motors:

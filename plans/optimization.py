@@ -7,6 +7,7 @@ from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator, plan
 
 from ebl_autonomy.plans.acquisition import Acquisition, Measure
+from ebl_autonomy.plans.queueing import checked_by_queue
 from ebl_autonomy.plans.steered_run import RunResult, acquisition_of, steer
 from ebl_autonomy.records import Finish
 
@@ -15,6 +16,7 @@ __all__ = ["OptimizeResult", "optimize"]
 OptimizeResult = RunResult
 
 
+@checked_by_queue
 @plan
 def optimize(
     detectors: Sequence[Readable[Any]],

@@ -31,6 +31,7 @@ from ebl_autonomy.plans.devices import (
     read_travel,
     units,
 )
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.readings import Readings, external_text
 from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
@@ -191,6 +192,7 @@ def prepare(
     _check_count("batch", batch)
     if finish not in ("best", "stay", "return"):
         raise BadInputError(f"finish={finish!r}: use 'best', 'stay' or 'return'")
+    refuse_names("baseline", baseline)
     if not isinstance(baseline, Sequence):
         raise BadInputError(f"baseline={baseline!r}: give a list of devices")
     check_devices([*acquisition.detectors, *baseline], motors)
@@ -315,6 +317,12 @@ def _check_count(name: str, value: Any) -> None:
         raise BadInputError(f"{name}={value!r}: give a positive integer")
 
 
+def check_seconds(name: str, value: Any) -> None:
+    """Raise `BadInputError` unless the argument `name` is a positive number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise BadInputError(f"{name}={value!r}: give a positive number of seconds")
+
+
 def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
     """The generator and its space, from an object, a name or a JSON mapping."""
     if isinstance(agent, str):
@@ -323,7 +331,7 @@ def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
                 f"agent {agent!r} was given by name without a VOCS: pass vocs={{...}} too, or "
                 f"agent={{'agent': {agent!r}, 'vocs': {{...}}}}"
             )
-        agent = {"agent": agent, "vocs": vocs}
+        agent = {"agent": agent, "vocs": make_vocs(vocs)}
     elif vocs is not None and not isinstance(agent, Mapping):
         if hasattr(agent, "vocs"):
             raise BadInputError("vocs= goes with an agent that is given by name: this agent has its own")

@@ -14,8 +14,9 @@ from ebl_autonomy.plans.bounds import into_limits
 from ebl_autonomy.plans.measuring import Measuring
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.priors import take_priors
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.recorder import Recorder
-from ebl_autonomy.plans.setup import Experiment, check_staged, prepare
+from ebl_autonomy.plans.setup import Experiment, check_seconds, check_staged, prepare
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import METADATA_KEY, BestReading, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
@@ -89,10 +90,10 @@ def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0
     BadInputError
         If an argument has the wrong type or value.
     """
+    refuse_names("detectors", detectors)
     if not isinstance(detectors, Sequence):
         raise BadInputError(f"detectors={detectors!r}: give a list of devices")
-    if not trigger_timeout_s > 0:
-        raise BadInputError(f"trigger_timeout_s={trigger_timeout_s!r}: give a positive number of seconds")
+    check_seconds("trigger_timeout_s", trigger_timeout_s)
     if isinstance(measure, Acquisition):
         if detectors:
             raise BadInputError(
@@ -136,8 +137,8 @@ def _steer(
     """See `steer`; `settings` are passed to `prepare`."""
     if md is not None and (not isinstance(md, Mapping) or METADATA_KEY in md):
         raise BadInputError(f"md={md!r}: give a mapping, without the key {METADATA_KEY!r}, which the plan fills in")
-    if move_timeout_s is not None and not move_timeout_s > 0:
-        raise BadInputError(f"move_timeout_s={move_timeout_s!r}: give a positive number of seconds")
+    if move_timeout_s is not None:
+        check_seconds("move_timeout_s", move_timeout_s)
     experiment = yield from prepare(acquisition, motors, agent, **settings)
     experiment.retries, experiment.trigger_timeout_s = retries, trigger_timeout_s
     recorder = Recorder(experiment)

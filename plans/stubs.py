@@ -17,6 +17,7 @@ from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
 from ebl_autonomy.plans.coupled import settings
 from ebl_autonomy.plans.devices import check_value, read_limits, read_positions
 from ebl_autonomy.plans.failures import NO_FAULT, failure, late
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import device_name
 
 __all__ = ["carry_out", "make_gate", "move_motors", "trigger_detectors"]
@@ -97,6 +98,7 @@ def make_gate(
         If a motor has no limits of its own or in the envelope, or the envelope is invalid.
     """
     limits = {}
+    refuse_names("motors", motors)
     for motor in motors:
         limits[motor.name] = yield from read_limits(motor)
     return Gate(None, Envelope.of(envelope), limits)

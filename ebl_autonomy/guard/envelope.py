@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
-from ebl_autonomy.errors import BadInputError, validated
+from ebl_autonomy.errors import BadInputError, unknown_text, validated
 
 __all__ = ["Envelope", "Interval", "Region", "renamed"]
 
@@ -152,9 +152,12 @@ class Envelope(BaseModel):
         BadInputError
             If a named motor is not among `motors`, or `max_dose` lacks a `dose_key`.
         """
-        named = {*self.limits, *self.max_step, *(name for region in self.forbidden for name in region.box)}
-        if unknown := sorted(named - set(motors)):
-            raise BadInputError(f"the envelope names {unknown}, which are not among the motors {list(motors)}")
+        named = {f"limits.{name}": name for name in self.limits} | {f"max_step.{name}": name for name in self.max_step}
+        for i, region in enumerate(self.forbidden):
+            named.update({f"forbidden.{i}.box.{name}": name for name in region.box})
+        for path, name in named.items():
+            if name not in motors:
+                raise BadInputError(f"envelope.{path}: {unknown_text(name, motors, 'motors')}")
         if self.max_dose is not None and self.dose_key is None:
             raise BadInputError("the envelope has max_dose but no dose_key: name the event key that holds the dose")
 

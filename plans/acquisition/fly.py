@@ -30,6 +30,7 @@ from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
 from ebl_autonomy.plans.failures import blaming, devices_of
 from ebl_autonomy.plans.motion import READBACK_S, READBACK_STEP_S
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
 from ebl_autonomy.plans.user_functions import called
@@ -143,6 +144,7 @@ class FlyLine:
         when_cut: str = "abandon",
         timeout_s: float | None = None,
     ) -> None:
+        refuse_names("flyers", flyers)
         check_devices([], motors)
         for flyer in flyers:
             if not isinstance(flyer, Flyable):
