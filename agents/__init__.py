@@ -8,9 +8,9 @@ from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, PositionAwar
 from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from ebl_autonomy.agents.bayesian import BayesianAgent
-    from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent
-    from ebl_autonomy.agents.grid import GridAgent
+    from ebl_autonomy.agents.bayesian import BayesianAgent, BayesianOptions
+    from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent, CoordinateScanOptions
+    from ebl_autonomy.agents.grid import GridAgent, GridOptions
     from ebl_autonomy.agents.sobol import SobolAgent
 
 # Loaded on demand, because the Bayesian agent can load torch.
@@ -19,9 +19,12 @@ __all__ = [
     "Agent",
     "AgentOptions",
     "BayesianAgent",
+    "BayesianOptions",
     "CoordinateScanAgent",
+    "CoordinateScanOptions",
     "Explains",
     "GridAgent",
+    "GridOptions",
     "PositionAware",
     "SobolAgent",
     "TravelAware",
@@ -34,8 +37,11 @@ __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
         "BayesianAgent": ".bayesian",
+        "BayesianOptions": ".bayesian",
         "CoordinateScanAgent": ".coordinate_scan",
+        "CoordinateScanOptions": ".coordinate_scan",
         "GridAgent": ".grid",
+        "GridOptions": ".grid",
         "SobolAgent": ".sobol",
     },
 )
