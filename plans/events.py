@@ -18,6 +18,7 @@ from bluesky.utils import Msg, MsgGenerator
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import PROPOSAL_ID
+from ebl_autonomy.report import statusline
 
 __all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
 
@@ -86,6 +87,7 @@ class EventTag:
     def pause(self) -> None:
         """Called by the RunEngine when it pauses or suspends."""
         self.interruptions += 1
+        statusline.hide_all()  # the terminal belongs to the user's prompt now
 
     def resume(self) -> None:
         """Called by the RunEngine when it resumes."""
