@@ -17,9 +17,9 @@ from ebl_autonomy.agents.base import (
 from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from ebl_autonomy.agents.bayesian import BayesianAgent
-    from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent
-    from ebl_autonomy.agents.grid import GridAgent
+    from ebl_autonomy.agents.bayesian import BayesianAgent, BayesianOptions
+    from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent, CoordinateScanOptions
+    from ebl_autonomy.agents.grid import GridAgent, GridOptions
     from ebl_autonomy.agents.sobol import SobolAgent
 
 # Loaded on demand, because the Bayesian agent can load torch.
@@ -28,10 +28,13 @@ __all__ = [
     "Agent",
     "AgentOptions",
     "BayesianAgent",
+    "BayesianOptions",
     "BoundsAware",
     "CoordinateScanAgent",
+    "CoordinateScanOptions",
     "Explains",
     "GridAgent",
+    "GridOptions",
     "PositionAware",
     "SobolAgent",
     "TravelAware",
@@ -44,8 +47,11 @@ __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
         "BayesianAgent": ".bayesian",
+        "BayesianOptions": ".bayesian",
         "CoordinateScanAgent": ".coordinate_scan",
+        "CoordinateScanOptions": ".coordinate_scan",
         "GridAgent": ".grid",
+        "GridOptions": ".grid",
         "SobolAgent": ".sobol",
     },
 )

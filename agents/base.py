@@ -122,6 +122,18 @@ class Agent(Generator):
         self._pending: list[Point] = []
         self._decisions: list[Decision] = []
 
+    def __repr__(self) -> str:
+        aims = [
+            f"{'maximize' if sign > 0 else 'minimize'} {name}"
+            for name, sign in zip(self.space.objectives, self.space.signs, strict=True)
+        ]
+        limits = f" under {_few(list(self.space.limits))}" if self.space.limits else ""
+        counts = [f"{len(self._results)} results", *([f"{len(self._pending)} pending"] if self._pending else [])]
+        return (
+            f"<{type(self).__name__}: {_few(aims, ' and ') or 'explore'} over {_few(self.space.names)}{limits}; "
+            f"{', '.join(counts)}>"
+        )
+
     # -- gest-api ----------------------------------------------------------------------------------------------
 
     def suggest(self, num_points: int | None = None) -> list[Point]:
@@ -458,6 +470,12 @@ class Agent(Generator):
                 del self._pending[i]
                 return {name: point[name] for name in names}
         return None
+
+
+def _few(names: Sequence[str], separator: str = ", ") -> str:
+    """The first names of a list, and how many more there are."""
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    return separator.join(shown)
 
 
 def latest_context(space: Space, results: Sequence[Point]) -> dict[str, float]:

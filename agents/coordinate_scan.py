@@ -22,7 +22,7 @@ SAME = 0.05
 
 
 class CoordinateScanOptions(AgentOptions):
-    """Options of `CoordinateScanAgent`.
+    """Options of `CoordinateScanAgent`; import it from ``ebl_autonomy.agents``.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class CoordinateScanAgent(Agent):
     seed : int
         No effect: the agent is deterministic.
     **options
-        See `CoordinateScanOptions`.
+        See `ebl_autonomy.agents.CoordinateScanOptions`.
     """
 
     name = "coordinate_scan"

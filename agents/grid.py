@@ -23,7 +23,7 @@ SAME = 0.01
 
 
 class GridOptions(AgentOptions):
-    """Options of `GridAgent`.
+    """Options of `GridAgent`; import it from ``ebl_autonomy.agents``.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class GridAgent(Agent):
     seed : int
         No effect: the agent is deterministic.
     **options
-        See `GridOptions`.
+        See `ebl_autonomy.agents.GridOptions`.
 
     Raises
     ------

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 from bluesky.protocols import Readable
-from bluesky.utils import (
-    Msg,
-    MsgGenerator,
-)
+from bluesky.utils import Msg, MsgGenerator
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.failures import blaming
 from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import METADATA_KEY, PROPOSAL_ID
+from ebl_autonomy.report import statusline
 
 __all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
 
@@ -90,6 +88,7 @@ class EventTag:
     def pause(self) -> None:
         """Called by the RunEngine when it pauses or suspends."""
         self.interruptions += 1
+        statusline.hide_all()  # the terminal belongs to the user's prompt now
 
     def resume(self) -> None:
         """Called by the RunEngine when it resumes."""

@@ -19,6 +19,7 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.sim_devices.camera import SimCamera
 from ebl_autonomy.sim_devices.clock import Clock
 from ebl_autonomy.sim_devices.imperfections import Drift, Fault, Wander
+from ebl_autonomy.sim_devices.labels import DETECTOR, DeviceGroup
 from ebl_autonomy.sim_devices.layout import MOTORS, Tier, baseline_devices, tier_motors
 from ebl_autonomy.sim_devices.motor import DoneStatus, SimMotor
 from ebl_autonomy.sim_devices.optics import KBH, KBV, MirrorShape, flux_share, mirror_image, profile, top_up
@@ -39,7 +40,7 @@ JITTER_UM: Final = 0.15
 
 
 @dataclass(frozen=True)
-class Mirror:
+class Mirror(DeviceGroup):
     """One focusing mirror: pitch in µrad, height and the two benders in µm."""
 
     pitch: SimMotor
@@ -49,7 +50,7 @@ class Mirror:
 
 
 @dataclass(frozen=True)
-class Mono:
+class Mono(DeviceGroup):
     """The monochromator: energy in eV, pitch of the second crystal in µrad."""
 
     energy: SimMotor
@@ -57,7 +58,7 @@ class Mono:
 
 
 @dataclass(frozen=True)
-class Slits:
+class Slits(DeviceGroup):
     """The secondary source: gaps and centres in µm."""
 
     h_gap: SimMotor
@@ -71,8 +72,11 @@ class SoftSignal:
 
     parent = None
 
-    def __init__(self, name: str, read: Any, units: str = "", dtype: str = "number") -> None:
+    def __init__(
+        self, name: str, read: Any, units: str = "", dtype: str = "number", labels: Sequence[str] = ()
+    ) -> None:
         self.name = name
+        self._ophyd_labels_ = frozenset(labels)
         self._get = read
         self._units, self._dtype = units, dtype
 
@@ -101,7 +105,7 @@ class Shutter(SoftSignal):
         return DoneStatus()
 
 
-class SimBeamline:
+class SimBeamline(DeviceGroup):
     """The simulated beamline.
 
     Parameters
@@ -166,9 +170,11 @@ class SimBeamline:
         self.slits = Slits(*(get(f"slits_{n}") for n in ("h_gap", "v_gap", "h_center", "v_center")))
         self.camera_z = get("camera_z")
         self.shutter = Shutter("shutter", self.clock, self._is_lit)
-        self.ring = SoftSignal("ring_current", lambda: 100.0 * self._current(), "mA")
+        self.ring = SoftSignal("ring_current", lambda: 100.0 * self._current(), "mA", labels=[DETECTOR])
         noise = np.random.default_rng([seed, 5])
-        self.i0 = SoftSignal("i0", lambda: self._i0() * (1.0 + 1e-3 * noise.standard_normal()), "counts")
+        self.i0 = SoftSignal(
+            "i0", lambda: self._i0() * (1.0 + 1e-3 * noise.standard_normal()), "counts", labels=[DETECTOR]
+        )
         self.camera = SimCamera("camera", self, self.clock, seed, self._before_exposure)
         self.truth = TruthView(self)
         if unknown := sorted({fault.device for fault in self._faults if fault.device} - set(self._motors)):
@@ -176,6 +182,10 @@ class SimBeamline:
                 f"faults name {unknown}, which are not motors of the beamline: use one of {sorted(self._motors)}"
             )
         self._stick(1)
+
+    def __repr__(self) -> str:
+        names = ", ".join(tier_motors(self.tier))
+        return f"<SimBeamline: seed {self.seed}, tier {self.tier!r}: {names}>"
 
     @property
     def baseline(self) -> list[Any]:

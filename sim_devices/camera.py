@@ -16,6 +16,7 @@ from ophyd.status import Status
 from ebl_autonomy.analysis import beam_statistics
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.sim_devices.labels import DETECTOR
 from ebl_autonomy.sim_devices.layout import PIXELS, image_key
 from ebl_autonomy.sim_devices.motor import DoneStatus
 from ebl_autonomy.space import FloatArray
@@ -74,6 +75,7 @@ class SimCamera:
     """
 
     parent = None
+    _ophyd_labels_ = frozenset({DETECTOR})
     pixels = PIXELS
     pixel_um = 0.65
     dark = 100.0
@@ -106,6 +108,11 @@ class SimCamera:
         self._scalars: dict[str, Any] = {}
         self._stamp = time.time()
         self.frame = CameraFrame(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name!r}: {self.pixels} × {self.pixels} pixels, exposure {self.exposure} s>"
+        )
 
     @property
     def exposure(self) -> float:

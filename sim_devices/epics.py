@@ -18,6 +18,7 @@ from ebl_autonomy.sim_devices.epics_common import (
     as_image,
     no_connection,
 )
+from ebl_autonomy.sim_devices.labels import DETECTOR, MOTOR
 from ebl_autonomy.sim_devices.layout import MOTORS, Tier, image_key
 
 __all__ = ["EpicsBeamline", "EpicsCamera", "EpicsFrame"]
@@ -94,11 +95,11 @@ class EpicsBeamline(EpicsTree):
     def __init__(self, prefix: str = "EBL:", tier: Tier | None = None, timeout_s: float = 15.0) -> None:
         devices: dict[str, Any] = {
             "tier": EpicsSignalRO(prefix + "Tier", name="tier", string=True),  # first: it shows whether the IOC runs
-            **{name: EpicsMotor(prefix + name, name=name) for name in MOTORS},
-            "camera": EpicsCamera(prefix + "camera:", name="camera"),
+            **{name: EpicsMotor(prefix + name, name=name, labels={MOTOR}) for name in MOTORS},
+            "camera": EpicsCamera(prefix + "camera:", name="camera", labels={DETECTOR}),
             "shutter": EpicsSignal(prefix + "Shutter", name="shutter", put_complete=True),
-            "ring_current": EpicsSignalRO(prefix + "RingCurrent", name="ring_current"),
-            "i0": EpicsSignalRO(prefix + "I0", name="i0"),
+            "ring_current": EpicsSignalRO(prefix + "RingCurrent", name="ring_current", labels={DETECTOR}),
+            "i0": EpicsSignalRO(prefix + "I0", name="i0", labels={DETECTOR}),
             "clock": EpicsSignalRO(prefix + "Clock", name="clock"),
         }
         deadline = time.monotonic() + timeout_s

@@ -6,6 +6,7 @@ Importing this module starts a channel access client, which reads the ``EPICS_CA
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Any
 
@@ -25,6 +26,7 @@ from ebl_autonomy.sim_devices.epics_common import (
     as_image,
     no_connection,
 )
+from ebl_autonomy.sim_devices.labels import DETECTOR, MOTOR
 from ebl_autonomy.sim_devices.layout import MOTORS, Tier, image_key
 
 __all__ = ["AsyncEpicsBeamline", "AsyncEpicsCamera", "AsyncEpicsFrame", "AsyncEpicsMotor"]
@@ -32,6 +34,8 @@ __all__ = ["AsyncEpicsBeamline", "AsyncEpicsCamera", "AsyncEpicsFrame", "AsyncEp
 
 class AsyncEpicsCamera(StandardReadable):
     """The camera. A trigger is done when the put completes; frame and scalars are up to date by then."""
+
+    _ophyd_labels_ = frozenset({DETECTOR})
 
     def __init__(self, prefix: str, name: str = "") -> None:
         # Uncached: a monitor update may arrive after the put completion that the trigger waits for.
@@ -76,26 +80,35 @@ class AsyncEpicsFrame:
 
 
 class AsyncEpicsMotor(Motor):
-    """A motor record whose limits can be read without awaiting, as those of an ophyd motor."""
+    """A motor record whose position and limits can be read without awaiting, as those of an ophyd motor."""
 
+    _ophyd_labels_ = frozenset({MOTOR})
     limits: tuple[float, float] = (0.0, 0.0)
     """The soft limits that the record last reported; (0, 0), EPICS's "no limits", before it is connected."""
+    position: float = math.nan
+    """The readback that the record last reported; NaN before it is connected. A plan asks ``locate`` instead."""
 
-    async def watch_limits(self) -> None:
-        """Read the limits and subscribe to their changes."""
-        self.limits = (await self.low_limit_travel.get_value(), await self.high_limit_travel.get_value())
-        for signal in self._ends():
-            signal.subscribe_reading(self._take)
+    async def watch(self) -> None:
+        """Read the position and the limits, and subscribe to their changes."""
+        ends = self._ends()
+        self.limits = (await ends[0].get_value(), await ends[1].get_value())
+        for signal in ends:
+            signal.subscribe_reading(self._take_limits)
+        self.user_readback.subscribe_reading(self._take_position)
 
-    def leave_limits(self) -> None:
-        """Unsubscribe from the limits."""
+    def leave(self) -> None:
+        """Unsubscribe from the position and the limits."""
+        self.user_readback.clear_sub(self._take_position)
         for signal in self._ends():
-            signal.clear_sub(self._take)
+            signal.clear_sub(self._take_limits)
 
     def _ends(self) -> tuple[Any, Any]:
         return self.low_limit_travel, self.high_limit_travel
 
-    def _take(self, readings: dict[str, Any]) -> None:
+    def _take_position(self, readings: dict[str, Any]) -> None:
+        self.position = float(readings[self.user_readback.name]["value"])
+
+    def _take_limits(self, readings: dict[str, Any]) -> None:
         low, high = (
             float(readings[signal.name]["value"]) if signal.name in readings else known
             for signal, known in zip(self._ends(), self.limits, strict=True)
@@ -122,10 +135,12 @@ class AsyncEpicsBeamline(EpicsTree):
         }
         for name, device in devices.items():
             device.set_name(name, child_name_separator="_")
+        for name in ("ring_current", "i0"):
+            devices[name]._ophyd_labels_ = frozenset({DETECTOR})
 
         async def connect() -> str:
             await asyncio.gather(*(device.connect(timeout=timeout_s) for device in devices.values()))
-            await asyncio.gather(*(devices[name].watch_limits() for name in MOTORS))
+            await asyncio.gather(*(devices[name].watch() for name in MOTORS))
             return str(await devices["tier"].get_value())
 
         try:
@@ -137,7 +152,7 @@ class AsyncEpicsBeamline(EpicsTree):
     def _release(self) -> None:
         async def purge() -> None:
             for name in MOTORS:
-                self._devices[name].leave_limits()
+                self._devices[name].leave()
             purge_channel_caches()  # of this event loop; other devices reconnect their channels on next use
 
         call_in_bluesky_event_loop(purge())

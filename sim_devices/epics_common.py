@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from types import SimpleNamespace
 from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ebl_autonomy.errors import EblError
+from ebl_autonomy.sim_devices.labels import DeviceGroup, Devices
 from ebl_autonomy.sim_devices.layout import MIRROR_MOTORS, MIRRORS, PIXELS, Tier, baseline_devices, tier_motors
 
 __all__ = ["CAMERA_PVS", "HINTED", "TRIGGER_TIMEOUT_S", "EpicsTree", "as_image", "close_all", "no_connection"]
@@ -32,7 +32,7 @@ _SLITS: Final = ("h_gap", "v_gap", "h_center", "v_center")
 _open: weakref.WeakSet[EpicsTree] = weakref.WeakSet()
 
 
-class EpicsTree:
+class EpicsTree(DeviceGroup):
     """The attributes of `SimBeamline` over a dict of devices; as a context manager it closes the beamline on exit.
 
     Parameters
@@ -48,17 +48,17 @@ class EpicsTree:
         If the tier is unknown.
     """
 
-    kbv: SimpleNamespace
-    kbh: SimpleNamespace
+    kbv: Devices
+    kbh: Devices
 
     def __init__(self, devices: dict[str, Any], tier: str) -> None:
         tier_motors(tier)  # raises if the tier is unknown
         self.tier = tier
         self._devices = devices
         for mirror in MIRRORS:
-            setattr(self, mirror, SimpleNamespace(**{name: devices[f"{mirror}_{name}"] for name in MIRROR_MOTORS}))
-        self.mono = SimpleNamespace(energy=devices["mono_energy"], pitch=devices["mono_pitch"])
-        self.slits = SimpleNamespace(**{name: devices[f"slits_{name}"] for name in _SLITS})
+            setattr(self, mirror, Devices(**{name: devices[f"{mirror}_{name}"] for name in MIRROR_MOTORS}))
+        self.mono = Devices(energy=devices["mono_energy"], pitch=devices["mono_pitch"])
+        self.slits = Devices(**{name: devices[f"slits_{name}"] for name in _SLITS})
         self.camera_z = devices["camera_z"]
         self.camera, self.shutter = devices["camera"], devices["shutter"]
         self.ring, self.i0, self.clock = devices["ring_current"], devices["i0"], devices["clock"]

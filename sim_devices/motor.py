@@ -12,6 +12,7 @@ from ophyd.positioner import SoftPositioner
 from ophyd.status import MoveStatus
 
 from ebl_autonomy.sim_devices.clock import Clock
+from ebl_autonomy.sim_devices.labels import MOTOR, NoOffset
 from ebl_autonomy.space import AxisTravel
 
 __all__ = ["DoneStatus", "SimMotor"]
@@ -58,8 +59,10 @@ class SimMotor(SoftPositioner):
     position : float
         Start position, in `egu`.
     labels : tuple of str
-        ophyd labels.
+        ophyd labels, by which bluesky's magics find the motor.
     """
+
+    user_offset = NoOffset()
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class SimMotor(SoftPositioner):
         backlash: float = 0.0,
         resolution: float = 0.0,
         position: float = 0.0,
-        labels: tuple[str, ...] = (),
+        labels: tuple[str, ...] = (MOTOR,),
     ) -> None:
         self._clock = clock
         self.velocity = velocity

@@ -69,7 +69,7 @@ class BayesianAgent(Agent):
     vocs : VOCS or mapping
     seed : int
     **options
-        See `ebl_autonomy.agents.bayesian.BayesianOptions`.
+        See `ebl_autonomy.agents.BayesianOptions`.
     """
 
     name = "bayesian"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -117,6 +117,10 @@ class Explanation:
             expects = ", ".join(f"{n} {mean:.4g} ± {decision.std[n]:.2g}" for n, mean in decision.mean.items())
             lines.append(f"latest proposal: {decision.reason}" + (f"; expects {expects}" if expects else ""))
         return "\n".join(lines)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The report in words, where IPython shows the value of a cell."""
+        printer.text(str(self))
 
 
 def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:

@@ -13,7 +13,7 @@ __all__ = ["BayesianOptions"]
 
 
 class BayesianOptions(AgentOptions):
-    """Options of `BayesianAgent`; import it from ``ebl_autonomy.agents.bayesian``.
+    """Options of `BayesianAgent`; import it from ``ebl_autonomy.agents``.
 
     Attributes
     ----------

@@ -116,6 +116,12 @@ class RunRecord:
     front: tuple[Recommendation, ...] = field(default=())
     left: Columns = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line: the columns of a run would fill many screens."""
+        measured = sum(len(proposal.rows) for proposal in self.proposals)
+        ended = (self.stop or {}).get("exit_status", "open")
+        return f"<RunRecord {self.uid}: {self.metadata.agent.get('agent', '')}, {measured} points, {ended}>"
+
     @property
     def stop_reason(self) -> str:
         """Why the run ended; empty while it is in progress."""

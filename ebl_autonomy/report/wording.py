@@ -8,7 +8,7 @@ from typing import Any
 
 from ebl_autonomy.records import BestReading, Recommendation
 
-__all__ = ["NOTHING", "findings", "number", "with_error"]
+__all__ = ["NOTHING", "at", "findings", "number", "with_error"]
 
 NOTHING = "–"
 """An en dash, which is what a table shows for nothing."""
@@ -60,15 +60,17 @@ def findings(
             for name in objectives
         ]
         broken = "" if recommended.feasible else " (breaks a constraint)"
-        lines.append(f"recommended: {', '.join(told)}{broken} at {_at(recommended.point, unit)}")
+        lines.append(f"recommended: {', '.join(told)}{broken} at {at(recommended.point, units)}")
     if best_reading is not None:
         name = objectives[0]
         value = f"{name} {number(best_reading.outcome.get(name))}{unit.get(name, '')}"
-        lines.append(f"best reading: {value} at {_at(best_reading.point, unit)}")
+        lines.append(f"best reading: {value} at {at(best_reading.point, units)}")
     if left_at:
-        lines.append(f"left at: {_at(left_at, unit)}")
+        lines.append(f"left at: {at(left_at, units)}")
     return lines
 
 
-def _at(point: Mapping[str, float], unit: Mapping[str, str]) -> str:
+def at(point: Mapping[str, float], units: Mapping[str, str] | None = None) -> str:
+    """A point in words; `units` are those of the motors."""
+    unit = {name: f" {symbol}" for name, symbol in (units or {}).items() if symbol}
     return ", ".join(f"{name} {number(value)}{unit.get(name, '')}" for name, value in point.items())

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.integration  # starts processes
     "statement",
     [
         "from ebl_autonomy.agents import SobolAgent, GridAgent, CoordinateScanAgent, Agent, Withdraws",
+        "from ebl_autonomy.agents import BayesianOptions, CoordinateScanOptions, GridOptions",
         "from ebl_autonomy.agents.bayesian import BayesianOptions",
         "from ebl_autonomy.agents.bayesian.prior_mean import LABEL",
     ],
@@ -28,3 +29,16 @@ def test_the_bayesian_agent_is_found_by_its_entry_point_and_its_package() -> Non
     assert registry.load(registry.AGENTS, "bayesian") is bayesian.BayesianAgent is BayesianAgent
     assert BayesianAgent.Options is bayesian.BayesianOptions
     assert dir(bayesian) == ["BayesianAgent", "BayesianOptions"]
+
+
+def test_the_options_of_each_agent_are_imported_from_where_their_docstrings_say() -> None:
+    from ebl_autonomy import agents, registry
+
+    for name in registry.names(registry.AGENTS):
+        agent = registry.load(registry.AGENTS, name)
+        options = agent.Options.__name__
+        assert getattr(agents, options) is agent.Options
+        assert options in agents.__all__
+        if agent.Options is not agents.AgentOptions:
+            assert f"`ebl_autonomy.agents.{options}`" in agent.__doc__
+            assert "import it from ``ebl_autonomy.agents``" in agent.Options.__doc__

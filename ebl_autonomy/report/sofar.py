@@ -1,0 +1,200 @@
+"""A run as far as its documents have told: for the progress bar and the live view, wherever the documents come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from copy import copy
+from typing import Any, Self
+
+from ebl_autonomy.records import (
+    DECISION,
+    DECISIONS,
+    MEAN,
+    METADATA_KEY,
+    PRIMARY,
+    PROPOSAL_ID,
+    READING,
+    RECOMMENDATION,
+    RECOMMENDED,
+    ROW,
+    STD,
+    ResultLayout,
+    RunMetadata,
+    to_float,
+)
+from ebl_autonomy.report.wording import at, number, with_error
+from ebl_autonomy.space import BestSoFar, Space, make_vocs
+
+__all__ = ["ResultsInOrder", "RunSoFar", "is_ours"]
+
+
+def is_ours(start: Mapping[str, Any]) -> bool:
+    """Whether a start document belongs to a run of this package."""
+    return METADATA_KEY in start
+
+
+class ResultsInOrder:
+    """Results in the order in which they were measured, and the best of them up to each.
+
+    Parameters
+    ----------
+    space : Space
+
+    Attributes
+    ----------
+    space : Space
+    results : list of dict, length n
+        Variables and outcomes.
+    values : list of float, length n
+        The (first) objective; NaN where it was not measured, or if there is none.
+    feasible : list of bool, length n
+        Whether all outcome constraints hold.
+    best_values : list of float, length n
+        The best reading up to each result; NaN before the first.
+    best_row : int or None
+        The row of the best reading.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.results: list[dict[str, Any]] = []
+        self.values: list[float] = []
+        self.feasible: list[bool] = []
+        self.best_values: list[float] = []
+        self.best_row: int | None = None
+        self._best = BestSoFar(space)
+
+    def append(self, result: dict[str, Any]) -> None:
+        """Add the next result."""
+        if self._best.take(result):
+            self.best_row = len(self.results)
+        self.results.append(result)
+        self.values.append(to_float(result.get(next(iter(self.space.objectives), ""))))
+        self.feasible.append(self.space.feasible(result))
+        self.best_values.append(self._best.value)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def copy(self) -> Self:
+        """The results as they are now, which another thread may look at."""
+        twin = copy(self)
+        twin.results, twin.values = list(self.results), list(self.values)
+        twin.feasible, twin.best_values = list(self.feasible), list(self.best_values)
+        return twin
+
+    @property
+    def invalid(self) -> int:
+        """Number of results without a value of an objective or of a constraint."""
+        needed = (*self.space.objectives, *self.space.limits)
+        return sum(not all(math.isfinite(to_float(result.get(name))) for name in needed) for result in self.results)
+
+
+class RunSoFar:
+    """The rows of one run and what was recommended; documents of other runs are ignored.
+
+    Parameters
+    ----------
+    start : dict
+        The start document of a run for which `is_ours` holds.
+
+    Attributes
+    ----------
+    uid : str
+    metadata : RunMetadata
+    space : Space
+    rows : ResultsInOrder
+    recommended : str
+        The recommended values of the objectives in words; empty before the end.
+    model_decided : bool
+        Whether a model made the latest proposal.
+    """
+
+    def __init__(self, start: Mapping[str, Any]) -> None:
+        self.uid = str(start["uid"])
+        self.metadata = RunMetadata.read(start[METADATA_KEY])
+        self.space = Space(make_vocs(self.metadata.agent["vocs"]))
+        self.rows = ResultsInOrder(self.space)
+        self.recommended = ""
+        self.model_decided = False
+        self._layout = ResultLayout.of(self.metadata)
+        self._streams: dict[str, str] = {}
+        self._proposed: dict[str, dict[str, Any]] = {}
+        self._owners: list[tuple[str, int]] = []
+        """Of each row, its proposal and the attempt at it."""
+
+    def take(self, name: str, doc: Mapping[str, Any]) -> str:
+        """Take one document.
+
+        Returns
+        -------
+        str
+            The stream of ours to which it added events, ``"stop"`` at the end of the run, or an empty string.
+        """
+        if name == "descriptor" and doc["run_start"] == self.uid:  # a user's stub may open runs of its own in ours
+            self._streams[doc["uid"]] = doc.get("name", "")
+        elif name in ("event", "event_page"):
+            stream = self._streams.get(doc["descriptor"], "")
+            for row in _rows(name, doc):
+                if stream == DECISIONS:
+                    self.model_decided = bool(row[DECISION.model_version])
+                    self._proposed[str(row[PROPOSAL_ID])] = {n: to_float(row.get(n)) for n in self.space.names}
+                elif stream == PRIMARY:
+                    self._measured(row)
+                elif stream == RECOMMENDED and row[RECOMMENDATION.kind] == "recommended":
+                    self.recommended = self._recommended(row)
+            return stream
+        elif name == "stop" and doc["run_start"] == self.uid:
+            return "stop"
+        return ""
+
+    def unit(self, name: str) -> str:
+        """The unit of a motor or an outcome; empty if it has none."""
+        return self.metadata.units.get(name, "")
+
+    def best_in_words(self) -> str:
+        """The best reading with its unit, or that no point holds the constraints yet; empty before the first value."""
+        row, objective = self.rows.best_row, next(iter(self.space.objectives), "")
+        if row is not None:
+            return f"best {objective} {number(self.rows.values[row])} {self.unit(objective)}".rstrip()
+        if self.space.limits and any(map(math.isfinite, self.rows.values)):
+            return "no point holds the constraints yet"
+        return ""
+
+    def best_point_in_words(self) -> str:
+        """The motors of the best reading, with their units; empty without any."""
+        row = self.rows.best_row
+        if row is None:
+            return ""
+        point = {name: self.rows.results[row][name] for name in self.space.names}
+        return at(point, self.metadata.units)
+
+    def _measured(self, row: Mapping[str, Any]) -> None:
+        proposal, attempt = str(row.get(PROPOSAL_ID, "")), int(row.get(ROW.attempt, 1))
+        kept = [i for i, (of, number) in enumerate(self._owners) if not (of == proposal and number < attempt)]
+        if len(kept) < len(self._owners):  # the rows of an earlier attempt at the same proposal do not count
+            results = [self.rows.results[i] for i in kept]
+            self.rows, self._owners = ResultsInOrder(self.space), [self._owners[i] for i in kept]
+            for result in results:
+                self.rows.append(result)
+        unknown = dict.fromkeys(self.space.names, math.nan)
+        self.rows.append(self._layout.measured(row, {**unknown, **self._proposed.get(proposal, {})}))
+        self._owners.append((proposal, attempt))
+
+    def _recommended(self, row: Mapping[str, Any]) -> str:
+        told = []
+        for objective in self.space.objectives:
+            mean, std = to_float(row[objective + MEAN]), to_float(row[objective + STD])
+            value = mean if math.isfinite(mean) else to_float(row[objective + READING])
+            told.append(f"{objective} {with_error(value, std)} {self.unit(objective)}".rstrip())
+        return f"recommended {', '.join(told)}" if told else ""
+
+
+def _rows(name: str, doc: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The rows of an event, or of an event page, as key to value."""
+    if name == "event":
+        yield doc["data"]
+        return
+    for i in range(len(doc["seq_num"])):
+        yield {key: values[i] for key, values in doc["data"].items()}

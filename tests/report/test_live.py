@@ -1,0 +1,218 @@
+"""The live view: from documents alone, with the agent's model, and whatever goes wrong in it."""
+
+import logging
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from matplotlib.figure import Figure
+
+from ebl_autonomy.agents import BayesianAgent
+from ebl_autonomy.plans import optimize
+from ebl_autonomy.report import LiveView
+from ebl_autonomy.sim_devices import Fault, SimBeamline
+
+matplotlib.use("Agg")
+
+AREA = {"camera_spot_area": "MINIMIZE"}
+
+
+def agent_of(motors: list[Any], **vocs: Any) -> BayesianAgent:
+    return BayesianAgent({"variables": {m.name: list(m.limits) for m in motors}, "objectives": AREA, **vocs}, seed=0)
+
+
+def texts(figure: Figure) -> str:
+    """Every text that the figure shows."""
+    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def labelled(figure: Figure, label: str) -> list[Any]:
+    return [line for axes in figure.axes for line in axes.lines if line.get_label() == label]
+
+
+def measured(RE: RunEngine, bl: SimBeamline, motors: list[Any], view: LiveView, agent: Any, points: int) -> None:
+    RE.subscribe(view)
+    RE(optimize([bl.camera], motors, agent, max_points=points, finish="stay"))
+    view.wait()
+
+
+def test_one_motor_shows_every_reading_the_best_so_far_and_the_model_along_the_motor(RE: RunEngine) -> None:
+    bl = SimBeamline(seed=0, faults=[Fault("nan", 3, 4)])
+    agent = agent_of([bl.kbv.pitch])
+    view = LiveView(agent, figure=Figure())
+    measured(RE, bl, [bl.kbv.pitch], view, agent, 10)
+    values = [result["camera_spot_area"] for result in agent.results]
+    (best,) = labelled(view.figure, "best so far")
+    np.testing.assert_array_equal(best.get_ydata(), np.fmin.accumulate(values))
+    (invalid,) = labelled(view.figure, "invalid")
+    np.testing.assert_array_equal(invalid.get_xdata(), [3, 4])
+    (model,) = labelled(view.figure, "model")
+    pitch = model.get_xdata()
+    mean, std = agent.predict([{"kbv_pitch": value} for value in pitch])["camera_spot_area"]
+    np.testing.assert_allclose(model.get_ydata(), mean)
+    (band,) = view.figure.axes[1].collections
+    assert band.get_datalim(view.figure.axes[1].transData).y1 == pytest.approx(np.max(mean + 2.0 * std))
+    shown = texts(view.figure)
+    assert "bayesian: 10 of 10 points, 2 invalid" in shown
+    assert f"best camera_spot_area {np.nanmin(values):.4g} um^2 at kbv_pitch" in shown
+
+
+def test_two_motors_are_a_map_of_the_model(RE: RunEngine) -> None:
+    bl = SimBeamline(seed=0)
+    motors = [bl.kbv.pitch, bl.kbv.bend_up]
+    agent = agent_of(motors)
+    view = LiveView(agent, figure=Figure())
+    measured(RE, bl, motors, view, agent, 12)
+    axes = view.figure.axes[1]
+    (mesh,) = axes.collections
+    corner = agent.predict([{"kbv_pitch": -120.0, "kbv_bend_up": -100.0}])["camera_spot_area"][0]
+    assert mesh.get_array().ravel()[0] == pytest.approx(corner[0])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("kbv_pitch (urad)", "kbv_bend_up (um)")
+
+
+def test_two_objectives_have_their_front(RE: RunEngine) -> None:
+    bl = SimBeamline(seed=0)
+    motors = [bl.kbv.pitch, bl.kbv.bend_up, bl.slits.v_gap]
+    agent = agent_of(motors, objectives={**AREA, "camera_total": "MAXIMIZE"})
+    view = LiveView(agent, figure=Figure())
+    measured(RE, bl, motors, view, agent, 14)
+    front = agent.front()
+    (line,) = labelled(view.figure, f"front: {len(front)} points")
+    assert sorted(line.get_xdata()) == sorted(one.outcome["camera_spot_area"] for one in front)
+    assert len(labelled(view.figure, "model")) == 3
+
+
+def test_while_no_point_holds_the_constraints_the_view_says_so(RE: RunEngine) -> None:
+    bl = SimBeamline(seed=0)
+    agent = agent_of([bl.kbv.pitch], constraints={"camera_total": ["GREATER_THAN", 1e12]})
+    view = LiveView(agent, figure=Figure())
+    measured(RE, bl, [bl.kbv.pitch], view, agent, 4)
+    assert "no point holds the constraints yet" in texts(view.figure)
+    (broken,) = labelled(view.figure, "breaks a constraint")
+    assert len(broken.get_xdata()) == 4
+    assert not labelled(view.figure, "best so far")
+
+
+def test_documents_alone_show_all_but_the_model(RE: RunEngine) -> None:
+    bl, documents = SimBeamline(seed=0), []
+    RE.subscribe(lambda name, doc: documents.append((name, doc)))
+    RE(optimize([bl.camera], [bl.kbv.pitch, bl.kbv.bend_up], agent_of([bl.kbv.pitch, bl.kbv.bend_up]), max_points=6))
+    view = LiveView(figure=Figure())
+    for name, doc in documents:  # as they come from a message bus
+        view(name, doc)
+    view.wait()
+    assert "6 of 6 points" in texts(view.figure)
+    (readings,) = view.figure.axes[1].collections
+    assert len(readings.get_offsets()) == 6
+
+
+def test_runs_of_others_and_nested_runs_leave_the_view_alone() -> None:
+    view = LiveView(figure=Figure())
+    for name, doc in [
+        ("start", {"uid": "1", "time": 0.0}),
+        ("descriptor", {"uid": "d", "run_start": "1", "name": "primary"}),
+        ("event", {"descriptor": "d", "data": {"f": 1.0}}),
+        ("stop", {"run_start": "1"}),
+    ]:
+        view(name, doc)
+    assert not view.figure.axes
+
+
+def test_two_runs_after_each_other_are_shown_each_by_itself(RE: RunEngine) -> None:
+    bl = SimBeamline(seed=0)
+    view = LiveView(figure=Figure())
+    RE.subscribe(view)
+    for points in (4, 3):
+        RE(optimize([bl.camera], [bl.kbv.pitch], agent_of([bl.kbv.pitch]), max_points=points))
+        view.wait()
+        assert f"{points} of {points} points" in texts(view.figure)
+
+
+class FailingAgent(BayesianAgent):
+    """An agent whose model answers the plan and fails when it is asked about many points."""
+
+    def predict(self, points: Any) -> Any:
+        if len(points) > 50:
+            raise RuntimeError("no answer for so many points")
+        return super().predict(points)
+
+
+def test_a_model_that_fails_is_logged_once_and_the_rest_is_shown(
+    RE: RunEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    bl = SimBeamline(seed=0)
+    agent = FailingAgent({"variables": {"kbv_pitch": [-120.0, 120.0]}, "objectives": AREA})
+    view = LiveView(agent, figure=Figure())
+    with caplog.at_level(logging.ERROR):
+        measured(RE, bl, [bl.kbv.pitch], view, agent, 8)
+    assert len(agent.results) == 8
+    assert "8 of 8 points" in texts(view.figure)
+    assert [r.message for r in caplog.records if r.name == "ebl_autonomy.report.live"] == [
+        "the agent's model cannot be shown, and is not asked any more in this run"
+    ]
+
+
+class BrokenFigure(Figure):
+    """A window that was closed."""
+
+    def suptitle(self, t: str, **kwargs: Any) -> Any:
+        raise RuntimeError("the window was closed")
+
+
+def test_a_figure_that_cannot_be_drawn_is_logged_once_and_does_not_reach_the_run(
+    RE: RunEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    bl = SimBeamline(seed=0)
+    agent = agent_of([bl.kbv.pitch])
+    view = LiveView(agent, figure=BrokenFigure())
+    with caplog.at_level(logging.ERROR):
+        measured(RE, bl, [bl.kbv.pitch], view, agent, 8)
+    assert len(agent.results) == 8
+    assert len([r for r in caplog.records if r.name == "ebl_autonomy.report.live"]) == 1
+
+
+def test_the_view_draws_in_a_thread_of_its_own_that_ends_with_the_run_and_saves_to_a_file(
+    RE: RunEngine, tmp_path: Path
+) -> None:
+    threads: set[str] = set()
+
+    class Watched(Figure):
+        def suptitle(self, t: str, **kwargs: Any) -> Any:
+            threads.add(threading.current_thread().name)
+            return super().suptitle(t, **kwargs)
+
+    bl = SimBeamline(seed=0)
+    agent = agent_of([bl.kbv.pitch])
+    view = LiveView(agent, figure=Watched())
+    measured(RE, bl, [bl.kbv.pitch], view, agent, 5)
+    assert threads == {"ebl-autonomy-live"}
+    assert "ebl-autonomy-live" not in {thread.name for thread in threading.enumerate()}
+    view.save(tmp_path / "view.png")
+    assert (tmp_path / "view.png").stat().st_size > 1000
+
+
+def test_a_document_that_cannot_be_read_is_logged_and_does_not_reach_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    view = LiveView(figure=Figure())
+    with caplog.at_level(logging.ERROR):
+        view("start", {"uid": "1", "time": 0.0, "ebl_autonomy": {"schema_version": "99.0"}})
+        view("stop", {"run_start": "1"})
+    assert [r.message for r in caplog.records] == ["the live view failed, and does not follow this run any more"]
+
+
+def test_an_agent_asks_the_same_with_a_view_and_without(RE: RunEngine) -> None:
+    asked = []
+    for watched in (False, True):
+        bl = SimBeamline(seed=0)
+        agent = agent_of([bl.kbv.pitch, bl.kbh.pitch])
+        token = RE.subscribe(LiveView(agent, figure=Figure(), every_s=0.0)) if watched else None
+        RE(optimize([bl.camera], [bl.kbv.pitch, bl.kbh.pitch], agent, max_points=12))
+        asked.append([{name: result[name] for name in ("kbv_pitch", "kbh_pitch")} for result in agent.results])
+        if token is not None:
+            RE.unsubscribe(token)
+    assert asked[0] == asked[1]
+    assert all(math.isfinite(value) for point in asked[0] for value in point.values())
