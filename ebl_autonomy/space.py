@@ -1,7 +1,8 @@
 """The space that an agent searches: a VOCS as arrays, and the time that moves through it take.
 
-Agents work in the unit cube, motors in their own units; this module is the only place that converts. A variable on a
-logarithmic scale is converted by its logarithm, so everything in the unit cube happens on that scale.
+Agents work in the unit cube, motors in their own units; this module is the only place that converts. Each variable has
+a scale: its value, its logarithm, or for a discrete variable the rank of its value, which makes all neighbours equally
+distant. Everything that happens in the unit cube happens on that scale.
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class Space:
             high.append(bounds[1])
         self.low: FloatArray = np.array(low, dtype=float)
         self.high: FloatArray = np.array(high, dtype=float)
+        self._ladders = dict(self.choices)
+        """All values of each discrete variable, also of a part of the space."""
         self.logarithmic = np.array([is_logarithmic(vocs.variables[name]) for name in self.names], dtype=bool)
         self._measure()
         self.objectives = list(vocs.objectives)
@@ -204,7 +207,7 @@ class Space:
     def ladder(self, name: str) -> FloatArray:
         """The allowed values of a discrete variable as coordinates of the unit cube, ascending, shape (k,)."""
         i = self.names.index(name)
-        ladder: FloatArray = (self._scaled_choices(i) - self._origin[i]) / self._width[i]
+        ladder: FloatArray = (self._on_scale(i, self.choices[name]) - self._origin[i]) / self._width[i]
         return ladder
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
@@ -232,7 +235,7 @@ class Space:
         values = np.clip(self._from_scale(scaled), self.low, self.high)
         for name, allowed in self.choices.items():
             i = self.names.index(name)
-            values[:, i] = allowed[_nearest(self._scaled_choices(i), scaled[:, i])]
+            values[:, i] = allowed[_nearest(self._on_scale(i, allowed), scaled[:, i])]
         return values
 
     def _measure(self) -> None:
@@ -243,17 +246,36 @@ class Space:
         self._width: FloatArray = np.where(width > 0.0, width, 1.0)
 
     def _to_scale(self, values: FloatArray) -> FloatArray:
-        """Values, shape (n, d), on the scale of each variable: decimal logarithms of the logarithmic ones."""
-        if not self.logarithmic.any():
-            return values
-        positive = np.where(self.logarithmic, np.maximum(values, np.finfo(float).tiny), 1.0)
-        return np.where(self.logarithmic, np.log10(positive), values)
+        """Values in the variables' own units, shape (n, d), on the scale of each variable, shape (n, d)."""
+        scaled = values
+        for i, name in enumerate(self.names):
+            if self.logarithmic[i] or name in self._ladders:
+                scaled = scaled.copy() if scaled is values else scaled
+                scaled[:, i] = self._on_scale(i, values[:, i])
+        return scaled
+
+    def _on_scale(self, i: int, values: FloatArray) -> FloatArray:
+        """Values of variable `i`, shape (n,), on its scale, shape (n,)."""
+        if self.logarithmic[i]:
+            logarithms: FloatArray = np.log10(np.maximum(values, np.finfo(float).tiny))
+            return logarithms
+        if self.names[i] in self._ladders:
+            ladder = self._ladders[self.names[i]]
+            return _interpolated(values, ladder, np.arange(len(ladder), dtype=float))
+        return values
 
     def _from_scale(self, scaled: FloatArray) -> FloatArray:
         """The inverse of `_to_scale`."""
-        if not self.logarithmic.any():
-            return scaled
-        return np.where(self.logarithmic, 10.0 ** np.where(self.logarithmic, scaled, 0.0), scaled)
+        values = scaled
+        for i, name in enumerate(self.names):
+            if self.logarithmic[i] or name in self._ladders:
+                values = values.copy() if values is scaled else values
+                if self.logarithmic[i]:
+                    values[:, i] = 10.0 ** scaled[:, i]
+                else:
+                    ladder = self._ladders[name]
+                    values[:, i] = _interpolated(scaled[:, i], np.arange(len(ladder), dtype=float), ladder)
+        return values
 
     def _to_unit(self, values: FloatArray) -> FloatArray:
         """Values in the variables' own units, shape (n, d), as coordinates of the unit cube."""
@@ -262,11 +284,6 @@ class Space:
             # A motor may read zero or less, which has no logarithm: it counts as one domain below the lowest value.
             unit = np.where(self.logarithmic, np.maximum(unit, -1.0), unit)
         return unit
-
-    def _scaled_choices(self, i: int) -> FloatArray:
-        values = self.choices[self.names[i]]
-        scaled: FloatArray = np.log10(values) if self.logarithmic[i] else values
-        return scaled
 
     def nearby(self, point: Mapping[str, float], tolerance: Mapping[str, float]) -> dict[str, float]:
         """`point`, with each coordinate that lies outside the domain by its `tolerance` at most moved to the bound.
@@ -288,10 +305,11 @@ class Space:
     def standing(self) -> dict[str, float]:
         """The present position: each variable's default value, or the middle of its domain if it has no default.
 
-        A default outside becomes the nearest value inside. The middle of a logarithmic variable is on its scale.
+        A default outside becomes the nearest value inside. The middle is that of the variable's scale.
         """
-        halfway = self.values(np.full((1, self.dim), 0.5))[0]
-        middle = np.where(self.logarithmic, halfway, (self.low + self.high) / 2.0)
+        halfway = self._inside(np.full((1, self.dim), 0.5))[0]
+        scaled = self.logarithmic | np.array([name in self.choices for name in self.names])
+        middle = np.where(scaled, halfway, (self.low + self.high) / 2.0)
         defaults = {name: self.vocs.variables[name].default_value for name in self.names}
         return self.clipped(
             {name: middle[i] if defaults[name] is None else defaults[name] for i, name in enumerate(self.names)}
@@ -334,6 +352,14 @@ class Space:
                 "give a default inside it"
             )
         return low, high
+
+
+def _interpolated(x: FloatArray, known: FloatArray, values: FloatArray) -> FloatArray:
+    """Linear interpolation in a table of two or more ascending points, extended straight beyond its ends."""
+    i = np.clip(np.searchsorted(known, x, side="right") - 1, 0, len(known) - 2)
+    share = (x - known[i]) / (known[i + 1] - known[i])
+    result: FloatArray = values[i] + share * (values[i + 1] - values[i])
+    return result
 
 
 def _nearest(allowed: FloatArray, values: FloatArray) -> np.ndarray:
