@@ -233,6 +233,9 @@ class Space:
         scaled = self._origin + np.clip(unit, 0.0, 1.0) * self._width
         # The sum may round to a value one unit in the last place outside the bounds.
         values = np.clip(self._from_scale(scaled), self.low, self.high)
+        # The power of a logarithm rounds too, so an end of the scale is taken as it is.
+        values = np.where(self.logarithmic & (unit <= 0.0), self.low, values)
+        values = np.where(self.logarithmic & (unit >= 1.0), self.high, values)
         for name, allowed in self.choices.items():
             i = self.names.index(name)
             values[:, i] = allowed[_nearest(self._on_scale(i, allowed), scaled[:, i])]
