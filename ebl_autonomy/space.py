@@ -1,7 +1,8 @@
-"""The space that an agent searches: a VOCS as arrays, and the time that moves through it take.
+"""The space that an agent searches: a VOCS as arrays.
 
-Agents work in the unit cube, motors in their own units; this module is the only place that converts. A variable on a
-logarithmic scale is converted by its logarithm, so everything in the unit cube happens on that scale.
+Agents work in the unit cube, motors in their own units; this module is the only place that converts. Each variable has
+a scale: its value, its logarithm, or for a discrete variable the rank of its value, which makes all neighbours equally
+distant. Everything that happens in the unit cube happens on that scale.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from gest_api.vocs import (
     BoundsConstraint,
     ContextualVariable,
@@ -27,10 +26,10 @@ from gest_api.vocs import (
 )
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.scales import FloatArray, Logarithm, Ranks, Scale
+from ebl_autonomy.travel import AxisTravel, Travel
 from ebl_autonomy.vocs import VOCS, is_logarithmic, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.vocs_mistakes import check_section
-
-FloatArray = npt.NDArray[np.float64]
 
 ROUNDING: Final = 1e-9
 """Largest distance from the unit cube that counts as rounding of a coordinate."""
@@ -115,6 +114,9 @@ class Space:
         self.low: FloatArray = np.array(low, dtype=float)
         self.high: FloatArray = np.array(high, dtype=float)
         self.logarithmic = np.array([is_logarithmic(vocs.variables[name]) for name in self.names], dtype=bool)
+        self._scales: dict[int, Scale] = {i: Logarithm() for i in np.flatnonzero(self.logarithmic).tolist()}
+        for name, values in self.choices.items():
+            self._scales.setdefault(self.names.index(name), Ranks(values))
         self._measure()
         self.objectives = list(vocs.objectives)
         for name, objective in vocs.objectives.items():
@@ -205,7 +207,7 @@ class Space:
     def ladder(self, name: str) -> FloatArray:
         """The allowed values of a discrete variable as coordinates of the unit cube, ascending, shape (k,)."""
         i = self.names.index(name)
-        ladder: FloatArray = (self._scaled_choices(i) - self._origin[i]) / self._width[i]
+        ladder: FloatArray = (self._scales[i].forward(self.choices[name]) - self._origin[i]) / self._width[i]
         return ladder
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
@@ -231,9 +233,15 @@ class Space:
         scaled = self._origin + np.clip(unit, 0.0, 1.0) * self._width
         # The sum may round to a value one unit in the last place outside the bounds.
         values = np.clip(self._from_scale(scaled), self.low, self.high)
+        # The power of a logarithm rounds too, so an end of the scale is taken as it is.
+        values = np.where(self.logarithmic & (unit <= 0.0), self.low, values)
+        values = np.where(self.logarithmic & (unit >= 1.0), self.high, values)
         for name, allowed in self.choices.items():
             i = self.names.index(name)
-            values[:, i] = allowed[_nearest(self._scaled_choices(i), scaled[:, i])]
+            on_scale = self._scales[i].forward(allowed)
+            # Of two values that are equally near, the smaller.
+            nearest = np.searchsorted(0.5 * (on_scale[:-1] + on_scale[1:]), scaled[:, i], side="left")
+            values[:, i] = allowed[nearest]
         return values
 
     def _measure(self) -> None:
@@ -244,17 +252,18 @@ class Space:
         self._width: FloatArray = np.where(width > 0.0, width, 1.0)
 
     def _to_scale(self, values: FloatArray) -> FloatArray:
-        """Values, shape (n, d), on the scale of each variable: decimal logarithms of the logarithmic ones."""
-        if not self.logarithmic.any():
-            return values
-        positive = np.where(self.logarithmic, np.maximum(values, np.finfo(float).tiny), 1.0)
-        return np.where(self.logarithmic, np.log10(positive), values)
+        """Values in the variables' own units, shape (n, d), on the scale of each variable, shape (n, d)."""
+        scaled = values.copy()
+        for i, scale in self._scales.items():
+            scaled[:, i] = scale.forward(values[:, i])
+        return scaled
 
     def _from_scale(self, scaled: FloatArray) -> FloatArray:
         """The inverse of `_to_scale`."""
-        if not self.logarithmic.any():
-            return scaled
-        return np.where(self.logarithmic, 10.0 ** np.where(self.logarithmic, scaled, 0.0), scaled)
+        values = scaled.copy()
+        for i, scale in self._scales.items():
+            values[:, i] = scale.backward(scaled[:, i])
+        return values
 
     def _to_unit(self, values: FloatArray) -> FloatArray:
         """Values in the variables' own units, shape (n, d), as coordinates of the unit cube."""
@@ -263,11 +272,6 @@ class Space:
             # A motor may read zero or less, which has no logarithm: it counts as one domain below the lowest value.
             unit = np.where(self.logarithmic, np.maximum(unit, -1.0), unit)
         return unit
-
-    def _scaled_choices(self, i: int) -> FloatArray:
-        values = self.choices[self.names[i]]
-        scaled: FloatArray = np.log10(values) if self.logarithmic[i] else values
-        return scaled
 
     def nearby(self, point: Mapping[str, float], tolerance: Mapping[str, float]) -> dict[str, float]:
         """`point`, with each coordinate that lies outside the domain by its `tolerance` at most moved to the bound.
@@ -289,10 +293,11 @@ class Space:
     def standing(self) -> dict[str, float]:
         """The present position: each variable's default value, or the middle of its domain if it has no default.
 
-        A default outside becomes the nearest value inside. The middle of a logarithmic variable is on its scale.
+        A default outside becomes the nearest value inside. The middle is that of the variable's scale.
         """
-        halfway = self.values(np.full((1, self.dim), 0.5))[0]
-        middle = np.where(self.logarithmic, halfway, (self.low + self.high) / 2.0)
+        halfway = self._inside(np.full((1, self.dim), 0.5))[0]
+        scaled = self.logarithmic | np.array([name in self.choices for name in self.names])
+        middle = np.where(scaled, halfway, (self.low + self.high) / 2.0)
         defaults = {name: self.vocs.variables[name].default_value for name in self.names}
         return self.clipped(
             {name: middle[i] if defaults[name] is None else defaults[name] for i, name in enumerate(self.names)}
@@ -335,11 +340,6 @@ class Space:
                 "give a default inside it"
             )
         return low, high
-
-
-def _nearest(allowed: FloatArray, values: FloatArray) -> np.ndarray:
-    """Index of the nearest of the allowed values, ascending, to each of n values, shape (n,); of two, the smaller."""
-    return np.searchsorted(0.5 * (allowed[:-1] + allowed[1:]), values, side="left")
 
 
 def _interval(name: str, given: Any) -> tuple[float, float]:
@@ -407,104 +407,6 @@ def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
             if math.isfinite(end):
                 total += np.maximum(excess, 0.0) / max(abs(end), 1e-12)
     return np.where(np.isnan(total), np.inf, total)
-
-
-@dataclass(frozen=True)
-class AxisTravel:
-    """The motion profile of one motor: the trapezoidal profile of an EPICS motor record, plus settling.
-
-    Attributes
-    ----------
-    velocity : float
-        In motor units per second; must be positive.
-    acceleration_s : float
-        Seconds until the motor reaches its velocity.
-    settle_s : float
-        Seconds of rest after a move.
-    backlash : float
-        Overshoot of a move in the negative direction (if negative: the positive direction), in motor units; the motor
-        then returns by the same distance.
-    """
-
-    velocity: float
-    acceleration_s: float = 0.0
-    settle_s: float = 0.0
-    backlash: float = 0.0
-
-    def seconds(self, distance: FloatArray | float) -> FloatArray:
-        """Duration of moves by the signed `distance` (motor units), in seconds; an array of the same shape."""
-        distance = np.asarray(distance, dtype=float)
-        path = np.abs(distance) + np.where(distance * (self.backlash or 1.0) < 0.0, 2.0 * abs(self.backlash), 0.0)
-        moving = np.where(
-            path >= self.velocity * self.acceleration_s,  # reaches full speed
-            path / self.velocity + self.acceleration_s,
-            2.0 * np.sqrt(path * self.acceleration_s / self.velocity),
-        )
-        return np.where(distance == 0.0, 0.0, moving + self.settle_s)
-
-
-class Travel:
-    """Duration of moves from point to point for a set of motors that move at the same time.
-
-    Parameters
-    ----------
-    axes : mapping of str to AxisTravel
-        Motion profiles by motor. The moves of all other motors are assumed to take no time.
-    """
-
-    def __init__(self, axes: Mapping[str, AxisTravel]) -> None:
-        self.axes = dict(axes)
-
-    def seconds(self, start: Mapping[str, float], stop: Mapping[str, float]) -> float:
-        """Seconds until the slowest motor arrives; `start` and `stop` in motor units."""
-        times = (axis.seconds(float(stop[name]) - float(start[name])) for name, axis in self.axes.items())
-        return float(max(times, default=0.0))
-
-    def seconds_each(self, start: Mapping[str, float], stops: Mapping[str, FloatArray]) -> FloatArray:
-        """Seconds from `start` to each of n stops, shape (n,); `stops` holds an array of shape (n,) per motor."""
-        times = [axis.seconds(stops[name] - float(start[name])) for name, axis in self.axes.items()]
-        count = len(next(iter(stops.values())))
-        return np.max(np.stack(times), axis=0) if times else np.zeros(count)
-
-    def order(self, start: Mapping[str, float], points: Sequence[Mapping[str, float]]) -> list[int]:
-        """Order in which to visit `points` from `start`: nearest neighbour in seconds, then improved by 2-opt.
-
-        The tour never takes longer than the given order.
-
-        Returns
-        -------
-        list of int
-            A permutation of ``range(len(points))``.
-        """
-        left = list(range(len(points)))
-        route: list[int] = []
-        here = start
-        while left:
-            nearest = min(left, key=lambda i: self.seconds(here, points[i]))
-            left.remove(nearest)
-            route.append(nearest)
-            here = points[nearest]
-        return self._improved(start, points, route)
-
-    def _improved(
-        self, start: Mapping[str, float], points: Sequence[Mapping[str, float]], route: list[int]
-    ) -> list[int]:
-        def length(candidate: list[int]) -> float:
-            stops = [start, *(points[i] for i in candidate)]
-            return sum(self.seconds(a, b) for a, b in pairwise(stops))
-
-        given = list(range(len(points)))
-        best = min(route, given, key=length)  # a nearest-neighbour tour can be longer than the given order
-        shortest = length(best)
-        better = len(route) < 50  # one 2-opt pass computes n^2 tour lengths: too slow for many points
-        while better:
-            better = False
-            for i in range(len(best) - 1):
-                for j in range(i + 2, len(best) + 1):
-                    candidate = best[:i] + best[i:j][::-1] + best[j:]
-                    if (candidate_length := length(candidate)) < shortest - 1e-12:
-                        best, shortest, better = candidate, candidate_length, True
-        return best
 
 
 def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:

@@ -62,6 +62,10 @@ class Coordinates:
         points: FloatArray = 0.5 + (unit - 0.5) @ self._forward.T
         return points
 
+    def of_one_motor(self, unit: FloatArray) -> FloatArray:
+        """Searched coordinates of a motor that is a coordinate itself, shape (n,), at `unit`, shape (n,)."""
+        return unit if self.plain else 0.5 + (unit - 0.5)
+
     def motors(self, points: FloatArray) -> FloatArray:
         """Coordinates of single motors, shape (n, d), of searched coordinates, shape (n, d); not moved inside."""
         if self.plain:

@@ -12,6 +12,7 @@ from ebl_autonomy.agents.base import Point, latest_context
 from ebl_autonomy.agents.bayesian import construction
 from ebl_autonomy.agents.bayesian.coordinates import Coordinates
 from ebl_autonomy.agents.bayesian.hard_limits import HardLimits
+from ebl_autonomy.agents.bayesian.lattice import Lattice
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.agents.bayesian.probing import first_signal
 from ebl_autonomy.agents.bayesian.refitting import RefitSchedule
@@ -63,6 +64,11 @@ class SearchState:
         self.goal = construction.goal_of(options, space, self.outcomes)
         self.hard = HardLimits(options.hard, self.outcomes)
         self.coordinates = Coordinates(space, options.coordinates)
+        self.ladders = {
+            self.coordinates.names.index(name): self.coordinates.of_one_motor(space.ladder(name))
+            for name in space.choices
+        }
+        """The allowed values of each discrete variable, in searched coordinates, by axis."""
         self.data = TrainingData(
             space, self.outcomes, self.coordinates, construction.is_timed(options, space), options.clock
         )
@@ -105,12 +111,27 @@ class SearchState:
         first = 0 if self.data.pasts else 2 * self.space.dim + 1
         return RefitSchedule(surrogate, self.data.observations, first)
 
+    def lattice(self, out: FloatArray) -> Lattice | None:
+        """The allowed points if all variables are discrete, else None.
+
+        Parameters
+        ----------
+        out : FloatArray, shape (p, d)
+            Points of the unit cube of motors that are proposed and not yet measured.
+        """
+        if len(self.space.choices) < self.space.dim:
+            return None
+        return Lattice(self.space, np.vstack([self.data.table.unit, out]))
+
     # -- measured ----------------------------------------------------------------------------------------------
 
     @property
     def start(self) -> FloatArray:
         """The first position of the beamline, shape (d,)."""
-        return np.asarray(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
+        start = np.array(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
+        for axis, ladder in self.ladders.items():
+            start[axis] = ladder[int(np.argmin(np.abs(ladder - start[axis])))]
+        return start
 
     @property
     def searched(self) -> FloatArray:

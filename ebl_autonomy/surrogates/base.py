@@ -175,6 +175,8 @@ class SearchRegion:
     project : callable, optional
         Moves points, shape (k, d), to the nearest ones that the motors can reach, if they cannot reach all of the
         region.
+    candidates : FloatArray, shape (k, d), optional
+        The only points to choose from, if the region consists of single points.
     reachable : bool array, shape (n,), optional
         Which observations of the present experiment may be the best so far; all if not given. The others are modelled.
     """
@@ -186,6 +188,7 @@ class SearchRegion:
     seconds: Callable[[FloatArray, FloatArray | None], FloatArray] | None = None
     project: Callable[[FloatArray], FloatArray] | None = None
     reachable: np.ndarray | None = None
+    candidates: FloatArray | None = None
 
 
 @dataclass(frozen=True)
