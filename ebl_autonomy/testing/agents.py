@@ -6,17 +6,19 @@ import copy
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from numbers import Real
 from typing import Any, Final
 
 from gest_api.generator import Generator
 from gest_api.vocs import ContextualVariable, DiscreteVariable
 
-from ebl_autonomy.agents.base import Explains, Withdraws
+from ebl_autonomy.agents.base import BoundsAware, Explains, Withdraws
 from ebl_autonomy.errors import AgentError
 from ebl_autonomy.records import AGENT_ID, Recommendation
 from ebl_autonomy.space import VOCS
 from ebl_autonomy.testing.problems import Problem, problems
+from ebl_autonomy.vocs import is_logarithmic
 
 __all__ = ["check_agent"]
 
@@ -35,6 +37,8 @@ def check_agent(
     objectives: bool | None = None,
     no_objective: bool | None = None,
     explore: bool | None = None,
+    log_scale: bool | None = None,
+    bounds: bool | None = None,
     invalid: bool = True,
     noise: bool = True,
     rounds: int = 6,
@@ -49,16 +53,22 @@ def check_agent(
 
     A generator with ``config`` and ``from_config`` survives a round trip through JSON and proposes the same point from
     the same results; if it has ``withdraw``, it does so after the withdrawal of pending proposals too. ``decisions()``
-    and ``best()`` are checked if they exist.
+    and ``best()`` are checked if they exist. With ``search_within``, all proposals and recommendations lie inside, and
+    results outside are taken.
+
+    A generator that claims discrete variables tries every value of a wheel before one for the third time. A generator
+    that claims logarithmic scales makes proposals in the lower half of the decades.
 
     Parameters
     ----------
     make_agent : callable
         Makes a new generator for a VOCS.
-    constraints, discrete, contextual, objectives, no_objective, explore : bool, optional
+    constraints, discrete, contextual, objectives, no_objective, explore, log_scale : bool, optional
         Whether the generator supports outcome constraints, discrete variables, contextual variables, two objectives,
-        observables without an objective, and an EXPLORE objective. True: the feature must work. False: the constructor
-        must refuse the feature with a ValueError. None: either.
+        observables without an objective, an EXPLORE objective, and variables on a logarithmic scale. True: the feature
+        must work. False: the constructor must refuse the feature with a ValueError. None: either.
+    bounds : bool, optional
+        Whether the generator has ``search_within``; see `ebl_autonomy.agents.base.BoundsAware`. None: either.
     invalid : bool
         Whether the generator takes NaN outcomes.
     noise : bool
@@ -81,9 +91,10 @@ def check_agent(
         "objectives": objectives,
         "no objective": no_objective,
         "explore": explore,
+        "log scale": log_scale,
     }
     for problem in problems():
-        _Check(make_agent, problem, rounds, batch, invalid, noise).run(claims[problem.feature])
+        _Check(make_agent, problem, rounds, batch, invalid, noise, bounds).run(claims[problem.feature])
 
 
 class _Check:
@@ -97,7 +108,9 @@ class _Check:
         batch: int,
         invalid: bool,
         noise: bool,
+        bounds: bool | None,
     ) -> None:
+        self.bounds = bounds
         self.make_agent = make_agent
         self.problem = problem
         self.rounds, self.batch, self.invalid, self.noise = rounds, batch, invalid, noise
@@ -116,6 +129,11 @@ class _Check:
         if callable(getattr(agent, "config", None)) and callable(getattr(type(agent), "from_config", None)):
             self.from_json()
             self.withdrawn()
+        self.within_bounds(agent)
+        if handles and all(isinstance(variable, DiscreteVariable) for variable in self.vocs.variables.values()):
+            self.tries_every_value()
+        if handles and self.problem.feature == "log scale":
+            self.searches_decades()
         self.untouched()
         agent.finalize()
 
@@ -285,6 +303,90 @@ class _Check:
             "a proposal that was withdrawn must be forgotten",
         )
 
+    def within_bounds(self, agent: Any) -> None:
+        """Search a part of the domain: proposals and recommendations inside, results from everywhere."""
+        self.require(
+            self.bounds is None or self.bounds == isinstance(agent, BoundsAware),
+            f"search_within() {'is missing' if self.bounds else 'exists'}, contrary to bounds={self.bounds}",
+        )
+        if not isinstance(agent, BoundsAware):
+            return
+        bounds = {name: _part(variable) for name, variable in self.vocs.variables.items() if _is_chosen(variable)}
+        outside = self.foreign(4)
+        runs: list[list[Result]] = []
+        before = self.measured
+        for _ in range(2):
+            self.measured = before  # on which the outcomes of some problems depend
+            narrow: Any = self.make_agent(self.vocs)
+            narrow.search_within(bounds)
+            self.ingest(narrow, outside)
+            points: list[Result] = []
+            for _ in range(self.rounds):
+                try:
+                    points += self.suggested(narrow, 1)
+                except ValueError:
+                    break  # a complete design
+                self.ingest(narrow, [self.measure(points[-1])])
+            runs.append(points)
+        self.require(runs[0] == runs[1], f"the same bounds and results gave {runs[0]}, and in a new object {runs[1]}")
+        for point in (*runs[0], *self.recommended(narrow)):
+            wrong = [name for name, (low, high) in bounds.items() if not low <= point[name] <= high]
+            self.require(not wrong, f"after search_within({bounds}) the point {dict(point)} lies outside in {wrong}")
+        fresh: Any = self.make_agent(self.vocs)
+        for refused in ({"no such variable": (0.0, 1.0)}, dict.fromkeys(bounds, (math.nan, math.nan))):
+            try:
+                fresh.search_within(refused)
+            except ValueError:
+                continue
+            self.require(False, f"search_within({refused}) was taken: refuse it with a ValueError")
+
+    def recommended(self, agent: Any) -> list[Mapping[str, float]]:
+        """The best point of a generator with results, if it has one."""
+        if not self.vocs.objectives or not callable(getattr(agent, "best", None)):
+            return []
+        try:
+            best = agent.best()
+        except AgentError as error:
+            raise AssertionError(f"{self.problem.name}: best() found none of the results inside: {error}") from error
+        return [best.point] if isinstance(best, Recommendation) else []
+
+    def tries_every_value(self) -> None:
+        """A known point of a wheel tells nothing new while there are others, except once, for the noise."""
+        agent = self.make_agent(self.vocs)
+        values = {tuple(point) for point in product(*(variable.values for variable in self.vocs.variables.values()))}
+        tried: list[tuple[float, ...]] = []
+        for _ in range(2 * len(values) + 1):
+            try:
+                (point,) = self.suggested(agent, 1)
+            except ValueError:
+                break  # a complete design
+            tried.append(tuple(point[name] for name in self.vocs.variables))
+            self.require(
+                tried.count(tried[-1]) < 3 or set(tried) == values,
+                f"it proposed {tried}: the last point for the third time, before it had tried "
+                f"{sorted(values - set(tried))}",
+            )
+            self.ingest(agent, [self.measure(point)])
+        self.require(set(tried) == values, f"it proposed {tried}, and never {sorted(values - set(tried))}")
+
+    def searches_decades(self) -> None:
+        """On a linear scale, hardly one point in a thousand would lie in the lower half of six decades."""
+        agent = self.make_agent(self.vocs)
+        lower = 0
+        for _ in range(2 * self.rounds):
+            (point,) = self.suggested(agent, 1)
+            lower += any(
+                point[name] < 0.9 * math.sqrt(math.prod(variable.domain))
+                for name, variable in self.vocs.variables.items()
+                if is_logarithmic(variable)
+            )
+            self.ingest(agent, [self.measure(point)])
+        self.require(
+            lower >= 2,
+            f"of {2 * self.rounds} proposals, {lower} lie in the lower half of the decades: search the logarithm of a "
+            "variable with log_scale",
+        )
+
     # -- steps -------------------------------------------------------------------------------------------------
 
     def suggested(self, agent: Any, count: int) -> list[Result]:
@@ -415,3 +517,18 @@ class _Check:
     def require(self, holds: bool, message: str) -> None:
         if not holds:
             raise AssertionError(f"{self.problem.name}: {message}")
+
+
+def _is_chosen(variable: object) -> bool:
+    return not isinstance(variable, ContextualVariable)
+
+
+def _part(variable: Any) -> tuple[float, float]:
+    """The lowest third of a domain; of a discrete variable, all values but the largest."""
+    if isinstance(variable, DiscreteVariable):
+        values = sorted(map(float, variable.values))
+        return values[0], values[-2]
+    low, high = variable.domain
+    if is_logarithmic(variable):
+        return low, low * float((high / low) ** (1.0 / 3.0))
+    return low, low + (high - low) / 3.0

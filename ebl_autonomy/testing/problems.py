@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,8 @@ class Problem:
     name : str
     feature : str
         Feature of the VOCS beyond continuous variables and one objective: ``""``, ``"constraints"``,
-        ``"discrete"``, ``"contextual"``, ``"objectives"`` (two of them), ``"no objective"`` or ``"explore"``.
+        ``"discrete"``, ``"contextual"``, ``"objectives"`` (two of them), ``"no objective"``, ``"explore"`` or
+        ``"log scale"``.
     spec : mapping
         The VOCS as JSON.
     function : callable
@@ -82,6 +84,27 @@ def problems() -> list[Problem]:
                 "objectives": {"f": "MINIMIZE"},
             },
             lambda p: {"f": _bowl(p) + (p["filter"] - 1.0) ** 2},
+        ),
+        Problem(
+            "a wheel",
+            "discrete",
+            {
+                "variables": {"filter": {"type": "DiscreteVariable", "values": [*range(12), 50], "default_value": 0}},
+                "objectives": {"f": "MAXIMIZE"},
+            },
+            lambda p: {"f": math.sin(2.0 * p["filter"])},  # in no order
+        ),
+        Problem(
+            "decades",
+            "log scale",
+            {
+                "variables": {
+                    "slit": {"type": "ContinuousVariable", "domain": [1e-6, 1.0], "log_scale": True},
+                    "y": [-2.0, 2.0],
+                },
+                "objectives": {"f": "MINIMIZE"},
+            },
+            lambda p: {"f": (math.log10(p["slit"]) + 4.0) ** 2 + (p["y"] - 0.3) ** 2},
         ),
         Problem(
             "contextual",

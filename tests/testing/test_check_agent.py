@@ -1,5 +1,6 @@
 """The contract of agents: all agents of this package keep it, and the check finds each violation."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -11,10 +12,19 @@ from gest_api.generator import Generator
 from ebl_autonomy import registry
 from ebl_autonomy.agents import Agent, CoordinateScanAgent, SobolAgent
 from ebl_autonomy.records import Best, Decision
+from ebl_autonomy.scales import Ranks
 from ebl_autonomy.space import VOCS, FloatArray
 from ebl_autonomy.testing import check_agent, problems
 
-ANY = {"discrete": True, "contextual": True, "objectives": True, "no_objective": True, "explore": False}
+ANY = {
+    "discrete": True,
+    "contextual": True,
+    "objectives": True,
+    "no_objective": True,
+    "explore": False,
+    "log_scale": True,
+    "bounds": True,
+}
 SHIPPED: dict[str, dict[str, bool]] = {
     "bayesian": {**ANY, "no_objective": False},
     "coordinate_scan": {**ANY, "objectives": False, "no_objective": False},
@@ -44,7 +54,7 @@ def test_shipped_agents_keep_the_contract(name: str) -> None:
 
 
 def test_problems_cover_every_feature_and_give_every_outcome() -> None:
-    features = {"", "constraints", "discrete", "contextual", "objectives", "no objective", "explore"}
+    features = {"", "constraints", "discrete", "contextual", "objectives", "no objective", "explore", "log scale"}
     assert {p.feature for p in problems()} == features
     for problem in problems():
         vocs = problem.vocs()
@@ -238,6 +248,46 @@ class Hesitates(SobolAgent):
         return type(best)({name: first[name] for name in best.point}, best.outcome, feasible=best.feasible)
 
 
+class LeavesTheBounds(SobolAgent):
+    def search_within(self, bounds: Any) -> None:
+        self.space.within(bounds)
+
+
+class ForgetsTheBounds(SobolAgent):
+    """Recommends results of the whole domain."""
+
+    def _reachable(self, i: int) -> bool:
+        return True
+
+    def _as_best(self, result: dict[str, Any], feasible: bool) -> Any:
+        best = super()._as_best(result, feasible)
+        return type(best)({name: result[name] for name in best.point}, best.outcome, feasible=best.feasible)
+
+
+class TakesAnyBounds(SobolAgent):
+    def search_within(self, bounds: Any) -> None:
+        with contextlib.suppress(ValueError):
+            super().search_within(bounds)
+
+
+class Repeats(SobolAgent):
+    """Measures every point three times before it goes on."""
+
+    def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
+        shares = [(self._made + i) // 3 / 40.0 for i in range(count)]
+        return [(np.full(self.space.dim, share % 1.0), Decision(reason="next")) for share in shares]
+
+
+class Linear(SobolAgent):
+    """Takes a variable over decades, and searches its value."""
+
+    def __init__(self, vocs: Any, seed: int = 0, **options: Any) -> None:
+        super().__init__(vocs, seed, **options)
+        self.space.logarithmic[:] = False
+        self.space._scales = {i: scale for i, scale in self.space._scales.items() if isinstance(scale, Ranks)}
+        self.space._measure()
+
+
 class KeepsReferences(Foreign):
     """Keeps references to the caller's dicts."""
 
@@ -288,6 +338,9 @@ def test_broken_generators_are_found(broken: Callable[[VOCS], Generator], messag
         (NoReason, r"one per point"),
         (Invents, r"never measured"),
         (Hesitates, r"asked once more"),
+        (LeavesTheBounds, r"after search_within\(.* lies outside in"),
+        (ForgetsTheBounds, r"after search_within\(.* lies outside in"),
+        (TakesAnyBounds, r"search_within\(\{'no such variable'.* was taken: refuse it"),
     ],
 )
 def test_broken_agents_of_our_own_kind_are_found(broken: type[Agent], message: str) -> None:
@@ -295,7 +348,22 @@ def test_broken_agents_of_our_own_kind_are_found(broken: type[Agent], message: s
         check_agent(broken)
 
 
+@pytest.mark.parametrize(
+    ("broken", "claims", "message"),
+    [
+        (Repeats, {"discrete": True}, r"a wheel: .* for the third time"),
+        (Linear, {"log_scale": True}, r"decades: .* search the logarithm"),
+        (SobolAgent, {"bounds": False}, r"search_within\(\) exists"),
+    ],
+)
+def test_claims_of_our_own_kind_are_checked(broken: type[Agent], claims: dict[str, bool], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_agent(broken, **claims)
+
+
 def test_a_claim_that_does_not_hold_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"search_within\(\) is missing"):
+        check_agent(Foreign, constraints=False, bounds=True)
     with pytest.raises(AssertionError, match="two objectives: the constructor refused what it should handle"):
         check_agent(CoordinateScanAgent, objectives=True)
     with pytest.raises(AssertionError, match="observables only: the constructor refused what it should handle"):
