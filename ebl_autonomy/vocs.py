@@ -12,8 +12,8 @@ from copy import deepcopy
 from typing import Any, Final, Literal, Self, TypeVar, cast
 
 import numpy as np
+from gest_api import vocs as gest_vocs
 from gest_api.vocs import (
-    VOCS,
     BaseVariable,
     ContextualVariable,
     ContinuousVariable,
@@ -65,12 +65,25 @@ def is_logarithmic(variable: object) -> bool:
     return isinstance(variable, (LogContinuousVariable, LogDiscreteVariable))
 
 
-def make_vocs(vocs: VOCS | Mapping[str, Any], path: str = "vocs") -> VOCS:
-    """A private copy of `vocs`, or the VOCS that a mapping describes.
+class VOCS(gest_vocs.VOCS):
+    """A VOCS of gest-api that checks every key, and takes the forms that devices give.
 
-    A mapping may hold tuples, sets, ranges and arrays in place of lists. A variable that is described by a mapping may
-    have ``"log_scale": true``. A continuous variable whose ``dtype`` is an integer becomes a discrete one of the
-    integers in its domain.
+    Tuples, ranges and arrays may stand in place of lists, so that ``{motor.name: motor.limits}`` is a mapping of
+    variables. A variable that is described by a mapping may have ``"log_scale": true``. A continuous variable whose
+    ``dtype`` is an integer becomes a discrete one of the integers in its domain.
+
+    Raises
+    ------
+    BadInputError
+        If a field is missing, unknown or wrong; the message gives the path of the key and the reason.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**_prepared(fields, "vocs"))
+
+
+def make_vocs(vocs: gest_vocs.VOCS | Mapping[str, Any] | None, path: str = "vocs") -> VOCS:
+    """A private copy of `vocs`, or the VOCS that a mapping describes; see `VOCS`.
 
     Parameters
     ----------
@@ -85,21 +98,13 @@ def make_vocs(vocs: VOCS | Mapping[str, Any], path: str = "vocs") -> VOCS:
         at every level.
     """
     if isinstance(vocs, VOCS):
-        copy = cast(VOCS, vocs.model_copy(deep=True))
-        copy.variables = {name: _with_integers(name, variable) for name, variable in copy.variables.items()}
-        return copy
-    fields: Any = vocs
-    if isinstance(vocs, Mapping):
-        fields = {key: _section(key, deepcopy(value), path) for key, value in vocs.items()}
-    check_entries(fields, path)
-    try:
-        return VOCS(**deepcopy(fields))  # it removes keys
-    except (ValidationError, ValueError, TypeError, LookupError, AttributeError) as error:
-        # gest-api indexes values before it checks their types, so a malformed VOCS raises many kinds of errors.
-        raise BadInputError(f"not a VOCS: {first_mistake(fields, path) or error}. {FORMS}.") from error
+        return cast(VOCS, vocs.model_copy(deep=True))
+    if isinstance(vocs, gest_vocs.VOCS):
+        return VOCS(**{name: getattr(vocs, name) for name in gest_vocs.VOCS.model_fields})
+    return VOCS(**_prepared(vocs, path))
 
 
-def vocs_dict(vocs: VOCS) -> dict[str, Any]:
+def vocs_dict(vocs: gest_vocs.VOCS) -> dict[str, Any]:
     """The VOCS as JSON, such that ``make_vocs(vocs_dict(v))`` equals ``v``.
 
     Strict JSON has no infinity, but the domain of a contextual variable is infinite by default. An infinite bound is
@@ -113,7 +118,7 @@ def vocs_dict(vocs: VOCS) -> dict[str, Any]:
     return {key: _plain(value) for key, value in dump.items() if value}
 
 
-def outcome_names(vocs: VOCS) -> list[str]:
+def outcome_names(vocs: gest_vocs.VOCS) -> list[str]:
     """Names of all measured quantities: objectives, then constraints, then observables."""
     return list(vocs.output_names)
 
@@ -128,6 +133,23 @@ _VARIABLES: Final[dict[str, tuple[type[BaseVariable], type[BaseVariable] | None]
     "LogDiscreteVariable": (LogDiscreteVariable, LogDiscreteVariable),
 }
 """The class of each type of variable, on a linear and on a logarithmic scale."""
+
+
+def _prepared(vocs: Any, path: str) -> dict[str, Any]:
+    """The fields of a VOCS in the form that gest-api takes.
+
+    Raises
+    ------
+    BadInputError
+        See `VOCS`.
+    """
+    fields = vocs
+    if isinstance(vocs, Mapping):
+        fields = {key: _section(key, deepcopy(value), path) for key, value in vocs.items()}
+    check_entries(fields, path)
+    if mistake := first_mistake(fields, path):
+        raise BadInputError(f"not a VOCS: {mistake}. {FORMS}.")
+    return dict(fields)
 
 
 def _section(key: str, given: Any, path: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gest_api.vocs import VOCS as StandardVOCS  # noqa: N811
 from gest_api.vocs import ContinuousVariable, DiscreteVariable
 
 from ebl_autonomy.errors import BadInputError
@@ -63,24 +64,30 @@ def test_constraints_and_observables_come_in_any_container() -> None:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"variables": {"x": {**X, "domian": [0, 1]}}}, r"variable 'x' .* \['domian'\].*'domain'"),
-        ({"variables": {"x": {**X, "scale": "log"}}}, r"\['scale'\].*log_scale"),
-        ({"variables": {"n": {"type": "DiscreteVariable", "values": [1, 2], "size": 2}}}, r"'n' .* \['size'\]"),
-        ({"variables": {"c": {"type": "ContextualVariable", "log_scale": True}}}, r"'c' .* \['log_scale'\]"),
-        ({"variables": {"x": {"domain": [0, 1]}}}, r"variable 'x' has the type None.*ContinuousVariable"),
+        ({"variables": {"x": {**X, "domian": [0, 1]}}}, r"vocs\.variables\.x\.domian: unknown, did you mean 'domain'"),
+        ({"variables": {"x": {**X, "scale": "log"}}}, r"x\.scale: unknown, did you mean 'log_scale'"),
+        (
+            {"variables": {"n": {"type": "DiscreteVariable", "values": [1, 2], "size": 2}}},
+            r"n\.size: unknown.*'values'",
+        ),
+        ({"variables": {"c": {"type": "ContextualVariable", "log_scale": True}}}, r"c\.log_scale: unknown"),
+        ({"variables": {"x": {"domain": [0, 1]}}}, r"x\.type=None.*ContinuousVariable"),
         ({"variables": {"x": {"type": "Continous", "domain": [0, 1]}}}, r"'Continous'.*ContinuousVariable"),
         ({"variables": {"x": {"type": "MaximizeObjective"}}}, "MaximizeObjective"),
         ({"variables": {"x": {"type": ["ContinuousVariable"]}}}, "the type"),
-        ({"variables": {"x": {"type": "ContinuousVariable"}}}, r"variable 'x': domain"),
-        ({"objectives": {"f": {"type": "MinimizeObjective", "weight": 2}}}, r"objective 'f' .* \['weight'\]"),
-        ({"objectives": {"f": {"type": "Minimize"}}}, r"objective 'f' has the type 'Minimize'.*MinimizeObjective"),
-        ({"constraints": {"g": {"type": "LessThanConstraint", "value": 1, "tol": 2}}}, r"constraint 'g' .* \['tol'\]"),
-        ({"constraints": {"g": {"type": "ContinuousVariable", "domain": [0, 1]}}}, "constraint 'g' has the type"),
-        ({"constraints": {"g": ["LESS_THAN", 1.0, 2.0]}}, "LESS_THAN takes 1 value"),
-        ({"constraints": {"g": ["BOUNDS", 1.0]}}, "BOUNDS takes 2 values"),
-        ({"constants": {"k": {"type": "Constant", "value": 1, "unit": "mm"}}}, r"constant 'k' .* \['unit'\]"),
-        ({"observables": {"o": {"type": "Observable", "unit": "mm"}}}, r"observable 'o' .* \['unit'\]"),
-        ({"objective": {"f": "MINIMIZE"}}, r"the VOCS has the unknown keys \['objective'\].*'objectives'"),
+        ({"variables": {"x": {"type": "ContinuousVariable"}}}, r"variables\.x\.domain: missing"),
+        ({"objectives": {"f": {"type": "MinimizeObjective", "weight": 2}}}, r"objectives\.f=.*'weight' is unknown"),
+        ({"objectives": {"f": {"type": "Minimize"}}}, r"objectives\.f=.*'Minimize' is unknown.*MinimizeObjective"),
+        (
+            {"constraints": {"g": {"type": "LessThanConstraint", "value": 1, "tol": 2}}},
+            r"constraints\.g=.*'tol' is unknown",
+        ),
+        ({"constraints": {"g": {"type": "ContinuousVariable", "domain": [0, 1]}}}, "'ContinuousVariable' is unknown"),
+        ({"constraints": {"g": ["LESS_THAN", 1.0, 2.0]}}, r"give \['LESS_THAN', value\]"),
+        ({"constraints": {"g": ["BOUNDS", 1.0]}}, r"\['BOUNDS', low, high\]"),
+        ({"constants": {"k": {"type": "Constant", "value": 1, "unit": "mm"}}}, r"constants\.k=.*'unit' is unknown"),
+        ({"observables": {"o": {"type": "Observable", "unit": "mm"}}}, r"observables\.o=.*'unit' is unknown"),
+        ({"objective": {"f": "MINIMIZE"}}, r"vocs\.objective: unknown, did you mean 'objectives'"),
     ],
 )
 def test_an_unknown_key_is_refused_by_name(fields: dict[str, Any], says: str) -> None:
@@ -98,7 +105,16 @@ def test_a_logarithmic_scale_survives_json_under_the_standards_own_type() -> Non
     assert [is_logarithmic(variable) for variable in again.variables.values()] == [True, True]
     assert make_vocs(vocs) == vocs
     assert make_vocs(json.loads(vocs.model_dump_json())) == vocs
-    assert VOCS(**dump).variables["x"].domain == [1e-8, 1.0], "a reader that knows gest-api only"
+    assert StandardVOCS(**dump).variables["x"].domain == [1e-8, 1.0], "a reader that knows gest-api only"
+
+
+def test_limits_of_motors_and_misspelt_keys_in_the_constructor() -> None:
+    vocs = VOCS(variables={"x": (0.0, 1.0), "y": np.array([2.0, 3.0])}, objectives={"f": "MINIMIZE"})
+    assert [variable.domain for variable in vocs.variables.values()] == [[0.0, 1.0], [2.0, 3.0]]
+    assert isinstance(vocs, StandardVOCS)
+    assert make_vocs(StandardVOCS(variables={"x": [0.0, 1.0], "y": [2.0, 3.0]}, objectives={"f": "MINIMIZE"})) == vocs
+    with pytest.raises(BadInputError, match=r"vocs\.variables\.x\.log_scal: unknown, did you mean 'log_scale'"):
+        VOCS(variables={"x": {"type": "ContinuousVariable", "domain": [1e-3, 1], "log_scal": True}})
 
 
 def test_log_scale_false_is_a_linear_scale() -> None:
@@ -122,8 +138,8 @@ def test_variables_may_be_objects() -> None:
         ({**LOG, "domain": [-1.0, 1.0]}, r"above 0, not \[-1.0\]"),
         ({"type": "DiscreteVariable", "values": [0, 1, 10], "log_scale": True}, "above 0"),
         ({"type": "DiscreteVariable", "values": ["a", 1], "log_scale": True}, "above 0"),
-        ({**LOG, "log_scale": "yes"}, "log_scale 'yes': it must be true or false"),
-        ({**LOG, "log_scale": 1}, "log_scale 1: it must be true or false"),
+        ({**LOG, "log_scale": "yes"}, "log_scale='yes': give true or false"),
+        ({**LOG, "log_scale": 1}, "log_scale=1: give true or false"),
     ],
 )
 def test_what_has_no_logarithm_is_refused(variable: dict[str, Any], says: str) -> None:
@@ -142,7 +158,7 @@ def test_a_continuous_variable_of_integers_is_discrete() -> None:
     assert sorted(vocs.variables["n"].values) == [-1, 0, 1, 2]
     assert vocs.variables["n"].default_value == 1.0
     assert make_vocs(vocs_dict(vocs)) == vocs
-    given = VOCS(variables={"n": ContinuousVariable(domain=[0, 3], dtype=int), "x": [0, 1]}, **GOAL)
+    given = StandardVOCS(variables={"n": ContinuousVariable(domain=[0, 3], dtype=int), "x": [0, 1]}, **GOAL)
     assert sorted(make_vocs(given).variables["n"].values) == [0, 1, 2, 3]
     assert isinstance(given.variables["n"], ContinuousVariable), "the caller's is unchanged"
 
