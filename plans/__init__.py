@@ -1,9 +1,10 @@
-"""Plans for the RunEngine: `optimize`, `explore`, and the stubs and acquisitions that they are made of."""
+"""Plans for the RunEngine: `optimize`, `explore`, `go_to_best`, and the stubs and acquisitions in them."""
 
 from ebl_autonomy.guard import Envelope, Line
 from ebl_autonomy.lazy import public_dir
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, FlyLine, UserStub
 from ebl_autonomy.plans.acquisition.fly import Sweep
+from ebl_autonomy.plans.best_point import go_to_best
 from ebl_autonomy.plans.exploration import explore
 from ebl_autonomy.plans.optimization import OptimizeResult, optimize
 from ebl_autonomy.plans.setup import prepare
@@ -24,6 +25,7 @@ __all__ = [
     "Until",
     "UserStub",
     "explore",
+    "go_to_best",
     "make_gate",
     "move_motors",
     "optimize",

@@ -219,15 +219,34 @@ class Motion:
                 return
 
     def walk(self, target: Mapping[str, float], bound_by_domain: bool = True) -> MsgGenerator[str]:
-        """Go to `target` through the gate, around forbidden regions and in steps if the envelope limits steps.
-
-        The gate judges the whole way, and the motors check its corners, before the first step.
+        """Like `travel`, at the end of a run.
 
         Returns
         -------
         str
             Why the motors are not at the target; empty if they are. A refusal or a failed move raises nothing, because
             the measured rows are already safe.
+        """
+        try:
+            yield from self.travel(target, bound_by_domain)
+        except RunEngineControlException:
+            raise
+        except Exception as error:  # noqa: BLE001 - a device may raise anything; the last move must not fail the run
+            return str(error)
+        return ""
+
+    def travel(self, target: Mapping[str, float], bound_by_domain: bool = True) -> MsgGenerator[None]:
+        """Go to `target` through the gate, around forbidden regions and in steps if the envelope limits steps.
+
+        The gate judges the whole way, and the motors check its corners, before the first step. After a pause the way is
+        planned anew.
+
+        Raises
+        ------
+        RefusedError
+            If the gate refuses the way, or a motor a corner of it.
+        DeviceTimeoutError, DeviceFailedError, OffTargetError, LimitError
+            See `go`.
         """
         goal = {name: float(target[name]) for name in self.motors if name in target}
         while True:
@@ -236,12 +255,12 @@ class Motion:
                 yield from self._walk_once(goal, bound_by_domain, mark)
             except RunEngineControlException:
                 raise
-            except Exception as error:  # noqa: BLE001 - a device may raise anything; the last move must not fail the run
+            except Exception:
                 if self._tag.interruptions != mark:
                     continue
-                return str(error)
+                raise
             if self._tag.interruptions == mark:
-                return ""
+                return
 
     def _walk_once(self, goal: Mapping[str, float], bound_by_domain: bool, mark: int) -> MsgGenerator[None]:
         """Plan the way and go it, with a new plan where motors stand so far beside it that a step is refused."""

@@ -71,8 +71,8 @@ def optimize(
     baseline : sequence of Readable
         Read at the start and the end of the run, with the motors.
     finish : {"best", "stay", "return"}
-        Where the motors end: at the recommended point, at the last point, or at their start positions. "return" also
-        holds after a failure, a stop or an abort.
+        Where the motors end: at the recommended point, at the last point, or at their start positions. This also holds
+        after ``RE.stop()``, and "return" also after a failure. After an abort the motors stay: see `go_to_best`.
     retries : int
         Number of retries for a point that could not be measured, before it is abandoned.
     max_failures : int, optional

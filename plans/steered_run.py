@@ -1,24 +1,27 @@
 """One steered run: combines session, acquisition, recorder and finish, for every adaptive plan."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bluesky import preprocessors as bpp
-from bluesky.utils import Msg, MsgGenerator, RequestAbort, RequestStop, RunEngineControlException
+from bluesky.utils import FailedPause, Msg, MsgGenerator, RequestAbort, RequestStop, RunEngineControlException
 
-from ebl_autonomy.errors import BadInputError, NoMoreProposals
+from ebl_autonomy.errors import AgentError, BadInputError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
 from ebl_autonomy.plans.bounds import into_limits
+from ebl_autonomy.plans.ending import AT_RECOMMENDED, announce, ending_line, report_command
 from ebl_autonomy.plans.measuring import Measuring
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.priors import take_priors
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.recorder import Recorder
+from ebl_autonomy.plans.remembered import RememberedRun, remember
 from ebl_autonomy.plans.setup import Experiment, check_seconds, check_staged, prepare
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
-from ebl_autonomy.records import METADATA_KEY, BestReading, Recommendation, ending_text
+from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, BestReading, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
 
 __all__ = ["RunResult", "SteeredRun", "acquisition_of", "steer"]
@@ -27,14 +30,18 @@ logger = logging.getLogger(__name__)
 
 LAST_INGEST_S: Final = 10.0
 """Longest time that an agent may take for the last results when a run is ended early, s: it may be what hangs."""
+LAST_BEST_S: Final = 5.0
+"""Longest time that an agent may then take to recommend a point, s."""
 
-_ENDED: dict[type[BaseException], str] = {
+_ENDED: dict[type[Exception], str] = {
     RequestAbort: "aborted by the user",
     RequestStop: "stopped by the user",
 }
 """Reasons for bluesky's exceptions that have no message."""
 
-_AT_RECOMMENDED = "are at the recommended point"
+_LEAVES_MOTORS = (RequestAbort, FailedPause)
+"""After these the motors stay where they are, also if they were to return: the user wants nothing to move."""
+
 _ON_THE_WAY = "were stopped on their way"
 
 
@@ -60,6 +67,8 @@ class RunResult:
         Final positions of the motors, in motor units.
     left_where : str
         The same in words: ``"are at the recommended point"``, or why they are not.
+    line : str
+        The line that the run printed at its end, which is also the text of the result.
     front : tuple of Recommendation
         For several objectives: the Pareto front, i.e. the points that no other point improves in all objectives.
     """
@@ -75,6 +84,10 @@ class RunResult:
     left_at: dict[str, float] = field(default_factory=dict)
     front: tuple[Recommendation, ...] = ()
     left_where: str = ""
+    line: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return self.line or repr(self)
 
     @property
     def best(self) -> Recommendation | None:
@@ -183,6 +196,10 @@ class SteeredRun:
         self._asking = False
         """Whether the agent is choosing proposals; it has ingested all results by then."""
         self._left_where = "stayed"
+        self._metadata = experiment.metadata()
+        self._report = ""
+        """The command that writes the report of the run."""
+        self._line = ""
         self._executor = DaemonExecutor("ebl-agent")
 
     def plan(self) -> MsgGenerator[RunResult]:
@@ -192,20 +209,28 @@ class SteeredRun:
         return result
 
     def _body(self) -> MsgGenerator[RunResult]:
+        stopped: RequestStop | None = None
         try:
             yield from check_staged(self.experiment)
             uid = yield Msg("open_run", None, **self._start_document())
             self.recorder.run_uid = uid
+            self._report = report_command(str(uid))
             # Not rewindable: after a pause the plan itself repeats the interrupted step (see events.py). What the
             # preprocessors of the RunEngine add to the opening and the closing of a run is rewound, as in any plan.
-            yield from bpp.contingency_wrapper(
+            stopped = yield from bpp.contingency_wrapper(
                 bpp.rewindable_wrapper(errors_for_exits(self._measure_and_finish()), False),
                 except_plan=self._after_failure,
                 auto_raise=True,
             )
             yield from self._close("success", self.session.stop_reason)
+        except GeneratorExit:  # of RE.halt(): no message may follow, so nothing is read, moved or closed here
+            self._left_where, self.motion.here = "stay where the halt has left them", {}
+            self._tell("halted by the user")
+            raise
         finally:
             self._executor.shutdown(wait=False, cancel_futures=True)
+        if stopped is not None:
+            raise stopped  # ends the plans around this one too
         session = self.session
         return RunResult(
             uid,
@@ -217,26 +242,62 @@ class SteeredRun:
             left_at=dict(self.motion.here),
             front=tuple(self._front),
             left_where=self._left_where,
+            line=self._line,
         )
 
-    def _measure_and_finish(self) -> MsgGenerator[None]:
+    def _measure_and_finish(self) -> MsgGenerator[RequestStop | None]:
+        """Measure, let the agent conclude, and move the motors to where the run finishes.
+
+        Returns
+        -------
+        RequestStop or None
+            The request of a user who has ended the measurements, to be raised when the run is closed.
+        """
         session, recorder = self.session, self.recorder
-        yield from recorder.listen()
-        yield from recorder.write_start()
-        session.begin()
-        while not session.stop_reason:
-            yield from self._one_batch()
-        yield from think(self._executor, session.finish)
-        self._recommended = yield from think(self._executor, session.recommendation)
-        self._front = yield from think(self._executor, session.front)
-        if self._recommended is not None:
-            yield from recorder.write_recommended(self._recommended, self._front)
-        explanation = yield from think(self._executor, self._explain)
-        if explanation:
-            yield from recorder.write_explanation(explanation)
+        stopped: RequestStop | None = None
+        try:
+            yield from recorder.listen()
+            yield from recorder.write_start()
+            session.begin()
+            while not session.stop_reason:
+                yield from self._one_batch()
+            yield from self._conclude()
+        except RequestStop as stop:
+            stopped = stop
+            session.stop_reason = _reason(stop)
+            yield from self._abandon_open()
+            yield from self._conclude_in_time()
         yield from self._go_to_finish()
         yield from recorder.write_end()
         yield from self._record_left()
+        return stopped
+
+    def _conclude(self, within_s: float = math.inf) -> MsgGenerator[None]:
+        """Give the agent the last results, and record what it has found, unless that is recorded."""
+        session, recorder = self.session, self.recorder
+        yield from think(self._executor, session.finish, within_s)
+        self._recommended = yield from think(self._executor, session.recommendation, within_s)
+        self._front = yield from think(self._executor, session.front, within_s)
+        yield from self._write_recommended()
+        explanation = yield from think(self._executor, self._explain, within_s)
+        if explanation and not recorder.watch.count(EXPLANATION):
+            yield from recorder.write_explanation(explanation)
+
+    def _conclude_in_time(self) -> MsgGenerator[None]:
+        """Conclude a run that the user has stopped; an agent that hangs is not waited for."""
+        try:
+            yield from self._conclude(LAST_INGEST_S)
+        except AgentError:
+            logger.exception("the agent could not conclude the stopped run")
+            best = self.session.best_reading
+            if self._recommended is None and best is not None:
+                self._recommended = Recommendation(dict(best.point), dict(best.outcome))
+            yield from self._write_recommended()
+
+    def _write_recommended(self) -> MsgGenerator[None]:
+        """Record the recommended point and the front, unless they are recorded."""
+        if self._recommended is not None and not self.recorder.watch.count(RECOMMENDED):
+            yield from self.recorder.write_recommended(self._recommended, self._front)
 
     def _one_batch(self) -> MsgGenerator[None]:
         session = self.session
@@ -272,22 +333,29 @@ class SteeredRun:
         order = self.experiment.travel.order(here, [{**here, **proposal.target} for proposal in admitted])
         return [admitted[i] for i in order]
 
+    def _abandon_open(self) -> MsgGenerator[None]:
+        """Record the end of the proposals that the run leaves unmeasured."""
+        proposals = [] if self._asking else self.session.open_proposals  # what is being chosen is no proposal yet
+        yield from self.recorder.abandon_open(proposals, f"the run ended: {self.session.stop_reason}")
+
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
         """Record why the run ended, give the agent the last results, and close the run."""
-        ending = f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)
-        yield from bpp.rewindable_wrapper(self._save_what_there_is(ending), False)
+        self.session.stop_reason = _reason(error)
+        yield from bpp.rewindable_wrapper(self._save_what_there_is(error), False)
         status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"
-        yield from self._close(status, ending)
+        yield from self._close(status, self.session.stop_reason)
 
-    def _save_what_there_is(self, ending: str) -> MsgGenerator[None]:
-        proposals = [] if self._asking else self.session.open_proposals  # what is being chosen is no proposal yet
-        yield from self.recorder.abandon_open(proposals, f"the run ended: {ending}")
-        if not self._asking:
+    def _save_what_there_is(self, error: Exception) -> MsgGenerator[None]:
+        session = self.session
+        yield from self._abandon_open()
+        if not self._asking and self._recommended is None:
             try:
-                yield from think(self._executor, self.session.finish, LAST_INGEST_S)
+                yield from think(self._executor, session.finish, LAST_INGEST_S)
+                self._recommended = yield from think(self._executor, session.recommendation, LAST_BEST_S)
             except Exception:  # the error that ended the run must be the one that is raised
                 logger.exception("the agent could not ingest the last results")
-        if self.experiment.finish == "return":
+        yield from self._write_recommended()
+        if self.experiment.finish == "return" and not isinstance(error, _LEAVES_MOTORS):
             yield from self._go_to_finish()
         yield from self._record_left()
 
@@ -297,7 +365,7 @@ class SteeredRun:
             point = self.session.space.nearby(self._recommended.point, self.motion.tolerance)
             self._left_where = _ON_THE_WAY  # if the walk is aborted
             reason = yield from self.motion.walk(point)
-            self._left_where = f"were not moved to the recommended point ({reason})" if reason else _AT_RECOMMENDED
+            self._left_where = f"were not moved to the recommended point ({reason})" if reason else AT_RECOMMENDED
         elif self.experiment.finish == "return":
             self._left_where = _ON_THE_WAY
             start = into_limits(self.session.gate, self.experiment.start)  # see `check_return`
@@ -316,6 +384,27 @@ class SteeredRun:
     def _close(self, status: str, reason: str) -> MsgGenerator[None]:
         text = ending_text(reason, self._left_where, self.motion.here)
         yield Msg("close_run", None, exit_status=status, reason=text)
+        self._tell(reason)
+
+    def _tell(self, reason: str) -> None:
+        """Print how the run ended, and remember it for `go_to_best`."""
+        session, uid = self.session, str(self.recorder.run_uid or "")
+        self._line = ending_line(
+            uid,
+            reason,
+            session.rows,
+            objectives=session.space.objectives,
+            units=self._metadata.units,
+            recommended=self._recommended,
+            best_reading=session.best_reading,
+            left_where=self._left_where,
+            left_at=self.motion.here,
+            report=self._report,
+        )
+        remember(
+            RememberedRun(uid, self._metadata, self._recommended, session.best_reading, dict(self.experiment.motors))
+        )
+        announce(self._line)
 
     def _explain(self) -> str:
         explain = getattr(self.session.agent, "explain", None)
@@ -334,5 +423,10 @@ class SteeredRun:
             "num_points": self.session.max_points,
             "hints": {"dimensions": [[["time"], "primary"]]},
             **self._document,
-            METADATA_KEY: experiment.metadata().model_dump(mode="json"),
+            METADATA_KEY: self._metadata.model_dump(mode="json"),
         }
+
+
+def _reason(error: Exception) -> str:
+    """Why a run ended, from the exception that ended it."""
+    return f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)

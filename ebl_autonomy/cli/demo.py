@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -177,7 +177,7 @@ def _measure(
     RE.subscribe(lambda _, doc: uids.append(doc["uid"]), "start")
     with connect(RE, tiled, api_key, directory) as connection, ProgressBar(_console(quiet)) as bar:
         RE.subscribe(bar)
-        with redirect_stdout(sys.stderr):  # the RunEngine prints that it pauses; our standard output may be JSON
+        with redirect_stdout(StringIO()):  # that it pauses, and how the run ended, is told here in other words
             try:
                 RE(ctrl_c.interruptible(plan))
             except RunEngineInterrupted:  # Ctrl-C: the plan closes its run

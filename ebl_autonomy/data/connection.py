@@ -23,7 +23,7 @@ from ebl_autonomy.errors import BadInputError, EblError
 if TYPE_CHECKING:
     from bluesky import RunEngine
 
-__all__ = ["Connection", "connect", "latest_connection"]
+__all__ = ["Connection", "connect", "connection_of", "latest_connection"]
 
 logger = logging.getLogger(__name__)
 EMBEDDED = "the embedded server of this folder"
@@ -90,6 +90,20 @@ class Connection:
     @property
     def api_key(self) -> str:
         return self._endpoint.api_key
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the server is the one of the folder, and not one at an address that was given."""
+        return self._endpoint.is_embedded
+
+    @property
+    def is_default(self) -> bool:
+        """Whether the command line uses the same server without being told which."""
+        return self.is_embedded and self.directory == default_directory().absolute()
+
+    def writes(self, uid: str) -> bool:
+        """Whether this connection has a run to write, until it is completely in Tiled."""
+        return self._writer is not None and self._writer.has(uid)
 
     @property
     def client(self) -> Any:
@@ -286,6 +300,11 @@ def server_identity(uri: str, directory: Path) -> str:
         return EMBEDDED
     address = f"{parts.scheme}://{host}:{port or (443 if parts.scheme == 'https' else 80)}{root.rstrip('/')}"
     return f"{address}/api/v1/metadata/{node}" if node else address
+
+
+def connection_of(uid: str) -> Connection | None:
+    """The open connection of this process that is writing a run; None if there is none."""
+    return next((connection for connection in _open if connection.writes(uid)), None)
 
 
 def latest_connection() -> Connection | None:

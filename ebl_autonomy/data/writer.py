@@ -109,6 +109,10 @@ class LiveWriter:
             self._complained.add(folder)
             logger.error("%s", why)
 
+    def has(self, uid: str) -> bool:
+        """Whether a run is being written, or waits for it."""
+        return uid in self._deliveries
+
     @property
     def away(self) -> bool:
         """Whether the latest attempt to write failed because of the server."""

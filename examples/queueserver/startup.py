@@ -4,10 +4,10 @@ from bluesky import RunEngine
 from bluesky.callbacks.best_effort import BestEffortCallback
 
 from ebl_autonomy import connect
-from ebl_autonomy.plans import optimize
+from ebl_autonomy.plans import go_to_best, optimize
 from ebl_autonomy.sim_devices import SimBeamline
 
-__all__ = ["RE", "camera", "clock", "optimize", "tiled"]
+__all__ = ["RE", "camera", "clock", "go_to_best", "optimize", "tiled"]
 
 RE = RunEngine({})
 tiled = connect(RE)  # an embedded server; for a running one: connect(RE, "http://…", api_key=…)

@@ -185,9 +185,9 @@ def test_a_motor_that_fails_after_the_move_was_given_up_does_not_end_the_run(
     assert (result.abandoned, result.accepted) == (1, 1)
 
 
-@pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])
+@pytest.mark.parametrize(("how", "status", "end"), [("abort", "abort", 0.3), ("stop", "success", 0.1)])
 def test_a_run_that_is_ended_in_a_pause_in_mid_move_is_closed_as_the_user_said(
-    RE: RunEngine, docs: Documents, interrupted: Any, how: str, status: str
+    RE: RunEngine, docs: Documents, interrupted: Any, how: str, status: str, end: float
 ) -> None:
     bowl, motors = interrupted
     motors[0].stuck_at, motors[0].interrupt = 0.5, RE.request_pause
@@ -196,7 +196,7 @@ def test_a_run_that_is_ended_in_a_pause_in_mid_move_is_closed_as_the_user_said(
         RE(optimize([bowl], motors, agent, max_points=2, envelope=ENVELOPE))
     getattr(RE, how)()
     assert docs.stop["exit_status"] == status
-    assert motors[0].position == pytest.approx(0.3)  # nothing moves any more
+    assert motors[0].position == pytest.approx(end)  # after an abort nothing moves any more
     assert [(row["mx"]) for row in docs.events["primary"]] == [0.1]
     (gone,) = docs.events["abandoned"]
     assert gone["status"] == "abandoned"
@@ -223,8 +223,8 @@ def test_a_run_that_is_ended_in_its_last_move_moves_no_more(
     asked = list(motors[0].asked)
     getattr(RE, how)()
     assert docs.stop["exit_status"] == status
-    # "return" holds after an abort too: the plan then goes there, once.
-    assert motors[0].asked == (asked if finish == "best" else [*asked, 0.0])
+    # "return" holds after a stop in mid move too: the plan then goes there, once.
+    assert motors[0].asked == ([*asked, 0.0] if (finish, how) == ("return", "stop") else asked)
 
 
 def test_a_failure_after_a_pause_counts_as_ever(RE: RunEngine, docs: Documents, interrupted: Any) -> None:

@@ -154,6 +154,18 @@ def test_an_alignment_is_a_queue_item(queue: Any, data: Path) -> None:
         assert read_run(result["run_uids"][0], tiled.client).metadata.prior == [uid]
 
 
+def test_going_to_the_best_point_is_a_queue_item(queue: Any, data: Path) -> None:
+    result = run_item(queue, ["camera", "clock"], MOTORS, agent, max_points=8, finish="return")
+    (uid,) = result["run_uids"]
+    for motors in ([], [MOTORS]):  # the worker knows the devices of its own runs
+        result = queue(RUN, ["go_to_best", uid[:8], *motors], {})
+        assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
+        assert result["run_uids"] == []
+    result = queue(RUN, ["go_to_best", uid, MOTORS[:1]], {"envelope": {"limits": {MOTORS[0]: [-100.0, 100.0]}}})
+    assert result["exit_status"] == "failed"
+    assert f"needs the motors {MOTORS[1:]}" in result["msg"]
+
+
 def test_a_mistake_in_an_item_is_told_to_the_queue(queue: Any) -> None:
     vocs = agent["vocs"]
     for wrong, says in (

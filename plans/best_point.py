@@ -1,0 +1,166 @@
+"""Going to the best point of a run that has ended, or was aborted, through the gate that the run had."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from bluesky import preprocessors as bpp
+from bluesky.protocols import NamedMovable
+from bluesky.utils import Msg, MsgGenerator, plan
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.guard import Envelope, Gate
+from ebl_autonomy.plans.devices import check_devices, read_limits, read_travel
+from ebl_autonomy.plans.ending import announce, position_text
+from ebl_autonomy.plans.events import EventTag
+from ebl_autonomy.plans.motion import Motion
+from ebl_autonomy.plans.remembered import RememberedRun, recall
+from ebl_autonomy.plans.steered_run import RunResult
+from ebl_autonomy.plans.thinking import DaemonExecutor, think
+from ebl_autonomy.records import RunMetadata, RunRecord
+from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs
+
+__all__ = ["go_to_best"]
+
+
+@plan
+def go_to_best(
+    run: Any,
+    motors: Sequence[NamedMovable[float]] | None = None,
+    *,
+    envelope: Any = None,
+    move_timeout_s: float | None = None,
+) -> MsgGenerator[dict[str, float]]:
+    """Move the motors to the point that a run recommends, or else to its best reading.
+
+    The move passes the gate as the run's own moves did: within its limits, around its forbidden regions, in steps if it
+    limits them. No run is opened.
+
+    Parameters
+    ----------
+    run : str, RunResult, RunRecord or tiled run
+        A uid, or its first characters, is looked up among the runs of this session and then in the Tiled of the latest
+        open `connect`.
+    motors : sequence of Movable, optional
+        The motors of the run's variables, and those that its forbidden regions name. Not needed for a run that this
+        session has steered.
+    envelope : Envelope or mapping, optional
+        Replaces the envelope of the run.
+    move_timeout_s : float, optional
+        Wall seconds that each step may take; the default is that of `optimize`.
+
+    Returns
+    -------
+    dict of str to float
+        Where the motors stand then, in motor units.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such run, it has no valid measurement, or a motor is missing. Nothing has moved.
+    DataError
+        If no agent steered the run.
+    RefusedError
+        If the gate or a motor refuses the way; the motors stand at its start, or where the last step ended.
+    DeviceFailedError, DeviceTimeoutError
+        If a motor fails or is late; the motors were stopped.
+    """
+    if move_timeout_s is not None and not move_timeout_s > 0:
+        raise BadInputError(f"move_timeout_s={move_timeout_s!r}: give a positive number of seconds")
+    past = yield from _found(run)
+    space = Space(make_vocs(past.metadata.agent["vocs"]))
+    point = _best_point(past)
+    allowed = Envelope.of(past.metadata.envelope if envelope is None else envelope)
+    chosen = _motors_of(past, motors, [*space.names, *sorted(allowed.region_motors)])
+    if envelope is None:
+        allowed = _rules_of(past.metadata, allowed, chosen)
+    limits: dict[str, tuple[float, float] | None] = {}
+    axes: dict[str, AxisTravel] = {}
+    for name, motor in chosen.items():
+        own = yield from read_limits(motor)
+        limits[name] = past.metadata.intervals.get(name) if own is None else own
+        axis = yield from read_travel(motor)
+        if axis is not None:
+            axes[name] = axis
+    gate = Gate(space.vocs, allowed, limits)
+    tag = EventTag("ebl_best", {})
+    tolerance = {name: value for name, value in past.metadata.position_tolerance.items() if name in chosen}
+    motion = Motion(chosen, gate, Travel(axes), {}, tag, move_timeout_s, tolerance)
+
+    def body() -> MsgGenerator[None]:
+        yield Msg("null", tag)  # the RunEngine then tells it of pauses
+        yield Msg("checkpoint")
+        yield from motion.travel(space.nearby(point, tolerance))
+
+    yield from bpp.rewindable_wrapper(body(), False)  # after a pause the way is planned anew
+    positions = {name: motion.here[name] for name in chosen}
+    announce(f"motors are at the best point of run {past.uid[:8]}: {position_text(positions, past.metadata.units)}")
+    return positions
+
+
+def _found(run: Any) -> MsgGenerator[RememberedRun]:
+    """The run, from this session or from Tiled."""
+    known = recall(run if isinstance(run, str) else str(getattr(run, "uid", "")))
+    if known is not None and isinstance(run, str | RunResult):
+        return known
+    if isinstance(run, RunRecord):
+        record = run
+    else:
+        executor = DaemonExecutor("ebl-best")
+        try:
+            record = yield from think(executor, lambda: _read(run))
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+    from ebl_autonomy.report.summary import RowsInOrder
+
+    found = RowsInOrder(record).best_reading(record)
+    motors = known.motors if (known := recall(record.uid)) is not None else {}
+    return RememberedRun(record.uid, record.metadata, record.recommended, found, motors)
+
+
+def _read(run: Any) -> RunRecord:
+    from ebl_autonomy.data import latest_connection, read_run  # imported here, because it loads Tiled
+
+    if isinstance(run, RunResult):
+        run = run.uid
+    if not isinstance(run, str):
+        return read_run(run)
+    connection = latest_connection()
+    if connection is None:
+        raise BadInputError(
+            f"run {run!r}: this session has not steered it, and there is no connection to look it up. Call connect(RE) "
+            "first, or pass the run itself: client[uid]"
+        )
+    return read_run(run, connection.client)
+
+
+def _best_point(past: RememberedRun) -> Mapping[str, float]:
+    best = past.recommended or past.best_reading
+    if best is None:
+        raise BadInputError(
+            f"run {past.uid!r} has no valid measurement that satisfies its constraints, so it has no best point: move "
+            "the motors yourself"
+        )
+    return best.point
+
+
+def _rules_of(metadata: RunMetadata, envelope: Envelope, motors: Collection[str]) -> Envelope:
+    """The rules on moves that a run had, with its motors' limits as they were then; without its budgets."""
+    return Envelope(
+        limits={name: interval for name, interval in metadata.intervals.items() if name in motors},
+        forbidden=envelope.forbidden,
+        max_step={name: step for name, step in envelope.max_step.items() if name in motors},
+    )
+
+
+def _motors_of(past: RememberedRun, given: Sequence[Any] | None, needed: Sequence[str]) -> dict[str, Any]:
+    if given is None:
+        known = past.motors
+    else:
+        check_devices([], given)
+        known = {motor.name: motor for motor in given}
+    if missing := [name for name in dict.fromkeys(needed) if name not in known]:
+        raise BadInputError(
+            f"run {past.uid!r} needs the motors {missing}, which are not among {sorted(known)}: give "
+            f"motors=[{', '.join(dict.fromkeys(needed))}]"
+        )
+    return {name: motor for name, motor in known.items() if name in past.metadata.motors or name in needed}

@@ -1,0 +1,103 @@
+"""The end of a steered run in one line: printed for whoever watches, and the text of its `RunResult`."""
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ebl_autonomy.records import BestReading, Recommendation
+from ebl_autonomy.report.wording import number, with_error
+
+__all__ = ["AT_RECOMMENDED", "announce", "ending_line", "position_text", "report_command"]
+
+AT_RECOMMENDED: Final = "are at the recommended point"
+SHORT_UID: Final = 8
+"""Number of characters of a uid that the line shows: enough to find the run by them."""
+MOST_OF_REASON: Final = 300
+
+
+def announce(line: str) -> None:
+    """Print a line on standard output: in IPython, and on the console of a queueserver's worker.
+
+    Whoever does not want to see it redirects standard output (``contextlib.redirect_stdout``), as for all that the
+    RunEngine prints.
+    """
+    with contextlib.suppress(OSError, ValueError):  # a console that is gone must not fail a run
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+def ending_line(
+    uid: str,
+    reason: str,
+    rows: int,
+    *,
+    objectives: Sequence[str],
+    units: Mapping[str, str],
+    recommended: Recommendation | None,
+    best_reading: BestReading | None,
+    left_where: str,
+    left_at: Mapping[str, float],
+    report: str,
+) -> str:
+    """Why a run ended, what it found, where the motors are, and what can be done next.
+
+    Parameters
+    ----------
+    uid, reason : str
+    rows : int
+        Number of recorded rows.
+    objectives : sequence of str
+        Empty if the run only explored.
+    units : mapping of str to str
+        Of the objectives and the motors.
+    recommended, best_reading, left_where, left_at
+        See `RunResult`.
+    report : str
+        The command that writes the report; empty if there is none.
+    """
+    unit = {name: f" {symbol}" for name, symbol in units.items() if symbol}
+    reason = reason if len(reason) <= MOST_OF_REASON else f"{reason[: MOST_OF_REASON - 1]}…"
+    parts = [f"run {uid[:SHORT_UID]} ended after {rows} {'row' if rows == 1 else 'rows'}: {reason}"]
+    if recommended is not None and objectives:
+        values = ", ".join(
+            f"{name} {with_error(recommended.mean.get(name, recommended.outcome.get(name)), recommended.std.get(name))}"
+            f"{unit.get(name, '')}"
+            for name in objectives
+        )
+        broken = "" if recommended.feasible else " (breaks a constraint)"
+        parts.append(f"recommended: {values}{broken} at {position_text(recommended.point, units)}")
+    if best_reading is not None and objectives:
+        name = objectives[0]
+        same = recommended is not None and dict(recommended.point) == dict(best_reading.point)
+        where = "there" if same else f"at {position_text(best_reading.point, units)}"
+        parts.append(f"best reading: {name} {number(best_reading.outcome.get(name))}{unit.get(name, '')} {where}")
+    if objectives and recommended is None and best_reading is None:
+        parts.append("no valid measurement")
+    positions = "" if left_where == AT_RECOMMENDED or not left_at else f" ({position_text(left_at, units)})"
+    parts.append(f"motors {left_where}{positions}")
+    if left_where != AT_RECOMMENDED and (recommended is not None or best_reading is not None):
+        parts.append(f"to the best point: RE(go_to_best({uid[:SHORT_UID]!r}))")
+    parts.append(f"report: {report}" if report else "for a report: connect(RE) before the run")
+    return " ".join("; ".join(parts).split())
+
+
+def report_command(uid: str) -> str:
+    """The command that writes the report of a run that `connect` is writing to Tiled; empty for any other run."""
+    loaded = sys.modules.get("ebl_autonomy.data.connection")  # loads Tiled: without it there is no connection
+    connection = loaded.connection_of(uid) if loaded is not None else None
+    if connection is None:
+        return ""
+    where = ""
+    if not connection.is_embedded:
+        where = f" --tiled {shlex.quote(connection.uri)}"
+    elif not connection.is_default:
+        where = f" --directory {shlex.quote(str(connection.directory))}"
+    return f"ebl-autonomy report {uid[:SHORT_UID]}{where}"
+
+
+def position_text(point: Mapping[str, float], units: Mapping[str, str]) -> str:
+    """Motor positions in words, to six digits."""
+    unit = {name: f" {symbol}" for name, symbol in units.items() if symbol}
+    return ", ".join(f"{name} {value:.6g}{unit.get(name, '')}" for name, value in point.items())
