@@ -23,6 +23,7 @@ from bluesky.utils import (
 )
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError, EblError
+from ebl_autonomy.plans.assets import AssetDocuments
 from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import METADATA_KEY, PROPOSAL_ID
 
@@ -163,6 +164,7 @@ class EventWatch:
     """
 
     def __init__(self, tags: Collection[str]) -> None:
+        self.assets = AssetDocuments()
         self._tags = frozenset(tags)
         self._streams: dict[str, str] = {}
         self._ours: set[str] = set()
@@ -185,6 +187,7 @@ class EventWatch:
             self._counts[stream] = self._counts.get(stream, 0) + rows
             ids = doc["data"].get(PROPOSAL_ID, ())
             self._proposals.setdefault(stream, set()).update([ids] if isinstance(ids, str) else ids)
+        self.assets.note(name, doc)
         if self._captured is not None:
             self._captured.append((name, doc))
 
@@ -280,7 +283,7 @@ def save_event(
     yield Msg("create", None, name=stream)
     try:
         for device in devices:
-            reading = yield from _read(device)
+            reading = yield from _read(device, watch.assets)
             if tag.interruptions != mark:
                 raise InterruptedReadingError(stream)
             values.update({key: item["value"] for key, item in reading.items()})
@@ -300,10 +303,10 @@ def save_event(
     return values
 
 
-def _read(device: Any) -> MsgGenerator[Any]:
+def _read(device: Any, assets: AssetDocuments) -> MsgGenerator[Any]:
     """Read a device into the open event; the error of one that fails names it."""
     try:
-        return (yield Msg("read", timely(device)))
+        return (yield Msg("read", timely(device, assets)))
     except (RunEngineControlException, FailedPause, FailedStatus, IllegalMessageSequence, EblError):
         raise  # not of this device, or named already
     except Exception as error:
