@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from bluesky import plan_stubs as bps
 from bluesky import plans as bp
 from bluesky.run_engine import call_in_bluesky_event_loop
 from bluesky.utils import RunEngineInterrupted
@@ -30,7 +31,7 @@ from simple import ENVELOPE, Documents, truth
 
 from ebl_autonomy.data import Connection, read_run
 from ebl_autonomy.data.server import EmbeddedServer
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, MeasurementError
 from ebl_autonomy.plans import optimize
 
 POINTS = [at(0.5, 0.0), at(1.0, 1.0), at(-1.0, 0.5)]
@@ -293,6 +294,31 @@ def test_an_outcome_in_a_file_is_told_at_the_first_reading(
     check_first_row(docs, "'blob' writes 'blob")
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("whose", ["ours", "own"])
+def test_a_stub_may_read_a_standard_detector(
+    RE: RunEngine, docs: Documents, tiled: Connection, bench: Any, blob: SimBlobDetector, whose: str
+) -> None:
+    bowl, motors = bench
+
+    def measure(detectors: Any, point: Any) -> Any:
+        if whose == "ours":
+            yield from bps.trigger_and_read(detectors)
+        else:
+            yield from bp.count(detectors, num=2)
+        return {"bowl": bowl.value}
+
+    result = RE(plan([bowl, blob], motors, measure=measure)).plan_result
+    assert (result.accepted, result.abandoned) == (3, 0)
+    assert tiled.flush()
+    stored = tiled.client[result.uid]["measured_primary"]["blob"] if whose == "ours" else None
+    if stored is None:
+        runs = [doc["uid"] for name, doc in docs.all if name == "start" and doc["plan_name"] == "count"]
+        assert [tiled.client[uid]["primary"]["blob"].shape[0] for uid in runs] == [2, 2, 2]
+    else:
+        assert stored.shape[0] == 3
+
+
 def test_an_outcome_in_a_file_is_told_at_once_if_it_is_known(
     RE: RunEngine, docs: Documents, bench: Any, tmp_path: Path
 ) -> None:
@@ -307,6 +333,18 @@ def test_an_outcome_in_a_file_is_told_at_once_if_it_is_known(
     with pytest.raises(BadInputError, match=r"'image' writes 'image'.*\['bowl'\]"):
         RE(plan([bowl, image], motors, "width", derive={"width": lambda r: float(np.sum(r["image"]))}))
     check_first_row(docs, "'image' writes 'image'")
+
+
+@pytest.mark.parametrize("role", ["baseline", "detectors"])
+def test_a_standard_detector_that_is_not_connected_is_named(
+    RE: RunEngine, docs: Documents, bench: Any, role: str
+) -> None:
+    bowl, motors = bench
+    det = SimDetector("SIM:", name="det")
+    with pytest.raises(MeasurementError, match=r"det failed: .*connect.*Nothing has moved"):
+        RE(plan([bowl, *([det] if role == "detectors" else [])], motors, baseline=[det]))
+    assert docs.all == []
+    assert motors[0].position == 0
 
 
 def test_an_area_detector_with_a_statistics_plugin(RE: RunEngine, docs: Documents, bench: Any) -> None:
