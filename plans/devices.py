@@ -119,7 +119,7 @@ def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
     Raises
     ------
     BadInputError
-        If a device cannot describe itself yet.
+        If a device cannot describe itself.
     """
     keys: dict[str, Any] = {}
     for device in devices:
@@ -129,8 +129,8 @@ def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
             raise
         except Exception as error:
             raise BadInputError(
-                f"{getattr(device, 'name', device)!r} cannot be described before it is staged ({type(error).__name__}: "
-                f"{error}). A detector that writes files is flown with FlyLine, or read by a stub in measure="
+                f"{getattr(device, 'name', device)!r} cannot be described ({type(error).__name__}: {error}): connect "
+                "it, or repair its describe()"
             ) from error
     return keys
 

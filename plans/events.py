@@ -16,6 +16,7 @@ from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.assets import AssetDocuments
 from ebl_autonomy.plans.failures import blaming
 from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import METADATA_KEY, PROPOSAL_ID
@@ -159,6 +160,7 @@ class EventWatch:
     """
 
     def __init__(self, tags: Collection[str]) -> None:
+        self.assets = AssetDocuments()
         self._tags = frozenset(tags)
         self._streams: dict[str, str] = {}
         self._ours: set[str] = set()
@@ -181,6 +183,7 @@ class EventWatch:
             self._counts[stream] = self._counts.get(stream, 0) + rows
             ids = doc["data"].get(PROPOSAL_ID, ())
             self._proposals.setdefault(stream, set()).update([ids] if isinstance(ids, str) else ids)
+        self.assets.note(name, doc)
         if self._captured is not None:
             self._captured.append((name, doc))
 
@@ -277,7 +280,7 @@ def save_event(
     try:
         for device in devices:
             with blaming(device, "it cannot be read"):
-                reading = yield Msg("read", timely(device))
+                reading = yield Msg("read", timely(device, watch.assets))
             if tag.interruptions != mark:
                 raise InterruptedReadingError(stream)
             values.update({key: item["value"] for key, item in reading.items()})

@@ -69,7 +69,8 @@ def optimize(
     vocs : VOCS or mapping, optional
         For an agent that is given by name, or that has no attribute ``vocs``.
     baseline : sequence of Readable
-        Read at the start and the end of the run, with the motors.
+        Staged for the run; triggered and read at its start and its end, with the motors, into the stream
+        `start_and_end`. Devices that are measured or moved too may be among them.
     finish : {"best", "stay", "return"}
         Where the motors end: at the recommended point, at the last point, or at their start positions. This also holds
         after ``RE.stop()``, and "return" also after a failure. After an abort the motors stay: see `go_to_best`.

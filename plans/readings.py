@@ -1,5 +1,6 @@
 """What the devices of one event read: each key from one device, and a device that contains another is read for both."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -10,7 +11,7 @@ from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.plans.devices import ask
 from ebl_autonomy.plans.failures import is_no_answer
 
-__all__ = ["External", "Readings", "When", "external_text", "separate"]
+__all__ = ["External", "Readings", "When", "separate"]
 
 When = Literal["given", "staged", "triggered"]
 """How far a device is when it is asked: as it was given to the plan, staged, or triggered at the first point."""
@@ -36,6 +37,8 @@ class Readings:
     ----------
     devices : sequence of Readable
         Those that another one contains are read as a part of it.
+    motors : sequence of motors
+        Those of the devices that are no detectors.
 
     Attributes
     ----------
@@ -45,10 +48,11 @@ class Readings:
         Devices that could not describe themselves yet.
     """
 
-    def __init__(self, devices: Sequence[Any]) -> None:
+    def __init__(self, devices: Sequence[Any], motors: Sequence[Any] = ()) -> None:
         self.keys: dict[str, Any] = {}
         self.late = separate(devices)
         self._owners: dict[str, Any] = {}
+        self._motors = list(motors)
 
     def ask(self, when: When) -> MsgGenerator[None]:
         """Ask the devices that have not described themselves yet.
@@ -75,9 +79,28 @@ class Readings:
                 self._take(device, described)
         self.late = waiting
 
-    def owner(self, key: str) -> str:
-        """Name of the device that reads `key`."""
-        return str(self._owners[key].name)
+    def is_external(self, key: str) -> bool:
+        """Whether a detector writes the value of `key` into a file, so that no row holds it."""
+        return "external" in self.keys.get(key, ())
+
+    def numbers(self) -> list[str]:
+        """The keys that are one number in each row, without those of the motors."""
+        return sorted(
+            key
+            for key, one in self.keys.items()
+            if one["dtype"] in ("number", "integer", "boolean")
+            and math.prod(one.get("shape") or [1]) == 1
+            and not self.is_external(key)
+            and not any(self._owners[key] is motor for motor in self._motors)
+        )
+
+    def external_text(self, key: str) -> str:
+        """Why `key` has no value in a row, and what to use instead."""
+        return (
+            f"{self._owners[key].name!r} writes {key!r} into an external file, so that its value is not in the row. "
+            f"What is read are the numbers {self.numbers()}: use one of them, or derive= one from them, or let the "
+            "detector read one out, for example with a statistics plugin"
+        )
 
     def _take(self, device: Any, described: Mapping[str, Any]) -> None:
         for key in described:
@@ -90,44 +113,32 @@ class Readings:
         self.keys.update(described)
 
 
-def external_text(name: str, keys: Mapping[str, Any]) -> str:
-    """Why the reading `name`, which a detector writes into a file, has no value in a row; and what to use instead."""
-    read = {key: one["dtype"] for key, one in keys.items() if "external" not in one}
-    numbers = sorted(key for key, dtype in read.items() if dtype in ("number", "integer"))
-    return (
-        f"the detector writes {name!r} into an external file, so that its value is not in the row: use a number that "
-        f"is read ({numbers}), derive one from these with derive=, or let the detector read one out, for example "
-        "with a statistics plugin"
-    )
-
-
 class External:
     """Shows derivations the readings of one row, and tells which of those in external files they asked for.
 
     Parameters
     ----------
-    keys : mapping
-        The data keys of the row.
+    readings : Readings
     """
 
-    def __init__(self, keys: Mapping[str, Any]) -> None:
-        self.keys = keys
+    def __init__(self, readings: Readings) -> None:
+        self.readings = readings
         self.asked: list[str] = []
 
-    def shown(self, readings: dict[str, Any]) -> "_Shown":
+    def shown(self, values: dict[str, Any]) -> "_Shown":
         """The readings without those that are only references to files."""
-        return _Shown(self, {key: value for key, value in readings.items() if "external" not in self.keys.get(key, ())})
+        return _Shown(self, {key: value for key, value in values.items() if not self.readings.is_external(key)})
 
 
 class _Shown(dict[str, Any]):
     """The readings that have a value."""
 
-    def __init__(self, external: External, readings: Mapping[str, Any]) -> None:
-        super().__init__(readings)
+    def __init__(self, external: External, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
         self._external = external
 
     def __missing__(self, key: str) -> Any:
-        if "external" in self._external.keys.get(key, ()):
+        if self._external.readings.is_external(key):
             self._external.asked.append(key)
         raise KeyError(key)
 

@@ -24,7 +24,7 @@ from ebl_autonomy.plans.events import (
     save_page,
 )
 from ebl_autonomy.plans.motion import LOOK, Motion
-from ebl_autonomy.plans.readings import External, external_text, separate
+from ebl_autonomy.plans.readings import External, separate
 from ebl_autonomy.plans.stubs import trigger_detectors
 from ebl_autonomy.records import (
     ABANDONED,
@@ -396,10 +396,10 @@ class Attempt:
     def _completed(self, readings: Mapping[str, Any], given: Mapping[str, float], row: int) -> dict[str, Any]:
         """The values of a row besides the readings of devices."""
         experiment, session = self.recorder.experiment, self.recorder.session
-        external = External(experiment.rows.keys)
+        external = External(experiment.rows)
         derived = derived_values(experiment.functions, {**readings, **given}, external.shown)
         if external.asked:
-            self.unusable = external_text(external.asked[0], external.keys)
+            self.unusable = experiment.rows.external_text(external.asked[0])
         else:
             self.fault = self.fault or derived.error
         values = {**given, **derived.values}

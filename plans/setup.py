@@ -33,7 +33,7 @@ from ebl_autonomy.plans.devices import (
 )
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
-from ebl_autonomy.plans.readings import Readings, external_text
+from ebl_autonomy.plans.readings import Readings
 from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
 from ebl_autonomy.records import (
     ASKED,
@@ -220,7 +220,8 @@ def prepare(
         raise BadInputError(
             f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
         )
-    rows = Readings([*moved.values(), *(acquisition.detectors if isinstance(acquisition, AtPoint) else ())])
+    detectors = acquisition.detectors if isinstance(acquisition, AtPoint) else ()
+    rows = Readings([*moved.values(), *detectors], list(moved.values()))
     ends = Readings([*baseline, *moved.values()])
     for readings in (rows, ends):
         yield from readings.ask("given")
@@ -232,7 +233,7 @@ def prepare(
             functions,
             measured is not None,
             [rules.clock, allowed.dose_key],
-            complete=not rows.late,
+            rows,
         )
 
     check_keys()
@@ -377,7 +378,7 @@ def _check_keys(
     functions: Mapping[str, Derivation],
     known: bool,
     wanted: Sequence[str | None],
-    complete: bool,
+    rows: Readings,
 ) -> None:
     if clash := sorted(set(functions) & set(described)):
         raise BadInputError(f"the derivations {clash} have the names of readings: rename them")
@@ -387,15 +388,16 @@ def _check_keys(
         return  # the outcomes of a user's stub are known only after it has run
     given = {*described, *functions}
     needed = [*outcome_names(space.vocs), *space.context, *(key for key in wanted if key)]
-    if complete and (missing := [name for name in needed if name not in given]):
+    if not rows.late and (missing := [name for name in needed if name not in given]):
         raise BadInputError(
-            f"no detector gives {missing}: there are {sorted(given - set(space.names))}. "
+            f"no detector gives {missing}: there are "
+            f"{sorted(key for key in given - set(space.names) if not rows.is_external(key))}. "
             "Add the detector to detectors=, or a function to derive=."
         )
     for name in needed:
+        if rows.is_external(name):
+            raise BadInputError(rows.external_text(name))
         key = described.get(name)
-        if key is not None and "external" in key:
-            raise BadInputError(external_text(name, described))
         if key is not None and (key["dtype"] not in _NUMBERS or math.prod(key.get("shape") or [1]) != 1):
             raise BadInputError(
                 f"{name!r} is a {key['dtype']} of shape {list(key.get('shape') or [])}: an outcome must be one number. "

@@ -6,10 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
-from bluesky.utils import FailedPause, Msg, MsgGenerator, RequestAbort, RequestStop, RunEngineControlException
+from bluesky.utils import (
+    FailedPause,
+    FailedStatus,
+    Msg,
+    MsgGenerator,
+    RequestAbort,
+    RequestStop,
+    RunEngineControlException,
+    root_ancestor,
+)
 
-from ebl_autonomy.errors import AgentError, BadInputError, NoMoreProposals
+from ebl_autonomy.errors import AgentError, BadInputError, DeviceFailedError, MeasurementError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
 from ebl_autonomy.plans.bounds import into_limits
 from ebl_autonomy.plans.ending import AT_RECOMMENDED, announce, ending_line, report_command
@@ -17,9 +27,11 @@ from ebl_autonomy.plans.measuring import Measuring
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.priors import take_priors
 from ebl_autonomy.plans.queueing import refuse_names
+from ebl_autonomy.plans.readings import separate
 from ebl_autonomy.plans.recorder import Recorder
 from ebl_autonomy.plans.remembered import RememberedRun, remember
 from ebl_autonomy.plans.setup import Experiment, check_seconds, check_staged, prepare
+from ebl_autonomy.plans.stubs import stage_devices
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, BestReading, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
@@ -195,6 +207,7 @@ class SteeredRun:
         self._front: list[Recommendation] = []
         self._asking = False
         """Whether the agent is choosing proposals; it has ingested all results by then."""
+        self._staged = False
         self._left_where = "stayed"
         self._metadata = experiment.metadata()
         self._report = ""
@@ -204,9 +217,28 @@ class SteeredRun:
 
     def plan(self) -> MsgGenerator[RunResult]:
         """The whole run, with staged devices."""
-        staged = bpp.stage_wrapper(self._body(), self.experiment.staged)
+        devices = separate([root_ancestor(device) for device in self.experiment.staged])
+        staged = bpp.finalize_wrapper(self._stage_and_run(devices), self._unstage(devices))
         result: RunResult = yield from bpp.subs_wrapper(staged, {"all": [self.recorder.watch]})
         return result
+
+    def _stage_and_run(self, devices: Sequence[Any]) -> MsgGenerator[RunResult]:
+        try:
+            yield from stage_devices(devices)
+        except DeviceFailedError as error:
+            raise MeasurementError(
+                f"devices cannot be staged: {error}. Nothing has moved. Connect or repair {', '.join(error.devices)}"
+            ) from error
+        self._staged = True
+        return (yield from self._body())
+
+    def _unstage(self, devices: Sequence[Any]) -> MsgGenerator[None]:
+        try:
+            yield from bps.unstage_all(*reversed(devices))
+        except FailedStatus:
+            if self._staged:
+                raise  # otherwise the error that is raised must be that of staging
+            logger.exception("devices could not be unstaged")
 
     def _body(self) -> MsgGenerator[RunResult]:
         stopped: RequestStop | None = None

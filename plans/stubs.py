@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
+from bluesky.protocols import NamedMovable, Readable, Status, Stoppable, Triggerable
 from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 from ophyd.utils import LimitError
 
@@ -191,6 +191,32 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
         If a detector fails or cannot be triggered.
     """
     yield from do_all("trigger", [one for one in detectors if isinstance(one, Triggerable)], timeout_s)
+
+
+def stage_devices(devices: Sequence[Any]) -> MsgGenerator[None]:
+    """Stage devices at the same time, and wait for all.
+
+    Raises
+    ------
+    DeviceFailedError
+        If a device cannot be staged; the error names it.
+    """
+    group = f"ebl-stage-{next(_groups)}"
+    begun: dict[str, Any] = {}
+    try:
+        for device in devices:
+            begun[device.name] = None
+            status = yield Msg("stage", device, group=group)
+            if isinstance(status, Status):
+                begun[device.name] = status
+            else:
+                del begun[device.name]  # it was staged during the call
+        if begun:
+            yield Msg("wait", None, group=group)
+    except NO_FAULT:
+        raise
+    except Exception as error:
+        raise failure(begun, error) from error
 
 
 def do_all(

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ebl_autonomy.errors import DeviceTimeoutError
+from ebl_autonomy.plans.assets import AssetDocuments
 
 __all__ = ["READ_TIMEOUT_S", "timely"]
 
@@ -27,16 +28,21 @@ _DELEGATED: Final = (
 """What the RunEngine asks of a device that it reads; a stand-in has those that its device has."""
 
 
-def timely(device: Any) -> Any:
-    """The device itself, or a stand-in for one that reads asynchronously, whose reading ends in time.
+def timely(device: Any, assets: AssetDocuments | None = None) -> Any:
+    """The device itself, or a stand-in for one that reads asynchronously or writes files, whose reading ends in time.
 
     The RunEngine waits without limit for a reading that is a coroutine. The stand-in equals the device, so that the
     RunEngine takes both for the same. A reading that takes longer than `READ_TIMEOUT_S` raises DeviceTimeoutError.
+    The documents about its files go through `assets`, if given.
     """
-    if not inspect.iscoroutinefunction(getattr(device, "read", None)):
+    slow = inspect.iscoroutinefunction(getattr(device, "read", None))
+    files = assets if hasattr(device, "collect_asset_docs") else None
+    if not slow and files is None:
         return device
     members: dict[str, Any] = {name: _from(device, name) for name in _DELEGATED if hasattr(device, name)}
-    members["read"] = lambda _: within(device.read, device.name)
+    members["read"] = (lambda _: within(device.read, device.name)) if slow else (lambda _: device.read())
+    if files is not None:
+        members["collect_asset_docs"] = lambda _, *args: files.collect(device, *args)
     members["__eq__"] = lambda _, other: device == other
     members["__hash__"] = lambda _: hash(device)
     members["__repr__"] = lambda _: repr(device)

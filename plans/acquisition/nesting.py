@@ -5,6 +5,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from bluesky import plan_stubs as bps
 from bluesky.utils import FailedStatus, IllegalMessageSequence, Msg, MsgGenerator, root_ancestor
 from ophyd import PseudoPositioner
 
@@ -30,7 +31,7 @@ def nested(steps: MsgGenerator[Any], attempt: Attempt, staged: Collection[Any]) 
       the event goes to ``measured_<name>``.
     * A run that the stub opens gets its own run key, so that both runs can be open, and names our run in its start
       document under ``ebl_proposal``. A run, an event or a monitor that the stub leaves open is closed.
-    * Devices that the plan has staged are neither staged nor unstaged.
+    * Devices that the plan has staged are neither staged nor unstaged; those that write files begin new ones.
     * A motor that the agent steers, or that the plan moves, is set only if the gate admits the move, and only directly:
       not through one of its signals or through a device that contains it.
 
@@ -106,6 +107,10 @@ class _Nesting:
     def passed(self, message: Msg) -> MsgGenerator[Any]:
         """Pass one message on, changed if necessary; returns the response to it."""
         if message.command in ("stage", "unstage") and id(message.obj) in self._staged:
+            if hasattr(message.obj, "collect_asset_docs"):
+                # Its files belong to the run for which it is staged, so it is handed over to the stub and back.
+                yield from bps.unstage(message.obj, wait=True)
+                yield from bps.stage(message.obj, wait=True)
             return [message.obj]
         if message.command == "open_run":
             return (yield from self._open_run(message))
