@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebl_autonomy.agents.base import Agent, AgentOptions, Explains, PositionAware, TravelAware, Withdraws, make_agent
+from ebl_autonomy.agents.base import (
+    Agent,
+    AgentOptions,
+    BoundsAware,
+    Explains,
+    PositionAware,
+    TravelAware,
+    Withdraws,
+    make_agent,
+)
 from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
@@ -20,6 +29,7 @@ __all__ = [
     "AgentOptions",
     "BayesianAgent",
     "BayesianOptions",
+    "BoundsAware",
     "CoordinateScanAgent",
     "CoordinateScanOptions",
     "Explains",

@@ -16,7 +16,7 @@ from gest_api.generator import Generator
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ebl_autonomy import registry
-from ebl_autonomy.errors import AgentError, BadInputError, validation_text
+from ebl_autonomy.errors import AgentError, BadInputError, unknown_text, validated, validation_text
 from ebl_autonomy.records import AGENT_ID, ASKED, STD, Decision, Recommendation, to_float
 from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
 
@@ -64,6 +64,14 @@ class PositionAware(Protocol):
 
 
 @runtime_checkable
+class BoundsAware(Protocol):
+    """A generator that can search a part of its domain, such as the part that the motors can reach."""
+
+    def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Search only this part of the domain, in motor units; called before the first suggest."""
+
+
+@runtime_checkable
 class Withdraws(Protocol):
     """A generator that forgets proposals that will receive no result."""
 
@@ -101,9 +109,7 @@ class Agent(Generator):
         try:
             self.options = self.Options(seed=seed, **options)
         except ValidationError as error:
-            raise BadInputError(
-                f"{type(self).__name__}: {validation_text(error)}. Its options are {sorted(self.Options.model_fields)}."
-            ) from error
+            raise BadInputError(validation_text(error, self.Options, type(self).__name__)) from error
         self.vocs = make_vocs(vocs)
         super().__init__(self.vocs)
         self.space = Space(self.vocs)
@@ -261,16 +267,43 @@ class Agent(Generator):
         """
         if self._results or self._pending:
             return
-        for name in self.space.names:
+        whole = Space(self.vocs)
+        for name, low, high in zip(whole.names, whole.low, whole.high, strict=True):
             variable = self.vocs.variables[name]
-            i = self.space.names.index(name)
             if variable.default_value is None and name in point:
                 value = float(point[name])
-                if self.space.low[i] <= value <= self.space.high[i]:
+                if low <= value <= high:
                     variable.default_value = value
 
+    def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Search only this part of the domain.
+
+        All later proposals and recommendations lie inside. Results outside it are still learned from. An option that is
+        a share of the domain is a share of this part. The present position, if outside, is replaced by the nearest
+        point inside. The part belongs neither to the VOCS nor to ``config()``: whoever restores the agent repeats the
+        call. Each call replaces the one before; without any bounds, the whole domain is searched.
+
+        Parameters
+        ----------
+        bounds : mapping of str to (low, high)
+            In motor units, of some or all variables; an end may be infinite or lie outside the domain.
+
+        Raises
+        ------
+        BadInputError
+            If a variable is unknown, nothing of its domain lies within its bounds, or proposals are pending.
+        """
+        part = Space(self.vocs).within(bounds)
+        if self._pending:
+            raise BadInputError(
+                f"search_within({dict(bounds)}): {len(self._pending)} proposals are pending; call it before the first "
+                "suggest, or withdraw them"
+            )
+        self.space = part
+        self._space_changed()
+
     def best(self) -> Recommendation:
-        """The best feasible measured point; if none is feasible, the best of the valid ones.
+        """The best feasible measured point of the searched part; if none is feasible, the best of the valid ones.
 
         With several objectives, it is the point nearest to the best of each.
 
@@ -284,11 +317,11 @@ class Agent(Generator):
                 f"the VOCS has no objective, so none of the {len(self._results)} results is better than the others: "
                 "read them all from the agent's results"
             )
-        valid = [i for i, result in enumerate(self._results) if self._scored(result)]
+        valid = [i for i, result in enumerate(self._results) if self._scored(result) and self._reachable(i)]
         if not valid:
             raise AgentError(
                 f"no valid measurement of {' and '.join(map(repr, self.space.objectives))} among {len(self._results)} "
-                "results: there is no best point yet"
+                "results inside the searched domain: there is no best point yet"
             )
         feasible = [i for i in valid if self.space.feasible(self._results[i])]
         candidates = [self._results[i] for i in self._trusted(feasible) or feasible or valid]
@@ -351,6 +384,13 @@ class Agent(Generator):
     def _learn(self) -> None:
         """Update the agent after new results; most agents do nothing here."""
 
+    def _space_changed(self) -> None:
+        """Update the agent after `space` was replaced; most agents do nothing here."""
+
+    def _reachable(self, i: int) -> bool:
+        """Whether result `i` lies in the searched part. The proposal decides, because motors read slightly off it."""
+        return self.space.holds(self._asked[i])
+
     def _best_index(self, candidates: Sequence[Point]) -> int:
         """Index of the best of the candidates, which are all valid and either all feasible or all infeasible."""
         measured = [[float(result[name]) for result in candidates] for name in self.space.objectives]
@@ -368,7 +408,7 @@ class Agent(Generator):
         """A result with the model's prediction at its point."""
         prediction = self.predict([result])
         return Recommendation(
-            point={name: result[name] for name in self.space.names},
+            point=self.space.clipped(result),
             outcome={name: float(result[name]) for name in outcome_names(self.vocs)},
             mean={name: float(mean[0]) for name, (mean, _) in prediction.items()},
             std={name: float(std[0]) for name, (_, std) in prediction.items()},
@@ -465,27 +505,45 @@ def make_agent(config: Mapping[str, Any]) -> Generator:
     Raises
     ------
     BadInputError
-        If a key is missing or unknown, no agent of that name is registered, or its VOCS or options are wrong.
+        If a key is missing or unknown at any depth, no agent of that name is registered, or a value is wrong. The
+        message gives the path of the key, for example ``agent.options.sigma``.
     """
     name, vocs, options = _parts(config)
-    make = registry.load(registry.AGENTS, name)
-    agent: Generator = make(make_vocs(vocs), **options)
+    try:
+        make = registry.load(registry.AGENTS, name)
+    except BadInputError as error:
+        raise BadInputError(f"agent.agent: {error}") from error
+    kind = getattr(make, "Options", None)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        validated(kind, options, "agent.options")
+    try:
+        agent: Generator = make(make_vocs(vocs, "agent.vocs"), **options)
+    except TypeError as error:  # a generator of another package says so of an unknown option
+        raise BadInputError(f"agent.options: {name!r} cannot be made with {options!r:.200}: {error}") from error
     return agent
 
 
 def _parts(config: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
     """Name, VOCS and options of an agent's configuration."""
-    if (
-        not isinstance(config, Mapping)
-        or set(config) - {"agent", "vocs", "options"}
-        or not {"agent", "vocs"} <= set(config)
-    ):
-        given = sorted(map(str, config)) if isinstance(config, Mapping) else repr(config)
-        raise BadInputError(
-            f"an agent's configuration has the keys 'agent', 'vocs' and 'options', not {given}; "
-            f"agents: {registry.names(registry.AGENTS)}"
-        )
-    options = dict(config.get("options") or {})
+    keys = ["agent", "vocs", "options"]
+    if not isinstance(config, Mapping):
+        raise BadInputError(f"agent={config!r:.80}: give a mapping with the keys {keys}")
+    registered = registry.names(registry.AGENTS)
+    for key in config:
+        if key not in keys:
+            inside = "vocs" if key in VOCS.model_fields else "options"
+            text = unknown_text(key, keys)
+            hint = "" if "did you mean" in text else f". If you mean agent.{inside}.{key}, put it there"
+            raise BadInputError(f"agent.{key}: {text}{hint}")
+    for key in ("agent", "vocs"):
+        if key not in config:
+            raise BadInputError(f"agent.{key}: missing. The keys are {keys}, and the agents are {registered}.")
+    if not isinstance(config["agent"], str):
+        raise BadInputError(f"agent.agent={config['agent']!r:.80}: give the name of an agent, one of {registered}")
+    options = config.get("options")
+    if not isinstance(options, Mapping | None):
+        raise BadInputError(f"agent.options={options!r:.80}: give a mapping of options")
+    options = dict(options or {})
     if "vocs" in options:
-        raise BadInputError("the agent's options contain 'vocs': put it beside 'options', not inside")
-    return str(config["agent"]), config["vocs"], options
+        raise BadInputError("agent.options.vocs: put it beside 'options', not inside")
+    return config["agent"], config["vocs"], options

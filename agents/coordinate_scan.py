@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,8 +48,11 @@ class CoordinateScanAgent(Agent):
     runs through the best known point. When all points of a scan have results, the best of them and of the point that
     the scan runs through becomes the best known point. Feasible points rank above infeasible ones, and infeasible ones
     by the smallest violation of the constraints. A scan without a valid result does not change the best point. The
-    width of each pass over the motors is a third (`shrink`) of the pass before. A discrete variable is scanned over its
-    allowed values. Contextual variables have no effect.
+    width of each pass over the motors is a third (`shrink`) of the pass before. Contextual variables have no effect.
+
+    A discrete variable is scanned over its allowed values: in the first pass over all, if there are at most `points`,
+    and always at least over the best one and its neighbours. A point that an earlier scan has measured is not measured
+    again, unless nothing is new in a whole pass.
 
     If a batch is larger than the rest of a scan, it is filled from the next scan, through the best point of the present
     results. If a missing result is better, the next scan is replaced by one through the better point, and the points
@@ -74,16 +78,30 @@ class CoordinateScanAgent(Agent):
         pending = _Unclaimed(self.space.unit(self._pending))
         proposals: list[tuple[FloatArray, Decision]] = []
         centre, rank = self._start(), _WORST
-        number = -1
+        number, idle = -1, 0
+        earlier: dict[bytes, tuple[float, float] | None] = {}
+        """Every point of earlier scans, and its rank; None if it is pending."""
         while True:
             targets, step, reason = self._scan(number, centre)
             answers: list[tuple[tuple[float, float], FloatArray]] = []
+            if self._is_discrete(number) and all(target.tobytes() in earlier for target in targets):
+                targets = self._left_out(number, centre, earlier) or targets
+            again = idle >= self.space.dim or not self._is_discrete(number)
+            idle = 0 if again or any(target.tobytes() not in earlier for target in targets) else idle + 1
             for target in targets:
+                if not again and target.tobytes() in earlier:
+                    if (known := earlier[target.tobytes()]) is not None:
+                        answers.append((known, target))
+                    continue
                 found = results.claim(target, SAME * step)
                 if found is not None:
-                    ranks = [self._rank(self._results[row]) for row in answers_of[found]]
-                    answers.append((max(ranks), target))
-                elif pending.claim(target, SAME * step) is None:
+                    earlier[target.tobytes()] = highest = max(
+                        self._rank(self._results[row]) for row in answers_of[found]
+                    )
+                    answers.append((highest, target))
+                    continue
+                earlier[target.tobytes()] = None
+                if pending.claim(target, SAME * step) is None:
                     proposals.append((target, Decision(reason=reason, model_version="none")))
                     if len(proposals) == count:
                         return proposals
@@ -93,6 +111,26 @@ class CoordinateScanAgent(Agent):
                 if new > rank:
                     centre, rank = target, new
             number += 1
+
+    def _is_discrete(self, number: int) -> bool:
+        """Whether scan `number` is over a discrete variable."""
+        return number >= 0 and self.space.names[number % self.space.dim] in self.space.choices
+
+    def _left_out(
+        self, number: int, centre: FloatArray, earlier: Mapping[bytes, tuple[float, float] | None]
+    ) -> list[FloatArray]:
+        """The values of discrete scan `number` nearest to `centre` that no scan has measured, as points; at most one
+        scan of them."""
+        assert isinstance(self.options, CoordinateScanOptions)
+        i = number % self.space.dim
+        targets = []
+        for value in self.space.ladder(self.space.names[i]):
+            target = centre.copy()
+            target[i] = value
+            if target.tobytes() not in earlier:
+                targets.append(target)
+        nearest = sorted(targets, key=lambda target: abs(float(target[i] - centre[i])))[: self.options.points]
+        return sorted(nearest, key=lambda target: float(target[i]))
 
     def _answers(self) -> list[list[int]]:
         """The results by proposal: the indices of each proposal's rows. A flown line has many rows."""
@@ -112,6 +150,8 @@ class CoordinateScanAgent(Agent):
         half = 0.5 * max(options.span * options.shrink**turn, FINEST)
         low, high = max(centre[i] - half, 0.0), min(centre[i] + half, 1.0)
         if name in self.space.choices:
+            if turn == 0 and len(self.space.choices[name]) <= options.points:
+                low, high = 0.0, 1.0  # the values of a filter wheel need not follow any order
             values = self._choices(i, centre[i], low, high, options.points)
         else:
             values = np.linspace(low, high, options.points)
@@ -122,12 +162,10 @@ class CoordinateScanAgent(Agent):
             target = centre.copy()
             target[i] = value
             targets.append(target)
-        return targets, float(np.min(np.diff(values))), f"scan of {name}, pass {turn + 1}"
+        return targets, float(np.min(np.diff(values), initial=1.0)), f"scan of {name}, pass {turn + 1}"
 
     def _choices(self, i: int, here: float, low: float, high: float, points: int) -> FloatArray:
-        allowed = (self.space.choices[self.space.names[i]] - self.space.low[i]) / (
-            self.space.high[i] - self.space.low[i]
-        )
+        allowed = self.space.ladder(self.space.names[i])
         inside = allowed[(allowed >= low) & (allowed <= high)]
         if len(inside) < 3:  # narrower than the spacing of the values: take the nearest three
             inside = np.sort(allowed[np.argsort(np.abs(allowed - here), kind="stable")[:3]])

@@ -43,7 +43,8 @@ class GridAgent(Agent):
 
     The remaining points follow from the results and the pending proposals, so an interrupted grid continues with its
     gaps. Contextual variables, objectives and constraints do not change the order. The VOCS may have any number of
-    objectives, or none.
+    objectives, or none. If only a part of the domain is searched (see `search_within`), the same number of points
+    covers that part, in smaller steps.
 
     Parameters
     ----------
@@ -64,6 +65,9 @@ class GridAgent(Agent):
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)
+        self._space_changed()
+
+    def _space_changed(self) -> None:
         self._axes = self._make_axes()
         self._shape = [len(axis) for axis in self._axes]
 
@@ -103,9 +107,9 @@ class GridAgent(Agent):
             )
         counts = dict(zip(continuous, wanted if isinstance(wanted, list) else [wanted] * len(continuous), strict=True))
         axes = []
-        for i, name in enumerate(self.space.names):
+        for name in self.space.names:
             if name in self.space.choices:
-                axes.append((self.space.choices[name] - self.space.low[i]) / (self.space.high[i] - self.space.low[i]))
+                axes.append(self.space.ladder(name))
             else:
                 axes.append(np.linspace(0.0, 1.0, counts[name]) if counts[name] > 1 else np.array([0.5]))
         return axes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 
@@ -20,19 +19,26 @@ class SobolAgent(Agent):
 
     The VOCS may have any number of objectives, or none. The number of the next point in the sequence is the number of
     results plus pending proposals. A point that equals one of these is skipped, which happens after a proposal was
-    withdrawn.
+    withdrawn, and if all variables are discrete. When all points of such a space are known, they repeat.
     """
 
     name = "sobol"
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
         decision = Decision(reason="sobol", model_version="none")
-        known = {self._values(point) for point in (*self._asked, *self._pending)}
-        if len(self.space.choices) == self.space.dim:
-            known.clear()  # all variables are discrete, so points repeat
-        following = (self._point(number) for number in itertools.count(self._made))
-        new = (unit for unit in following if self._values(self.space.points(unit)[0]) not in known)
-        return [(unit, decision) for unit in itertools.islice(new, count)]
+        known = {self._values(point) for point in (*self._asked, *self._pending) if self.space.holds(point)}
+        discrete = len(self.space.choices) == self.space.dim
+        size = math.prod(map(len, self.space.choices.values())) if discrete else math.inf
+        proposals: list[tuple[FloatArray, Decision]] = []
+        number = self._made
+        while len(proposals) < count:
+            unit, number = self._point(number), number + 1
+            values = self._values(self.space.points(unit)[0])
+            if values in known and len(known) < size:
+                continue
+            known.add(values)
+            proposals.append((unit, decision))
+        return proposals
 
     def _point(self, number: int) -> FloatArray:
         # The sequence is drawn from its beginning in lengths of a power of two, which keeps it balanced. It follows

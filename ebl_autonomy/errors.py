@@ -5,8 +5,9 @@ Each message holds the offending value and the remedy, because the reader is run
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -137,8 +138,15 @@ class ProgramExitError(EblError, RuntimeError):
         super().__init__(f"a function that the run called tried to end the program with exit({exit_.code!r})")
 
 
+class UserFunctionError(EblError, RuntimeError):
+    """A user's function (a derivation, a measuring stub) has a programming error, which no other point would mend.
+
+    The exception that the function raised is the cause; the message says where it was raised.
+    """
+
+
 class MeasurementError(EblError, RuntimeError):
-    """Too many points in a row could not be measured: the fault lies with the beamline, not with a point."""
+    """Too many points in a row could not be measured, or gave no valid row: the fault does not lie with a point."""
 
 
 class DataError(EblError):
@@ -149,32 +157,67 @@ class TiledUnreachableError(EblError, ConnectionError):
     """No Tiled server answered at the given address."""
 
 
-def validation_text(error: ValidationError) -> str:
-    """The errors that pydantic found, on one line: each field with its error."""
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+def unknown_text(name: object, known: Iterable[str], kind: str = "keys") -> str:
+    """``unknown, did you mean 'seed'? The keys are ['clock', 'seed']``, without the question if nothing is alike."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    question = f", did you mean {close[0]!r}?" if close else "."
+    return f"unknown{question} The {kind} are {known}"
 
 
-def validated(kind: type[Options], given: Any, name: str) -> Options:
+def validation_text(error: ValidationError, kind: type[BaseModel] | None = None, path: str = "") -> str:
+    """The errors that pydantic found, on one line: each key by its path from the outside, with its value and fault.
+
+    Parameters
+    ----------
+    error : ValidationError
+    kind : type of pydantic model, optional
+        The model that was validated; its keys are proposed for unknown ones.
+    path : str
+        Where the model itself stands, for example ``"agent.options"``.
+    """
+    faults = []
+    for fault in error.errors():
+        key = ".".join(map(str, ([path] if path else []) + list(fault["loc"])))
+        if fault["type"] == "extra_forbidden":
+            faults.append(f"{key}: {unknown_text(fault['loc'][-1], _keys_at(kind, fault['loc'][:-1]))}")
+        elif fault["type"] == "missing":
+            faults.append(f"{key}: missing")
+        else:
+            faults.append(f"{key}={fault['input']!r:.60}: {fault['msg']}")
+    return "; ".join(faults)
+
+
+def _keys_at(kind: Any, location: Sequence[int | str]) -> list[str]:
+    """The keys of the model that lies at `location` in the model `kind`; none if no model lies there."""
+    for step in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and step in kind.model_fields:
+            kind = kind.model_fields[str(step)].annotation
+        else:  # the elements of a list, or the values of a mapping
+            kind = (get_args(kind) or (None,))[-1]
+    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def validated(kind: type[Options], given: Any, path: str) -> Options:
     """Options as an object: given as one, as a JSON mapping of its fields, or as None for its defaults.
 
     Parameters
     ----------
     kind : type of pydantic model
     given : kind, mapping or None
-    name : str
-        What the argument is called, for the message.
+    path : str
+        The argument, for the message: ``"envelope"``, or ``"agent.options"`` for what stands inside another one.
 
     Raises
     ------
     BadInputError
-        If it is no mapping, or the mapping has an unknown key or a wrong value: names it.
+        If it is no mapping, or the mapping has an unknown key or a wrong value. The message gives the path of the key.
     """
     if isinstance(given, kind):
         return given
-    keys = sorted(kind.model_fields)
     if not isinstance(given, Mapping | None):
-        raise BadInputError(f"{name}={given!r:.80}: give a mapping with the keys {keys}")
+        raise BadInputError(f"{path}={given!r:.80}: give a mapping with the keys {sorted(kind.model_fields)}")
     try:
         return kind.model_validate(dict(given or {}))
     except ValidationError as error:
-        raise BadInputError(f"{name}: {validation_text(error)}. Its keys are {keys}.") from error
+        raise BadInputError(validation_text(error, kind, path)) from error

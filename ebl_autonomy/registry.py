@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, unknown_text
 
 AGENTS: Final = "ebl_autonomy.agents"
 DERIVATIONS: Final = "ebl_autonomy.derivations"
@@ -34,7 +34,7 @@ def load(group: str, name: str) -> Any:
     found = [entry for entry in entry_points(group=group) if entry.name == name]
     if not found:
         raise BadInputError(
-            f"no {name!r} is registered under {group!r}; the registered names are {names(group)}. "
+            f"no {name!r} is registered under {group!r}: {unknown_text(name, names(group), 'registered names')}. "
             "Install the package that provides it, or correct the name."
         )
     try:

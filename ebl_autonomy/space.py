@@ -1,21 +1,20 @@
-"""The space that an agent searches: a VOCS as arrays, and the time that moves through it take.
+"""The space that an agent searches: a VOCS as arrays.
 
-Agents work in the unit cube, motors in their own units; this module is the only place that converts.
+Agents work in the unit cube, motors in their own units; this module is the only place that converts. Each variable has
+a scale: its value, its logarithm, or for a discrete variable the rank of its value, which makes all neighbours equally
+distant. Everything that happens in the unit cube happens on that scale.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from gest_api.vocs import (
-    VOCS,
     BoundsConstraint,
     ContextualVariable,
     ContinuousVariable,
@@ -25,11 +24,12 @@ from gest_api.vocs import (
     LessThanConstraint,
     MaximizeObjective,
 )
-from pydantic import ValidationError
 
 from ebl_autonomy.errors import BadInputError
-
-FloatArray = npt.NDArray[np.float64]
+from ebl_autonomy.scales import FloatArray, Logarithm, Ranks, Scale
+from ebl_autonomy.travel import AxisTravel, Travel
+from ebl_autonomy.vocs import VOCS, is_logarithmic, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.vocs_mistakes import check_section
 
 ROUNDING: Final = 1e-9
 """Largest distance from the unit cube that counts as rounding of a coordinate."""
@@ -49,43 +49,6 @@ __all__ = [
     "violation",
     "vocs_dict",
 ]
-
-
-def make_vocs(vocs: VOCS | Mapping[str, Any]) -> VOCS:
-    """A private copy of `vocs`, or the VOCS that a JSON mapping describes.
-
-    The constructor of gest-api removes keys from its mappings; this function leaves the caller's mapping unchanged.
-
-    Raises
-    ------
-    BadInputError
-        If the mapping is not a VOCS; the message names the field and the reason.
-    """
-    if isinstance(vocs, VOCS):
-        return cast(VOCS, vocs.model_copy(deep=True))
-    try:
-        return VOCS(**{key: deepcopy(value) for key, value in dict(vocs).items()})
-    except (ValidationError, ValueError, TypeError, LookupError, AttributeError) as error:
-        # gest-api indexes values before it checks their types, so a malformed VOCS raises many kinds of errors.
-        raise BadInputError(
-            f"not a VOCS: {error}. Give variables as {{name: [low, high]}}, objectives as {{name: 'MINIMIZE'}} "
-            "or 'MAXIMIZE', constraints as {name: ['LESS_THAN', value]}."
-        ) from error
-
-
-def vocs_dict(vocs: VOCS) -> dict[str, Any]:
-    """The VOCS as JSON, such that ``make_vocs(vocs_dict(v))`` equals ``v``.
-
-    Strict JSON has no infinity, but the domain of a contextual variable is infinite by default. An infinite bound is
-    written as ``"inf"``, which the VOCS parses.
-    """
-    dump = vocs.model_dump()
-    return {key: _plain(value) for key, value in dump.items() if value}
-
-
-def outcome_names(vocs: VOCS) -> list[str]:
-    """Names of all measured quantities: objectives, then constraints, then observables."""
-    return list(vocs.output_names)
 
 
 @dataclass(frozen=True)
@@ -116,8 +79,13 @@ class Space:
         The variables that an agent chooses (continuous and discrete), in the VOCS's order.
     context : list of str
         The contextual variables, which are measured and never moved.
-    low, high : FloatArray, shape (d,)
-        Bounds in the variables' own units; the smallest and the largest value of a discrete variable.
+    low, high, span : FloatArray, shape (d,)
+        Bounds in the variables' own units, and their difference (1 for a discrete variable with one value); the
+        smallest and the largest value of a discrete variable.
+    choices : dict of str to FloatArray
+        The allowed values of each discrete variable, ascending.
+    logarithmic : bool array, shape (d,)
+        Whether each variable is on a logarithmic scale.
     objectives : list of str
     signs : FloatArray, shape (m,)
         +1 for an objective to maximise, -1 for one to minimise.
@@ -145,6 +113,11 @@ class Space:
             high.append(bounds[1])
         self.low: FloatArray = np.array(low, dtype=float)
         self.high: FloatArray = np.array(high, dtype=float)
+        self.logarithmic = np.array([is_logarithmic(vocs.variables[name]) for name in self.names], dtype=bool)
+        self._scales: dict[int, Scale] = {i: Logarithm() for i in np.flatnonzero(self.logarithmic).tolist()}
+        for name, values in self.choices.items():
+            self._scales.setdefault(self.names.index(name), Ranks(values))
+        self._measure()
         self.objectives = list(vocs.objectives)
         for name, objective in vocs.objectives.items():
             if isinstance(objective, ExploreObjective):
@@ -154,6 +127,62 @@ class Space:
         )
         self.limits = {name: limit_of(name, constraint) for name, constraint in vocs.constraints.items()}
         self.constants = {name: constant.value for name, constant in vocs.constants.items()}
+
+    def within(self, bounds: Mapping[str, tuple[float, float]]) -> Space:
+        """The part of this space inside of `bounds`, as a space of its own, whose unit cube is this part.
+
+        A discrete variable keeps its values inside the bounds.
+
+        Parameters
+        ----------
+        bounds : mapping of str to (low, high)
+            In the variables' own units, of some or all variables; an end may be infinite or outside the domain.
+
+        Raises
+        ------
+        BadInputError
+            If a variable is unknown, a bound is not a number, or nothing of a domain is left.
+        """
+        if unknown := sorted(set(bounds) - set(self.names)):
+            raise BadInputError(f"bounds of {unknown}, which are not variables: the variables are {self.names}")
+        part = copy(self)
+        part.low, part.high, part.choices = self.low.copy(), self.high.copy(), dict(self.choices)
+        for name, given in bounds.items():
+            low, high = _interval(name, given)
+            i = self.names.index(name)
+            if name in self.choices:
+                values = self.choices[name]
+                left = values[(values >= low) & (values <= high)]
+                if not len(left):
+                    raise BadInputError(
+                        f"no value of discrete variable {name!r} lies within [{low:g}, {high:g}]: its values are "
+                        f"{values.tolist()}"
+                    )
+                part.choices[name], low, high = left, float(left[0]), float(left[-1])
+            else:
+                low, high = max(low, float(self.low[i])), min(high, float(self.high[i]))
+                if not low < high:
+                    raise BadInputError(
+                        f"nothing of the domain [{self.low[i]:g}, {self.high[i]:g}] of {name!r} lies within "
+                        f"{tuple(given)}: correct the domain or the bounds"
+                    )
+            part.low[i], part.high[i] = low, high
+        part._measure()
+        return part
+
+    def holds(self, point: Mapping[str, Any]) -> bool:
+        """Whether a point, in the variables' own units, lies inside; a discrete variable must have an allowed value."""
+        return all(
+            bool(np.any(self.choices[name] == point[name])) if name in self.choices else low <= point[name] <= high
+            for name, low, high in zip(self.names, self.low, self.high, strict=True)
+        )
+
+    def clipped(self, point: Mapping[str, Any]) -> dict[str, float]:
+        """The variables of a point, each moved to the nearest bound if it lies outside; in their own units."""
+        return {
+            name: float(min(max(point[name], low), high))
+            for name, low, high in zip(self.names, self.low, self.high, strict=True)
+        }
 
     @property
     def continuous(self) -> list[str]:
@@ -169,8 +198,17 @@ class Space:
         """Points, in the variables' own units, as rows of the unit cube, shape (n, d)."""
         rows = [[float(point[name]) for name in self.names] for point in points]
         values = np.array(rows, dtype=float).reshape(len(rows), self.dim)
-        unit: FloatArray = (values - self.low) / (self.high - self.low)
-        return unit
+        return self._to_unit(values)
+
+    def values(self, unit: FloatArray) -> FloatArray:
+        """Rows of the unit cube, shape (n, d), in the variables' own units, shape (n, d); not snapped."""
+        return self._from_scale(self._origin + unit * self._width)
+
+    def ladder(self, name: str) -> FloatArray:
+        """The allowed values of a discrete variable as coordinates of the unit cube, ascending, shape (k,)."""
+        i = self.names.index(name)
+        ladder: FloatArray = (self._scales[i].forward(self.choices[name]) - self._origin[i]) / self._width[i]
+        return ladder
 
     def points(self, unit: FloatArray) -> list[dict[str, float]]:
         """Rows of the unit cube, shape (n, d), as n points; a discrete value is the nearest allowed one.
@@ -180,7 +218,7 @@ class Space:
         """
         unit = np.atleast_2d(unit)
         values = self._inside(unit)
-        raw = self.low + unit * (self.high - self.low)
+        raw = self.values(unit)
         # If the domain is narrow compared with its bounds, the sum may round to a value inside the domain.
         values = np.where(unit < -ROUNDING, np.minimum(raw, np.nextafter(self.low, -np.inf)), values)
         values = np.where(unit > 1.0 + ROUNDING, np.maximum(raw, np.nextafter(self.high, np.inf)), values)
@@ -188,18 +226,52 @@ class Space:
 
     def snap(self, unit: FloatArray) -> FloatArray:
         """The nearest rows of the cube that motors can reach, shape (n, d): clipped, discrete values snapped."""
-        snapped: FloatArray = (self._inside(np.atleast_2d(unit)) - self.low) / (self.high - self.low)
-        return snapped
+        return self._to_unit(self._inside(np.atleast_2d(unit)))
 
     def _inside(self, unit: FloatArray) -> FloatArray:
         """Values of the variables in their own units, shape (n, d), all inside the domain."""
-        values = self.low + np.clip(unit, 0.0, 1.0) * (self.high - self.low)
+        scaled = self._origin + np.clip(unit, 0.0, 1.0) * self._width
         # The sum may round to a value one unit in the last place outside the bounds.
-        values = np.clip(values, self.low, self.high)
+        values = np.clip(self._from_scale(scaled), self.low, self.high)
+        # The power of a logarithm rounds too, so an end of the scale is taken as it is.
+        values = np.where(self.logarithmic & (unit <= 0.0), self.low, values)
+        values = np.where(self.logarithmic & (unit >= 1.0), self.high, values)
         for name, allowed in self.choices.items():
             i = self.names.index(name)
-            values[:, i] = allowed[np.argmin(np.abs(values[:, i, None] - allowed[None, :]), axis=1)]
+            on_scale = self._scales[i].forward(allowed)
+            # Of two values that are equally near, the smaller.
+            nearest = np.searchsorted(0.5 * (on_scale[:-1] + on_scale[1:]), scaled[:, i], side="left")
+            values[:, i] = allowed[nearest]
         return values
+
+    def _measure(self) -> None:
+        """Compute the extent of the unit cube from the bounds."""
+        self.span: FloatArray = np.where(self.high > self.low, self.high - self.low, 1.0)
+        self._origin = self._to_scale(self.low[None])[0]
+        width = self._to_scale(self.high[None])[0] - self._origin
+        self._width: FloatArray = np.where(width > 0.0, width, 1.0)
+
+    def _to_scale(self, values: FloatArray) -> FloatArray:
+        """Values in the variables' own units, shape (n, d), on the scale of each variable, shape (n, d)."""
+        scaled = values.copy()
+        for i, scale in self._scales.items():
+            scaled[:, i] = scale.forward(values[:, i])
+        return scaled
+
+    def _from_scale(self, scaled: FloatArray) -> FloatArray:
+        """The inverse of `_to_scale`."""
+        values = scaled.copy()
+        for i, scale in self._scales.items():
+            values[:, i] = scale.backward(scaled[:, i])
+        return values
+
+    def _to_unit(self, values: FloatArray) -> FloatArray:
+        """Values in the variables' own units, shape (n, d), as coordinates of the unit cube."""
+        unit: FloatArray = (self._to_scale(values) - self._origin) / self._width
+        if self.logarithmic.any():
+            # A motor may read zero or less, which has no logarithm: it counts as one domain below the lowest value.
+            unit = np.where(self.logarithmic, np.maximum(unit, -1.0), unit)
+        return unit
 
     def nearby(self, point: Mapping[str, float], tolerance: Mapping[str, float]) -> dict[str, float]:
         """`point`, with each coordinate that lies outside the domain by its `tolerance` at most moved to the bound.
@@ -219,13 +291,17 @@ class Space:
         return moved
 
     def standing(self) -> dict[str, float]:
-        """The present position: each variable's default value, or the middle of its domain if it has no default."""
-        middle = (self.low + self.high) / 2.0
-        defaults = (self.vocs.variables[name].default_value for name in self.names)
-        return {
-            name: float(middle[i] if value is None else value)
-            for i, (name, value) in enumerate(zip(self.names, defaults, strict=True))
-        }
+        """The present position: each variable's default value, or the middle of its domain if it has no default.
+
+        A default outside becomes the nearest value inside. The middle is that of the variable's scale.
+        """
+        halfway = self._inside(np.full((1, self.dim), 0.5))[0]
+        scaled = self.logarithmic | np.array([name in self.choices for name in self.names])
+        middle = np.where(scaled, halfway, (self.low + self.high) / 2.0)
+        defaults = {name: self.vocs.variables[name].default_value for name in self.names}
+        return self.clipped(
+            {name: middle[i] if defaults[name] is None else defaults[name] for i, name in enumerate(self.names)}
+        )
 
     def feasible(self, outcome: Mapping[str, float]) -> bool:
         """Whether every outcome constraint holds; a constraint on a NaN or missing outcome does not hold."""
@@ -264,6 +340,17 @@ class Space:
                 "give a default inside it"
             )
         return low, high
+
+
+def _interval(name: str, given: Any) -> tuple[float, float]:
+    """Two bounds in ascending order, as numbers."""
+    try:
+        low, high = (float(bound) for bound in given)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"the bounds of {name!r} are {given!r}: give (low, high) as numbers") from error
+    if not low <= high:
+        raise BadInputError(f"the bounds of {name!r} are {(low, high)}: the first must not exceed the second")
+    return low, high
 
 
 class BestSoFar:
@@ -322,121 +409,6 @@ def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
     return np.where(np.isnan(total), np.inf, total)
 
 
-@dataclass(frozen=True)
-class AxisTravel:
-    """The motion profile of one motor: the trapezoidal profile of an EPICS motor record, plus settling.
-
-    Attributes
-    ----------
-    velocity : float
-        In motor units per second; must be positive.
-    acceleration_s : float
-        Seconds until the motor reaches its velocity.
-    settle_s : float
-        Seconds of rest after a move.
-    backlash : float
-        Overshoot of a move in the negative direction (if negative: the positive direction), in motor units; the motor
-        then returns by the same distance.
-    """
-
-    velocity: float
-    acceleration_s: float = 0.0
-    settle_s: float = 0.0
-    backlash: float = 0.0
-
-    def seconds(self, distance: FloatArray | float) -> FloatArray:
-        """Duration of moves by the signed `distance` (motor units), in seconds; an array of the same shape."""
-        distance = np.asarray(distance, dtype=float)
-        path = np.abs(distance) + np.where(distance * (self.backlash or 1.0) < 0.0, 2.0 * abs(self.backlash), 0.0)
-        moving = np.where(
-            path >= self.velocity * self.acceleration_s,  # reaches full speed
-            path / self.velocity + self.acceleration_s,
-            2.0 * np.sqrt(path * self.acceleration_s / self.velocity),
-        )
-        return np.where(distance == 0.0, 0.0, moving + self.settle_s)
-
-
-class Travel:
-    """Duration of moves from point to point for a set of motors that move at the same time.
-
-    Parameters
-    ----------
-    axes : mapping of str to AxisTravel
-        Motion profiles by motor. The moves of all other motors are assumed to take no time.
-    """
-
-    def __init__(self, axes: Mapping[str, AxisTravel]) -> None:
-        self.axes = dict(axes)
-
-    def seconds(self, start: Mapping[str, float], stop: Mapping[str, float]) -> float:
-        """Seconds until the slowest motor arrives; `start` and `stop` in motor units."""
-        times = (axis.seconds(float(stop[name]) - float(start[name])) for name, axis in self.axes.items())
-        return float(max(times, default=0.0))
-
-    def seconds_each(self, start: Mapping[str, float], stops: Mapping[str, FloatArray]) -> FloatArray:
-        """Seconds from `start` to each of n stops, shape (n,); `stops` holds an array of shape (n,) per motor."""
-        times = [axis.seconds(stops[name] - float(start[name])) for name, axis in self.axes.items()]
-        count = len(next(iter(stops.values())))
-        return np.max(np.stack(times), axis=0) if times else np.zeros(count)
-
-    def order(self, start: Mapping[str, float], points: Sequence[Mapping[str, float]]) -> list[int]:
-        """Order in which to visit `points` from `start`: nearest neighbour in seconds, then improved by 2-opt.
-
-        The tour never takes longer than the given order.
-
-        Returns
-        -------
-        list of int
-            A permutation of ``range(len(points))``.
-        """
-        left = list(range(len(points)))
-        route: list[int] = []
-        here = start
-        while left:
-            nearest = min(left, key=lambda i: self.seconds(here, points[i]))
-            left.remove(nearest)
-            route.append(nearest)
-            here = points[nearest]
-        return self._improved(start, points, route)
-
-    def _improved(
-        self, start: Mapping[str, float], points: Sequence[Mapping[str, float]], route: list[int]
-    ) -> list[int]:
-        def length(candidate: list[int]) -> float:
-            stops = [start, *(points[i] for i in candidate)]
-            return sum(self.seconds(a, b) for a, b in pairwise(stops))
-
-        given = list(range(len(points)))
-        best = min(route, given, key=length)  # a nearest-neighbour tour can be longer than the given order
-        shortest = length(best)
-        better = len(route) < 50  # one 2-opt pass computes n^2 tour lengths: too slow for many points
-        while better:
-            better = False
-            for i in range(len(best) - 1):
-                for j in range(i + 2, len(best) + 1):
-                    candidate = best[:i] + best[i:j][::-1] + best[j:]
-                    if (candidate_length := length(candidate)) < shortest - 1e-12:
-                        best, shortest, better = candidate, candidate_length, True
-        return best
-
-
-def _plain(value: Any) -> Any:
-    """`value` as strict JSON: no sets, no numpy scalars, no types, no infinities."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted((_plain(item) for item in value), key=lambda item: (isinstance(item, str), item))
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, type):
-        return value.__name__
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
 def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:
     """Limits from a mapping in the form of a VOCS's constraints, such as ``{"flux": ["GREATER_THAN", 1e4]}``.
 
@@ -447,6 +419,7 @@ def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:
     """
     if not constraints:
         return {}
+    check_section("constraints", constraints, "hard")
     vocs = make_vocs({"variables": {"x": [0.0, 1.0]}, "objectives": {}, "constraints": dict(constraints)})
     return {name: limit_of(name, constraint) for name, constraint in vocs.constraints.items()}
 

@@ -5,16 +5,20 @@ All queries are messages or awaitables, because ophyd devices answer synchronous
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, TypeVar
 
+import numpy as np
 from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Readable
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await
-from ophyd.utils import DisconnectedError, LimitError
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
-from ebl_autonomy.plans.coupled import check_axes
+from ebl_autonomy.plans.coupled import axis_of, check_axes
+from ebl_autonomy.plans.failures import blaming
+from ebl_autonomy.plans.queueing import refuse_names
+from ebl_autonomy.plans.readbacks import position_in, position_key
 from ebl_autonomy.plans.timely import within
 from ebl_autonomy.space import AxisTravel
 
@@ -23,14 +27,14 @@ __all__ = [
     "check_devices",
     "check_value",
     "describe",
-    "is_limit_error",
-    "is_no_answer",
+    "motor_units",
     "read_exposure",
     "read_limits",
     "read_position",
     "read_positions",
     "read_tolerance",
     "read_travel",
+    "unique",
 ]
 
 T = TypeVar("T")
@@ -76,6 +80,8 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
     BadInputError
         If a check fails; the message names the device and the remedy.
     """
+    refuse_names("motors", motors)
+    refuse_names("detectors", detectors)
     if not isinstance(motors, Sequence):
         raise BadInputError(f"motors={motors!r}: give a list of motors")
     if not motors:
@@ -89,10 +95,22 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
     for detector in detectors:
         if not isinstance(detector, Readable):
             raise BadInputError(f"{detector!r} ({type(detector).__name__}) was given as a detector but cannot be read")
-    names = [device.name for device in (*motors, *detectors)]
+    for device in (*motors, *detectors):
+        if not hasattr(device, "parent"):
+            raise BadInputError(
+                f"{getattr(device, 'name', device)!r} ({type(device).__name__}) has no attribute 'parent', which "
+                "bluesky needs: set it to None, or to the device that contains it"
+            )
+    names = [motor.name for motor in motors]
+    names += [device.name for device in unique(detectors) if not any(device is motor for motor in motors)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInputError(f"the device names {twice} appear twice among motors and detectors: each needs its own")
     check_axes(motors)
+
+
+def unique(devices: Iterable[T]) -> list[T]:
+    """Each device once, in the order in which they were given."""
+    return list({id(device): device for device in devices}.values())
 
 
 def describe(devices: Sequence[Readable[Any]]) -> MsgGenerator[dict[str, Any]]:
@@ -130,14 +148,15 @@ def read_positions(motors: Mapping[str, NamedMovable[float]]) -> MsgGenerator[di
     DeviceFailedError
         If a motor cannot be read, or its position is not a finite number.
     """
-    answers = yield from ask(lambda: _at_once([_query(motor) for motor in motors.values()]))
+    answers = yield from ask(lambda: _at_once({motor.name: _query(motor) for motor in motors.values()}))
     positions = {}
     for (name, motor), answer in zip(motors.items(), answers, strict=True):
         if isinstance(answer, Exception):
-            raise DeviceFailedError([name], f"it cannot be read: {type(answer).__name__}: {answer}") from answer
-        value = answer["readback"] if isinstance(motor, Locatable) else _own_value(motor, answer)
+            with blaming(motor, "it cannot be read"):
+                raise answer
+        value = position_in(motor, answer)
         if not isinstance(value, Real) or not math.isfinite(value):
-            raise DeviceFailedError([name], f"it reads {value!r}, but must stand at a finite number")
+            raise DeviceFailedError([motor.name], f"it reads {value!r}, but must stand at a finite number")
         positions[name] = float(value)
     return positions
 
@@ -150,24 +169,16 @@ def _query(motor: Any) -> Any:
         return error
 
 
-def _at_once(answers: list[Any]) -> list[Any] | Awaitable[list[Any]]:
-    """The answers; an awaitable of them if one must be awaited."""
-    if not any(isinstance(answer, Awaitable) for answer in answers):
-        return answers
+def _at_once(answers: Mapping[str, Any]) -> list[Any] | Awaitable[list[Any]]:
+    """The answers of devices, by name; an awaitable of them if one must be awaited, for a limited time each."""
+    if not any(isinstance(answer, Awaitable) for answer in answers.values()):
+        return list(answers.values())
 
     async def all_of_them() -> list[Any]:
-        return list(await asyncio.gather(*(maybe_await(answer) for answer in answers), return_exceptions=True))
+        waiting = [within(partial(maybe_await, answer), name) for name, answer in answers.items()]
+        return list(await asyncio.gather(*waiting, return_exceptions=True))
 
     return all_of_them()
-
-
-def _own_value(motor: Any, reading: Mapping[str, Any]) -> Any:
-    """The position in a motor's reading; ophyd's positioners whose readback has another name have an attribute."""
-    if motor.name in reading:
-        return reading[motor.name]["value"]
-    if isinstance(position := getattr(motor, "position", None), Real):
-        return position
-    raise DeviceFailedError([motor.name], f"it gives no reading called {motor.name!r}, only {sorted(reading)}")
 
 
 def read_tolerance(motor: NamedMovable[float], largest: float = 0.0) -> MsgGenerator[float | None]:
@@ -195,9 +206,12 @@ def read_tolerance(motor: NamedMovable[float], largest: float = 0.0) -> MsgGener
 
 
 def read_limits(motor: NamedMovable[float]) -> MsgGenerator[tuple[float, float] | None]:
-    """The motor's own soft limits in its unit, infinite on an open side; None without any (in EPICS: low == high)."""
-    pair = getattr(motor, "limits", None)
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+    """The motor's own soft limits in its unit, infinite on an open side; None without any.
+
+    As in ophyd and in the motor record, limits whose lower end is not below the upper one, such as (0, 0), are none.
+    """
+    pair = getattr(axis_of(motor), "limits", None)
+    if not (isinstance(pair, (Sequence, np.ndarray)) and len(pair) == 2):
         pair = (getattr(motor, "low_limit_travel", None), getattr(motor, "high_limit_travel", None))
     low, high = (yield from _number(pair[0])), (yield from _number(pair[1]))
     low = -math.inf if low is None or math.isnan(low) else low
@@ -240,28 +254,33 @@ def check_value(motor: NamedMovable[float], value: float) -> MsgGenerator[None]:
         yield from ask(lambda: motor.check_value(value))
 
 
-def is_no_answer(error: Exception) -> bool:
-    """Whether a device raised `error` because it cannot be reached, and not because it refuses a position."""
-    return isinstance(error, (OSError, DisconnectedError)) or type(error).__name__ == "NotConnectedError"
-
-
-def is_limit_error(error: BaseException | None) -> bool:
-    """Whether a motor refused a position because of its limits, with an error of ophyd or ophyd-async or behind one."""
-    while error is not None:
-        if isinstance(error, LimitError) or type(error).__name__ == "MotorLimitsError":  # of the extra ophyd-async
-            return True
-        error = error.__cause__
-    return False
-
-
 def units(descriptions: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     """The units of `names`, as far as they have one."""
     return {name: str(descriptions[name]["units"]) for name in names if descriptions.get(name, {}).get("units")}
 
 
+def motor_units(motors: Mapping[str, Any], described: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The units of motors, by variable: of the reading that is their position, or else as the motor itself says.
+
+    Parameters
+    ----------
+    motors : mapping of str to motor
+    described : mapping of str to mapping
+        The data keys of each motor, by the motor's name.
+    """
+    found = {}
+    for variable, motor in motors.items():
+        keys = described.get(motor.name, {})
+        key = variable if variable in keys else position_key(motor, keys)
+        unit = getattr(motor, "egu", None) if key is None else keys[key].get("units")
+        if isinstance(unit, str) and unit:
+            found[variable] = unit
+    return found
+
+
 def _number(source: Any) -> MsgGenerator[float | None]:
     """The value of a number or of a signal, as a float; None if it is not a number."""
-    if isinstance(source, (int, float)):
+    if isinstance(source, Real):
         return float(source)
     if isinstance(source, Readable):
         reading = yield from ask(source.read)

@@ -7,7 +7,7 @@ device of each interruption; the plan sees it, drops the open event and repeats 
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,9 @@ from bluesky.protocols import Readable
 from bluesky.utils import Msg, MsgGenerator
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.plans.failures import blaming
 from ebl_autonomy.plans.timely import timely
-from ebl_autonomy.records import PROPOSAL_ID
+from ebl_autonomy.records import METADATA_KEY, PROPOSAL_ID
 from ebl_autonomy.report import statusline
 
 __all__ = ["EventPage", "EventTag", "EventWatch", "InterruptedReadingError", "save_event", "save_page"]
@@ -146,18 +147,35 @@ class EventPage:
 
 
 class EventWatch:
-    """Counts the emitted rows by stream: the only proof that a `save` took effect."""
+    """Counts the rows that the plan itself emits, by stream: the only proof that a `save` took effect.
 
-    def __init__(self) -> None:
+    Preprocessors of the RunEngine, monitors and flyers add events of their own to the run, and a user's stub has runs
+    of its own; these are not counted.
+
+    Parameters
+    ----------
+    tags : collection of str
+        Names of the plan's own devices, one of which is part of each of its events.
+    """
+
+    def __init__(self, tags: Collection[str]) -> None:
+        self._tags = frozenset(tags)
         self._streams: dict[str, str] = {}
+        self._ours: set[str] = set()
+        """Uids of the descriptors of the plan's own events."""
+        self._run = ""
+        self._others: dict[str, list[str]] = {}
+        """The streams of the run that others write, with the names of the devices in them."""
         self._counts: dict[str, int] = {}
         self._proposals: dict[str, set[str]] = {}
         self._captured: list[tuple[str, Mapping[str, Any]]] | None = None
 
     def __call__(self, name: str, doc: Mapping[str, Any]) -> None:
-        if name == "descriptor":
-            self._streams[doc["uid"]] = doc.get("name", "")
-        elif name in ("event", "event_page"):
+        if name == "start" and METADATA_KEY in doc:
+            self._run = self._run or doc["uid"]  # a stub may steer a run inside this one
+        elif name == "descriptor":
+            self._take_descriptor(doc)
+        elif name in ("event", "event_page") and doc["descriptor"] in self._ours:
             stream = self.stream_of(doc)
             rows = 1 if name == "event" else len(doc["seq_num"])
             self._counts[stream] = self._counts.get(stream, 0) + rows
@@ -166,8 +184,37 @@ class EventWatch:
         if self._captured is not None:
             self._captured.append((name, doc))
 
+    def _take_descriptor(self, doc: Mapping[str, Any]) -> None:
+        stream, devices = doc.get("name", ""), list(doc.get("object_keys") or ())
+        self._streams[doc["uid"]] = stream
+        if doc["run_start"] != self._run:
+            return
+        if self._tags.isdisjoint(devices):
+            self._others[stream] = devices
+        else:
+            self._ours.add(doc["uid"])
+
+    def is_taken(self, stream: str) -> bool:
+        """Whether somebody else writes into a stream of this name in the run."""
+        return stream in self._others
+
+    def check_free(self, streams: Iterable[str]) -> None:
+        """Check that nobody else writes into `streams`: all events of a stream have the same keys.
+
+        Raises
+        ------
+        BadInputError
+            If somebody does; the message names the stream, the devices and the remedy.
+        """
+        for stream in streams:
+            if stream in self._others:
+                raise BadInputError(
+                    f"the stream {stream!r} is the run's own, but something else writes {self._others[stream]} into "
+                    "it, for example one of RE.preprocessors: give that stream another name"
+                )
+
     def count(self, stream: str) -> int:
-        """Number of rows emitted into `stream` so far."""
+        """Number of rows that the plan has emitted into `stream` so far."""
         return self._counts.get(stream, 0)
 
     def holds(self, stream: str, proposal_id: str) -> bool:
@@ -216,17 +263,21 @@ def save_event(
 
     Raises
     ------
+    BadInputError
+        If somebody else writes into a stream of this name.
     InterruptedReadingError
         If a pause or a suspender interrupted the reading; no event was emitted.
-    Exception
-        Whatever a device raises while it is read; no event was emitted.
+    DeviceFailedError, DeviceTimeoutError
+        If a device raises an error while it is read, or does not answer in time; no event was emitted.
     """
+    watch.check_free([stream])
     mark, before = tag.interruptions, watch.count(stream)
     values: dict[str, Any] = {}
     yield Msg("create", None, name=stream)
     try:
         for device in devices:
-            reading = yield Msg("read", timely(device))
+            with blaming(device, "it cannot be read"):
+                reading = yield Msg("read", timely(device))
             if tag.interruptions != mark:
                 raise InterruptedReadingError(stream)
             values.update({key: item["value"] for key, item in reading.items()})
@@ -251,9 +302,12 @@ def save_page(stream: str, page: EventPage, watch: EventWatch, rows: Sequence[Ma
 
     Raises
     ------
+    BadInputError
+        If somebody else writes into a stream of this name.
     InterruptedReadingError
         If a pause interrupted the collection; no row was emitted.
     """
+    watch.check_free([stream])
     before = watch.count(stream)
     page.put(rows)
     yield Msg("collect", page, stream=False, return_payload=False)

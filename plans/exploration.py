@@ -7,11 +7,13 @@ from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator, plan
 
 from ebl_autonomy.plans.acquisition import Acquisition, Measure
+from ebl_autonomy.plans.queueing import checked_by_queue
 from ebl_autonomy.plans.steered_run import RunResult, acquisition_of, steer
 
 __all__ = ["explore"]
 
 
+@checked_by_queue
 @plan
 def explore(
     detectors: Sequence[Readable[Any]],

@@ -3,18 +3,19 @@
 import contextlib
 import logging
 import time
-from collections import Counter
 from typing import Any
 
 from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 
-from ebl_autonomy.errors import BadInputError, LineCutError, MeasurementError, RefusedError
+from ebl_autonomy.errors import BadInputError, LineCutError, RefusedError, UserFunctionError
 from ebl_autonomy.plans.acquisition.protocol import Row
-from ebl_autonomy.plans.devices import is_limit_error
 from ebl_autonomy.plans.events import InterruptedReadingError
+from ebl_autonomy.plans.failures import is_limit_error
+from ebl_autonomy.plans.failures_in_a_row import FailuresInARow
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.recorder import Attempt, Recorder
 from ebl_autonomy.plans.setup import Experiment
+from ebl_autonomy.plans.user_functions import is_ours, watched
 from ebl_autonomy.records import RULE_RUN
 from ebl_autonomy.steering import Proposal
 
@@ -24,15 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 class Measuring:
-    """Measures the proposals of one run, and gives up if devices keep failing.
+    """Measures the proposals of one run, and gives up if devices keep failing or no row is valid.
 
     Parameters
     ----------
     experiment, recorder, motion
     retries : int
         Number of retries for a proposal that could not be measured.
-    max_failures : int
-        Number of consecutive abandoned proposals after which the run ends.
+    max_failures : int or None
+        See `FailuresInARow`.
 
     Raises
     ------
@@ -41,16 +42,15 @@ class Measuring:
     """
 
     def __init__(
-        self, experiment: Experiment, recorder: Recorder, motion: Motion, retries: int, max_failures: int
+        self, experiment: Experiment, recorder: Recorder, motion: Motion, retries: int, max_failures: int | None
     ) -> None:
         _check_at_least("retries", retries, 0)
-        _check_at_least("max_failures", max_failures, 1)
+        if max_failures is not None:
+            _check_at_least("max_failures", max_failures, 1)
         self._session, self._acquisition = experiment.session, experiment.acquisition
         self._recorder, self._motion = recorder, motion
-        self._retries, self._max_failures = retries, max_failures
-        self._failures_in_a_row = 0
-        self._blamed: Counter[str] = Counter()
-        """Number of these failures that each device caused."""
+        self._retries = retries
+        self._failures = FailuresInARow(max_failures)
 
     def admit(self, proposal: Proposal) -> MsgGenerator[bool]:
         """Let the gate judge a proposal of a batch before the batch is ordered; a refusal is recorded.
@@ -70,7 +70,9 @@ class Measuring:
         Raises
         ------
         MeasurementError
-            If too many proposals in a row could not be measured.
+            If too many proposals in a row could not be measured, or gave no valid row.
+        UserFunctionError
+            If a user's function has a programming error; a row that was measured is recorded.
         """
         tag, failures, attempts = self._recorder.tag, 0, 0
         while True:
@@ -82,7 +84,7 @@ class Measuring:
             try:
                 # Read, not remembered: since the last move a hand, a screen or a user's stub may have moved motors.
                 yield from self._motion.find()
-                self._session.admit(proposal, self._motion.here, self._acquisition.line)
+                self._session.admit(proposal, self._motion.standing, self._acquisition.line)
                 if reason := self._session.check_budgets(proposal):
                     yield from self._abandon(proposal, RULE_RUN, f"the run ended: {reason}", attempts - 1)
                     return
@@ -94,7 +96,7 @@ class Measuring:
                 self._fail(attempt)
                 yield from self._refuse(proposal, error)
                 return
-            except (RunEngineControlException, BadInputError):
+            except (RunEngineControlException, BadInputError, UserFunctionError):
                 self._fail(attempt)
                 raise
             except Exception as error:  # noqa: BLE001 - a device may raise anything; the run must survive it
@@ -111,9 +113,10 @@ class Measuring:
                     yield from self._give_up(proposal, error, attempts)
                     return
             else:
-                self._failures_in_a_row = 0
-                self._blamed.clear()
                 self._session.tell(proposal, rows)
+                if attempt.fault is not None:
+                    raise attempt.fault
+                self._failures.measured(proposal, rows)
                 return
 
     def _attempt(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
@@ -125,7 +128,10 @@ class Measuring:
         yield from self._motion.go(admitted)
         attempt.arrive(began)
         attempt.check_uninterrupted()
-        return (yield from self._acquisition.acquire(attempt))
+        rows = self._acquisition.acquire(attempt)
+        if not is_ours(self._acquisition):
+            rows = watched(rows, f"acquisition {self._acquisition.kind!r}", None, attempt.is_interrupted)
+        return (yield from rows)
 
     def _fail(self, attempt: Attempt) -> None:
         """Count the dose of an exposure without a row; motors may stand anywhere now."""
@@ -147,15 +153,7 @@ class Measuring:
         yield from self._abandon(proposal, rule, reason, attempts)
         if isinstance(error, LineCutError) and error.interrupted:
             return  # no device failed
-        self._failures_in_a_row += 1
-        self._blamed.update(getattr(error, "devices", ()))
-        if self._failures_in_a_row >= self._max_failures:
-            blamed = ", ".join(f"{times} times because of {name}" for name, times in self._blamed.most_common())
-            raise MeasurementError(
-                f"{self._failures_in_a_row} proposals in a row could not be measured{blamed and f' ({blamed})'}, "
-                f"the last because: {reason}. What was measured is in the run. "
-                f"Repair {' and '.join(self._blamed) or 'the device'}, or raise max_failures."
-            ) from error
+        self._failures.failed(error)
 
 
 def _check_at_least(name: str, value: Any, least: int) -> None:

@@ -7,18 +7,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from bluesky.protocols import NamedMovable
-from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
+from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 
 from ebl_autonomy.errors import OffTargetError, RefusedError
 from ebl_autonomy.guard import AdmittedMove, Gate, Move
-from ebl_autonomy.plans.coupled import settings
-from ebl_autonomy.plans.devices import check_value, is_no_answer, read_position, read_positions
+from ebl_autonomy.plans.coupled import Setting, neighbours, settings
+from ebl_autonomy.plans.devices import check_value, read_position, read_positions
 from ebl_autonomy.plans.events import EventTag, InterruptedReadingError
+from ebl_autonomy.plans.failures import blaming, is_no_answer
 from ebl_autonomy.plans.stubs import carry_out
 from ebl_autonomy.records import to_float
 from ebl_autonomy.space import Travel
 
-__all__ = ["Motion"]
+__all__ = ["Motion", "check_setting"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ class Motion:
     ----------
     here : dict of str to float
         Positions of the motors when they were last read.
+    held : dict of str to float
+        Positions of the other axes of the motors' pseudo positioners, by axis name: where they stood at the beginning,
+        after the last interruption, or where a stub has set them.
     lost : bool
         Whether a motor may have been sent elsewhere since the last move, so that the next move sets all motors.
     """
@@ -70,6 +74,10 @@ class Motion:
     ) -> None:
         self.motors = dict(motors)
         self.here = dict(start)
+        self.held: dict[str, float] = {}
+        self._neighbours = neighbours(self.motors)
+        self._held_at = -1
+        """Number of interruptions when `held` was read; -1 before that."""
         self.lost = False
         self.tolerance = dict(tolerance or {})
         self._sent: dict[str, float] = {}
@@ -82,7 +90,16 @@ class Motion:
         mark = -1
         while mark != self._tag.interruptions:
             mark = self._tag.interruptions
+            if self._neighbours and self._held_at != mark:
+                # Not read at each move: what is read and set again and again would drift.
+                self.held = yield from read_positions(self._neighbours)
+                self._held_at = mark
             self.here.update((yield from read_positions(self.motors)))
+
+    @property
+    def standing(self) -> dict[str, float]:
+        """The positions of the motors, and those at which the other axes of their pseudo positioners are held."""
+        return {**self.held, **self.here}
 
     def check_values(self, admitted: AdmittedMove) -> MsgGenerator[None]:
         """Let the motors themselves check the target and both ends of the line, before anything moves.
@@ -95,15 +112,7 @@ class Motion:
         ends = admitted.line.ends() if admitted.line is not None else ({}, {})
         for positions in ({**admitted.target, **ends[0]}, ends[1]):
             for setting in settings(self.motors, positions, {**admitted.here, **admitted.target}):
-                try:
-                    yield from check_value(setting.device, setting.value)
-                except RunEngineControlException:
-                    raise
-                except Exception as error:
-                    if is_no_answer(error):
-                        raise
-                    refuses = ", ".join(f"motor {name!r} itself refuses {positions[name]!r}" for name in setting.names)
-                    raise RefusedError("limits", f"{refuses} ({type(error).__name__}: {error})") from error
+                yield from check_setting(setting, positions)
 
     def found(self) -> MsgGenerator[dict[str, float]]:
         """The positions of those motors that give one, at the end of a run."""
@@ -238,12 +247,12 @@ class Motion:
         """Plan the way and go it, with a new plan where motors stand so far beside it that a step is refused."""
         yield from self.find()
         for plans_left in reversed(range(MOST_PLANS)):
-            steps = self._gate.plan_route(self.here, goal, bound_by_domain, self.tolerance)
+            steps = self._gate.plan_route(self.standing, goal, bound_by_domain, self.tolerance)
             for step in steps:
                 yield from self.check_values(step)
             for step in steps:
                 try:  # a motor may stand beside its target by as much as its tolerance
-                    judged = self._gate.check_move(Move(step.target, self.here, bound_by_domain=False))
+                    judged = self._gate.check_move(Move(step.target, self.standing, bound_by_domain=False))
                 except RefusedError:
                     if not plans_left:
                         raise
@@ -260,3 +269,31 @@ class Motion:
         if not all(name in self._travel.axes for name in target):
             return 60.0
         return 10.0 + 3.0 * self._travel.seconds(self.here, {**self.here, **target})
+
+
+def check_setting(setting: Setting, targets: Mapping[str, float]) -> MsgGenerator[None]:
+    """Let the device of a setting check it, before anything moves.
+
+    Parameters
+    ----------
+    setting : Setting
+    targets : mapping of str to float
+        Targets of the motors by name, for the message.
+
+    Raises
+    ------
+    RefusedError
+        If the device refuses the setting, with the rule ``"limits"``.
+    DeviceFailedError, DeviceTimeoutError
+        If the device does not answer.
+    """
+    try:
+        yield from check_value(setting.device, setting.value)
+    except (RunEngineControlException, FailedStatus):  # the latter of an earlier step
+        raise
+    except Exception as error:
+        if is_no_answer(error):
+            with blaming(setting.device, f"it cannot check {setting.value!r}"):
+                raise
+        refuses = ", ".join(f"motor {name!r} itself refuses {targets[name]!r}" for name in setting.names)
+        raise RefusedError("limits", f"{refuses} ({type(error).__name__}: {error})") from error

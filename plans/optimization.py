@@ -7,6 +7,7 @@ from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator, plan
 
 from ebl_autonomy.plans.acquisition import Acquisition, Measure
+from ebl_autonomy.plans.queueing import checked_by_queue
 from ebl_autonomy.plans.steered_run import RunResult, acquisition_of, steer
 from ebl_autonomy.records import Finish
 
@@ -15,6 +16,7 @@ __all__ = ["OptimizeResult", "optimize"]
 OptimizeResult = RunResult
 
 
+@checked_by_queue
 @plan
 def optimize(
     detectors: Sequence[Readable[Any]],
@@ -32,7 +34,7 @@ def optimize(
     baseline: Sequence[Readable[Any]] = (),
     finish: Finish = "best",
     retries: int = 1,
-    max_failures: int = 5,
+    max_failures: int | None = None,
     move_timeout_s: float | None = None,
     trigger_timeout_s: float = 60.0,
     prior: Sequence[Any] = (),
@@ -73,8 +75,9 @@ def optimize(
         holds after a failure, a stop or an abort.
     retries : int
         Number of retries for a point that could not be measured, before it is abandoned.
-    max_failures : int
-        Number of consecutive abandoned points after which the run ends with a `MeasurementError`.
+    max_failures : int, optional
+        Number of consecutive points without a valid row after which the run ends with a `MeasurementError`. By default
+        5 if points are abandoned or a derivation fails, and 25 if an outcome is measured as NaN.
     move_timeout_s, trigger_timeout_s : float
         Wall seconds that a move and a trigger may take. By default a move may take 10 s plus three times the duration
         that the motors' velocities give, or 60 s if a motor reports no velocity.
@@ -97,6 +100,8 @@ def optimize(
         moves; the message names the value and the remedy.
     AgentError, MeasurementError
         If the agent or the beamline fails. The run holds all measured rows and is closed as failed.
+    UserFunctionError
+        If a function in `derive` or `measure` has a programming error (a KeyError, a NameError ...); likewise.
     """
     return (
         yield from steer(
@@ -116,6 +121,7 @@ def optimize(
             retries=retries,
             max_failures=max_failures,
             move_timeout_s=move_timeout_s,
+            trigger_timeout_s=trigger_timeout_s,
             prior=prior,
             position_tolerance=position_tolerance,
         )

@@ -1,6 +1,7 @@
 """Writes the streams of a run: each proposal ends as accepted rows or as one row of `abandoned`."""
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -8,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bluesky.protocols import Readable
-from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator
+from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator, RunEngineControlException
 
+from ebl_autonomy.errors import BadInputError, MeasurementError, UserFunctionError
 from ebl_autonomy.plans.deriving import derived_values
 from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.events import (
@@ -22,22 +24,26 @@ from ebl_autonomy.plans.events import (
     save_page,
 )
 from ebl_autonomy.plans.motion import LOOK, Motion
+from ebl_autonomy.plans.readings import External, external_text, separate
+from ebl_autonomy.plans.stubs import trigger_detectors
 from ebl_autonomy.records import (
     ABANDONED,
     ABANDONMENT,
-    BASELINE,
     DECISIONS,
     EXPLANATION,
     LEFT,
     LEFT_WHERE,
     MEAN,
+    OUR_STREAMS,
     PRIMARY,
     PROPOSAL_ID,
+    PROPOSALS_ACCEPTED,
     READING,
     RECOMMENDATION,
     RECOMMENDED,
     ROW,
     RULE_RUN,
+    START_AND_END,
     STD,
     AbandonedStatus,
     Recommendation,
@@ -49,6 +55,8 @@ if TYPE_CHECKING:
     from ebl_autonomy.plans.setup import Experiment
 
 __all__ = ["Attempt", "Recorder"]
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -73,17 +81,17 @@ class Recorder:
     def __init__(self, experiment: "Experiment") -> None:
         self.experiment = experiment
         self.session = experiment.session
-        self.watch = EventWatch()
+        self.watch = EventWatch({"ebl_row", "ebl_rows", *map(_tag_name, OUR_STREAMS)})
         self.tag = EventTag("ebl_row", {}, hints=experiment.hinted)
         self.page = EventPage("ebl_rows", PRIMARY, hints=experiment.session.outcomes)
         self.binding = EventTag("ebl_measured", {PROPOSAL_ID: ""})
         self.run_uid = ""
-        self._baseline = EventTag("ebl_baseline", {"proposals_accepted": 0})
+        self._start_and_end = EventTag(_tag_name(START_AND_END), {PROPOSALS_ACCEPTED: 0})
         self._soft: dict[str, EventTag] = {}
 
     def listen(self) -> MsgGenerator[None]:
         """Register the tags of device events with the RunEngine, so that it notifies them of pauses."""
-        for tag in (self.tag, self._baseline):
+        for tag in (self.tag, self._start_and_end):
             yield Msg("null", tag)
 
     # -- proposals ---------------------------------------------------------------------------------------------
@@ -126,21 +134,62 @@ class Recorder:
 
     # -- the run -----------------------------------------------------------------------------------------------
 
-    def write_baseline(self) -> MsgGenerator[None]:
-        """Read the baseline devices and the motors into the `baseline` stream."""
-        devices: list[Any] = [*self.experiment.baseline, *self.experiment.motors.values()]
+    def write_start(self) -> MsgGenerator[None]:
+        """Read the devices in ``baseline=`` and the motors into the stream `start_and_end`, before anything moves.
+
+        Raises
+        ------
+        BadInputError
+            If somebody else writes into a stream of the run.
+        MeasurementError
+            If a device fails again and again.
+        """
+        self.watch.check_free(sorted(OUR_STREAMS))
+        if failure := (yield from self._write_start_or_end()):
+            raise MeasurementError(
+                f"the readings at the start of the run failed: {failure}. Nothing has moved. Repair "
+                f"{_named(failure)}, or leave it out of baseline="
+            ) from failure
+
+    def write_end(self) -> MsgGenerator[None]:
+        """Read the same devices at the end; a failure is only logged, because all rows are safe."""
+        if failure := (yield from self._write_start_or_end()):
+            logger.warning("the run lacks the readings at its end: %s", failure)
+
+    def _write_start_or_end(self) -> MsgGenerator[Exception | None]:
+        """Trigger and read, with retries; returns the last failure if all of them failed."""
+        experiment, tag = self.experiment, self._start_and_end
+        devices = separate([*experiment.baseline, *experiment.motors.values()])
+        given = [device for device in devices if any(device is one for one in experiment.baseline)]
+        failures = 0
         while True:
+            mark = tag.interruptions
             try:
-                yield from save_event(
-                    BASELINE,
-                    devices,
-                    self._baseline,
-                    self.watch,
-                    lambda _: {"proposals_accepted": self.session.counts["accepted"]},
-                )
+                yield from trigger_detectors(given, experiment.trigger_timeout_s)
+                if tag.interruptions == mark:  # a pause ends the wait for the triggers early
+                    yield from self._save_start_or_end(devices)
+                    return None
             except InterruptedReadingError:
                 continue
-            return
+            except (RunEngineControlException, BadInputError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a device may raise anything
+                if tag.interruptions != mark:
+                    continue  # the pause stopped the devices
+                failures += 1
+                logger.warning("readings at the start or end, attempt %d: %s", failures, error)
+                if failures > experiment.retries:
+                    return error
+
+    def _save_start_or_end(self, devices: Sequence[Any]) -> MsgGenerator[None]:
+        yield from self.experiment.ends.ask("triggered")
+        positions = yield from read_positions(self.experiment.motors)
+
+        def finish(readings: Mapping[str, Any]) -> dict[str, Any]:
+            accepted = {PROPOSALS_ACCEPTED: self.session.counts["accepted"]}
+            return {**_unread(positions, readings), **accepted}
+
+        yield from save_event(START_AND_END, devices, self._start_and_end, self.watch, finish)
 
     def write_explanation(self, text: str) -> MsgGenerator[None]:
         """Record the agent's explanation of its model at the end."""
@@ -148,6 +197,8 @@ class Recorder:
 
     def write_left(self, where: str, left_at: Mapping[str, float]) -> MsgGenerator[None]:
         """Record where the motors are left; NaN for a motor that gives no position."""
+        if self.watch.is_taken(LEFT):
+            return  # the run has failed because of that, and must still be closed
         motors = {name: to_float(left_at.get(name)) for name in self.experiment.motors}
         yield from self._write(LEFT, {**motors, LEFT_WHERE: where})
 
@@ -167,7 +218,7 @@ class Recorder:
 
     def _write(self, stream: str, values: Mapping[str, Any]) -> MsgGenerator[None]:
         """Write one event of soft values. A pause does not change them, so a cut event is simply repeated."""
-        tag = self._soft.setdefault(stream, EventTag(f"ebl_{stream}", dict(values)))
+        tag = self._soft.setdefault(stream, EventTag(_tag_name(stream), dict(values)))
         # The RunEngine notifies the tag only after its first read; an earlier cut shows in the missing event.
         while True:
             try:
@@ -199,6 +250,10 @@ class Attempt:
         Whether an exposure has begun, so that the sample has received a dose; see `expose`.
     readings : sequence of mapping
         What was read of the exposure, one mapping of event keys per row, even if no row is recorded.
+    unusable : str
+        Why neither this row nor a later one can have what the agent needs; empty if they can.
+    fault : UserFunctionError or None
+        A programming error of a derivation, with which the run ends as soon as the rows are recorded.
     """
 
     recorder: Recorder
@@ -210,6 +265,8 @@ class Attempt:
     began: float = math.nan
     exposed: bool = False
     readings: Sequence[Mapping[str, Any]] = ()
+    unusable: str = ""
+    fault: UserFunctionError | None = None
 
     def arrive(self, left: float) -> None:
         """Take the time of arrival after a move that began at `left`, s."""
@@ -220,6 +277,10 @@ class Attempt:
         """Note that an exposure begins: acquisitions call it just before they trigger, kick off or run a stub."""
         self.exposed = True
 
+    def is_interrupted(self) -> bool:
+        """Whether the RunEngine was paused or suspended since the attempt started."""
+        return self.recorder.tag.interruptions != self.mark
+
     def check_uninterrupted(self) -> None:
         """Check that there was no interruption since the attempt started.
 
@@ -228,7 +289,7 @@ class Attempt:
         InterruptedReadingError
             If the RunEngine was paused or suspended.
         """
-        if self.recorder.tag.interruptions != self.mark:
+        if self.is_interrupted():
             raise InterruptedReadingError("the RunEngine was paused or suspended on the way to the point")
 
     def record_row(
@@ -253,18 +314,38 @@ class Attempt:
             If the reading was interrupted; no row was recorded.
         OffTargetError
             If a motor reads further from its target than its tolerance; no row was recorded.
+        BadInputError
+            If no row of these detectors can have what the agent needs; the row was recorded as invalid.
         """
+        yield from self._ask_late()
         recorder, outcomes = self.recorder, dict(given or {})
         experiment = recorder.experiment
-        devices: list[Any] = [*experiment.motors.values(), *detectors]
-        # A readback with another name is in the row under the variable's name too.
-        unnamed = yield from read_positions({name: experiment.motors[name] for name in experiment.unnamed})
+        motors = experiment.motors
+        devices: list[Any] = separate([*motors.values(), *detectors])
+        # A readback with another name is in the row under the variable's name too; so is that of a motor which is read
+        # as a part of a detector, whose reading may lack it.
+        parts = [name for name, motor in motors.items() if not any(motor is device for device in devices)]
+        positions = yield from read_positions({name: motors[name] for name in {*experiment.unnamed, *parts}})
 
         def finish(readings: Mapping[str, Any]) -> dict[str, Any]:
-            values = self._completed({**readings, **unnamed}, outcomes, 0)
-            return {**unnamed, **values, **self._dose()}
+            unread = _unread(positions, readings)
+            values = self._completed({**readings, **unread}, outcomes, 0)
+            return {**unread, **values, **self._dose()}
 
-        return (yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish))
+        row = yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish)
+        if self.unusable:
+            raise BadInputError(self.unusable)
+        return row
+
+    def _ask_late(self) -> MsgGenerator[None]:
+        """Ask the devices that can describe themselves only after their first trigger."""
+        experiment = self.recorder.experiment
+        if experiment.rows.late:
+            yield from experiment.rows.ask("triggered")
+            try:
+                experiment.check_keys()
+            except BadInputError as error:
+                self.unusable = str(error)
 
     def record_rows(self, readings: Sequence[Mapping[str, Any]]) -> MsgGenerator[list[dict[str, Any]]]:
         """Record many rows of `primary` as one event page: all of them or none.
@@ -315,11 +396,16 @@ class Attempt:
     def _completed(self, readings: Mapping[str, Any], given: Mapping[str, float], row: int) -> dict[str, Any]:
         """The values of a row besides the readings of devices."""
         experiment, session = self.recorder.experiment, self.recorder.session
-        derived, failed = derived_values(experiment.functions, {**readings, **given})
-        values = {**given, **derived}
+        external = External(experiment.rows.keys)
+        derived = derived_values(experiment.functions, {**readings, **given}, external.shown)
+        if external.asked:
+            self.unusable = external_text(external.asked[0], external.keys)
+        else:
+            self.fault = self.fault or derived.error
+        values = {**given, **derived.values}
         self.readings = [*self.readings[:row], {**readings, **values}]
         self.check_targets(readings)
-        reason = failed or self._invalid({**readings, **values})
+        reason = self.unusable or derived.failed or self._invalid({**readings, **values})
         return {
             **values,
             ROW.proposal_id: self.proposal.proposal_id,
@@ -343,6 +429,19 @@ class Attempt:
             if not math.isfinite(to_float(values.get(name))):
                 return f"{name} is {values.get(name)}"
         return ""
+
+
+def _tag_name(stream: str) -> str:
+    return f"ebl_{stream}"
+
+
+def _named(error: Exception) -> str:
+    return " and ".join(getattr(error, "devices", ())) or "the device"
+
+
+def _unread(positions: Mapping[str, float], readings: Mapping[str, Any]) -> dict[str, float]:
+    """The positions of the motors that were not read under their own names."""
+    return {name: position for name, position in positions.items() if name not in readings}
 
 
 def _scalars(reading: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ All arguments are checked here, so that bad input is refused before a run is ope
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,18 +15,25 @@ from gest_api.generator import Generator
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
-from ebl_autonomy.guard import Envelope, Gate
+from ebl_autonomy.guard import Envelope, Gate, Interval
+from ebl_autonomy.guard.envelope import renamed
+from ebl_autonomy.plans.acquisition.point import AtPoint
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
+from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
     check_devices,
     describe,
+    motor_units,
     read_exposure,
     read_limits,
     read_positions,
     read_travel,
     units,
 )
+from ebl_autonomy.plans.queueing import refuse_names
+from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
+from ebl_autonomy.plans.readings import Readings, external_text
 from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
 from ebl_autonomy.records import (
     ASKED,
@@ -44,7 +51,7 @@ from ebl_autonomy.records import (
 from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
-__all__ = ["Experiment", "prepare"]
+__all__ = ["Experiment", "check_staged", "prepare"]
 
 _NUMBER = {"dtype": "number", "shape": []}
 _NUMBERS = {"number", "integer", "boolean"}
@@ -59,7 +66,7 @@ class Experiment:
     session : SteeringSession
     acquisition : Acquisition
     motors : dict of str to motor
-        All moving motors: those of the variables and those of the acquisition.
+        All moving motors: those of the variables, by variable, and those of the acquisition, by name.
     baseline : list of Readable
     travel : Travel
         Speeds of the motors that report them.
@@ -70,8 +77,20 @@ class Experiment:
     units : dict of str to str
     tolerance : dict of str to float
         Largest distance between target and position of each motor that is checked, in motor units.
+    searched : dict of str to (low, high)
+        See `RunMetadata`.
+    retries : int
+        Number of retries for readings at the start and the end that failed.
+    trigger_timeout_s : float
+        Wall seconds that a trigger of a device in ``baseline=`` may take.
     unnamed : list of str
         Variables whose motors read no key of their name; the plan adds it to the rows.
+    rows : Readings
+        Of the devices that are read into a row.
+    ends : Readings
+        Of the devices that are read at the start and the end.
+    check_keys : callable
+        Raises BadInputError if the readings that are known lack what the agent needs.
     hinted : list of str
         Outcomes that no device hints, for live plots and tables.
     prior : list of str
@@ -88,9 +107,20 @@ class Experiment:
     finish: Finish
     units: dict[str, str]
     tolerance: dict[str, float] = field(default_factory=dict)
+    searched: dict[str, Interval] = field(default_factory=dict)
+    retries: int = 1
+    trigger_timeout_s: float = 60.0
     unnamed: list[str] = field(default_factory=list)
+    rows: Readings = field(default_factory=lambda: Readings([]))
+    ends: Readings = field(default_factory=lambda: Readings([]))
+    check_keys: Callable[[], None] = lambda: None
     hinted: list[str] = field(default_factory=list)
     prior: list[str] = field(default_factory=list)
+
+    @property
+    def staged(self) -> list[Any]:
+        """The devices that are staged for the whole run."""
+        return [*self.acquisition.staged, *self.baseline, *self.motors.values()]
 
     @property
     def agent_name(self) -> str:
@@ -123,6 +153,7 @@ class Experiment:
             envelope=session.gate.envelope.model_dump(mode="json", exclude_defaults=True),
             until=session.until.model_dump(mode="json", exclude_defaults=True),
             limits=json_limits(session.gate.limits),
+            searched=self.searched,
             position_tolerance=self.tolerance,
             units=self.units,
             prior=self.prior,
@@ -161,33 +192,50 @@ def prepare(
     _check_count("batch", batch)
     if finish not in ("best", "stay", "return"):
         raise BadInputError(f"finish={finish!r}: use 'best', 'stay' or 'return'")
+    refuse_names("baseline", baseline)
     if not isinstance(baseline, Sequence):
         raise BadInputError(f"baseline={baseline!r}: give a list of devices")
     check_devices([*acquisition.detectors, *baseline], motors)
     rules, allowed = Until.of(until), Envelope.of(envelope)
     functions = resolve_derivations(derive)
     generator, space = _agent_of(agent, vocs)
-    by_name = {motor.name: motor for motor in motors}
+    keys: dict[str, dict[str, Any]] = {}
+    for motor in motors:
+        keys[motor.name] = yield from describe([motor])
+    by_name = bind(space.names, motors, keys)
     _check_variables(space, by_name)
     _check_rules(space, rules)
 
-    moved = {**by_name, **acquisition.motors}
+    moved = joined(by_name, acquisition.motors)
+    aliases = aliases_of(moved, keys)
+    allowed = allowed.renamed(aliases)
+    if isinstance(position_tolerance, Mapping):
+        position_tolerance = renamed(position_tolerance, aliases)
     given_tolerance = check_tolerances(position_tolerance, moved, space)
-    described = yield from describe(list(motors))
-    unnamed = [name for name in space.names if name not in described]
+    described = {key: found for motor in motors for key, found in keys[motor.name].items()}
+    unnamed = [name for name in space.names if name not in keys[device_name(moved, name)]]
     measured = yield from acquisition.describe()
     described.update(measured or {})
     if clash := sorted(set(unnamed) & set(described)):
         raise BadInputError(
             f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
         )
-    _check_keys(
-        space,
-        {**dict.fromkeys(unnamed, _NUMBER), **described},
-        functions,
-        measured is not None,
-        [rules.clock, allowed.dose_key],
-    )
+    rows = Readings([*moved.values(), *(acquisition.detectors if isinstance(acquisition, AtPoint) else ())])
+    ends = Readings([*baseline, *moved.values()])
+    for readings in (rows, ends):
+        yield from readings.ask("given")
+
+    def check_keys() -> None:
+        _check_keys(
+            space,
+            {**dict.fromkeys(unnamed, _NUMBER), **described, **rows.keys},
+            functions,
+            measured is not None,
+            [rules.clock, allowed.dose_key],
+            complete=not rows.late,
+        )
+
+    check_keys()
 
     if unknown := sorted(acquisition.positions_from_rows - {*space.names, *acquisition.motors}):
         raise BadInputError(f"positions_from_rows names {unknown}, which are not variables: use some of {space.names}")
@@ -202,13 +250,15 @@ def prepare(
         if axis is not None:
             axes[name] = axis
     gate = Gate(space.vocs, allowed, limits)
-    gate.check_domain()
+    searched = bound_search(generator, gate)
     try:
         start = yield from read_positions(moved)
     except DeviceFailedError as error:
         raise BadInputError(f"where the motors stand is not known: {error}") from error
     tolerance = yield from find_tolerances(moved, space, given_tolerance)
     gate.check_start(start)
+    if finish == "return":
+        check_return(gate, start, tolerance)
     if isinstance(generator, PositionAware):
         generator.start_from(start)
     if isinstance(generator, TravelAware) and axes:
@@ -235,16 +285,42 @@ def prepare(
         start=start,
         functions=functions,
         finish=finish,
-        units=units(described, [*moved, *session.outcomes]),
+        units={**units(described, [*acquisition.motors, *session.outcomes]), **motor_units(by_name, keys)},
         tolerance=tolerance,
+        searched=searched,
         unnamed=unnamed,
+        rows=rows,
+        ends=ends,
+        check_keys=check_keys,
         hinted=[name for name in session.outcomes if name in functions or measured is None],
     )
+
+
+def check_staged(experiment: Experiment) -> MsgGenerator[None]:
+    """Ask the devices that can describe themselves only after they were staged; nothing has moved.
+
+    Raises
+    ------
+    BadInputError
+        As for `prepare`.
+    """
+    if not (experiment.rows.late or experiment.ends.late):
+        return
+    for readings in (experiment.rows, experiment.ends):
+        yield from readings.ask("staged")
+    experiment.check_keys()
+    experiment.units.update(units(experiment.rows.keys, [*experiment.motors, *experiment.session.outcomes]))
 
 
 def _check_count(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise BadInputError(f"{name}={value!r}: give a positive integer")
+
+
+def check_seconds(name: str, value: Any) -> None:
+    """Raise `BadInputError` unless the argument `name` is a positive number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise BadInputError(f"{name}={value!r}: give a positive number of seconds")
 
 
 def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
@@ -255,7 +331,7 @@ def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
                 f"agent {agent!r} was given by name without a VOCS: pass vocs={{...}} too, or "
                 f"agent={{'agent': {agent!r}, 'vocs': {{...}}}}"
             )
-        agent = {"agent": agent, "vocs": vocs}
+        agent = {"agent": agent, "vocs": make_vocs(vocs)}
     elif vocs is not None and not isinstance(agent, Mapping):
         if hasattr(agent, "vocs"):
             raise BadInputError("vocs= goes with an agent that is given by name: this agent has its own")
@@ -274,10 +350,6 @@ def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
 
 
 def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
-    if unknown := [name for name in space.names if name not in motors]:
-        raise BadInputError(
-            f"the variables {unknown} are not motors: there are {list(motors)}. A variable must have its motor's name."
-        )
     outcomes = outcome_names(space.vocs)
     if clash := sorted(
         {name + suffix for name in outcomes for suffix in (MEAN, STD, READING)} & {*space.vocs.variables}
@@ -305,6 +377,7 @@ def _check_keys(
     functions: Mapping[str, Derivation],
     known: bool,
     wanted: Sequence[str | None],
+    complete: bool,
 ) -> None:
     if clash := sorted(set(functions) & set(described)):
         raise BadInputError(f"the derivations {clash} have the names of readings: rename them")
@@ -314,13 +387,15 @@ def _check_keys(
         return  # the outcomes of a user's stub are known only after it has run
     given = {*described, *functions}
     needed = [*outcome_names(space.vocs), *space.context, *(key for key in wanted if key)]
-    if missing := [name for name in needed if name not in given]:
+    if complete and (missing := [name for name in needed if name not in given]):
         raise BadInputError(
             f"no detector gives {missing}: there are {sorted(given - set(space.names))}. "
             "Add the detector to detectors=, or a function to derive=."
         )
     for name in needed:
         key = described.get(name)
+        if key is not None and "external" in key:
+            raise BadInputError(external_text(name, described))
         if key is not None and (key["dtype"] not in _NUMBERS or math.prod(key.get("shape") or [1]) != 1):
             raise BadInputError(
                 f"{name!r} is a {key['dtype']} of shape {list(key.get('shape') or [])}: an outcome must be one number. "

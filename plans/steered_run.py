@@ -10,11 +10,13 @@ from bluesky.utils import Msg, MsgGenerator, RequestAbort, RequestStop, RunEngin
 
 from ebl_autonomy.errors import BadInputError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
+from ebl_autonomy.plans.bounds import into_limits
 from ebl_autonomy.plans.measuring import Measuring
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.priors import take_priors
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.recorder import Recorder
-from ebl_autonomy.plans.setup import Experiment, prepare
+from ebl_autonomy.plans.setup import Experiment, check_seconds, check_staged, prepare
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import METADATA_KEY, BestReading, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
@@ -88,10 +90,10 @@ def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0
     BadInputError
         If an argument has the wrong type or value.
     """
+    refuse_names("detectors", detectors)
     if not isinstance(detectors, Sequence):
         raise BadInputError(f"detectors={detectors!r}: give a list of devices")
-    if not trigger_timeout_s > 0:
-        raise BadInputError(f"trigger_timeout_s={trigger_timeout_s!r}: give a positive number of seconds")
+    check_seconds("trigger_timeout_s", trigger_timeout_s)
     if isinstance(measure, Acquisition):
         if detectors:
             raise BadInputError(
@@ -112,8 +114,8 @@ def steer(acquisition: Acquisition, motors: Sequence[Any], agent: Any, **setting
         If an argument or a past run is unusable; raised before anything moves.
     AgentError, MeasurementError
         If the agent or the beamline fails; the run holds all measured rows.
-    ProgramExitError
-        If a function of the user tried to end the program.
+    UserFunctionError, ProgramExitError
+        If a function of the user has a programming error, or tried to end the program.
     """
     return (yield from errors_for_exits(_steer(acquisition, motors, agent, **settings)))
 
@@ -127,16 +129,18 @@ def _steer(
     md: Mapping[str, Any] | None = None,
     prior: Sequence[Any] = (),
     retries: int = 1,
-    max_failures: int = 5,
+    max_failures: int | None = None,
     move_timeout_s: float | None = None,
+    trigger_timeout_s: float = 60.0,
     **settings: Any,
 ) -> MsgGenerator[RunResult]:
     """See `steer`; `settings` are passed to `prepare`."""
     if md is not None and (not isinstance(md, Mapping) or METADATA_KEY in md):
         raise BadInputError(f"md={md!r}: give a mapping, without the key {METADATA_KEY!r}, which the plan fills in")
-    if move_timeout_s is not None and not move_timeout_s > 0:
-        raise BadInputError(f"move_timeout_s={move_timeout_s!r}: give a positive number of seconds")
+    if move_timeout_s is not None:
+        check_seconds("move_timeout_s", move_timeout_s)
     experiment = yield from prepare(acquisition, motors, agent, **settings)
+    experiment.retries, experiment.trigger_timeout_s = retries, trigger_timeout_s
     recorder = Recorder(experiment)
     motion = Motion(
         experiment.motors,
@@ -183,18 +187,21 @@ class SteeredRun:
 
     def plan(self) -> MsgGenerator[RunResult]:
         """The whole run, with staged devices."""
-        # Not rewindable: after a pause the plan itself repeats the interrupted step (see events.py).
-        inner = bpp.rewindable_wrapper(self._body(), False)
-        staged = bpp.stage_wrapper(inner, [*self.experiment.acquisition.staged, *self.experiment.motors.values()])
+        staged = bpp.stage_wrapper(self._body(), self.experiment.staged)
         result: RunResult = yield from bpp.subs_wrapper(staged, {"all": [self.recorder.watch]})
         return result
 
     def _body(self) -> MsgGenerator[RunResult]:
         try:
+            yield from check_staged(self.experiment)
             uid = yield Msg("open_run", None, **self._start_document())
             self.recorder.run_uid = uid
+            # Not rewindable: after a pause the plan itself repeats the interrupted step (see events.py). What the
+            # preprocessors of the RunEngine add to the opening and the closing of a run is rewound, as in any plan.
             yield from bpp.contingency_wrapper(
-                errors_for_exits(self._measure_and_finish()), except_plan=self._after_failure, auto_raise=True
+                bpp.rewindable_wrapper(errors_for_exits(self._measure_and_finish()), False),
+                except_plan=self._after_failure,
+                auto_raise=True,
             )
             yield from self._close("success", self.session.stop_reason)
         finally:
@@ -215,7 +222,7 @@ class SteeredRun:
     def _measure_and_finish(self) -> MsgGenerator[None]:
         session, recorder = self.session, self.recorder
         yield from recorder.listen()
-        yield from recorder.write_baseline()
+        yield from recorder.write_start()
         session.begin()
         while not session.stop_reason:
             yield from self._one_batch()
@@ -228,7 +235,7 @@ class SteeredRun:
         if explanation:
             yield from recorder.write_explanation(explanation)
         yield from self._go_to_finish()
-        yield from recorder.write_baseline()
+        yield from recorder.write_end()
         yield from self._record_left()
 
     def _one_batch(self) -> MsgGenerator[None]:
@@ -268,6 +275,11 @@ class SteeredRun:
     def _after_failure(self, error: Exception) -> MsgGenerator[None]:
         """Record why the run ended, give the agent the last results, and close the run."""
         ending = f"{type(error).__name__}: {error}" if str(error) else _ENDED.get(type(error), type(error).__name__)
+        yield from bpp.rewindable_wrapper(self._save_what_there_is(ending), False)
+        status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"
+        yield from self._close(status, ending)
+
+    def _save_what_there_is(self, ending: str) -> MsgGenerator[None]:
         proposals = [] if self._asking else self.session.open_proposals  # what is being chosen is no proposal yet
         yield from self.recorder.abandon_open(proposals, f"the run ended: {ending}")
         if not self._asking:
@@ -278,8 +290,6 @@ class SteeredRun:
         if self.experiment.finish == "return":
             yield from self._go_to_finish()
         yield from self._record_left()
-        status = getattr(error, "exit_status", "abort") if isinstance(error, RunEngineControlException) else "fail"
-        yield from self._close(status, ending)
 
     def _go_to_finish(self) -> MsgGenerator[None]:
         if self.experiment.finish == "best" and self._recommended is not None:
@@ -290,7 +300,8 @@ class SteeredRun:
             self._left_where = f"were not moved to the recommended point ({reason})" if reason else _AT_RECOMMENDED
         elif self.experiment.finish == "return":
             self._left_where = _ON_THE_WAY
-            reason = yield from self.motion.walk(self.experiment.start, bound_by_domain=False)
+            start = into_limits(self.session.gate, self.experiment.start)  # see `check_return`
+            reason = yield from self.motion.walk(start, bound_by_domain=False)
             self._left_where = f"were not moved back ({reason})" if reason else "are back where they were before"
         else:
             return
@@ -319,7 +330,7 @@ class SteeredRun:
         experiment = self.experiment
         return {
             "detectors": [detector.name for detector in experiment.acquisition.detectors],
-            "motors": list(experiment.motors),
+            "motors": [motor.name for motor in experiment.motors.values()],
             "num_points": self.session.max_points,
             "hints": {"dimensions": [[["time"], "primary"]]},
             **self._document,

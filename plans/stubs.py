@@ -9,13 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from bluesky.protocols import NamedMovable, Readable, Stoppable, Triggerable
-from bluesky.utils import FailedPause, FailedStatus, Msg, MsgGenerator, RunEngineControlException
+from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 from ophyd.utils import LimitError
 
-from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
+from ebl_autonomy.errors import BadInputError, DeviceTimeoutError
 from ebl_autonomy.guard import AdmittedMove, Envelope, Gate, Move
 from ebl_autonomy.plans.coupled import settings
 from ebl_autonomy.plans.devices import check_value, read_limits, read_positions
+from ebl_autonomy.plans.failures import NO_FAULT, failure, late
+from ebl_autonomy.plans.queueing import refuse_names
+from ebl_autonomy.plans.readbacks import device_name
 
 __all__ = ["carry_out", "make_gate", "move_motors", "trigger_detectors"]
 
@@ -27,9 +30,6 @@ _groups = itertools.count()
 SETTLE_STEP_S: Final = 0.05
 STOP_S: Final = 1.0
 """Longest time that stopped motors may take to end their statuses, s."""
-
-_NO_FAULT = (RunEngineControlException, FailedPause)
-"""Exceptions with which the RunEngine itself ends a plan."""
 
 
 def move_motors(
@@ -98,6 +98,7 @@ def make_gate(
         If a motor has no limits of its own or in the envelope, or the envelope is invalid.
     """
     limits = {}
+    refuse_names("motors", motors)
     for motor in motors:
         limits[motor.name] = yield from read_limits(motor)
     return Gate(None, Envelope.of(envelope), limits)
@@ -161,20 +162,22 @@ def carry_out(
         yield Msg("wait", None, group=group, timeout=timeout_s)
         if not _all_done(begun):  # a pause has stopped the motors, and ended the wait before they said so
             yield from settle(begun, STOP_S)
-    except _NO_FAULT:
+    except NO_FAULT:
         raise
     except Exception as error:
-        late = _late(begun)
+        slow = late(begun)
+        failed = failure({device_name(motors, name): status for name, status in begun.items()}, error)
         yield from stop_all([motors[name] for name in begun])
         yield from settle(begun, STOP_S)
         if error is interrupted or isinstance(error, LimitError):
             raise
         if waiting and isinstance(error, TimeoutError):
-            missed = {name: targets[name] for name in late}
+            missed = {name: targets[name] for name in slow}
             raise DeviceTimeoutError(
-                late, f"not at {missed} within {timeout_s:.1f} s; the motors were stopped"
+                [device_name(motors, name) for name in slow],
+                f"not at {missed} within {timeout_s:.1f} s; the motors were stopped",
             ) from error
-        raise _failure(begun, error) from error
+        raise failed from error
 
 
 def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> MsgGenerator[None]:
@@ -249,13 +252,13 @@ def wait_all(
             done = yield Msg("wait", None, group=group, timeout=max(min(left, every_s), 0.0), error_on_timeout=last)
             done = done is not False
             yield from meanwhile()
-    except _NO_FAULT:
+    except NO_FAULT:
         raise
     except Exception as error:
         if isinstance(error, TimeoutError) and time.monotonic() >= deadline - 1e-3:
-            late = _late(begun)
-            raise DeviceTimeoutError(late, f"no answer from {late} within {timeout_s:.1f} s") from error
-        raise _failure(begun, error) from error
+            names = late(begun)
+            raise DeviceTimeoutError(names, f"no answer from {names} within {timeout_s:.1f} s") from error
+        raise failure(begun, error) from error
 
 
 def stop_all(devices: Sequence[Any]) -> MsgGenerator[None]:
@@ -289,24 +292,3 @@ def _all_done(begun: Mapping[str, Any]) -> bool:
 
 def _nothing() -> MsgGenerator[None]:
     yield from ()
-
-
-def _late(begun: Mapping[str, Any]) -> list[str]:
-    """Names of the devices that have not finished, from their statuses."""
-    return [name for name, status in begun.items() if status is None or not status.done] or list(begun)
-
-
-def _failure(begun: Mapping[str, Any], error: Exception) -> DeviceFailedError:
-    """The error that names the failed devices, from a failed status or from a call that raised."""
-    failed: Any = None
-    said = error
-    if isinstance(error, FailedStatus):
-        failed = error.args[0] if error.args else error
-        said = error.__cause__ if isinstance(error.__cause__, Exception) else error
-    names = [name for name, status in begun.items() if status is failed]
-    # The RunEngine throws a failure into the current step of the plan. The failure may belong to an earlier step, or
-    # carry another status object than the one that failed.
-    if not names and hasattr(getattr(failed, "obj", None), "name"):
-        names = [failed.obj.name]
-    names = names or [name for name, status in begun.items() if status is None] or ["a device"]
-    return DeviceFailedError(names, f"{type(said).__name__}: {said}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.errors import BadInputError, BudgetSpentError, RefusedError
-from ebl_autonomy.guard import Envelope, Gate, Region
+from ebl_autonomy.guard import Envelope, Gate, Move, Region
 
 V = VOCS(variables={"a": [-1.0, 1.0], "b": [0.0, 10.0], "c": {1.0, 2.0, 4.0}}, objectives={"f": "MINIMIZE"})
 ENVELOPE = Envelope(
@@ -138,7 +138,7 @@ def test_an_unknown_dose_uses_the_budget_up(dose: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("envelope", "own", "says"),
     [
-        ({}, {**OWN, "a": None}, "motor 'a' has no limits"),
+        ({}, {**OWN, "z": None}, "motor 'z' has no limits"),
         ({"limits": {"typo": [0, 1]}}, OWN, "typo"),
         ({"max_step": {"a": -1.0}}, OWN, "-1.0"),
         ({"limits": {"a": [2, 1]}}, OWN, r"\[2.0, 1.0\]"),
@@ -152,6 +152,35 @@ def test_bad_envelopes_are_refused_by_name(envelope: dict[str, Any], own: Any, s
         Gate(V, Envelope.of(envelope), own)
 
 
-def test_a_domain_outside_the_limits_is_refused_before_anything_moves() -> None:
-    with pytest.raises(BadInputError, match="lies outside"):
-        Gate(V, Envelope(), {**OWN, "a": (2.0, 3.0)}).check_domain()
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"a": (2.0, 3.0)}, r"domain \[-1.0, 1.0\], which lies outside the motor's limits \(2.0, 3.0\)"),
+        ({"a": (-7.0, -1.5)}, "lies outside"),
+        ({"a": (1.0, 3.0)}, r"leave only 1.0: change the domain or the limits"),
+        ({"c": (2.5, 3.5)}, r"domain \[1.0, 2.0, 4.0\], which lies outside"),
+    ],
+)
+def test_a_domain_outside_the_limits_is_refused_before_anything_moves(own: Any, says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
+        Gate(V, Envelope(), {**OWN, **own}).search_bounds()
+
+
+def test_the_searched_part_is_what_domain_and_limits_have_in_common() -> None:
+    gate = Gate(V, Envelope(limits={"a": (None, 0.5)}), {**OWN, "b": None, "c": (1.5, 9.0)})
+    bounds = gate.search_bounds()
+    assert bounds == {"a": (-0.9, 0.5), "b": (0.0, 10.0), "c": (2.0, 4.0)}
+    assert gate.narrowed(bounds) == ["a", "c"]
+
+
+def test_a_motor_without_limits_is_bounded_by_its_domain_for_every_move() -> None:
+    gate = Gate(V, Envelope(), {**OWN, "b": None})
+    assert gate.bounded_by_domain == ["b"]
+    gate.check_move(Move({"b": 10.0}, HERE, bound_by_domain=False))
+    for value in (-0.001, 10.001):
+        with pytest.raises(RefusedError, match=r"outside its limits \[0.0, 10.0\]"):
+            gate.check_move(Move({"b": value}, HERE, bound_by_domain=False))
+    with pytest.raises(BadInputError, match="motor 'z' has no limits of its own"):
+        Gate(V, Envelope(), {**OWN, "z": None})
+    with pytest.raises(BadInputError, match="motor 'b' has no limits of its own"):
+        Gate(None, Envelope(), {"b": None})

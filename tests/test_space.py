@@ -100,7 +100,7 @@ def test_a_space_knows_its_parts() -> None:
     assert outcome_names(s.vocs) == ["area", "total", "width", "centre", "temperature"]
     assert list(s.low) == [-50.0, 0.0, 0.0]
     assert list(s.high) == [50.0, 5.0, 1e-3]
-    assert s.standing() == {"pitch": 0.0, "filter": 2.5, "height": 2e-4}
+    assert s.standing() == {"pitch": 0.0, "filter": 2.0, "height": 2e-4}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,9 @@ def test_no_points_are_an_empty_array() -> None:
 
 def test_discrete_values_snap_to_the_nearest() -> None:
     s = space(n={0.0, 1.0, 10.0})
-    assert [p["n"] for p in s.points(np.array([[0.04], [0.06], [0.5], [0.6], [1.0]]))] == [0.0, 1.0, 1.0, 10.0, 10.0]
+    # Neighbours are equally distant, whatever their values.
+    assert [p["n"] for p in s.points(np.array([[0.24], [0.26], [0.5], [0.76], [1.0]]))] == [0.0, 1.0, 1.0, 10.0, 10.0]
+    assert s.unit([{"n": n} for n in (0.0, 0.5, 1.0, 10.0, 19.0, -2.0)])[:, 0].tolist() == [0, 0.25, 0.5, 1, 1.5, -1]
 
 
 def test_a_move_takes_what_a_trapezoidal_profile_takes() -> None:

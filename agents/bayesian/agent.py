@@ -77,11 +77,19 @@ class BayesianAgent(Agent):
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)
+        self._pasts: dict[str, list[Point]] = {}
+        self._space_changed()
+
+    def _space_changed(self) -> None:
         self._state = SearchState(self.space, self._bayesian_options)
-        self._choose_phases()
         if self._bayesian_options.prior_mean is not None:
-            function = prior_mean.load(self._bayesian_options.prior_mean)
-            self._add_past(prior_mean.LABEL, prior_mean.sample(function, self.space, self._state.outcomes, seed))
+            function, seed = prior_mean.load(self._bayesian_options.prior_mean), self._bayesian_options.seed
+            sampled = prior_mean.sample(function, self.space, self._state.outcomes, seed)
+            self._state.add_past(prior_mean.LABEL, sampled)
+        for label, results in self._pasts.items():
+            self._state.add_past(label, results)
+        self._learn()
+        self._choose_phases()
 
     def _validate_vocs(self, vocs: VOCS) -> None:
         if not vocs.objectives:
@@ -115,7 +123,8 @@ class BayesianAgent(Agent):
     # -- learning ----------------------------------------------------------------------------------------------
 
     def _learn(self) -> None:
-        self._state.add(self._results[len(self._state.results) :])
+        new = range(len(self._state.results), len(self._results))
+        self._state.add([self._results[i] for i in new], [self._reachable(i) for i in new])
 
     def ingest_prior(self, results: Sequence[Mapping[str, Any]], label: str = "prior") -> None:
         """See `Agent.ingest_prior`.
@@ -131,10 +140,8 @@ class BayesianAgent(Agent):
         taken = [self._checked(result) for result in results]
         if not taken:
             raise BadInputError(f"the past experiment {label!r} has no results")
-        self._add_past(label, taken)
-
-    def _add_past(self, label: str, results: Sequence[Point]) -> None:
-        self._state.add_past(label, results)
+        self._state.add_past(label, taken)
+        self._pasts[label] = taken
         self._choose_phases()
 
     def set_travel(self, travel: Travel, measure_s: float) -> None:
@@ -155,8 +162,12 @@ class BayesianAgent(Agent):
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._state.outcomes)}
 
     def front(self) -> list[Recommendation]:
-        """The Pareto front of the feasible measured points, sorted by the first objective, worst first."""
-        feasible = [r for r in self._results if self.space.feasible(r) and self._scored(r)]
+        """The Pareto front of the feasible measured points inside the searched part.
+
+        Sorted by the first objective, worst first.
+        """
+        inside = [result for i, result in enumerate(self._results) if self._reachable(i)]
+        feasible = [r for r in inside if self.space.feasible(r) and self._scored(r)]
         if not feasible:
             return []
         scores = np.array([[r[name] for name in self.space.objectives] for r in feasible]) * self.space.signs

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, unknown_text
 from ebl_autonomy.space import AxisTravel, Space, outcome_names
 from ebl_autonomy.surrogates.base import Goal, InputLayout, SafetyLimits, Surrogate
 
@@ -41,11 +42,11 @@ def check(options: BayesianOptions, space: Space) -> None:
     for name, axis in options.travel.items():
         if name not in space.names:
             raise BadInputError(f"travel names {name!r}, which is not a variable: the variables are {space.names}")
-        try:
-            velocity = AxisTravel(**axis).velocity
-        except TypeError as error:
-            raise BadInputError(f"travel of {name!r}: {error}; its fields are those of AxisTravel") from error
-        if not velocity > 0.0:
+        fields = [field.name for field in dataclasses.fields(AxisTravel)]
+        for key in axis:
+            if key not in fields:
+                raise BadInputError(f"travel.{name}.{key}: {unknown_text(key, fields)}")
+        if not (velocity := axis.get("velocity", 0.0)) > 0.0:
             raise BadInputError(f"travel of {name!r} has the velocity {velocity!r}: it must be positive")
     engine_of(options, space)
 

@@ -29,7 +29,7 @@ class Coordinates:
     Raises
     ------
     BadInputError
-        If a motor is unknown or discrete, or the transform is not invertible.
+        If a motor is unknown, discrete or on a logarithmic scale, or the transform is not invertible.
     """
 
     def __init__(self, space: Space, given: Mapping[str, Mapping[str, float]]) -> None:
@@ -40,11 +40,13 @@ class Coordinates:
             raise BadInputError(f"coordinates name {unknown}, which are not variables: the variables are {space.names}")
         if fixed := sorted(used & set(space.choices)):
             raise BadInputError(f"coordinates name {fixed}, which are discrete: leave them out")
+        if scaled := sorted(used & {name for name, log in zip(space.names, space.logarithmic, strict=True) if log}):
+            raise BadInputError(f"coordinates name {scaled}, which have a logarithmic scale: leave them out")
         rows = {**{str(name): dict(weights) for name, weights in given.items()}}
         rows.update({name: {name: 1.0} for name in space.names if name not in used})
         self.names = list(rows)
-        span = space.high - space.low
-        matrix = np.array([[float(w.get(name, 0.0)) for name in space.names] for w in rows.values()]) * span
+        matrix = np.array([[float(w.get(name, 0.0)) for name in space.names] for w in rows.values()])
+        matrix *= space.span
         if matrix.shape[0] != matrix.shape[1] or np.linalg.matrix_rank(matrix) < len(matrix):
             raise BadInputError(
                 f"the coordinates {sorted(given)} of the motors {sorted(used)} do not determine the motor positions: "
@@ -60,6 +62,17 @@ class Coordinates:
         points: FloatArray = 0.5 + (unit - 0.5) @ self._forward.T
         return points
 
+    def of_one_motor(self, unit: FloatArray) -> FloatArray:
+        """Searched coordinates of a motor that is a coordinate itself, shape (n,), at `unit`, shape (n,)."""
+        return unit if self.plain else 0.5 + (unit - 0.5)
+
+    def motors(self, points: FloatArray) -> FloatArray:
+        """Coordinates of single motors, shape (n, d), of searched coordinates, shape (n, d); not moved inside."""
+        if self.plain:
+            return points
+        units: FloatArray = 0.5 + (points - 0.5) @ self._backward.T
+        return units
+
     def unit(self, points: FloatArray, centre: FloatArray) -> FloatArray:
         """Points in the unit cube of motors, shape (n, d), of searched coordinates, shape (n, d).
 
@@ -68,8 +81,8 @@ class Coordinates:
         """
         if self.plain:
             return np.clip(points, 0.0, 1.0)
-        inside = np.clip(0.5 + (centre - 0.5) @ self._backward.T, 0.0, 1.0)
-        step = 0.5 + (points - 0.5) @ self._backward.T - inside
+        inside = np.clip(self.motors(centre), 0.0, 1.0)
+        step = self.motors(points) - inside
         with np.errstate(divide="ignore", invalid="ignore"):
             room = np.where(step > 0.0, (1.0 - inside) / step, np.where(step < 0.0, -inside / step, np.inf))
         share = np.minimum(room.min(axis=1), 1.0)

@@ -33,7 +33,8 @@ class ModelOfOutcome:
     noise : float
         Standard deviation of the measurement noise, in the outcome's unit.
     length_scales : dict of str to float
-        Length scale of each searched coordinate, as a share of the coordinate's span over the domain.
+        Length scale of each searched coordinate, as a share of the coordinate's span over the domain; of the span of
+        the logarithm, if the variable has a logarithmic scale.
     predicted, measured, std : FloatArray, shape (n,)
         Leave-one-out prediction of each valid result, its measured value, and the predicted standard deviation, in the
         outcome's unit.

@@ -57,10 +57,17 @@ class HardLimits:
             kept &= np.array([limit.holds(value) for value in table.Y[:, column]], dtype=bool)
         return kept
 
-    def safest(self, table: ResultTable) -> FloatArray:
-        """The measured point with the largest margin to all limits, shape (d,), in the unit cube of motors."""
+    def safest(self, table: ResultTable, among: np.ndarray) -> FloatArray:
+        """The measured point with the largest margin to all limits, shape (d,), in the unit cube of motors.
+
+        Parameters
+        ----------
+        table : ResultTable
+        among : bool array, shape (n,)
+            The results to choose from, which keep all limits; at least one.
+        """
         margin = np.full(len(table), math.inf)
         for column, limit in zip(self.columns, self._limits, strict=True):
             y = table.Y[:, column]
             margin = np.minimum(margin, np.minimum(y - limit.low, limit.high - y) / (np.nanstd(y) or 1.0))
-        return np.array(table.unit[int(np.nanargmax(np.where(self.kept(table), margin, math.nan)))])
+        return np.array(table.unit[int(np.nanargmax(np.where(among, margin, math.nan)))])

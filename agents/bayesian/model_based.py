@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
+from ebl_autonomy.agents.bayesian.lattice import Lattice, untried_value, with_next_values
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.agents.bayesian.phases import SAFEST_AGAIN, OpeningPhase, Proposal, Request
 from ebl_autonomy.agents.bayesian.state import SearchState
@@ -23,6 +25,8 @@ __all__ = ["ModelBased"]
 
 UNDER_DRIFT: Final = TrustRegion(side=0.4)
 """The box under drift, when an improvement says nothing about the right size."""
+TURN: Final = 3
+"""Of so many proposals, one is for an untried value of a discrete variable with few values."""
 NEAR: Final = 16
 """Number of points of a front, or of safe points, around which the search is most dense."""
 
@@ -47,14 +51,20 @@ class ModelBased:
             return []
         surrogate = state.surrogate
         region, reason = self.region(state, request)
-        proposed = [state.space.unit(request.pending), *(unit[None] for unit in request.same_call)]
-        pending = state.inputs_now(state.coordinates.search(np.vstack(proposed)))
-        seed = int(request.rng.integers(2**31))
-        X, acquisition = surrogate.propose(state.goal, region, request.count, pending, seed)
+        out = request.out(state)
+        pending = state.inputs_now(state.coordinates.search(out))
+        seed, count = int(request.rng.integers(2**31)), request.count
+        if state.ladders:
+            count = 1  # the next request knows this point
+        if (lattice := state.lattice(out)) is not None:
+            region = _on_lattice(lattice, region, state, seed)
+        X, acquisition = surrogate.propose(state.goal, region, count, pending, seed)
         units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         safe = acquisition > 0.5 * UNSAFE
         if state.hard and not safe.all():
-            units[~safe] = state.hard.safest(state.data.table)  # no new point is safe: repeat the safest one
+            units[~safe] = state.hard.safest(
+                state.data.table, state.safe_points
+            )  # no new point is safe: repeat the safest one
         # Predict at the point that will be measured, with discrete values snapped.
         units = state.space.snap(units)
         mean, std = surrogate.predict(state.inputs_now(state.coordinates.search(units)))
@@ -74,7 +84,7 @@ class ModelBased:
 
     def region(self, state: SearchState, request: Request) -> tuple[SearchRegion, str]:
         """The search region, and a description of the acquisition function there."""
-        several = len(state.goal.objectives) > 1
+        several, d = len(state.goal.objectives) > 1, state.space.dim
         name = "log-EHVI" if several else "log-EI"
         low, high = np.zeros(state.data.inputs.dim), np.ones(state.data.inputs.dim)
         if several or state.hard:
@@ -83,11 +93,18 @@ class ModelBased:
             near = state.inputs_now(state.best_expected[None])
             if self._options.trust_region and not (state.goal.limits and self._whole_domain(state)):
                 trusted = self._trust_region(state)
-                d = state.space.dim
-                low[:d], high[:d] = trusted.box(near[0, :d], _length_scales(state))
+                box = trusted.box(near[0, :d], _length_scales(state))
+                low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched)
                 name = f"{name} within {trusted.side:.3g} of the domain"
+            if (request.number - self._first_own(state)) % TURN == TURN - 1:
+                known = np.vstack([state.searched, state.coordinates.search(request.out(state))])
+                if (untried := untried_value(near[0], state.ladders, known)) is not None:
+                    axis, value = untried
+                    low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
+                    low[axis] = high[axis] = value
+                    name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
         seconds, project = self._seconds(state, request), _projection(state)
-        return SearchRegion(low, high, state.given_inputs, near, seconds, project), name
+        return SearchRegion(low, high, state.given_inputs, near, seconds, project, state.reachable), name
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
         """The trust region after all successes and failures of this phase's proposals."""
@@ -123,10 +140,20 @@ class ModelBased:
         return TravelCost(options, space, state.coordinates, state.best_expected, here)
 
 
+def _on_lattice(lattice: Lattice, region: SearchRegion, state: SearchState, seed: int) -> SearchRegion:
+    """The region with the allowed points to choose from, all variables being discrete."""
+    d, near = state.space.dim, region.near
+    assert near is not None
+    rng = np.random.default_rng(seed)
+    repeats = math.inf if state.drifts else lattice.repeats(state.data.table.Y, state.data.table.std)
+    units = lattice.candidates(region.low[:d], region.high[:d], near[:, :d], rng, repeats)
+    return replace(region, candidates=state.inputs_now(units), project=None)
+
+
 def _promising(state: SearchState) -> FloatArray:
     """Model inputs, shape (k, inputs), of the points to search around: the front, or the best safe points."""
     expected = state.expected
-    known = np.flatnonzero(np.isfinite(expected).all(axis=1) & state.kept_hard_limits)
+    known = np.flatnonzero(np.isfinite(expected).all(axis=1) & state.safe_points)
     if not len(known):
         return state.inputs_now(state.start[None])
     if expected.shape[1] == 2:

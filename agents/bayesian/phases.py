@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ebl_autonomy.agents.base import Point
+from ebl_autonomy.agents.bayesian.lattice import Lattice, with_next_values
 from ebl_autonomy.agents.bayesian.probing import ProbeSequence
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.errors import AgentError
@@ -36,6 +37,8 @@ __all__ = [
 
 SPREAD_POINTS: Final = 2
 """Number of space-filling points between the start and the first model of several objectives."""
+TRIES: Final = 64
+"""Number of random points that are drawn to find one that is not known yet, if all variables are discrete."""
 SAFEST_AGAIN: Final = "the safest known point once more"
 
 Proposal = tuple[FloatArray, Decision]
@@ -65,6 +68,15 @@ class Request:
     pending: Sequence[Point]
     same_call: Sequence[FloatArray]
     rng: np.random.Generator
+
+    def out(self, state: SearchState) -> FloatArray:
+        """The pending points and those of the same call, in the unit cube of motors, shape (p, d)."""
+        out = np.vstack([state.space.unit(self.pending), *(unit[None] for unit in self.same_call)])
+        return state.space.snap(out) if state.ladders else out
+
+    def lattice(self, state: SearchState) -> Lattice | None:
+        """The allowed points if all variables are discrete, with those that are measured or proposed; else None."""
+        return state.lattice(self.out(state))
 
 
 class Phase(Protocol):
@@ -109,8 +121,9 @@ class BestOfPast:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if request.number != 1:
             return []
-        best = state.best_of_pasts
-        return [] if best is None else _proposed(state, best, "best of the past")
+        best, lattice = state.best_of_pasts, request.lattice(state)
+        again = best is not None and lattice is not None and not lattice.is_new(best)
+        return [] if best is None or again else _proposed(state, best, "best of the past")
 
     def end(self, state: SearchState) -> int:
         return 2
@@ -136,9 +149,10 @@ class Probing:
         return self._sequence(state).end(len(state.results), state.start)
 
     def _sequence(self, state: SearchState) -> ProbeSequence:
-        # Under hard limits, a far probe before the first response would be too risky.
-        seen_at = 0 if state.hard else state.first_signal
-        return ProbeSequence(state.searched, state.merits, seen_at, self._step)
+        # Under hard limits, a far probe before the first response would be too risky, and so is a value of a discrete
+        # variable beyond the step that the user vouches for.
+        seen_at, longest = (0, self._step) if state.hard else (state.first_signal, math.inf)
+        return ProbeSequence(state.searched, state.merits, seen_at, self._step, state.ladders, longest)
 
 
 class Nearby:
@@ -155,7 +169,7 @@ class Nearby:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if request.number >= self.end(state):
             return []
-        return _proposed(state, _in_growing_box(state, request.number, self._seed), "look nearby")
+        return _proposed(state, _in_growing_box(state, request, self._seed), "look nearby")
 
     def end(self, state: SearchState) -> int:
         return 2 * state.space.dim + 1
@@ -175,7 +189,7 @@ class Blind:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if state.can_model and state.first_signal <= len(state.results):
             return []
-        return _proposed(state, _in_growing_box(state, request.number, self._seed), "find the beam")
+        return _proposed(state, _in_growing_box(state, request, self._seed), "find the beam")
 
     def end(self, state: SearchState) -> int:
         return min(state.first_signal, len(state.results))
@@ -196,8 +210,11 @@ class Spread:
         number = request.number
         if number >= self.end(state) and state.can_model:
             return []
-        sequence = qmc.Sobol(state.space.dim, seed=self._seed).random_base2(math.ceil(math.log2(number + 1)))
-        return _proposed(state, np.asarray(sequence[number - 1]), "spread")
+        lattice = request.lattice(state)
+        wanted = number if lattice is None else number + TRIES
+        sequence = qmc.Sobol(state.space.dim, seed=self._seed).random_base2(math.ceil(math.log2(wanted + 1)))
+        points = iter(np.asarray(sequence[number - 1 : wanted]))
+        return _proposed(state, _first_new(points, lattice, request.rng), "spread")
 
     def end(self, state: SearchState) -> int:
         return SPREAD_POINTS + 1
@@ -218,7 +235,7 @@ class SafeStart:
         if measured.any() and not kept[first := int(np.argmax(measured))]:
             broke, limits = state.results[first], state.hard.constraints
             raise AgentError(f"the first point broke a hard limit ({broke}): start where {limits} hold")
-        return [] if kept.any() else _proposed(state, state.start, "start")
+        return [] if state.safe_points.any() else _proposed(state, state.start, "start")
 
 
 class SafestAgain:
@@ -227,7 +244,7 @@ class SafestAgain:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if state.can_model:
             return []
-        safest = state.hard.safest(state.data.table)
+        safest = state.hard.safest(state.data.table, state.safe_points)
         return _proposed(state, state.coordinates.search(safest[None])[0], SAFEST_AGAIN)
 
 
@@ -237,8 +254,29 @@ def _proposed(state: SearchState, point: FloatArray, reason: str) -> list[Propos
     return [(unit, Decision(reason=reason, model_version="none"))]
 
 
-def _in_growing_box(state: SearchState, number: int, seed: int) -> FloatArray:
-    """A random point, shape (d,), in a box around the start that grows with `number` up to the domain."""
-    u = np.random.default_rng([seed, number]).random(state.space.dim)
+def _in_growing_box(state: SearchState, request: Request, seed: int) -> FloatArray:
+    """A random point, shape (d,), in a box around the start that grows with the proposals up to the domain."""
+    number, start = request.number, state.start
     half = min(1.0, 0.1 * (1.0 + number / (2.0 * state.space.dim)))
-    return np.clip(state.start + half * (2.0 * u - 1.0), 0.0, 1.0)
+    low, high = with_next_values(start - half, start + half, start, state.ladders, start[None])
+    rng = np.random.default_rng([seed, number])
+    drawn = (_in_box(start, half, low, high, rng.random(state.space.dim)) for _ in range(TRIES))
+    return _first_new(drawn, request.lattice(state), rng)
+
+
+def _in_box(start: FloatArray, half: float, low: FloatArray, high: FloatArray, u: FloatArray) -> FloatArray:
+    """The point of the box at `u` of the unit cube, clipped to the domain; shape (d,) each."""
+    # A box that only `half` determines is symmetric; it is computed from the start, because rounding would differ.
+    symmetric = (low == start - half) & (high == start + half)
+    return np.clip(np.where(symmetric, start + half * (2.0 * u - 1.0), low + u * (high - low)), 0.0, 1.0)
+
+
+def _first_new(points: Iterator[FloatArray], lattice: Lattice | None, rng: np.random.Generator) -> FloatArray:
+    """The first of the points, shape (d,), that is not known yet; if all are, any point that is not."""
+    first = next(points)
+    if lattice is None or lattice.is_new(first):
+        return first
+    new = next((point for point in points if lattice.is_new(point)), None)
+    if new is None:
+        new = lattice.new(rng)
+    return first if new is None else new

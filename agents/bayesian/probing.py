@@ -3,16 +3,19 @@
 Each motor is probed twice: one step to one side, then another step in the same direction if the first was better, else
 one to the other side. Until an outcome responds, each motor is probed four times and further away: there is no slope to
 follow, and a search along the motors finds a signal most quickly.
+
+A discrete variable is probed at allowed values: the one whose distance is nearest to the step, each value once. If none
+is left, its remaining probes are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import ROUNDING, FloatArray
 
 __all__ = ["ProbeSequence", "first_signal"]
 
@@ -60,13 +63,27 @@ class ProbeSequence:
         Number of results until a response; see `first_signal`.
     step : float
         Step of the probes after a response, as a share of the domain.
+    ladders : mapping of int to FloatArray, optional
+        The allowed coordinates of each discrete variable, by axis.
+    longest : float
+        Largest step along a discrete variable, as a share of the domain.
     """
 
-    def __init__(self, points: FloatArray, merits: Sequence[float] | FloatArray, seen_at: int, step: float) -> None:
+    def __init__(
+        self,
+        points: FloatArray,
+        merits: Sequence[float] | FloatArray,
+        seen_at: int,
+        step: float,
+        ladders: Mapping[int, FloatArray] | None = None,
+        longest: float = np.inf,
+    ) -> None:
         self._points = points
         self._merits = np.array(merits, dtype=float)
         self._seen_at = seen_at
         self._step = step
+        self._ladders = ladders or {}
+        self._longest = longest
 
     def point(self, number: int, start: FloatArray) -> FloatArray | None:
         """The point of proposal `number` (the start is number 0), shape (d,); None after the end of the sequence."""
@@ -74,28 +91,40 @@ class ProbeSequence:
 
     def end(self, known: int, start: FloatArray) -> int:
         """Number of the first proposal after the sequence; `known` if the sequence is longer than `known` proposals."""
+        last = 0
         for number, _ in self._replay(start):
             if number >= known:
                 return known
-        return number + 1
+            last = number
+        return last + 1
 
     def _replay(self, start: FloatArray) -> Iterator[tuple[int, FloatArray]]:
         """All proposals after the start; a probe without a result counts as not better."""
         number = 0
         for axis in range(len(start)):
             tried = list[float]()
+            at = list[float]()
             while len(tried) < (2 if self._has_seen(number + 1) and tried else 2 * len(FAR_STEPS)):
+                probe = self._probe(number + 1, axis, tried, at, start)
+                if probe is None:
+                    break
                 number += 1
-                point, signed = self._probe(number, axis, tried, start)
+                point, signed = probe
                 yield number, point
                 tried.append(signed)
+                at.append(float(point[axis]))
 
     def _has_seen(self, number: int) -> bool:
         """Whether an outcome had responded when proposal `number` was made."""
         return self._seen_at <= min(number, len(self._points))
 
-    def _probe(self, number: int, axis: int, tried: list[float], start: FloatArray) -> tuple[FloatArray, float]:
-        """One probe, shape (d,), and its signed step; `tried` holds the steps of the motor's earlier probes."""
+    def _probe(
+        self, number: int, axis: int, tried: list[float], at: list[float], start: FloatArray
+    ) -> tuple[FloatArray, float] | None:
+        """One probe, shape (d,), and its signed step; None if a discrete variable has no value left to probe.
+
+        `tried` and `at` hold the steps and the coordinates of the motor's earlier probes.
+        """
         known = min(number, len(self._points))
         merits = self._merits[:known]
         seen = self._has_seen(number)
@@ -112,5 +141,20 @@ class ProbeSequence:
             better = known == number and np.nanargmax(np.nan_to_num(merits, nan=-np.inf)) == number - 1
             signed = np.sign(tried[-1]) * self._step * (1.0 if better else -1.0)
         point = base.copy()
+        if axis in self._ladders:
+            value = self._next_value(self._ladders[axis], base[axis], float(signed), at)
+            if value is None:
+                return None
+            point[axis] = value
+            return point, float(value - base[axis])
         point[axis] = np.clip(base[axis] + signed, 0.0, 1.0)
         return point, float(signed)
+
+    def _next_value(self, ladder: FloatArray, here: float, signed: float, at: list[float]) -> float | None:
+        """The allowed value about a step of `signed` from `here` that is not known; the other way if there is none."""
+        known = np.array([here, *at])
+        free = ladder[np.abs(ladder[:, None] - known[None, :]).min(axis=1) > ROUNDING]
+        free = free[np.abs(free - here) <= self._longest]
+        ahead = free[(free - here) * signed > 0.0]
+        left = ahead if len(ahead) else free
+        return float(left[int(np.argmin(np.abs(np.abs(left - here) - abs(signed))))]) if len(left) else None

@@ -12,12 +12,13 @@ from ebl_autonomy.agents.base import Point, latest_context
 from ebl_autonomy.agents.bayesian import construction
 from ebl_autonomy.agents.bayesian.coordinates import Coordinates
 from ebl_autonomy.agents.bayesian.hard_limits import HardLimits
+from ebl_autonomy.agents.bayesian.lattice import Lattice
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.agents.bayesian.probing import first_signal
 from ebl_autonomy.agents.bayesian.refitting import RefitSchedule
 from ebl_autonomy.agents.bayesian.training_data import TrainingData
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.space import FloatArray, Space
+from ebl_autonomy.space import ROUNDING, FloatArray, Space
 from ebl_autonomy.surrogates.base import SearchRegion, Surrogate
 
 __all__ = ["SearchState"]
@@ -58,10 +59,16 @@ class SearchState:
         construction.check(options, space)
         self.space = space
         self.results: list[Point] = []
+        self._reachable: list[bool] = []
         self.outcomes = construction.outcomes_of(options, space)
         self.goal = construction.goal_of(options, space, self.outcomes)
         self.hard = HardLimits(options.hard, self.outcomes)
         self.coordinates = Coordinates(space, options.coordinates)
+        self.ladders = {
+            self.coordinates.names.index(name): self.coordinates.of_one_motor(space.ladder(name))
+            for name in space.choices
+        }
+        """The allowed values of each discrete variable, in searched coordinates, by axis."""
         self.data = TrainingData(
             space, self.outcomes, self.coordinates, construction.is_timed(options, space), options.clock
         )
@@ -69,9 +76,18 @@ class SearchState:
         self.refits = self._new_refits()
         self._expected: FloatArray | None = None
 
-    def add(self, results: Sequence[Point]) -> None:
-        """Add results of the present experiment."""
+    def add(self, results: Sequence[Point], reachable: Sequence[bool] | None = None) -> None:
+        """Add results of the present experiment.
+
+        Parameters
+        ----------
+        results : sequence of dict
+        reachable : sequence of bool, optional
+            Whether each lies in the searched part of the domain; if not, it is modelled, but never the best. By
+            default, all do.
+        """
         self.results.extend(results)
+        self._reachable.extend([True] * len(results) if reachable is None else reachable)
         self.data.table.extend(results)
 
     def add_past(self, label: str, results: Sequence[Point]) -> None:
@@ -95,17 +111,37 @@ class SearchState:
         first = 0 if self.data.pasts else 2 * self.space.dim + 1
         return RefitSchedule(surrogate, self.data.observations, first)
 
+    def lattice(self, out: FloatArray) -> Lattice | None:
+        """The allowed points if all variables are discrete, else None.
+
+        Parameters
+        ----------
+        out : FloatArray, shape (p, d)
+            Points of the unit cube of motors that are proposed and not yet measured.
+        """
+        if len(self.space.choices) < self.space.dim:
+            return None
+        return Lattice(self.space, np.vstack([self.data.table.unit, out]))
+
     # -- measured ----------------------------------------------------------------------------------------------
 
     @property
     def start(self) -> FloatArray:
         """The first position of the beamline, shape (d,)."""
-        return np.asarray(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
+        start = np.array(self.coordinates.search(self.space.unit([self.space.standing()]))[0])
+        for axis, ladder in self.ladders.items():
+            start[axis] = ladder[int(np.argmin(np.abs(ladder - start[axis])))]
+        return start
 
     @property
     def searched(self) -> FloatArray:
         """Points of the results, shape (n, d)."""
         return self.data.searched
+
+    @property
+    def reachable(self) -> np.ndarray | None:
+        """Whether each result lies in the searched part of the domain, bool, shape (n,); None if all do."""
+        return None if all(self._reachable) else np.array(self._reachable, dtype=bool)
 
     @property
     def conditions(self) -> FloatArray:
@@ -132,6 +168,12 @@ class SearchState:
         return self.hard.kept(self.data.table)
 
     @property
+    def safe_points(self) -> np.ndarray:
+        """Whether each result kept the hard limits and lies in the searched part, bool, shape (n,)."""
+        kept = self.kept_hard_limits
+        return kept if self.reachable is None else kept & self.reachable
+
+    @property
     def hard_violations(self) -> int:
         """Number of results that violate a hard limit."""
         return int((~self.kept_hard_limits).sum())
@@ -141,7 +183,7 @@ class SearchState:
         """Merit of each result, shape (n,), more is better.
 
         The merit of a feasible result is its score. Infeasible results rank below all feasible ones, by violation. The
-        merit is NaN if the measurement is invalid or violates a hard limit.
+        merit is NaN if the measurement is invalid, violates a hard limit, or lies outside the searched part.
         """
         Y = self.data.table.Y
         scores = self.goal.sign * Y[:, self.goal.objective]
@@ -149,7 +191,7 @@ class SearchState:
         worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
         spread = np.nanmax(scores) - worst if np.isfinite(scores).any() else 0.0
         merits = np.where(violation > 0.0, worst - spread - 1.0 - violation, scores)
-        return np.where(np.isfinite(merits) & self.kept_hard_limits, merits, math.nan)
+        return np.where(np.isfinite(merits) & self.safe_points, merits, math.nan)
 
     @property
     def best_measured(self) -> FloatArray:
@@ -161,12 +203,12 @@ class SearchState:
 
     @property
     def best_of_pasts(self) -> FloatArray | None:
-        """The best point of the past experiments, shape (d,); None without a valid and feasible one."""
+        """The best point of the past experiments, shape (d,); None without a valid and feasible one inside."""
         best, found = -math.inf, None
         for past in self.data.pasts.values():
             known = np.asarray(np.isfinite(past.Y).any(axis=0))
             scores = np.where(self.goal.violation(past.Y, known) > 0.0, math.nan, past.Y[:, self.goal.objective])
-            scores = self.goal.sign * scores
+            scores = np.where(self._inside(past.X[:, : self.space.dim]), self.goal.sign * scores, math.nan)
             if np.isfinite(scores).any() and np.nanmax(scores) > best:
                 best, found = float(np.nanmax(scores)), past.X[int(np.nanargmax(scores)), : self.space.dim]
         return found
@@ -212,10 +254,13 @@ class SearchState:
 
     @property
     def expected(self) -> FloatArray:
-        """Expected objectives now at the points of the results, shape (n, objectives); see `Surrogate.expected`."""
+        """Expected objectives now at the points of the results, shape (n, objectives); see `Surrogate.expected`.
+
+        NaN outside the searched part of the domain.
+        """
         surrogate = self.surrogate  # a new result resets `_expected`
         if self._expected is None:
-            region = SearchRegion(np.zeros(0), np.zeros(0), self.given_inputs)
+            region = SearchRegion(np.zeros(0), np.zeros(0), self.given_inputs, reachable=self.reachable)
             self._expected = surrogate.expected(self.goal, region)
         return self._expected
 
@@ -230,6 +275,11 @@ class SearchState:
         if np.isnan(expected).all():
             return self.best_measured
         return np.array(self.searched[int(np.nanargmax(expected))])
+
+    def _inside(self, searched: FloatArray) -> np.ndarray:
+        """Whether searched coordinates, shape (n, d), are in the searched part of the domain, bool, shape (n,)."""
+        units = self.coordinates.motors(searched)
+        return np.asarray((np.abs(units - self.space.snap(units)) <= ROUNDING).all(axis=1))
 
     @property
     def drifts(self) -> bool:

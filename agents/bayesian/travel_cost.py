@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from ebl_autonomy.agents.bayesian.coordinates import Coordinates
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.space import AxisTravel, FloatArray, Space, Travel
@@ -52,4 +50,4 @@ class TravelCost:
         """Positions of each motor, shape (k,), in motor units."""
         space = self._space
         units = self._coordinates.unit(X[:, : space.dim], self._centre)
-        return dict(zip(space.names, np.asarray(space.low + units * (space.high - space.low)).T, strict=True))
+        return dict(zip(space.names, space.values(units).T, strict=True))

@@ -17,7 +17,9 @@ from ebl_autonomy.records import (
     LEFT,
     METADATA_KEY,
     PRIMARY,
+    PROPOSALS_ACCEPTED,
     RECOMMENDED,
+    START_AND_END,
     RunMetadata,
     RunRecord,
     assemble_record,
@@ -82,7 +84,7 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
         decisions=_columns(node, DECISIONS),
         primary=_columns(node, PRIMARY),
         abandoned=_columns(node, ABANDONED),
-        baseline=_columns(node, BASELINE, arrays=True),
+        baseline=_start_and_end(node),
         recommended=_columns(node, RECOMMENDED),
         left=_columns(node, LEFT),
         explanation=str(next(iter(_columns(node, EXPLANATION).get(EXPLANATION, [])), "")),
@@ -129,6 +131,15 @@ def find_run(run: Any, client: Any = None) -> Any:
         return client[run]
     except (KeyError, ValueError) as error:  # ValueError: too short to be looked up as part of a uid
         raise BadInputError(f"there is no run {run!r} in this server: 'ebl-autonomy runs' lists the latest") from error
+
+
+def _start_and_end(node: Any) -> dict[str, list[Any]]:
+    """The readings of start and end, which earlier versions called `baseline`, as bluesky's `SupplementalData` does."""
+    for name in (START_AND_END, BASELINE):
+        stream = StoredStream(node, name)
+        if PROPOSALS_ACCEPTED in stream.names:
+            return stream.columns(arrays=True)
+    return {}
 
 
 def _columns(node: Any, stream: str, arrays: bool = False) -> dict[str, list[Any]]:

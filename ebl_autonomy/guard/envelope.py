@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
-from ebl_autonomy.errors import BadInputError, validated
+from ebl_autonomy.errors import BadInputError, unknown_text, validated
 
-__all__ = ["Envelope", "Interval", "Region"]
+__all__ = ["Envelope", "Interval", "Region", "renamed"]
 
 
 def _with_open_sides(interval: Any) -> Any:
     """An interval in which None stands for an open side, as numbers."""
+    if isinstance(interval, np.ndarray):
+        interval = interval.tolist()
     if not isinstance(interval, Sequence) or len(interval) != 2:
         return interval
     low, high = interval
@@ -70,7 +73,8 @@ class Envelope(BaseModel):
     Attributes
     ----------
     limits : dict of str to (low, high)
-        Interval of each motor in motor units. A motor without limits of its own needs an entry here.
+        Interval of each motor in motor units. A motor without limits of its own and without an entry here is bounded by
+        the domain of its variable; a motor that is no variable needs an entry.
     forbidden : list of Region
     max_step : dict of str to float
         Largest single move of each motor, in motor units.
@@ -121,6 +125,25 @@ class Envelope(BaseModel):
         """The motors that the forbidden regions name."""
         return {name for region in self.forbidden for name in region.box}
 
+    def renamed(self, aliases: Mapping[str, str]) -> Envelope:
+        """The envelope with the motors that have an alias under the names that the aliases stand for.
+
+        Raises
+        ------
+        BadInputError
+            If a motor has entries under two names.
+        """
+
+        return self.model_copy(
+            update={
+                "limits": renamed(self.limits, aliases),
+                "max_step": renamed(self.max_step, aliases),
+                "forbidden": [
+                    region.model_copy(update={"box": renamed(region.box, aliases)}) for region in self.forbidden
+                ],
+            }
+        )
+
     def check_names(self, motors: Sequence[str]) -> None:
         """Refuse an envelope that names unknown motors, because a misspelt rule would protect nothing.
 
@@ -129,11 +152,27 @@ class Envelope(BaseModel):
         BadInputError
             If a named motor is not among `motors`, or `max_dose` lacks a `dose_key`.
         """
-        named = {*self.limits, *self.max_step, *(name for region in self.forbidden for name in region.box)}
-        if unknown := sorted(named - set(motors)):
-            raise BadInputError(f"the envelope names {unknown}, which are not among the motors {list(motors)}")
+        named = {f"limits.{name}": name for name in self.limits} | {f"max_step.{name}": name for name in self.max_step}
+        for i, region in enumerate(self.forbidden):
+            named.update({f"forbidden.{i}.box.{name}": name for name in region.box})
+        for path, name in named.items():
+            if name not in motors:
+                raise BadInputError(f"envelope.{path}: {unknown_text(name, motors, 'motors')}")
         if self.max_dose is not None and self.dose_key is None:
             raise BadInputError("the envelope has max_dose but no dose_key: name the event key that holds the dose")
+
+
+def renamed(entries: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """Entries of motors, with each alias of a motor replaced by the name that it stands for.
+
+    Raises
+    ------
+    BadInputError
+        If a motor has entries under two names.
+    """
+    if twice := [name for name in entries if aliases.get(name) in entries]:
+        raise BadInputError(f"{twice[0]!r} and {aliases[twice[0]]!r} are the same motor: use one of the names")
+    return {aliases.get(name, name): entry for name, entry in entries.items()}
 
 
 def _ordered_interval(name: str, interval: Interval) -> Interval:

@@ -42,14 +42,17 @@ class Gate:
     envelope : Envelope
     limits : mapping of str to (low, high) or None
         The devices' own limits of every motor that may move, in motor units: the VOCS's variables and other motors.
-        None for a motor without limits of its own.
+        None for a motor without limits of its own, which its variable's domain then bounds.
     rules : sequence of Rule
         Custom rules, judged last.
 
     Attributes
     ----------
     limits : dict of str to (low, high)
-        Effective limits of each motor, in motor units: the overlap of its own limits and the envelope's.
+        Effective limits of each motor, in motor units: the overlap of its own limits and the envelope's; the domain of
+        a variable whose motor has neither.
+    bounded_by_domain : list of str
+        The motors that have limits neither of their own nor in the envelope.
     points : int
         Number of recorded rows.
     doses : DoseCount
@@ -58,8 +61,8 @@ class Gate:
     Raises
     ------
     BadInputError
-        If a motor has limits neither of its own nor in the envelope, its two intervals do not overlap, or the envelope
-        names unknown motors.
+        If a motor that is no variable has limits neither of its own nor in the envelope, the two intervals of a motor
+        do not overlap, or the envelope names unknown motors.
     """
 
     def __init__(
@@ -82,9 +85,14 @@ class Gate:
         motors = [*self._variables, *(name for name in limits if name not in self._variables)]
         envelope.check_names(motors)
         self.limits: dict[str, Interval] = {}
+        self.bounded_by_domain: list[str] = []
         for name in motors:
             own, given = limits.get(name), envelope.limits.get(name)
             if own is None and given is None:
+                if name in self._variables:
+                    self.limits[name] = _domain(self._variables[name])
+                    self.bounded_by_domain.append(name)
+                    continue
                 raise BadInputError(
                     f"motor {name!r} has no limits of its own: set its soft limits, or give "
                     f"envelope={{'limits': {{{name!r}: [low, high]}}}}"
@@ -97,22 +105,40 @@ class Gate:
         self.points = 0
         self.doses = DoseCount(envelope.dose_key)
 
-    def check_domain(self) -> None:
-        """Refuse a VOCS whose domain contains no allowed point, before anything moves.
+    def search_bounds(self) -> dict[str, Interval]:
+        """The part of each variable's domain that its motor can reach, in motor units; the ends of a discrete variable
+        are values of it.
 
         Raises
         ------
         BadInputError
-            If a variable's domain lies outside its motor's limits.
+            If a motor can reach no value of its variable, or only one end of its domain.
         """
+        bounds = {}
         for name, variable in self._variables.items():
-            low, high = _domain(variable)
-            limit = self.limits[name]
-            if high < limit[0] or low > limit[1]:
+            (low, high), limit = _domain(variable), self.limits[name]
+            reached = {max(low, limit[0]), min(high, limit[1])}
+            if name in self._choices:
+                reached = {value for value in self._choices[name] if limit[0] <= value <= limit[1]}
+            if high < limit[0] or low > limit[1] or not reached:
                 raise BadInputError(
-                    f"variable {name!r} has the domain [{low}, {high}], which lies outside the motor's limits "
-                    f"{limit}: change the domain or the limits"
+                    f"variable {name!r} has the domain {self._domain_text(name)}, which lies outside the motor's "
+                    f"limits {limit}: change the domain or the limits"
                 )
+            if len(reached) == 1 and name not in self._choices:
+                raise BadInputError(
+                    f"variable {name!r} has the domain {self._domain_text(name)}, of which the motor's limits {limit} "
+                    f"leave only {min(reached)}: change the domain or the limits, or make it a constant"
+                )
+            bounds[name] = (min(reached), max(reached))
+        return bounds
+
+    def narrowed(self, bounds: Mapping[str, Interval]) -> list[str]:
+        """The variables of which `bounds` (see `search_bounds`) hold only a part of the domain."""
+        return [name for name, ends in bounds.items() if ends != _domain(self._variables[name])]
+
+    def _domain_text(self, name: str) -> str:
+        return str(sorted(self._choices[name]) if name in self._choices else list(_domain(self._variables[name])))
 
     # -- moves -------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,15 @@ METADATA_KEY: Final = "ebl_autonomy"
 PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"
 ABANDONED: Final = "abandoned"
+START_AND_END: Final = "start_and_end"
+"""Stream of the motors and the devices in ``baseline=``, read at the start and at the end of a run."""
+
 BASELINE: Final = "baseline"
+"""The stream of bluesky's `SupplementalData`; runs of earlier versions have their readings of start and end in it."""
+
+PROPOSALS_ACCEPTED: Final = "proposals_accepted"
+"""Key of `start_and_end` by which readers know the readings of a run from those of a `SupplementalData`."""
+
 RECOMMENDED: Final = "recommended"
 """Stream written at the end: the recommended point, then the points of the front if there are several objectives."""
 EXPLANATION: Final = "explanation"
@@ -23,11 +31,11 @@ EXPLANATION: Final = "explanation"
 LEFT: Final = "left_at"
 """Stream of one event at the end, however the run ended: where the motors were left, under their own names."""
 
-OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, BASELINE, RECOMMENDED, EXPLANATION, LEFT})
+OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, START_AND_END, RECOMMENDED, EXPLANATION, LEFT})
 """The streams that a run has by itself."""
 
 PROPOSAL_ID: Final = "proposal_id"
-"""Key that binds the rows of every stream to one proposal; present in all streams except the baseline."""
+"""Key that binds the rows of every stream to one proposal; present in all streams except `start_and_end`."""
 
 AGENT_ID: Final = "_id"
 """Key of a point, and of its result, that holds the id which a generator gave it; see gest-api."""

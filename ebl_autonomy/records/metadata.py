@@ -12,7 +12,7 @@ from ebl_autonomy.errors import DataError, validation_text
 
 __all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata", "json_limits"]
 
-SCHEMA_VERSION: Final = "2.1"
+SCHEMA_VERSION: Final = "2.2"
 """Major and minor version of the streams, keys and metadata of a run.
 
 A new minor version adds keys that a reader may ignore. A new major version changes existing keys: older readers must
@@ -25,6 +25,7 @@ refuse it, and this module then gains a step that converts the older form to the
      row and abandonment if the envelope has a ``dose_key``.
      The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
      default.
+2.2  The readings of start and end are in the stream ``start_and_end``; before, in ``baseline``.
 """
 
 Finish = Literal["best", "stay", "return"]
@@ -34,7 +35,8 @@ class RunMetadata(BaseModel):
     """The experiment's metadata in the start document, under ``start["ebl_autonomy"]``.
 
     ``agent`` is the agent's full configuration as ``{"agent": name, "vocs": {...}, "options": {...}}``. The next
-    proposal depends only on it, the results of the run, and the results of the past runs that ``prior`` names.
+    proposal depends only on it, the part of the domain in ``searched``, the results of the run, and the results of the
+    past runs that ``prior`` names.
 
     Attributes
     ----------
@@ -50,6 +52,8 @@ class RunMetadata(BaseModel):
         Largest distance of a motor from its target, in motor units, at which a row was accepted.
     limits : dict of str to (low, high)
         Effective limits of each motor, in motor units; None for an open side. See `intervals`.
+    searched : dict of str to (low, high)
+        The part of the domain that the agent searched, in motor units, of each variable of which it was not all.
     finish : str
         Where the plan was to leave the motors.
     """
@@ -70,6 +74,7 @@ class RunMetadata(BaseModel):
     until: dict[str, Any] = {}
     limits: dict[str, tuple[float | None, float | None]] = {}
     position_tolerance: dict[str, float] = {}
+    searched: dict[str, tuple[float, float]] = {}
     units: dict[str, str] = {}
     prior: list[str] = []
     max_points: int

@@ -92,7 +92,7 @@ class RunRecord:
     rows : mapping of str to sequence
         Scalar columns of the `primary` stream: the accepted rows of all proposals, in time order.
     baseline : mapping of str to sequence
-        Columns of the `baseline` stream (start first, end last), arrays included.
+        Columns of the `start_and_end` stream (start first, end last), arrays included.
     explanation : str
         The agent's description of its model at the end; empty if it gave none.
     recommended : Recommendation or None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gest_api.generator import Generator
 
-from ebl_autonomy.agents.base import make_agent
+from ebl_autonomy.agents.base import BoundsAware, make_agent
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.records import RunRecord
@@ -35,12 +36,14 @@ def restore_session(
     Raises
     ------
     BadInputError
-        If the agent cannot be made from its configuration, or the past runs cannot be looked up.
+        If the agent cannot be made from its configuration, the past runs cannot be looked up, or the agent cannot
+        search the part of the domain that the run searched.
     """
     metadata = record.metadata
     if agent is None:
         agent = make_agent(metadata.agent)
         _take_priors(agent, metadata.prior, client)
+    _search_within(agent, metadata.searched)
     vocs = make_vocs(metadata.agent["vocs"])
     gate = Gate(vocs, Envelope.of(metadata.envelope), metadata.intervals)
     session = SteeringSession(
@@ -55,6 +58,17 @@ def restore_session(
     )
     session.restore(record)
     return session
+
+
+def _search_within(agent: Any, searched: Mapping[str, tuple[float, float]]) -> None:
+    if not searched:
+        return
+    if not isinstance(agent, BoundsAware):
+        raise BadInputError(
+            f"the agent of the run searched only {dict(searched)}, but {type(agent).__name__} has no search_within(): "
+            "pass agent= as it was in the run"
+        )
+    agent.search_within(searched)
 
 
 def _take_priors(agent: Any, priors: list[str], client: Any) -> None:

@@ -175,6 +175,10 @@ class SearchRegion:
     project : callable, optional
         Moves points, shape (k, d), to the nearest ones that the motors can reach, if they cannot reach all of the
         region.
+    candidates : FloatArray, shape (k, d), optional
+        The only points to choose from, if the region consists of single points.
+    reachable : bool array, shape (n,), optional
+        Which observations of the present experiment may be the best so far; all if not given. The others are modelled.
     """
 
     low: FloatArray
@@ -183,6 +187,8 @@ class SearchRegion:
     near: FloatArray | None = None
     seconds: Callable[[FloatArray, FloatArray | None], FloatArray] | None = None
     project: Callable[[FloatArray], FloatArray] | None = None
+    reachable: np.ndarray | None = None
+    candidates: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -267,8 +273,8 @@ class Surrogate(Protocol):
         Returns
         -------
         FloatArray, shape (n, objectives)
-            On the latent scale, signed so that more is better. NaN where a constraint is expected to be broken, or
-            where the measurement was invalid.
+            On the latent scale, signed so that more is better. NaN where a constraint is expected to be broken, where
+            the measurement was invalid, or outside of the region's `reachable` observations.
         """
 
     def propose(

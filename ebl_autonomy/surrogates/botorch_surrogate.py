@@ -33,7 +33,7 @@ from botorch.fit import fit_gpytorch_mll
 from botorch.models.gp_regression import SingleTaskGP
 from botorch.models.model_list_gp_regression import ModelListGP
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
-from botorch.optim.optimize import optimize_acqf
+from botorch.optim.optimize import optimize_acqf, optimize_acqf_discrete
 from botorch.sampling.normal import SobolQMCNormalSampler
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.warnings import NumericalWarning
@@ -189,7 +189,8 @@ class BotorchSurrogate:
             latent = np.stack([model.posterior(at).mean[:, 0].numpy() for model in self._models], axis=1)
         gains = self._latent_goal(goal).gains(latent)
         valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
-        return np.where(valid, gains, math.nan)[self._data.past :]
+        gains = np.where(valid, gains, math.nan)[self._data.past :]
+        return gains if region.reachable is None else np.where(region.reachable[:, None], gains, math.nan)
 
     def propose(
         self, goal: Goal, region: SearchRegion, count: int, pending: FloatArray, seed: int
@@ -197,6 +198,8 @@ class BotorchSurrogate:
         """See `Surrogate.propose`."""
         assert self._data is not None
         valid = ~np.isnan(self._data.Y).any(axis=1)
+        if region.reachable is not None:
+            valid &= region.reachable
         valid |= not valid.any()  # all points, if none is valid in all outcomes
         # optimize_acqf draws its restarts from the global generator, which is the user's.
         with _quiet(), torch.random.fork_rng(devices=[]):
@@ -217,6 +220,9 @@ class BotorchSurrogate:
                 )
             else:
                 acquisition = qLogNoisyExpectedImprovement(objective=_objective(goal), **shared)
+            if region.candidates is not None:
+                choices = torch.as_tensor(region.candidates, dtype=torch.double)
+                return self._as_arrays(*optimize_acqf_discrete(acquisition, q=count, choices=choices))
             X, value = optimize_acqf(
                 acquisition,
                 bounds=torch.as_tensor(np.stack([region.low, region.high]), dtype=torch.double),
@@ -227,9 +233,13 @@ class BotorchSurrogate:
                 options={"maxiter": 60, "seed": seed},
                 sequential=count > 1,
             )
+        return self._as_arrays(X, value)
+
+    def _as_arrays(self, X: torch.Tensor, value: torch.Tensor | None) -> tuple[FloatArray, FloatArray]:
+        """Points, shape (k, d), and their acquisition, shape (k,), of which botorch may give one value for all."""
         assert value is not None
-        values = np.broadcast_to(value.detach().numpy().reshape(-1), (count,)).copy()
-        return X.detach().numpy().reshape(count, self.dim), values
+        points = X.detach().numpy().reshape(-1, self.dim)
+        return points, np.broadcast_to(value.detach().numpy().reshape(-1), (len(points),)).copy()
 
     def _latent_goal(self, goal: Goal) -> LatentGoal:
         return LatentGoal(goal, SafetyLimits(), self._transforms, self.outcomes)

@@ -41,6 +41,7 @@ class AcquisitionMaximizer:
             self._low[i] = self._high[i] = value
         self._near = 0.5 * (self._low + self._high)[None] if region.near is None else region.near
         self._seconds, self._project = region.seconds, region.project
+        self._given = region.candidates
         self._rng = np.random.default_rng(seed)
 
     def best(self, stack: ModelStack, criteria: Criteria, after: FloatArray | None = None) -> tuple[FloatArray, float]:
@@ -58,11 +59,14 @@ class AcquisitionMaximizer:
         point : FloatArray, shape (d,)
         acquisition : float
         """
-        points = self._projected(self._candidates())
+        points = self._projected(self._candidates() if self._given is None else self._given)
         guess = np.empty(len(points))
         acquisition.screen(points, stack, criteria, guess)
         kept = np.ascontiguousarray(points[_largest(guess - self._log_seconds(points, after), KEPT)])
         value = _values(kept, stack, criteria)
+        if self._given is not None:
+            first = int(np.argmax(value - self._log_seconds(kept, after)))
+            return kept[first].copy(), float(value[first])
         climbers = np.ascontiguousarray(kept[_largest(value - self._log_seconds(kept, after), CLIMBERS)])
         reached = np.empty(len(climbers))
         n = int(stack.counts[stack.active].max())

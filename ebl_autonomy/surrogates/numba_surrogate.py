@@ -337,7 +337,8 @@ class NumbaSurrogate:
         influential = self._inverse_scales[: self._modelled, list(region.fixed)] > math.exp(-0.5 * NO_INFLUENCE)
         latent = self._latent_with_fixed(region) if influential.any() else self._latent_at_observations()
         valid = np.isfinite(self._data.Y).all(axis=1, keepdims=True)
-        return np.where(valid, self.latent_goal(goal).gains(latent), math.nan)[self._data.past :]
+        gains = np.where(valid, self.latent_goal(goal).gains(latent), math.nan)[self._data.past :]
+        return gains if region.reachable is None else np.where(region.reachable[:, None], gains, math.nan)
 
     def latent_goal(self, goal: Goal) -> LatentGoal:
         """The goal under the transforms in use."""

@@ -23,14 +23,17 @@ from bluesky.protocols import (
 )
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
 
-from ebl_autonomy.errors import BadInputError, DeviceFailedError, LineCutError, OffTargetError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, LineCutError, OffTargetError, UserFunctionError
 from ebl_autonomy.guard import Line
 from ebl_autonomy.plans.acquisition.external import default_reader
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.devices import ask, check_devices, read_travel
+from ebl_autonomy.plans.failures import blaming, devices_of
 from ebl_autonomy.plans.motion import READBACK_S, READBACK_STEP_S
+from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
+from ebl_autonomy.plans.user_functions import called
 from ebl_autonomy.records import OUR_STREAMS, PRIMARY
 from ebl_autonomy.space import AxisTravel
 
@@ -141,6 +144,7 @@ class FlyLine:
         when_cut: str = "abandon",
         timeout_s: float | None = None,
     ) -> None:
+        refuse_names("flyers", flyers)
         check_devices([], motors)
         for flyer in flyers:
             if not isinstance(flyer, Flyable):
@@ -193,7 +197,7 @@ class FlyLine:
 
     def line(self, target: Mapping[str, float]) -> Line:
         """See `Acquisition.line`; adds the distances over which the motors accelerate and decelerate."""
-        line = self._line(target)
+        line = called("line= of FlyLine", self._line, target)
         if strangers := sorted(set(line.start) - set(self.motors)):
             raise BadInputError(f"the line moves {strangers}, which are not among motors= {sorted(self.motors)}")
         if line.overrun:
@@ -213,7 +217,7 @@ class FlyLine:
         line, watch = admitted.line, attempt.recorder.watch
         timeout_s = 30.0 + 3.0 * line.seconds if self._timeout_s is None else self._timeout_s
         able: list[Any] = [flyer for flyer in self._flyers if isinstance(flyer, Preparable)]
-        ready = {flyer.name: self._preparation(flyer, line) for flyer in able}
+        ready = {flyer.name: called("prepare= of FlyLine", self._preparation, flyer, line) for flyer in able}
         ready = {name: value for name, value in ready.items() if value is not None}
         flight: dict[str, Any] = {}
         try:
@@ -233,7 +237,7 @@ class FlyLine:
                 attempt.readings = readings
                 attempt.check_targets(still)
                 yield from _check_ends(attempt, line, set(line.start) - set(columns))
-            except RunEngineControlException:
+            except (RunEngineControlException, UserFunctionError):
                 yield from self._stop(flight)  # otherwise the motors fly on after the run, and against the move back
                 raise
             except Exception as error:
@@ -242,8 +246,7 @@ class FlyLine:
                 if self._when_cut == "repeat":
                     raise
                 why = "a pause or a suspender" if interrupted else f"{type(error).__name__}: {error}"
-                devices = getattr(error, "devices", ())
-                raise LineCutError(f"the line was cut by {why}", interrupted, devices) from error
+                raise LineCutError(f"the line was cut by {why}", interrupted, devices_of(error)) from error
         return (yield from attempt.record_rows(readings))
 
     def _fly(self, attempt: Attempt, timeout_s: float, flight: dict[str, Any]) -> MsgGenerator[None]:
@@ -256,7 +259,8 @@ class FlyLine:
         yield from wait_all("complete", self._flyers, timeout_s, FLUSH_S, self._collect_written, begun=flight)
         attempt.check_uninterrupted()
         for flyer in self._collectables:
-            yield Msg("collect", flyer, stream=False, return_payload=False)
+            with blaming(flyer, "its rows cannot be collected"):
+                yield Msg("collect", flyer, stream=False, return_payload=False)
 
     def _stop(self, flight: Mapping[str, Any]) -> MsgGenerator[None]:
         """Stop the flyers, and the motors that a flyer may have left moving."""
@@ -308,7 +312,8 @@ class FlyLine:
             elif name == "stream_datum":
                 resource = self._resources[doc["stream_resource"]]
                 start, stop = doc["indices"]["start"], doc["indices"]["stop"]
-                columns.setdefault(resource["data_key"], []).extend(self._read_external(resource, start, stop))
+                frames = called("read_external= of FlyLine", self._read_external, resource, start, stop)
+                columns.setdefault(resource["data_key"], []).extend(frames)
                 raw.update(range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"]))
         return columns, sorted(raw)
 

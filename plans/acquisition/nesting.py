@@ -2,26 +2,28 @@
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from bluesky.utils import IllegalMessageSequence, Msg, MsgGenerator, ensure_generator, root_ancestor
+from bluesky.utils import FailedStatus, IllegalMessageSequence, Msg, MsgGenerator, root_ancestor
 from ophyd import PseudoPositioner
 
-from ebl_autonomy.errors import RefusedError
+from ebl_autonomy.errors import DeviceTimeoutError, RefusedError
 from ebl_autonomy.guard import Move
-from ebl_autonomy.plans.coupled import axis_targets, settings
+from ebl_autonomy.plans.coupled import ancestors, axis_of, axis_targets, neighbours, settings
 from ebl_autonomy.plans.devices import read_positions
+from ebl_autonomy.plans.failures import blamed, failure
+from ebl_autonomy.plans.motion import check_setting
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.timely import timely
-from ebl_autonomy.records import OUR_STREAMS, PROPOSAL_ID
+from ebl_autonomy.records import BASELINE, OUR_STREAMS, PROPOSAL_ID
 
 __all__ = ["nested"]
 
 _run_keys = itertools.count()
 
 
-def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> MsgGenerator[Any]:
+def nested(steps: MsgGenerator[Any], attempt: Attempt, staged: Collection[Any]) -> MsgGenerator[Any]:
     """Run a stub within an attempt; returns the stub's return value.
 
     * An event that the stub reads into our run also holds the proposal's id. If its stream has the name of one of ours,
@@ -34,7 +36,8 @@ def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> Ms
 
     Parameters
     ----------
-    stub : iterable of Msg
+    steps : generator of Msg
+        The stub's messages.
     attempt : Attempt
     staged : collection of devices
         Devices that the plan has staged.
@@ -43,29 +46,34 @@ def nested(stub: Iterable[Msg], attempt: Attempt, staged: Collection[Any]) -> Ms
     ------
     RefusedError
         If the gate refuses a move and the stub does not handle the refusal.
+    DeviceFailedError, DeviceTimeoutError
+        If a device fails or is late, and the stub does not handle the error that it gets; names the device.
     Exception
-        Whatever the stub raises.
+        Whatever else the stub raises.
     """
     nesting = _Nesting(attempt, staged)
-    steps = ensure_generator(stub)
     answer: Any = None
-    failure: Exception | None = None
+    thrown: Exception | None = None
     try:
         while True:
             try:
-                message = steps.throw(failure) if failure is not None else steps.send(answer)
+                message = steps.throw(thrown) if thrown is not None else steps.send(answer)
             except StopIteration as stop:
                 returned = stop.value
                 break
-            answer, failure = None, None
+            answer, thrown = None, None
             try:
                 answer = yield from nesting.passed(message)
             except Exception as error:  # noqa: BLE001 - passed on to the stub, which may handle it
-                failure = error
+                thrown = error
+                nesting.note_failure(message, error)
                 nesting.forget_positions()
-    except Exception:
+    except Exception as error:
+        named = nesting.blamed(error)
         yield from nesting.close("fail")
-        raise
+        if named is error:
+            raise
+        raise named from error
     yield from nesting.close("success")
     return returned
 
@@ -88,6 +96,10 @@ class _Nesting:
         self._known_at = attempt.recorder.tag.interruptions
         """Number of interruptions when the positions were read."""
         self._under_way: dict[str, float] = {}
+        self._begun: dict[str, Any] = {}
+        """The latest status of each device that the stub has set, triggered or the like, by device name."""
+        self._thrown: tuple[Msg, Exception] | None = None
+        """The latest message that raised an error, and the error."""
         self._tag = attempt.recorder.binding
         self._tag.put({PROPOSAL_ID: attempt.proposal.proposal_id})
 
@@ -114,7 +126,25 @@ class _Nesting:
         answer = yield message
         if message.command == "wait":
             self.forget_positions()
+        elif hasattr(answer, "done"):
+            self._begun[str(getattr(message.obj, "name", message.obj))] = answer
         return answer
+
+    def note_failure(self, message: Msg, error: Exception) -> None:
+        """Remember the message that raised an error, which the stub gets now."""
+        self._thrown = (message, error)
+
+    def blamed(self, error: Exception) -> Exception:
+        """The error that ends the stub; one that names the device, if a device caused it."""
+        if isinstance(error, FailedStatus):
+            return failure(self._begun, error)
+        if self._thrown is None or self._thrown[1] is not error:
+            return error  # the stub's own
+        message = self._thrown[0]
+        if message.command == "wait" and isinstance(error, TimeoutError):
+            names = [name for name, status in self._begun.items() if not status.done]
+            return DeviceTimeoutError(names, f"no answer from {names} in time: {error}") if names else error
+        return error if message.obj is None else blamed(message.obj, error, f"its {message.command!r} failed")
 
     def forget_positions(self) -> None:
         """Read the positions of the motors again before the next move."""
@@ -161,39 +191,43 @@ class _Nesting:
         motors: Mapping[str, Any] = self._experiment.motors
         device: Any = message.obj
         name = str(getattr(device, "name", ""))
+        names = {id(axis_of(motor)): variable for variable, motor in motors.items()}
+        others = neighbours(motors)
         axes: dict[Any, Any] = {}
-        if motors.get(name) is device:
+        if id(axis_of(device)) in names and not isinstance(device, PseudoPositioner):
             axes = {device: message.args[0] if message.args else math.nan}
         elif message.command == "set":  # bluesky merges the axes of a pseudo positioner in one `mv`
-            axes = axis_targets(device, message.args)
-        steered = {axis.name for axis in axes if axis.name in motors and motors[axis.name] is axis}
-        if not steered:
+            axes = axis_targets(device, message.args, message.kwargs)
+        if not any(id(axis) in names or axis in others.values() for axis in axes):
             for moved, motor in motors.items():
                 if _moves_with(device, motor):
                     raise RefusedError("limits", f"{message.command} of {name} would move {moved}: set {moved} itself")
             return message
         if message.command != "set":
             raise RefusedError("limits", f"{message.command} of {name}: lines of a steered motor need a FlyLine")
-        targets = {axis.name: float(target) for axis, target in axes.items()}
-        tag = self._attempt.recorder.tag
+        targets = {names.get(id(axis), axis.name): float(target) for axis, target in axes.items()}
+        tag, motion = self._attempt.recorder.tag, self._attempt.motion
         while self._here is None or self._known_at != tag.interruptions:  # a hand may have moved motors in a pause
             self.forget_positions()
             self._known_at = tag.interruptions
             self._here = yield from read_positions(motors)
         # Motors that are set one after the other without a wait in between move together, as in one `mv`.
-        self._under_way.update({axis: target for axis, target in targets.items() if axis in steered})
-        self._attempt.motion.lost = True
+        self._under_way.update({axis: target for axis, target in targets.items() if axis in motors})
+        motion.lost = True
         gate = self._experiment.session.gate
         gate.check_move(Move(dict(self._under_way), self._here, bound_by_domain=False))
-        (setting,) = settings({axis.name: axis for axis in axes}, targets, {**self._here, **self._under_way})
-        if len(axes) == 1 and setting.device is device:
-            return message
-        return message._replace(obj=setting.device, args=(setting.value, *message.args[1:]))
+        (setting,) = settings({**others, **motors}, targets, {**motion.held, **self._here, **self._under_way})
+        yield from check_setting(setting, targets)
+        motion.held.update({axis: target for axis, target in targets.items() if axis in motion.held})
+        if isinstance(device, PseudoPositioner) or setting.device is not device:
+            kwargs = {key: value for key, value in message.kwargs.items() if key == "group"}
+            return message._replace(obj=setting.device, args=(setting.value,), kwargs=kwargs)
+        return message
 
 
 def _renamed(message: Msg) -> Msg:
     name = message.kwargs.get("name", message.args[0] if message.command == "create" and message.args else None)
-    if name not in OUR_STREAMS:
+    if name not in OUR_STREAMS and name != BASELINE:  # which a SupplementalData of the RunEngine may write
         return message
     args = () if message.command == "create" else message.args
     return message._replace(args=args, kwargs={**message.kwargs, "name": f"measured_{name}"})
@@ -201,14 +235,7 @@ def _renamed(message: Msg) -> Msg:
 
 def _moves_with(device: Any, motor: Any) -> bool:
     """Whether setting `device` also moves `motor`: its part, its parent, or an axis of its pseudo positioner."""
-    if motor in _ancestors(device) or device in _ancestors(motor):
+    if any(motor is one for one in ancestors(device)) or any(device is one for one in ancestors(motor)):
         return True
     parent = getattr(motor, "parent", None)
     return isinstance(parent, PseudoPositioner) and getattr(device, "parent", None) is parent
-
-
-def _ancestors(device: Any) -> Iterator[Any]:
-    parent = getattr(device, "parent", None)
-    while parent is not None:
-        yield parent
-        parent = getattr(parent, "parent", None)

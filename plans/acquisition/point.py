@@ -7,7 +7,8 @@ from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.plans.acquisition.protocol import Row
-from ebl_autonomy.plans.devices import describe
+from ebl_autonomy.plans.devices import unique
+from ebl_autonomy.plans.readings import Readings, separate
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import trigger_detectors
 
@@ -29,14 +30,16 @@ class AtPoint:
     positions_from_rows: frozenset[str] = frozenset()
 
     def __init__(self, detectors: Sequence[Readable[Any]], trigger_timeout_s: float = 60.0) -> None:
-        self.detectors: Sequence[Readable[Any]] = list(detectors)
+        self.detectors: Sequence[Readable[Any]] = unique(detectors)
         self.staged: Sequence[Any] = self.detectors
         self.motors: Mapping[str, NamedMovable[Any]] = {}
         self._trigger_timeout_s = trigger_timeout_s
 
     def describe(self) -> MsgGenerator[dict[str, Any] | None]:
-        """See `Acquisition.describe`."""
-        return (yield from describe(self.detectors))
+        """See `Acquisition.describe`; without the detectors that can describe themselves only later."""
+        readings = Readings(self.detectors)
+        yield from readings.ask("given")
+        return readings.keys
 
     def line(self, target: Mapping[str, float]) -> None:
         """See `Acquisition.line`: the motors stand still."""
@@ -44,6 +47,9 @@ class AtPoint:
     def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
         """See `Acquisition.acquire`."""
         attempt.expose()
-        yield from trigger_detectors(self.detectors, self._trigger_timeout_s)
+        motors = list(attempt.recorder.experiment.motors.values())
+        read = separate([*motors, *self.detectors])
+        triggered = [device for device in self.detectors if any(device is one for one in read)]
+        yield from trigger_detectors(triggered, self._trigger_timeout_s)
         attempt.check_uninterrupted()
         return [(yield from attempt.record_row(self.detectors))]

@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from bluesky.protocols import NamedMovable, Readable
-from bluesky.utils import MsgGenerator
+from bluesky.utils import MsgGenerator, ensure_generator
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.acquisition.nesting import nested
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.motion import LOOK
 from ebl_autonomy.plans.recorder import Attempt
+from ebl_autonomy.plans.user_functions import called, watched
 from ebl_autonomy.records import ROW, to_float
 
 __all__ = ["Measure", "UserStub"]
@@ -81,8 +82,10 @@ class UserStub:
     def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
         """See `Acquisition.acquire`."""
         attempt.expose()
-        stub = _steps(self._measure(self.detectors, dict(attempt.proposal.target)))
-        answer = yield from nested(stub, attempt, [*self.detectors, *attempt.recorder.experiment.motors.values()])
+        what = f"the measuring stub {getattr(self._measure, '__name__', repr(self._measure))!r:.80}"
+        stub = _steps(called(what, self._measure, self.detectors, dict(attempt.proposal.target)))
+        steps = watched(ensure_generator(stub), what, self._measure, attempt.is_interrupted)
+        answer = yield from nested(steps, attempt, attempt.recorder.experiment.staged)
         attempt.check_uninterrupted()
         many = not isinstance(answer, Mapping)
         rows = [self._outcomes(attempt, one) for one in _listed(answer)]

@@ -41,7 +41,6 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
         },
         "Bounds",
     ),
-    ("no limits", {"envelope": {}}, "has no limits"),
     ("outside limits", {"envelope": {"limits": {"mx": [5, 6], "my": [-2, 2]}}}, "lies outside"),
     ("detector as motor", {"motors": "detector"}, "cannot be moved"),
     ("no motors", {"motors": "none"}, "no motors"),

@@ -62,8 +62,8 @@ def test_an_event_that_is_cut_is_taken_again(RE: RunEngine, docs: Documents, ben
     assert docs.stop["exit_status"] == "success"
     assert [(row["mx"], row["bowl"]) for row in docs.events["primary"]] == [(x, truth(x, 0.0)) for x in (0.5, 1.0)]
     assert docs.events["abandoned"] == []
-    assert len(docs.events["baseline"]) == 2
+    assert len(docs.events["start_and_end"]) == 2
     assert len(docs.events["decisions"]) == 2
-    halls = [row["hall"] for row in docs.events["primary" if role == "detector" else "baseline"]]
+    halls = [row["hall"] for row in docs.events["primary" if role == "detector" else "start_and_end"]]
     assert len(set(halls)) == 2  # each reading of its own
     assert [result["bowl"] for result in agent.told] == [truth(0.5, 0.0), truth(1.0, 0.0)]

@@ -300,7 +300,7 @@ def test_return_holds_after_a_failure_too(RE: RunEngine, bench: Any) -> None:
 def test_the_baseline_is_read_at_start_and_end(RE: RunEngine, docs: Documents, bench: Any) -> None:
     bowl, motors = bench
     RE(optimize([bowl], motors, Scripted([at(0.5), at(1.0)]), max_points=2, envelope=ENVELOPE))
-    first, last = docs.events["baseline"]
+    first, last = docs.events["start_and_end"]
     assert (first["mx"], first["proposals_accepted"]) == (0.0, 0)
     assert (last["mx"], last["proposals_accepted"]) == (0.5, 2)
 

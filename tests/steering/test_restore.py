@@ -36,7 +36,9 @@ UNTIL: dict[str, Any] = {"seconds": 200.0, "clock": "clock", "target": 1e-4, "im
 class Recorded:
     """A session whose streams are kept in lists, as a plan writes them to the run."""
 
-    def __init__(self, agent: str, seed: int, batch: int, max_points: int) -> None:
+    def __init__(
+        self, agent: str, seed: int, batch: int, max_points: int, searched: dict[str, tuple[float, float]] | None = None
+    ) -> None:
         vocs = VOCS(
             variables={name: list(limits) for name, limits in LIMITS.items()},
             objectives={"f": "MINIMIZE"},
@@ -47,8 +49,11 @@ class Recorded:
         self.metadata = RunMetadata(
             package_version=__version__, agent=config, motors=list(LIMITS), outcomes=["f", "g"], envelope=ENVELOPE,
             until=UNTIL, limits=LIMITS, max_points=max_points, batch=batch, finish="stay", clock="clock",
+            searched=searched or {},
         )  # fmt: skip
-        generator = make_agent(config)
+        generator: Any = make_agent(config)
+        if searched:
+            generator.search_within(searched)
         self.now = 0.0
         gate = Gate(vocs, Envelope.of(ENVELOPE), dict(LIMITS))
         self.session = SteeringSession(
@@ -144,6 +149,20 @@ def test_a_restored_bayesian_session_goes_on_as_the_original(batch: int, count: 
     check_goes_on(
         original, (["measured", "fails", "measured", "invalid", "measured"] * 5)[:count], count % 2 == 0, batch > 1
     )
+
+
+@pytest.mark.parametrize("agent", ["bayesian", "coordinate_scan", "grid", "sobol"])
+def test_a_restored_agent_searches_the_same_part_of_the_domain(agent: str) -> None:
+    original = Recorded(agent, 1, 2, max_points=25, searched={"x": (0.3, 0.8)})
+    check_goes_on(original, ["measured", "fails", "measured", "invalid", "measured"] * 2, True, False)
+    assert original.decisions
+    assert all(0.3 <= decision["x"] <= 0.8 for decision in original.decisions)
+
+
+def test_an_agent_that_cannot_search_a_part_cannot_be_restored_into_one() -> None:
+    original = Recorded("sobol", 0, 1, max_points=5, searched={"x": (0.3, 0.8)})
+    with pytest.raises(BadInputError, match=r"searched only .* has no search_within"):
+        restore_session(original.record(), agent=object())  # type: ignore[arg-type]
 
 
 def check_goes_on(original: Recorded, fates: list[str], cut_early: bool, backwards: bool) -> None:

@@ -1,0 +1,83 @@
+"""Where motors may go: the part of the domain that an agent searches, and motors that have no limits of their own."""
+
+import logging
+from collections.abc import Mapping
+
+from gest_api.generator import Generator
+
+from ebl_autonomy.agents.base import BoundsAware
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.guard import Gate, Interval
+
+__all__ = ["bound_search", "check_return", "into_limits"]
+
+logger = logging.getLogger(__name__)
+
+
+def bound_search(generator: Generator, gate: Gate) -> dict[str, Interval]:
+    """Let the generator search only what the motors can reach, and log how the limits differ from the domain.
+
+    Returns
+    -------
+    dict of str to (low, high)
+        The part of the domain that the generator searches, of all variables in motor units; empty if that is the whole
+        domain, or if the generator cannot search a part.
+
+    Raises
+    ------
+    BadInputError
+        If a motor cannot reach its variable's domain.
+    """
+    bounds = gate.search_bounds()
+    if gate.bounded_by_domain:
+        motors = ", ".join(f"{name} in {_text(gate.limits[name])}" for name in gate.bounded_by_domain)
+        logger.warning("motors without limits of their own stay within the domain of the VOCS: %s", motors)
+    narrowed = gate.narrowed(bounds)
+    parts = ", ".join(f"{name} in {_text(bounds[name])}" for name in narrowed)
+    if not isinstance(generator, BoundsAware):
+        if narrowed:
+            logger.warning(
+                "the domain reaches beyond the limits, within which is only %s; %s cannot be told so (it has no "
+                "search_within), and its proposals beyond will be refused",
+                parts,
+                type(generator).__name__,
+            )
+        return {}
+    if narrowed or not getattr(generator, "pending", ()):  # an agent may have searched a part in an earlier run
+        generator.search_within(bounds)
+    if not narrowed:
+        return {}
+    logger.warning("the domain reaches beyond the limits: the agent searches only %s", parts)
+    return bounds
+
+
+def check_return(gate: Gate, start: Mapping[str, float], tolerance: Mapping[str, float]) -> None:
+    """Check that motors which only the domain bounds could be moved back to where they stand.
+
+    Raises
+    ------
+    BadInputError
+        If one stands outside the domain by more than its tolerance.
+    """
+    inside = into_limits(gate, start)
+    for name in gate.bounded_by_domain:
+        if abs(start[name] - inside[name]) > tolerance.get(name, 0.0):
+            raise BadInputError(
+                f"finish='return' could not move {name!r} back to {start[name]!r}: it has no limits of its own, and "
+                f"the VOCS's domain {_text(gate.limits[name])} bounds it. Give limits that hold both with "
+                f"envelope={{'limits': {{{name!r}: [low, high]}}}}, move it into the domain first, or use "
+                "finish='best' or 'stay'"
+            )
+
+
+def into_limits(gate: Gate, positions: Mapping[str, float]) -> dict[str, float]:
+    """Positions, with those of motors that only the domain bounds moved to the nearest bound if they lie outside."""
+    moved = dict(positions)
+    for name in gate.bounded_by_domain:
+        low, high = gate.limits[name]
+        moved[name] = min(max(moved[name], low), high)
+    return moved
+
+
+def _text(interval: Interval) -> str:
+    return f"[{interval[0]:.6g}, {interval[1]:.6g}]"

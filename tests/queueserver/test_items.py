@@ -1,0 +1,119 @@
+"""What a queue server says of an item as it is added, by its own validation of the plans that it finds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebl_autonomy.plans import explore, optimize
+from ebl_autonomy.sim_devices import SimBeamline
+
+pytest.importorskip("bluesky_queueserver", reason="install the extra 'queueserver'")
+
+import yaml
+from bluesky_queueserver.manager import profile_ops
+
+PERMISSIONS = Path(__file__).parents[2] / "examples" / "queueserver" / "user_group_permissions.yaml"
+GROUP = "primary"
+MOTORS = ["kbv_pitch", "kbv_height"]
+AGENT = {
+    "agent": "bayesian",
+    "vocs": {"variables": {m: [-1, 1] for m in MOTORS}, "objectives": {"camera_spot_area": "MINIMIZE"}},
+}
+
+
+def knife(detectors: Any, point: Any) -> Any:
+    yield from ()
+    return {"width": 1.0}
+
+
+class Worker:
+    """The namespace of a worker, and what a manager knows of it."""
+
+    def __init__(self) -> None:
+        bl = SimBeamline(tier="A")
+        self.space = {"optimize": optimize, "explore": explore, "knife": knife, "bl": bl, "camera": bl.camera}
+        self.space.update({motor.name: motor for motor in bl.motors()})
+        found = profile_ops.existing_plans_and_devices_from_nspace(nspace=self.space)
+        plans, devices, self.plans, self.devices = found
+        self.allowed = profile_ops.load_allowed_plans_and_devices(
+            existing_plans=plans,
+            existing_devices=devices,
+            user_group_permissions=yaml.safe_load(PERMISSIONS.read_text()),
+        )
+
+    def item(self, arguments: Any, options: Any, name: str) -> dict[str, Any]:
+        kwargs = {"max_points": 3, **options}
+        return {"item_type": "plan", "name": name, "args": arguments, "kwargs": kwargs, "user_group": GROUP}
+
+    def says(self, arguments: Any, name: str = "optimize", **options: Any) -> str:
+        """Why the item is refused; empty if it is not."""
+        item = self.item(arguments, options, name)
+        plans, devices = (known[GROUP] for known in self.allowed)
+        accepted, message = profile_ops.validate_plan(item, allowed_plans=plans, allowed_devices=devices)
+        return "" if accepted else str(message)
+
+    def prepared(self, arguments: Any, name: str = "optimize", **options: Any) -> tuple[Any, Any]:
+        """The arguments as the worker passes them to the plan."""
+        made = profile_ops.prepare_plan(
+            self.item(arguments, options, name),
+            plans_in_nspace=self.plans,
+            devices_in_nspace=self.devices,
+            allowed_plans=self.allowed[0],
+            allowed_devices=self.allowed[1],
+            nspace=self.space,
+        )
+        return made["args"], made["kwargs"]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.mark.parametrize("name", ["optimize", "explore"])
+def test_an_item_becomes_devices_and_leaves_json_alone(worker: Worker, name: str) -> None:
+    # An agent, a clock and an outcome may be called like a device: only devices are replaced.
+    agent = {"agent": "camera", "vocs": AGENT["vocs"], "options": {"clock": "camera"}}
+    envelope = {"dose_key": "camera", "limits": {"kbv_pitch": [-1, None]}}
+    arguments = [["camera"], MOTORS, agent]
+    options = {"envelope": envelope, "measure": "knife", "derive": {"camera": "beam_width"}, "md": {"by": "camera"}}
+    assert worker.says(arguments, name, **options) == ""
+    (detectors, motors, given), kwargs = worker.prepared(arguments, name, **options)
+    assert detectors == [worker.space["camera"]]
+    assert motors == [worker.space[motor] for motor in MOTORS]
+    assert given == agent
+    assert kwargs == {"max_points": 3, **options, "measure": knife}
+
+
+@pytest.mark.parametrize("name", ["optimize", "explore"])
+@pytest.mark.parametrize(
+    ("arguments", "options", "says"),
+    [
+        ([["camera"], ["kbv_pich"], AGENT], {}, ["motors.0", "'kbv_pitch'", "'kbv_pich'"]),
+        ([["camera"], ["camera"], AGENT], {}, ["motors.0", "'kbv_pitch'"]),
+        ([["camera", "camra"], MOTORS, AGENT], {}, ["detectors.1", "'camera'", "'camra'"]),
+        (["camera", MOTORS, AGENT], {}, ["detectors"]),
+        ([["camera"], MOTORS, [AGENT]], {}, ["agent"]),
+        ([["camera"], MOTORS, AGENT], {"measure": "knive"}, ["measure", "'knife'", "'knive'"]),
+        ([["camera"], MOTORS, AGENT], {"envelope": [["mx", 0, 1]]}, ["envelope"]),
+        ([["camera"], MOTORS, AGENT], {"derive": {"width": 3}}, ["derive"]),
+        ([["camera"], MOTORS, AGENT], {"max_points": "3"}, ["max_points"]),
+        ([["camera"], MOTORS, AGENT], {"max_pionts": 3}, ["max_pionts"]),
+    ],
+)
+def test_a_wrong_item_is_refused_as_it_is_added(
+    worker: Worker, name: str, arguments: Any, options: Any, says: list[str]
+) -> None:
+    message = worker.says(arguments, name, **options)
+    for text in says:
+        assert text in message
+
+
+def test_optimize_checks_what_explore_does_not_have(worker: Worker) -> None:
+    arguments = [["camera"], MOTORS, AGENT]
+    assert "'clok'" in worker.says(arguments, baseline=["clok"])
+    assert "until" in worker.says(arguments, until=60)
+    assert "prior" in worker.says(arguments, prior=[3])
+    good = {"baseline": ["kbh_pitch"], "until": {"seconds": 60}, "prior": ["3f2a"], "move_timeout_s": 5}
+    assert worker.says(arguments, **good) == ""
