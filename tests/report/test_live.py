@@ -2,6 +2,8 @@
 
 import logging
 import math
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import matplotlib
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from bluesky.callbacks.zmq import Publisher
 from matplotlib.figure import Figure
 
 from ebl_autonomy.agents import BayesianAgent
@@ -216,3 +219,58 @@ def test_an_agent_asks_the_same_with_a_view_and_without(RE: RunEngine) -> None:
             RE.unsubscribe(token)
     assert asked[0] == asked[1]
     assert all(math.isfinite(value) for point in asked[0] for value in point.values())
+
+
+PROXY = """
+from bluesky.callbacks.zmq import Proxy
+proxy = Proxy("tcp://127.0.0.1:*", "tcp://127.0.0.1:*")
+print(str(proxy.in_port).rpartition(":")[2], str(proxy.out_port).rpartition(":")[2], flush=True)
+proxy.start()
+"""
+WATCHER = """
+import os, sys
+import matplotlib; matplotlib.use("Agg")
+from bluesky.callbacks.zmq import RemoteDispatcher
+from ebl_autonomy.report import LiveView, ProgressBar
+
+dispatcher, view = RemoteDispatcher(("127.0.0.1", int(sys.argv[1]))), LiveView()
+heard = []
+
+def tell(name, doc):
+    if not heard:
+        print("listening", flush=True)
+    heard.append(name)
+    if name == "stop":
+        view.wait()
+        print(view.figure.get_suptitle(), flush=True)
+        os._exit(0)
+
+for callback in (ProgressBar(), view, tell):
+    dispatcher.subscribe(callback)
+dispatcher.start()
+"""
+
+
+@pytest.mark.integration
+def test_documents_over_a_message_bus_are_followed_by_the_line_and_by_the_view(RE: RunEngine) -> None:
+    """As from a queueserver, whose documents come over 0MQ into another process."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", PROXY], **pipes) as proxy:
+        ports = proxy.stdout.readline().split()
+        with subprocess.Popen([sys.executable, "-c", WATCHER, ports[1]], **pipes) as watcher:
+            publisher, listening = Publisher(("127.0.0.1", int(ports[0]))), threading.Event()
+            waiting = threading.Thread(target=lambda: (watcher.stdout.readline(), listening.set()))
+            waiting.start()
+            while not listening.wait(0.1):  # what is published before somebody listens is lost
+                assert watcher.poll() is None, watcher.stderr.read()
+                publisher("start", {"uid": "of another", "time": 0.0})
+            RE.subscribe(publisher)
+            bl = SimBeamline(seed=0)
+            RE(optimize([bl.camera], [bl.kbv.pitch], agent_of([bl.kbv.pitch]), max_points=5))
+            title, line = watcher.communicate(timeout=60.0)
+            publisher.close()
+        proxy.kill()
+    assert "bayesian: 5 of 5 points" in title
+    assert "best camera_spot_area" in title
+    assert "5/5" in line  # of a log: one line, without a terminal
+    assert "recommended camera_spot_area" in line
