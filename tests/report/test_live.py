@@ -17,8 +17,11 @@ from matplotlib.figure import Figure
 
 from ebl_autonomy.agents import BayesianAgent
 from ebl_autonomy.plans import optimize
+from ebl_autonomy.records import RunMetadata
 from ebl_autonomy.report import LiveView
+from ebl_autonomy.report.sofar import RunSoFar
 from ebl_autonomy.sim_devices import Fault, SimBeamline
+from ebl_autonomy.space import make_vocs, vocs_dict
 
 matplotlib.use("Agg")
 
@@ -112,6 +115,23 @@ def test_documents_alone_show_all_but_the_model(RE: RunEngine) -> None:
     assert "6 of 6 points" in texts(view.figure)
     (readings,) = view.figure.axes[1].collections
     assert len(readings.get_offsets()) == 6
+
+
+def test_rows_of_an_earlier_attempt_at_a_proposal_do_not_count() -> None:
+    vocs = {"variables": {"x": [0.0, 1.0]}, "objectives": {"f": "MINIMIZE"}}
+    metadata = RunMetadata(
+        package_version="0", agent={"agent": "sobol", "vocs": vocs_dict(make_vocs(vocs))}, motors=["x"],
+        outcomes=["f"], max_points=9, batch=1, finish="stay", positions_from_rows=["x"],
+    )  # fmt: skip
+    run = RunSoFar({"uid": "1", "ebl_autonomy": metadata.model_dump(mode="json")})
+    run.take("descriptor", {"uid": "d", "run_start": "1", "name": "primary"})
+    for proposal, attempt, f in [("a", 1, 3.0), ("b", 1, 0.5), ("b", 1, math.nan), ("b", 2, 2.0), ("c", 1, math.nan)]:
+        row = {"proposal_id": proposal, "attempt": attempt, "x": 0.1 * f, "f": f}
+        assert run.take("event", {"descriptor": "d", "data": row}) == "primary"
+    assert run.rows.values[:2] == [3.0, 2.0]
+    assert (len(run.rows), run.rows.invalid, run.rows.best_row, run.rows.best_values) == (3, 1, 1, [3.0, 2.0, 2.0])
+    assert run.best_in_words() == "best f 2"
+    assert run.best_point_in_words() == "x 0.2"
 
 
 def test_runs_of_others_and_nested_runs_leave_the_view_alone() -> None:
