@@ -45,7 +45,8 @@ class ProgressBar:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        # In a notebook rich would make a new output of each line.
+        self._console = console or Console(stderr=True, force_jupyter=False)
         self._columns = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=16),

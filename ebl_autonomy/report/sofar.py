@@ -54,10 +54,13 @@ class ResultsInOrder:
         The best reading up to each result; NaN before the first.
     best_row : int or None
         The row of the best reading.
+    invalid : int
+        Number of results without a value of an objective or of a constraint.
     """
 
     def __init__(self, space: Space) -> None:
         self.space = space
+        self.invalid = 0
         self.results: list[dict[str, Any]] = []
         self.values: list[float] = []
         self.feasible: list[bool] = []
@@ -73,6 +76,8 @@ class ResultsInOrder:
         self.values.append(to_float(result.get(next(iter(self.space.objectives), ""))))
         self.feasible.append(self.space.feasible(result))
         self.best_values.append(self._best.value)
+        needed = (*self.space.objectives, *self.space.limits)
+        self.invalid += not all(math.isfinite(to_float(result.get(name))) for name in needed)
 
     def __len__(self) -> int:
         return len(self.results)
@@ -83,12 +88,6 @@ class ResultsInOrder:
         twin.results, twin.values = list(self.results), list(self.values)
         twin.feasible, twin.best_values = list(self.feasible), list(self.best_values)
         return twin
-
-    @property
-    def invalid(self) -> int:
-        """Number of results without a value of an objective or of a constraint."""
-        needed = (*self.space.objectives, *self.space.limits)
-        return sum(not all(math.isfinite(to_float(result.get(name))) for name in needed) for result in self.results)
 
 
 class RunSoFar:
@@ -121,8 +120,10 @@ class RunSoFar:
         self._layout = ResultLayout.of(self.metadata)
         self._streams: dict[str, str] = {}
         self._proposed: dict[str, dict[str, Any]] = {}
-        self._owners: list[tuple[str, int]] = []
-        """Of each row, its proposal and the attempt at it."""
+        self._owners: list[str] = []
+        """Of each row, its proposal."""
+        self._attempts: dict[str, int] = {}
+        """Of each proposal with rows, the attempt at it that made them."""
 
     def take(self, name: str, doc: Mapping[str, Any]) -> str:
         """Take one document.
@@ -172,15 +173,16 @@ class RunSoFar:
 
     def _measured(self, row: Mapping[str, Any]) -> None:
         proposal, attempt = str(row.get(PROPOSAL_ID, "")), int(row.get(ROW.attempt, 1))
-        kept = [i for i, (of, number) in enumerate(self._owners) if not (of == proposal and number < attempt)]
-        if len(kept) < len(self._owners):  # the rows of an earlier attempt at the same proposal do not count
-            results = [self.rows.results[i] for i in kept]
-            self.rows, self._owners = ResultsInOrder(self.space), [self._owners[i] for i in kept]
-            for result in results:
-                self.rows.append(result)
+        if attempt > self._attempts.get(proposal, attempt):  # rows of an earlier attempt at the proposal do not count
+            kept = [i for i, owner in enumerate(self._owners) if owner != proposal]
+            results, self.rows = self.rows.results, ResultsInOrder(self.space)
+            for i in kept:
+                self.rows.append(results[i])
+            self._owners = [self._owners[i] for i in kept]
+        self._attempts[proposal] = attempt
         unknown = dict.fromkeys(self.space.names, math.nan)
         self.rows.append(self._layout.measured(row, {**unknown, **self._proposed.get(proposal, {})}))
-        self._owners.append((proposal, attempt))
+        self._owners.append(proposal)
 
     def _recommended(self, row: Mapping[str, Any]) -> str:
         told = []

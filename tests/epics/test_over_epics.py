@@ -91,6 +91,36 @@ def test_the_same_alignment_with_ophyd_and_with_ophyd_async(ioc: IocHandle, kind
         assert seen["at"][name] == pytest.approx(position, abs=0.02)  # the motors end at the best point
 
 
+LABELS = """
+import contextlib, io, json, warnings
+warnings.filterwarnings("ignore")
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from IPython.core.interactiveshell import InteractiveShell
+from bluesky.magics import BlueskyMagics
+from ebl_autonomy.sim_devices import KIND
+
+RE = RunEngine({})
+shell = InteractiveShell.instance()
+shell.register_magics(BlueskyMagics)
+with KIND(timeout_s=100.0) as bl:
+    RE(bps.mv(bl.kbv.pitch, 12.5))
+    shell.user_ns["bl"] = bl
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        shell.run_line_magic("wa", "")
+print(json.dumps({words[0]: words[1:] for line in shown.getvalue().splitlines() if (words := line.split())}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["EpicsBeamline", "AsyncEpicsBeamline"])
+def test_the_magic_wa_shows_the_motors_where_they_are(ioc: IocHandle, kind: str) -> None:
+    shown = client(ioc, LABELS.replace("KIND", kind))
+    assert [float(number) for number in shown["kbv_pitch"][:3]] == [pytest.approx(12.5, abs=0.05), -120.0, 120.0]
+    assert shown["bl.slits.h_gap"] == ["slits_h_gap"]
+    assert shown["bl.camera"] == ["camera"]
+
+
 MOTOR = """
 import json, time
 from ophyd import EpicsMotor

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,16 @@ import matplotlib
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from bluesky.callbacks.zmq import Publisher
 from matplotlib.figure import Figure
 
 from ebl_autonomy.agents import BayesianAgent
 from ebl_autonomy.plans import optimize
+from ebl_autonomy.records import RunMetadata
 from ebl_autonomy.report import LiveView
+from ebl_autonomy.report.sofar import RunSoFar
 from ebl_autonomy.sim_devices import Fault, SimBeamline
+from ebl_autonomy.space import make_vocs, vocs_dict
 
 matplotlib.use("Agg")
 
@@ -109,6 +115,23 @@ def test_documents_alone_show_all_but_the_model(RE: RunEngine) -> None:
     assert "6 of 6 points" in texts(view.figure)
     (readings,) = view.figure.axes[1].collections
     assert len(readings.get_offsets()) == 6
+
+
+def test_rows_of_an_earlier_attempt_at_a_proposal_do_not_count() -> None:
+    vocs = {"variables": {"x": [0.0, 1.0]}, "objectives": {"f": "MINIMIZE"}}
+    metadata = RunMetadata(
+        package_version="0", agent={"agent": "sobol", "vocs": vocs_dict(make_vocs(vocs))}, motors=["x"],
+        outcomes=["f"], max_points=9, batch=1, finish="stay", positions_from_rows=["x"],
+    )  # fmt: skip
+    run = RunSoFar({"uid": "1", "ebl_autonomy": metadata.model_dump(mode="json")})
+    run.take("descriptor", {"uid": "d", "run_start": "1", "name": "primary"})
+    for proposal, attempt, f in [("a", 1, 3.0), ("b", 1, 0.5), ("b", 1, math.nan), ("b", 2, 2.0), ("c", 1, math.nan)]:
+        row = {"proposal_id": proposal, "attempt": attempt, "x": 0.1 * f, "f": f}
+        assert run.take("event", {"descriptor": "d", "data": row}) == "primary"
+    assert run.rows.values[:2] == [3.0, 2.0]
+    assert (len(run.rows), run.rows.invalid, run.rows.best_row, run.rows.best_values) == (3, 1, 1, [3.0, 2.0, 2.0])
+    assert run.best_in_words() == "best f 2"
+    assert run.best_point_in_words() == "x 0.2"
 
 
 def test_runs_of_others_and_nested_runs_leave_the_view_alone() -> None:
@@ -216,3 +239,58 @@ def test_an_agent_asks_the_same_with_a_view_and_without(RE: RunEngine) -> None:
             RE.unsubscribe(token)
     assert asked[0] == asked[1]
     assert all(math.isfinite(value) for point in asked[0] for value in point.values())
+
+
+PROXY = """
+from bluesky.callbacks.zmq import Proxy
+proxy = Proxy("tcp://127.0.0.1:*", "tcp://127.0.0.1:*")
+print(str(proxy.in_port).rpartition(":")[2], str(proxy.out_port).rpartition(":")[2], flush=True)
+proxy.start()
+"""
+WATCHER = """
+import os, sys
+import matplotlib; matplotlib.use("Agg")
+from bluesky.callbacks.zmq import RemoteDispatcher
+from ebl_autonomy.report import LiveView, ProgressBar
+
+dispatcher, view = RemoteDispatcher(("127.0.0.1", int(sys.argv[1]))), LiveView()
+heard = []
+
+def tell(name, doc):
+    if not heard:
+        print("listening", flush=True)
+    heard.append(name)
+    if name == "stop":
+        view.wait()
+        print(view.figure.get_suptitle(), flush=True)
+        os._exit(0)
+
+for callback in (ProgressBar(), view, tell):
+    dispatcher.subscribe(callback)
+dispatcher.start()
+"""
+
+
+@pytest.mark.integration
+def test_documents_over_a_message_bus_are_followed_by_the_line_and_by_the_view(RE: RunEngine) -> None:
+    """As from a queueserver, whose documents come over 0MQ into another process."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", PROXY], **pipes) as proxy:
+        ports = proxy.stdout.readline().split()
+        with subprocess.Popen([sys.executable, "-c", WATCHER, ports[1]], **pipes) as watcher:
+            publisher, listening = Publisher(("127.0.0.1", int(ports[0]))), threading.Event()
+            waiting = threading.Thread(target=lambda: (watcher.stdout.readline(), listening.set()))
+            waiting.start()
+            while not listening.wait(0.1):  # what is published before somebody listens is lost
+                assert watcher.poll() is None, watcher.stderr.read()
+                publisher("start", {"uid": "of another", "time": 0.0})
+            RE.subscribe(publisher)
+            bl = SimBeamline(seed=0)
+            RE(optimize([bl.camera], [bl.kbv.pitch], agent_of([bl.kbv.pitch]), max_points=5))
+            title, line = watcher.communicate(timeout=60.0)
+            publisher.close()
+        proxy.kill()
+    assert "bayesian: 5 of 5 points" in title
+    assert "best camera_spot_area" in title
+    assert "5/5" in line  # of a log: one line, without a terminal
+    assert "recommended camera_spot_area" in line
