@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ebl_autonomy.data.positions import StoredDevices
 from ebl_autonomy.data.reader import find_run
 from ebl_autonomy.data.streams import StoredStream
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
+    BASELINE,
     DECISIONS,
     METADATA_KEY,
     PRIMARY,
@@ -44,7 +46,8 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     run : str or tiled run
         A uid (with `client`), or the run itself; out of Tiled, or of an archive that databroker serves.
     vocs : VOCS or mapping
-        Of the present experiment.
+        Of the present experiment. A variable is found under the name of its motor, or of the reading that is the
+        motor's position.
     client : tiled container, optional
 
     Returns
@@ -69,22 +72,28 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     primary = StoredStream(node, PRIMARY)
     outcomes = outcome_names(space.vocs)
     needed = [*space.names, *space.context, *outcomes]
-    if missing := [name for name in needed if name not in primary.names]:
+    there = primary.names
+    ours = start.get(METADATA_KEY) if PROPOSAL_ID in there else None
+    moved = [str(name) for name in (ours or start).get("motors") or []]
+    # Rows that came as pages hold no readings of the motors; the baseline of a run of ours does.
+    devices = StoredDevices(start, [primary, *([StoredStream(node, BASELINE)] if ours else [])])
+    stored = {name: devices.stored_name(name, there, moved if ours else ()) for name in (*space.names, *space.context)}
+    if missing := [name for name in needed if stored.get(name, name) not in there]:
         raise DataError(
             f"run {uid!r} ({start.get('plan_name', 'of no plan')}) cannot be a prior: its stream {PRIMARY!r} lacks "
-            f"{missing}, it has {sorted({*primary.names} - _NO_READINGS)}. Leave it out, or hand results that have "
+            f"{missing}, it has {sorted({*there} - _NO_READINGS)}. Leave it out, or hand results that have "
             "them to the agent's ingest_prior()."
         )
-    ours = start.get(METADATA_KEY) if PROPOSAL_ID in primary.names else None
-    moved = [str(name) for name in (ours or start).get("motors") or []]
-    strangers = [name for name in moved if name in primary.names and name not in needed]
-    wanted = [*needed, *(name + STD for name in outcomes if name + STD in primary.names)]
+    known = {*needed, *stored.values()}
+    strangers = {name: devices.stored_name(name, there) for name in moved if not devices.gives(name, known)}
+    strangers = {name: column for name, column in strangers.items() if column in there}
+    wanted = [*needed, *(name + STD for name in outcomes if name + STD in there)]
+    sources = {**{name: stored.get(name, name) for name in wanted}, **strangers}
+    binding = [name for name in (PROPOSAL_ID, ROW.row, ROW.attempt) if name in there and ours]
+    columns = _read(primary, [*dict.fromkeys(sources.values()), *binding])
     if ours:
-        binding = [name for name in (PROPOSAL_ID, ROW.row, ROW.attempt) if name in primary.names]
-        columns = _as_told(space, RunMetadata.read(ours), _read(primary, [*wanted, *strangers, *binding]), node)
-    else:
-        columns = _read(primary, [*wanted, *strangers])
-    values = {name: _numbers(uid, name, columns[name]) for name in [*wanted, *strangers]}
+        columns = _as_told([stored[name] for name in space.names], RunMetadata.read(ours), columns, node)
+    values = {name: _numbers(uid, name, columns[column]) for name, column in sources.items()}
     _check_strangers(uid, {name: values[name] for name in strangers})
     return uid, _inside(uid, space, {name: values[name] for name in wanted})
 
@@ -131,10 +140,10 @@ def _as_array(column: list[Any]) -> Any:
         return array
 
 
-def _as_told(space: Space, metadata: RunMetadata, primary: Mapping[str, Any], node: Any) -> dict[str, Any]:
+def _as_told(variables: Sequence[str], metadata: RunMetadata, primary: Mapping[str, Any], node: Any) -> dict[str, Any]:
     """The accepted rows of a run that an agent steered, with the positions that were read."""
     rows = last_attempts({key: values.tolist() for key, values in primary.items()})
-    chosen = [name for name in space.names if name in metadata.motors]
+    chosen = [name for name in variables if name in metadata.motors]
     # Schema 2.0 told its agents the proposed positions, but its rows hold those that were read.
     read = {*metadata.positions_from_rows, *Space(make_vocs(metadata.agent["vocs"])).continuous}
     layout = ResultLayout(variables=tuple(chosen), context=(), outcomes=(), positions_from_rows=frozenset(read))

@@ -137,6 +137,28 @@ class StoredStream:
         columns = [name for table in self._tables for name in self._nodes[table].columns if _is_reading(name)]
         return [self._original(name) for name in (*columns, *self._arrays)]
 
+    @property
+    def object_keys(self) -> dict[str, list[str]]:
+        """The keys of the readings of each device, by device name; empty if the store does not say."""
+        found: dict[str, list[str]] = {}
+        for key, described in (self._described.get("data_keys") or {}).items():
+            if name := described.get("object_name"):
+                found.setdefault(str(name), []).append(str(key))
+        return found
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        """The hinted keys of each device, by device name."""
+        hints = self._described.get("hints") or {}
+        return {str(name): [str(key) for key in (of or {}).get("fields") or []] for name, of in hints.items()}
+
+    @property
+    def _described(self) -> Mapping[str, Any]:
+        """What the descriptor of the stream says."""
+        node: Any = self._node if self._archive is None else self._archive
+        metadata = {} if node is None else node.metadata
+        return (metadata.get("descriptors") or [metadata])[0] or {}  # an archive has the descriptors themselves
+
     def columns(self, names: Collection[str] | None = None, arrays: bool = True) -> Columns:
         """The columns of `read` and ``seq_num`` and ``time``, with None where a row has no value."""
         rows = self.read(names, arrays)

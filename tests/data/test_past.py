@@ -294,3 +294,13 @@ def test_keys_beyond_one_table_and_names_beyond_sql_are_told_and_read_back(
     assert record.rows["k599"] == [x + 604 for x in record.rows["mx"]]
     told = [{name: result[name] for name in ("mx", "Größe", "x" * 70, "k599")} for result in agent.results]
     assert past_results(uid, given, tiled.client) == (uid, told)
+
+
+@pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
+def test_a_position_out_of_an_archive_may_have_the_name_of_its_reading(RE: RunEngine, archive: Any, bench: Any) -> None:
+    _, motors = bench
+    motors[0].readback.name = "mx_encoder"
+    det = SynSignal(name="det", func=lambda: motors[0].position)
+    (scan,) = RE(list_scan([det], motors[0], [-1.0, 0.5])).run_start_uids
+    for name in ("mx", "mx_encoder"):
+        assert [r[name] for r in past_results(scan, vocs(names=(name,)), archive)[1]] == [-1.0, 0.5]

@@ -20,6 +20,7 @@ from ebl_autonomy.data import Connection, past_results, read_run
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.plans.devices import read_positions
+from ebl_autonomy.records import Recommendation
 
 SENT = [0.5, -1.0, 1.5]
 
@@ -70,9 +71,7 @@ def test_a_variable_has_the_name_of_the_device_or_of_its_reading(
         [Sent(RE, device)], [device], agent, max_points=3, envelope=envelope, position_tolerance={"gap": 1e-6},
         derive={"twice": lambda readings: 2.0 * readings[name]}, finish="best",
     )  # fmt: skip
-    agent.best = lambda: __import__("ebl_autonomy.records", fromlist=["Recommendation"]).Recommendation(  # type: ignore[attr-defined]
-        {name: 1.0}, {}
-    )
+    agent.best = lambda: Recommendation({name: 1.0}, {})  # type: ignore[attr-defined]
     result = RE(plan).plan_result
     rows = docs.events["primary"]
     assert [row[name] for row in rows] == SENT
@@ -173,20 +172,22 @@ FOREIGN = [name for name, (_, key) in POSITIONERS.items() if key is not None]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("kind", FOREIGN)
 @pytest.mark.parametrize("scan", ["list_scan", "grid_scan"])
-def test_scans_of_others_are_pasts_under_either_name(RE: RunEngine, tiled: Connection, kind: str, scan: str) -> None:
-    make, key = POSITIONERS[kind]
-    gap, det = make("gap"), SynAxis(name="dip")
-    other = SynAxis(name="other")
-    plan = list_scan([det], gap, SENT) if scan == "list_scan" else grid_scan([det], gap, -1, 1, 3, other, 0.25, 0.25, 1)
-    (uid,) = RE(plan).run_start_uids
-    expected = SENT if scan == "list_scan" else [-1.0, 0.0, 1.0]
-    assert key is not None
-    for name in ("gap", key):
-        assert [result[name] for result in past_results(uid, vocs(name), tiled.client)[1]] == expected
-    with pytest.raises(DataError, match=r"lacks \['gop'\]"):
-        past_results(uid, vocs("gop"), tiled.client)
+def test_scans_of_others_are_pasts_under_either_name(RE: RunEngine, tiled: Connection, scan: str) -> None:
+    det, other = SynAxis(name="dip"), SynAxis(name="other")
+    for kind in FOREIGN:
+        make, key = POSITIONERS[kind]
+        gap = make("gap")
+        if scan == "list_scan":
+            plan, expected = list_scan([det], gap, SENT), SENT
+        else:
+            plan, expected = grid_scan([det], gap, -1, 1, 3, other, 0.25, 0.25, 1), [-1.0, 0.0, 1.0]
+        (uid,) = RE(plan).run_start_uids
+        assert key is not None
+        for name in ("gap", key):
+            assert [result[name] for result in past_results(uid, vocs(name), tiled.client)[1]] == expected, kind
+        with pytest.raises(DataError, match=r"lacks \['gop'\]"):
+            past_results(uid, vocs("gop"), tiled.client)
 
 
 @pytest.mark.integration
@@ -195,7 +196,10 @@ def test_a_run_that_moved_such_a_motor_too_is_no_past(RE: RunEngine, tiled: Conn
     (uid,) = RE(list_scan([det], other, SENT, gap, SENT)).run_start_uids
     with pytest.raises(DataError, match=r"it moved \['gap'\] too"):
         past_results(uid, vocs("other"), tiled.client)
-    assert len(past_results(uid, VOCS(variables={"other": [-2, 2], "gap": [-2, 2]}, objectives={}), tiled.client)) == 2
+    both = VOCS(variables={"other": [-2.0, 2.0], "gap": [-2.0, 2.0]}, objectives={"dip": "MINIMIZE"})
+    assert [(result["other"], result["gap"]) for result in past_results(uid, both, tiled.client)[1]] == [
+        (value, value) for value in SENT
+    ]
 
 
 @pytest.mark.integration
@@ -217,7 +221,7 @@ def test_runs_of_ours_are_pasts_under_either_name(
     gap.setpoint.subscribe(lambda value, **_: gap.readback.sim_put(value + 0.0005), run=False)
     RE(optimize([], [gap], agent, max_points=6 if many else 3, measure=measure, finish="stay"))
     uid = docs.start["uid"]
-    assert [told[by] for told in agent.told] == SENT * (2 if many else 1) if not many else len(agent.told) == 6
+    assert [told[by] for told in agent.told] == [value for value in SENT for _ in range(1 + many)]
     record = read_run(uid, tiled.client)
     assert [result[by] for result in record.results] == [told[by] for told in agent.told]
     for name in ("gap", "gap_readback"):

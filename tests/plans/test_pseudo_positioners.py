@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
+from bluesky import plans as bp
 from ophyd import Component, PseudoPositioner, PseudoSingle, SoftPositioner
 from ophyd.pseudopos import pseudo_position_argument, real_position_argument
+from ophyd.sim import SynAxis
 from scripted import Point, Scripted, at
 from simple import Bowl, Documents, truth
 
+from ebl_autonomy import VOCS
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans import make_gate, move_motors, optimize
+from ebl_autonomy.records import Recommendation
 
 STEPS = 5
 
@@ -164,3 +168,222 @@ def test_a_pseudo_axis_and_its_real_one_are_not_steered_together(RE: RunEngine, 
     table.back.name = "my"
     with pytest.raises(BadInputError, match="pseudo axes or the real ones"):
         RE(optimize([Bowl(table.mx, table.back)], [table.mx, table.back], Scripted([at(0.5, 0.5)]), max_points=1))
+
+
+class Hexapod(PseudoPositioner):
+    """Three pseudo axes on three legs; the inverse is rounded, as a controller's display is."""
+
+    x = Component(PseudoSingle)
+    y = Component(PseudoSingle)
+    z = Component(PseudoSingle)
+    leg0 = Component(Jack, limits=(-6.0, 6.0))
+    leg1 = Component(Jack, limits=(-6.0, 6.0))
+    leg2 = Component(Jack, limits=(-6.0, 6.0))
+
+    @pseudo_position_argument
+    def forward(self, pseudo: Any) -> Any:
+        return self.RealPosition(pseudo.z + pseudo.x, pseudo.z - pseudo.x, pseudo.z + pseudo.y)
+
+    @real_position_argument
+    def inverse(self, real: Any) -> Any:
+        x, z = 0.5 * (real.leg0 - real.leg1), 0.5 * (real.leg0 + real.leg1)
+        return self.PseudoPosition(*(round(value, 4) + 0.0 for value in (x, real.leg2 - z, z)))
+
+
+class Energy(PseudoPositioner):
+    """One pseudo axis on one real one, as a monochromator has it."""
+
+    energy = Component(PseudoSingle, limits=(1.0, 9.0), egu="keV")
+    bragg = Component(Jack, limits=(0.2, 2.0))
+
+    @pseudo_position_argument
+    def forward(self, pseudo: Any) -> Any:
+        return self.RealPosition(2.0 / pseudo.energy)
+
+    @real_position_argument
+    def inverse(self, real: Any) -> Any:
+        return self.PseudoPosition(2.0 / real.bragg)
+
+
+def settle(*jacks: Jack) -> None:
+    for jack in jacks:
+        for move in jack.moves:
+            move.join(timeout=5)
+
+
+@pytest.fixture
+def hexapod() -> Any:
+    hexapod = Hexapod(name="hexapod")
+    legs = (hexapod.leg0, hexapod.leg1, hexapod.leg2)
+    for leg in legs:
+        leg._set_position(0.0)
+    yield hexapod
+    settle(*legs)
+
+
+class Sum:
+    """A detector that reads the sum of the squares of what devices stand at."""
+
+    name = "bowl"
+    parent = None
+
+    def __init__(self, *motors: Any) -> None:
+        self.motors = motors
+
+    def read(self) -> dict[str, Any]:
+        value = sum((motor.position - 0.25) ** 2 for motor in self.motors)
+        return {"bowl": {"value": value, "timestamp": 0.0}}
+
+    def describe(self) -> dict[str, Any]:
+        return {"bowl": {"source": "test", "dtype": "number", "shape": []}}
+
+
+def agent_of(points: list[dict[str, float]], low: float = -2.0, high: float = 2.0) -> Scripted:
+    variables = {name: [low, high] for name in points[0]}
+    return Scripted(points, VOCS(variables=variables, objectives={"bowl": "MINIMIZE"}))
+
+
+def hexapod_points(*points: tuple[float, float]) -> list[dict[str, float]]:
+    return [{"hexapod_x": x, "hexapod_y": y} for x, y in points]
+
+
+def test_a_third_axis_keeps_its_position_wherever_a_hand_had_moved_it(
+    RE: RunEngine, docs: Documents, hexapod: Any
+) -> None:
+    hexapod.set((0.0, 0.0, 0.5)).wait(timeout=5)
+    for leg in (hexapod.leg0, hexapod.leg1, hexapod.leg2):  # z is 1 now, and its last target 0.5
+        leg.set(1.0).wait(timeout=5)
+    agent = agent_of(hexapod_points((0.3333333, 0.5), (0.3333333, -1.0), (-1.0, -1.0), (0.1234567, 0.7654321)))
+    plan = optimize([Sum(hexapod.x, hexapod.y)], [hexapod.x, hexapod.y], agent, max_points=4, finish="return")
+    result = RE(plan).plan_result
+    assert result.accepted == 4
+    assert [row["hexapod_x"] for row in docs.events["primary"]] == [0.3333, 0.3333, -1.0, 0.1235]
+    assert tuple(hexapod.position) == (0.0, 0.0, 1.0)
+    assert hexapod.leg2.position == 1.0
+
+
+def test_axes_and_an_independent_motor_move_together(RE: RunEngine, docs: Documents, table: Any) -> None:
+    mz = SynAxis(name="mz")
+    points = [
+        {"mx": 0.5, "mz": 1.0, "my": 0.25},
+        {"mx": 0.5, "mz": -1.0, "my": 0.25},
+        {"mx": -1.0, "mz": -1.0, "my": 1.0},
+    ]
+    agent = agent_of(points)
+    motors = [table.mx, mz, table.my]
+    result = RE(optimize([Sum(*motors)], motors, agent, max_points=3, finish="return")).plan_result
+    assert result.accepted == 3
+    assert [{name: row[name] for name in points[0]} for row in docs.events["primary"]] == points
+    assert (*table.position, mz.position) == (0.0, 0.0, 0.0)
+
+
+def test_the_real_axes_are_motors_like_any_others(RE: RunEngine, docs: Documents, table: Any) -> None:
+    points = [{"table_front": 0.5, "table_back": -0.5}, {"table_front": 1.5, "table_back": 2.6}]
+    table.front.name, table.back.name = "table_front", "table_back"
+    agent = agent_of(points, -3.0, 3.0)
+    motors = [table.front, table.back]
+    result = RE(optimize([Sum(*motors)], motors, agent, max_points=3, finish="return")).plan_result
+    assert (result.accepted, result.refused) == (1, 1)  # 2.6 is beyond the limit of the back jack
+    assert (table.front.position, table.back.position) == (0.0, 0.0)
+
+
+def test_a_stub_may_scan_the_axes_with_a_plan_of_bluesky(RE: RunEngine, docs: Documents, table: Any) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def measure(detectors: Any, point: Point) -> Any:
+        x, y = point["mx"], point["my"]
+        yield from bp.grid_scan(detectors, table.mx, x, x + 0.2, 2, table.my, y, y + 0.2, 2)
+        yield from bp.list_scan(detectors, table.my, [y + 0.1, y])
+        yield from bps.abs_set(table, mx=x, my=y, wait=True)
+        seen.append(tuple(table.position))
+        return {"bowl": 1.0}
+
+    motors = [table.mx, table.my]
+    agent = Scripted([at(0.5, -0.5), at(1.9, 0.0)])
+    envelope = {"limits": {"mx": (-2.0, 2.0), "my": (-2.0, 2.0)}}
+    plan = optimize(
+        [Sum(*motors)], motors, agent, max_points=2, measure=measure, envelope=envelope, finish="stay", retries=0
+    )
+    result = RE(plan).plan_result
+    assert seen == [(0.5, -0.5)]
+    assert (result.accepted, result.refused) == (1, 1)  # the second grid goes to mx = 2.1
+    assert "mx = 2.1 is outside its limits" in docs.events["abandoned"][0]["reason"]
+
+
+@pytest.mark.parametrize("how", ["axis", "parent"])
+def test_a_stub_may_scan_an_axis_beside_those_that_are_steered(
+    RE: RunEngine, docs: Documents, hexapod: Any, how: str
+) -> None:
+    seen: list[tuple[float, ...]] = []
+
+    def measure(detectors: Any, point: Point) -> Any:
+        for z in (0.5, 1.0):
+            if how == "axis":
+                yield from bps.mv(hexapod.z, z)
+            else:
+                yield from bps.mv(hexapod, {"z": z})
+            seen.append(tuple(hexapod.position))
+        return {"bowl": 1.0}
+
+    agent = agent_of(hexapod_points((0.5, -0.5), (-0.5, 0.25)))
+    plan = optimize([], [hexapod.x, hexapod.y], agent, max_points=2, measure=measure, finish="stay", retries=0)
+    assert RE(plan).plan_result.accepted == 2
+    assert seen == [(0.5, -0.5, 0.5), (0.5, -0.5, 1.0), (-0.5, 0.25, 0.5), (-0.5, 0.25, 1.0)]
+
+
+@pytest.mark.parametrize("target", ["front", (2.0, 2.0)])
+def test_a_stub_that_would_move_what_it_must_not_is_refused_before_anything_moves(
+    RE: RunEngine, docs: Documents, table: Any, target: Any
+) -> None:
+    def measure(detectors: Any, point: Point) -> Any:
+        table.track.clear()
+        if target == "front":
+            yield from bps.mv(table.front, 0.5)
+        else:
+            yield from bps.mv(table.mx, target[0], table.my, target[1])  # the front jack would go to 4
+        return {"bowl": 1.0}
+
+    table.front._limits = (-3.5, 3.5)
+    motors = [table.mx, table.my]
+    plan = optimize([], motors, Scripted([at(0.5, 0.5)]), max_points=1, measure=measure, finish="stay", retries=1)
+    result = RE(plan).plan_result
+    assert (result.accepted, result.refused, result.abandoned) == (0, 1, 0)
+    assert docs.events["abandoned"][0]["rule"] == "limits"
+    assert table.track == []
+
+
+def test_the_last_walk_moves_one_axis_alone(RE: RunEngine, table: Any) -> None:
+    agent = Scripted([at(0.5, 0.5), at(1.0, 0.5)])
+    agent.best = lambda: Recommendation(at(0.25, 0.5), {})  # type: ignore[attr-defined]
+    result = RE(optimize([Bowl(table.mx, table.my)], [table.mx, table.my], agent, max_points=2)).plan_result
+    assert result.left_where == "are at the recommended point"
+    assert tuple(table.position) == (0.25, 0.5)
+    assert [round(my, 9) for _, my in table.track[-STEPS:]][-1] == 0.5
+
+
+@pytest.mark.parametrize("name", ["energy", "energy_energy"])
+def test_a_positioner_with_one_axis_is_a_motor(RE: RunEngine, docs: Documents, name: str) -> None:
+    energy = Energy(name="energy")
+    energy.bragg._set_position(1.0)
+    agent = agent_of([{name: 4.0}, {name: 2.5}, {name: 9.5}], 1.0, 10.0)
+    result = RE(optimize([Sum(energy.energy)], [energy], agent, max_points=3, finish="return")).plan_result
+    settle(energy.bragg)
+    assert (result.accepted, result.refused) == (2, 1)
+    assert [row[name] for row in docs.events["primary"]] == [4.0, 2.5]
+    assert docs.start["ebl_autonomy"]["limits"] == {name: [1.0, 9.0]}
+    assert docs.start["ebl_autonomy"]["units"] == {name: "keV"}
+    assert energy.position.energy == 2.0
+
+
+def test_what_has_several_positions_or_moves_another_motor_is_refused(RE: RunEngine, hexapod: Any) -> None:
+    def run(*motors: Any) -> None:
+        agent = agent_of([{motor.name: 0.5 for motor in motors}])
+        RE(optimize([Sum()], list(motors), agent, max_points=1))
+
+    with pytest.raises(BadInputError, match=r"'hexapod' has the axes \['hexapod_x', 'hexapod_y', 'hexapod_z'\]"):
+        run(hexapod)
+    with pytest.raises(BadInputError, match=r"'hexapod_x', 'hexapod_leg0'\] move.* pseudo axes or the real ones"):
+        run(hexapod.x, hexapod.leg0)
+    mx = SynAxis(name="mx")
+    with pytest.raises(BadInputError, match=r"'mx_setpoint' is a part of 'mx': give one"):
+        run(mx, mx.setpoint)
