@@ -128,6 +128,7 @@ def run_demo(
         page = write_report(
             record,
             output,
+            agent=chosen,
             best_possible=best["camera_spot_area"],
             pixel_um=beamline.camera.pixel_um,
             facts={

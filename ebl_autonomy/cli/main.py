@@ -80,6 +80,9 @@ def demo(
 def report(
     run: Annotated[str, typer.Argument(help="Uid of a run, or 'last'.")] = "last",
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the content of the report as JSON, and write no page.")
+    ] = False,
     tiled: Uri = None,
     api_key: Key = None,
     directory: Folder = None,
@@ -87,16 +90,21 @@ def report(
     """Write the report of a run."""
     with _plain_errors():
         from ebl_autonomy.data import connect, read_run
-        from ebl_autonomy.report import summarise, write_report
+        from ebl_autonomy.report import report_contents, write_report
         from ebl_autonomy.report.wording import findings
 
         with connect(None, tiled, api_key, directory) as connection:
             record = read_run(_uid(connection.client, run), connection.client)
-            summary, objectives = summarise(record), list(record.metadata.agent["vocs"].get("objectives") or {})
+            told = report_contents(record, client=connection.client)
+            if as_json:
+                sys.stdout.write(told.model_dump_json(indent=2) + "\n")
+                return
+            summary, objectives = told.summary, [one.name for one in told.objectives]
             units = record.metadata.units
-            for line in findings(summary.recommended, summary.best_reading, summary.left_at, objectives, units):
+            for line in findings(told.recommended, summary.best_reading, summary.left_at, objectives, units):
                 _print(line)
-            _print(f"report: {write_report(record, output)}")
+            _print(f"verdict: {told.verdict.headline}")
+            _print(f"report: {write_report(record, output, told=told)}")
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,64 +9,50 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
-from ebl_autonomy.report.summary import RowsInOrder, Summary
+from ebl_autonomy.report.contents import Contents
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, svg, with_unit
+from ebl_autonomy.report.slice_figures import slice_figures
+from ebl_autonomy.report.summary import RowsInOrder
 
 __all__ = ["figures"]
 
-# Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7a7a7a"
-
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#555555",
-    "axes.labelcolor": "#333333",
-    "xtick.color": "#555555",
-    "ytick.color": "#555555",
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.hashsalt": "ebl",
-    "svg.fonttype": "path",
-}
-
 
 def figures(
-    record: RunRecord, summary: Summary, pixel_um: float | None = None, best: float | None = None
+    record: RunRecord, told: Contents, pixel_um: float | None = None, best: float | None = None
 ) -> dict[str, str]:
     """Every figure that the run has data for: title to SVG.
 
     Parameters
     ----------
     record : RunRecord
-    summary : Summary
+    told : Contents
+        Of the same run.
     pixel_um : float, optional
         Size of an image's pixel, µm; pixels are shown without it.
     best : float, optional
         The best possible value of the objective, if it is known.
     """
     drawn: dict[str, str] = {}
-    rows = RowsInOrder(record)
-    with mpl.rc_context(_STYLE):
+    rows, points = RowsInOrder(record), told.summary.points
+    with mpl.rc_context(STYLE):
         images = [(key, values) for key, values in record.baseline.items() if len(values) and np.ndim(values[0]) == 2]
         for key, values in images:
-            drawn[f"Beam before and after ({key})"] = _svg(_beam(values, pixel_um))
-        if summary.points:
-            if summary.objective:
-                drawn["Objective against points"] = _svg(_objective(record, rows, summary, best))
-            if len(summary.front) > 1:
-                drawn["Front: what no other point betters in all objectives"] = _svg(_front(record, rows, summary))
-            drawn["Where each motor went"] = _svg(_motors(record))
+            drawn[f"Beam before and after ({key})"] = svg(_beam(values, pixel_um))
+        if points and told.objectives:
+            title = "Objective against points" if len(told.objectives) == 1 else "Each objective against points"
+            drawn[title] = svg(_objectives(record, rows, told, best))
+        if len(told.objectives) == 2 and len(told.front) > 1:
+            drawn["Front: what no other point betters in all objectives"] = svg(_front(record, rows, told))
+        drawn |= slice_figures(record, rows, told)
+        if points:
+            drawn["Where each motor went"] = svg(_motors(record))
         if compared := _predicted_and_measured(record):
-            drawn["Model against measurement"] = _svg(_model(compared))
-        if summary.points:
-            drawn["Where the time went"] = _svg(_time(summary.seconds))
+            drawn["Model against measurement"] = svg(_model(compared))
+        if points:
+            drawn["Where the time went"] = svg(_time(told.summary.seconds))
     return drawn
 
 
@@ -112,25 +97,43 @@ def _zoom(axes: Axes, frame: Any, top: float, extent: Any, size: float) -> None:
     axes.indicate_inset_zoom(inset, edgecolor="white", alpha=0.8)
 
 
-def _objective(record: RunRecord, rows: RowsInOrder, summary: Summary, best: float | None) -> Figure:
-    values = rows.values
+def _objectives(record: RunRecord, rows: RowsInOrder, told: Contents, best: float | None) -> Figure:
+    """One panel for each objective, one above the other."""
+    count = len(told.objectives)
+    figure = Figure(figsize=(7.2, 0.7 + 2.5 * count), layout="constrained")
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    known: dict[str, Any] = {}
+    for i, axes in enumerate(panels):
+        _objective(axes, record, rows, told, i, best if i == 0 else None)
+        known |= {str(label): handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    panels[-1].set_xlabel("point")
+    figure.legend(known.values(), known.keys(), ncols=4, loc="outside upper center")
+    return figure
+
+
+def _objective(
+    axes: Axes, record: RunRecord, rows: RowsInOrder, told: Contents, which: int, best: float | None
+) -> None:
+    name, sign = rows.space.objectives[which], float(rows.space.signs[which])
+    values = np.array([to_float(result[name]) for result in rows.results])
     points = np.arange(1, len(values) + 1)
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
-    axes = figure.add_subplot()
     valid = np.isfinite(values)
     shown, broken = valid & rows.feasible, valid & ~rows.feasible
     axes.plot(points[shown], values[shown], "o", ms=4, color=GREY, alpha=0.7, label="read")
     if broken.any():
         axes.plot(points[broken], values[broken], "x", ms=5, color=RED, label="breaks a constraint")
-    axes.plot(points, rows.best_values, "-", drawstyle="steps-post", lw=1.8, color=BLUE, label="best reading so far")
-    if rows.best_row is not None:
-        axes.plot(points[rows.best_row], values[rows.best_row], "*", ms=11, color=ORANGE, label="best reading")
-    at = _row_of(rows, summary.recommended)
-    if summary.recommended is not None and at is not None:
-        mean = summary.recommended.mean.get(summary.objective, values[at])
-        std = summary.recommended.std.get(summary.objective, 0.0)
-        label = "recommended, ± σ" if std else "recommended"
-        axes.errorbar(points[at], mean, yerr=std, fmt="D", ms=6, mfc="none", capsize=3, color=GREEN, label=label)
+    if shown.any():
+        gains = np.where(shown, sign * values, -np.inf)
+        so_far = np.maximum.accumulate(gains)
+        so_far[np.isneginf(so_far)] = math.nan
+        axes.plot(points, sign * so_far, drawstyle="steps-post", lw=1.8, color=BLUE, label="best reading so far")
+        at_best = int(np.argmax(gains))
+        axes.plot(points[at_best], values[at_best], "*", ms=11, color=ORANGE, label="best reading")
+    at = _row_of(rows, told.recommended)
+    mean, std = told.objectives[which].recommended, told.objectives[which].std
+    if at is not None and mean is not None:
+        label = "recommended, ± σ" if told.recommended is not None and told.recommended.std else "recommended"
+        axes.errorbar(points[at], mean, yerr=std or 0.0, fmt="D", ms=6, mfc="none", capsize=3, color=GREEN, label=label)
     if best is not None:
         axes.axhline(best, color=GREEN, lw=1.0, ls="--", label="best possible")
     finite = values[valid]
@@ -139,10 +142,7 @@ def _objective(record: RunRecord, rows: RowsInOrder, summary: Summary, best: flo
     if (~valid).any():
         foot = np.full((~valid).sum(), 0.02)
         axes.plot(points[~valid], foot, "|", ms=9, color=RED, transform=axes.get_xaxis_transform(), label="invalid")
-    axes.set_xlabel("point")
-    axes.set_ylabel(_with_unit(record, summary.objective))
-    figure.legend(ncols=4, loc="outside upper center")
-    return figure
+    axes.set_ylabel(with_unit(record, name))
 
 
 def _row_of(rows: RowsInOrder, recommended: Recommendation | None) -> int | None:
@@ -153,9 +153,9 @@ def _row_of(rows: RowsInOrder, recommended: Recommendation | None) -> int | None
     return next((i for i, r in enumerate(rows.results) if all(r[n] == recommended.point.get(n) for n in names)), None)
 
 
-def _front(record: RunRecord, rows: RowsInOrder, summary: Summary) -> Figure:
-    """The front in its first two objectives, with the compromise."""
-    first, second = rows.space.objectives[:2]
+def _front(record: RunRecord, rows: RowsInOrder, told: Contents) -> Figure:
+    """The front of two objectives, with the compromise."""
+    first, second = rows.space.objectives
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
     x, y = (np.array([to_float(result[name]) for result in rows.results]) for name in (first, second))
@@ -163,17 +163,17 @@ def _front(record: RunRecord, rows: RowsInOrder, summary: Summary) -> Figure:
     axes.plot(x[shown], y[shown], "o", ms=4, color=GREY, alpha=0.7, label="read")
     if broken.any():
         axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label="breaks a constraint")
-    _errorbars(axes, summary.front, first, second, fmt="o", ms=4, color=BLUE, ecolor="#9cc3dd", label="front, ± σ")
-    if summary.recommended is not None:
-        compromise = [summary.recommended]
+    _errorbars(axes, told.front, first, second, fmt="o", ms=4, color=BLUE, ecolor=PALE, label="front, ± σ")
+    if told.recommended is not None:
+        compromise = [told.recommended]
         _errorbars(
             axes, compromise, first, second,
             fmt="D", ms=8, mfc="none", capsize=3, color=GREEN, label="recommended: the compromise",
         )  # fmt: skip
-    axes.set_xlabel(_with_unit(record, first))
-    axes.set_ylabel(_with_unit(record, second))
-    axes.set_xlim(*_around([one.outcome[first] for one in summary.front]))
-    axes.set_ylim(*_around([one.outcome[second] for one in summary.front]))
+    axes.set_xlabel(with_unit(record, first))
+    axes.set_ylabel(with_unit(record, second))
+    axes.set_xlim(*_around([one.outcome[first] for one in told.front]))
+    axes.set_ylim(*_around([one.outcome[second] for one in told.front]))
     figure.legend(ncols=4, loc="outside upper center")
     return figure
 
@@ -189,11 +189,6 @@ def _errorbars(axes: Axes, points: Sequence[Recommendation], first: str, second:
     x, y = ([one.mean.get(name, one.outcome[name]) for one in points] for name in (first, second))
     xerr, yerr = ([one.std.get(name, 0.0) for one in points] for name in (first, second))
     axes.errorbar(x, y, xerr=xerr, yerr=yerr, lw=0.8, ls="none", **style)
-
-
-def _with_unit(record: RunRecord, name: str) -> str:
-    unit = record.metadata.units.get(name, "")
-    return f"{name} ({unit})" if unit else name
 
 
 def _motors(record: RunRecord) -> Figure:
@@ -212,7 +207,7 @@ def _motors(record: RunRecord) -> Figure:
         for end in (low, high):
             if end is not None:
                 axes.axhline(end, color=RED, lw=0.6, ls=":")
-        axes.set_title(_with_unit(record, name), fontsize=8)
+        axes.set_title(with_unit(record, name), fontsize=8)
         axes.tick_params(labelsize=7)
     return figure
 
@@ -241,7 +236,7 @@ def _model(compared: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figu
         axes = figure.add_subplot(1, max(len(compared), 2), k + 1)
         mean, std, measured = (np.array(v) for v in zip(*told, strict=True))
         log = bool(mean.min() > 0 and measured.min() > 0 and measured.max() > 30 * measured.min())
-        axes.errorbar(mean, measured, xerr=std, fmt="o", ms=3, lw=0.6, color=BLUE, ecolor="#9cc3dd")
+        axes.errorbar(mean, measured, xerr=std, fmt="o", ms=3, lw=0.6, color=BLUE, ecolor=PALE)
         low, high = min(mean.min(), measured.min()), max(mean.max(), measured.max())
         axes.plot([low, high], [low, high], color=GREY, lw=0.8)
         if log:
@@ -267,11 +262,3 @@ def _time(seconds: Mapping[str, float]) -> Figure:
     axes.margins(x=0.12)
     axes.set_xlabel("wall seconds")
     return figure
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure)
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]  # without the XML prologue, which HTML does not allow inside

@@ -10,12 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gest_api.generator import Generator
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ebl_autonomy.records import RunRecord
+from ebl_autonomy.report.contents import Contents, report_contents
 from ebl_autonomy.report.figures import figures
-from ebl_autonomy.report.summary import summarise
 from ebl_autonomy.report.wording import number, with_error
 
 __all__ = ["write_report"]
@@ -27,6 +28,9 @@ def write_report(
     record: RunRecord,
     directory: Path | str,
     *,
+    client: Any = None,
+    agent: Generator | None = None,
+    told: Contents | None = None,
     best_possible: float | None = None,
     pixel_um: float | None = None,
     facts: Mapping[str, Any] | None = None,
@@ -38,6 +42,10 @@ def write_report(
     record : RunRecord
     directory : path
         Made if it is not there.
+    client, agent : optional
+        See `report_contents`; not needed for an agent that is registered under a name and knew no past runs.
+    told : Contents, optional
+        The content, if it has been made before.
     best_possible : float, optional
         Of the objective, if it is known: shown beside what was reached.
     pixel_um : float, optional
@@ -50,30 +58,32 @@ def write_report(
     Path
         The page.
     """
-    summary = summarise(record)
+    told = report_contents(record, client=client, agent=agent) if told is None else told
     environment = Environment(
         loader=PackageLoader("ebl_autonomy.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = number
     environment.globals["with_error"] = with_error
-    unit = record.metadata.units.get(summary.objective, "")
+    metadata = record.metadata
     page = environment.get_template("page.html.j2").render(
-        summary=summary,
+        told=told,
+        summary=told.summary,
+        verdict=told.verdict,
+        recommended=told.recommended,
         when=datetime.fromtimestamp(float(record.start["time"])).strftime("%Y-%m-%d %H:%M"),
-        goal=_goal(record.metadata.agent["vocs"].get("objectives") or {}),
-        unit=f" ({unit})" if unit else "",
+        goal=_goal(metadata.agent["vocs"].get("objectives") or {}),
+        ending=_ending(told),
         best_possible=best_possible,
         # SVG of our own making; every string in it was drawn by matplotlib, which escapes.
-        figures={title: Markup(svg) for title, svg in figures(record, summary, pixel_um, best_possible).items()},
-        motors=record.metadata.motors,
-        variables=[name for name in record.metadata.agent["vocs"]["variables"] if name not in record.metadata.context],
-        outcomes=record.metadata.outcomes,
-        explanation=record.explanation,
-        target=record.metadata.until.get("target"),
-        units=record.metadata.units,
-        limits=record.metadata.limits,
+        figures={title: Markup(svg) for title, svg in figures(record, told, pixel_um, best_possible).items()},
+        motors=metadata.motors,
+        variables=[name for name in metadata.agent["vocs"]["variables"] if name not in metadata.context],
+        outcomes=metadata.outcomes,
+        target=metadata.until.get("target"),
+        units=metadata.units,
+        limits=metadata.limits,
         facts={**_facts(record), **dict(facts or {})},
-        agent=json.dumps(record.metadata.agent, indent=2),
+        agent=json.dumps(metadata.agent, indent=2),
     )
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +97,22 @@ def _goal(objectives: Mapping[str, Any]) -> str:
     aims = [f"{objective['type'].removesuffix('Objective').lower()} {name}" for name, objective in objectives.items()]
     text = " and ".join(aims) or "explore"
     return text[0].upper() + text[1:]
+
+
+def _ending(told: Contents) -> str:
+    """How the run ended, if not as planned; else empty."""
+    reason = told.summary.stop_reason
+    if told.summary.status == "open":
+        return (
+            "The run has no end: it is under way, or its documents are in the folder of a session that nobody has "
+            "connected since."
+        )
+    if told.summary.status != "success":
+        word = {"abort": "was aborted", "fail": "failed"}.get(
+            told.summary.status, f"ended with {told.summary.status!r}"
+        )
+        return f"The run {word}{f': {reason}' if reason else ''}."
+    return f"The run was ended early: {reason}." if reason.startswith("stopped") else ""
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:

@@ -46,8 +46,9 @@ class Summary(BaseModel):
     seconds : dict of str to float
         Wall seconds: deciding, moving, measuring, total; and `clock` seconds where the run has a clock.
     points_to_target, seconds_to_target : int and float, or None
-        Rows and seconds, of the run's clock if it has one, until the target was reached; without a target, until 99 %
-        of what was gained had been gained.
+        Rows, and seconds from the start of the run, until the target was reached; without a target, until 99 % of what
+        was gained in the (first) objective had been gained. The seconds are those of the run's clock if it has one, and
+        otherwise wall seconds with everything in them: pauses, retries and refused proposals.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -189,19 +190,19 @@ def _to_target(record: RunRecord, rows: RowsInOrder) -> dict[str, Any]:
     if not len(reached):
         return {}
     i = int(reached[0])
-    times = record.rows.get(record.metadata.clock or "clock")
-    if times is None:
-        proposals = record.proposals
-        batch = proposals[rows.owners[i]].batch
-        until_then = [proposals[owner].rows for owner in dict.fromkeys(rows.owners[: i + 1])]
-        seconds = (
-            _sum([p.seconds_to_decide for p in proposals if p.batch <= batch])
-            + _spent(record, ROW.seconds_moving, until_then)
-            + _spent(record, ROW.seconds_measuring, until_then)
-        )
-    else:
-        seconds = to_float(times[i]) - _clock(record)[0]
-    return {"points_to_target": i + 1, "seconds_to_target": seconds}
+    return {"points_to_target": i + 1, "seconds_to_target": _seconds_until(record, i)}
+
+
+def _seconds_until(record: RunRecord, row: int) -> float | None:
+    """Seconds from the start of the run to a row; see `Summary.seconds_to_target`."""
+    columns = record.rows
+    if (clock := columns.get(record.metadata.clock or "clock")) is not None:
+        seconds = to_float(clock[row]) - _clock(record)[0]
+    elif ROW.seconds_elapsed in columns:
+        seconds = to_float(columns[ROW.seconds_elapsed][row])
+    else:  # the first schema had no such column
+        seconds = to_float(columns["time"][row]) - float(record.start["time"]) if "time" in columns else math.nan
+    return seconds if math.isfinite(seconds) else None
 
 
 def _seconds(record: RunRecord) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A session restored from the record of a run, to continue after a crash or to audit a decision."""
+"""An agent or a session restored from the record of a run: to continue after a crash, to audit, or to report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,27 @@ from ebl_autonomy.records import RunRecord
 from ebl_autonomy.space import make_vocs
 from ebl_autonomy.steering.session import SteeringSession
 
-__all__ = ["restore_session"]
+__all__ = ["restore_agent", "restore_session"]
+
+
+def restore_agent(record: RunRecord, *, client: Any = None) -> Generator:
+    """The agent of a run as it was when all results had been told to it, made from the record alone.
+
+    Parameters
+    ----------
+    record : RunRecord
+    client : tiled container, optional
+        The container that holds the past runs (``prior=``) of the run; needed only if there are any.
+
+    Raises
+    ------
+    BadInputError
+        If the agent cannot be made from its configuration, or the past runs cannot be looked up.
+    """
+    agent = _fresh_agent(record, client)
+    _search_within(agent, record.metadata.searched)
+    agent.ingest([dict(result) for result in record.results])
+    return agent
 
 
 def restore_session(
@@ -41,8 +61,7 @@ def restore_session(
     """
     metadata = record.metadata
     if agent is None:
-        agent = make_agent(metadata.agent)
-        _take_priors(agent, metadata.prior, client)
+        agent = _fresh_agent(record, client)
     _search_within(agent, metadata.searched)
     vocs = make_vocs(metadata.agent["vocs"])
     gate = Gate(vocs, Envelope.of(metadata.envelope), metadata.intervals)
@@ -69,6 +88,13 @@ def _search_within(agent: Any, searched: Mapping[str, tuple[float, float]]) -> N
             "pass agent= as it was in the run"
         )
     agent.search_within(searched)
+
+
+def _fresh_agent(record: RunRecord, client: Any) -> Generator:
+    """The agent of a run as it was before the first point, with the past runs that it knew."""
+    agent = make_agent(record.metadata.agent)
+    _take_priors(agent, record.metadata.prior, client)
+    return agent
 
 
 def _take_priors(agent: Any, priors: list[str], client: Any) -> None:

@@ -185,7 +185,9 @@ def test_points_and_seconds_to_the_target() -> None:
     run = record([10.0, 6.0, 2.0, 1.95, 1.9])
     summary = summarise(run)
     assert summary.points_to_target == 4  # 1.95 is 99 % of the way from 10 to 1.9
-    assert summary.seconds_to_target == pytest.approx(4 * (0.5 + 0.25 + 0.1))
+    assert summary.seconds_to_target == 4.0  # from the start at 99 to the fourth row at 103, whatever happened between
+    elapsed = dataclasses.replace(run, rows={**run.rows, "seconds_elapsed": [1.0, 2.0, 3.0, 7.5, 9.0]})
+    assert summarise(elapsed).seconds_to_target == 7.5
     metadata = run.metadata.model_copy(update={"until": {"target": 6.5}, "clock": "clock"})
     timed = dataclasses.replace(
         run,
