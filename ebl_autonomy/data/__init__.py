@@ -8,8 +8,10 @@ from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ebl_autonomy.data.connection import Connection, connect, latest_connection
+    from ebl_autonomy.data.listing import RunSummary, runs
+    from ebl_autonomy.data.lookup import find_run
     from ebl_autonomy.data.past import ingest_run, past_results
-    from ebl_autonomy.data.reader import RunSummary, read_run, runs
+    from ebl_autonomy.data.reader import read_run
     from ebl_autonomy.data.streams import stored_events
 
 
@@ -17,6 +19,7 @@ __all__ = [
     "Connection",
     "RunSummary",
     "connect",
+    "find_run",
     "ingest_run",
     "latest_connection",
     "past_results",
@@ -34,9 +37,10 @@ __getattr__, __dir__ = lazy_attributes(
         "latest_connection": ".connection",
         "ingest_run": ".past",
         "past_results": ".past",
-        "RunSummary": ".reader",
+        "RunSummary": ".listing",
+        "runs": ".listing",
+        "find_run": ".lookup",
         "read_run": ".reader",
-        "runs": ".reader",
         "stored_events": ".streams",
     },
 )
