@@ -1,4 +1,4 @@
-"""The lists that the command line prints: of runs, and of agents."""
+"""The lists that the command line prints: of runs, of agents, and of the pages of the manual."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
@@ -20,7 +21,7 @@ from ebl_autonomy.registry import AGENTS
 if TYPE_CHECKING:
     from ebl_autonomy.data import RunSummary
 
-__all__ = ["AgentEntry", "agent_entries", "agent_lines", "line_width", "run_lines"]
+__all__ = ["AgentEntry", "agent_entries", "agent_lines", "line_width", "manual_pages", "run_lines"]
 
 LONGEST = {"agent": 16, "best": 40}
 """Widths to which columns are shortened where a run needs two lines."""
@@ -157,3 +158,16 @@ def _wrapped(text: str, first: str, width: float) -> list[str]:
         return [first + " ".join(text.split())]
     indent = " " * len(first)
     return textwrap.wrap(text, max(int(width), len(first) + 20), initial_indent=first, subsequent_indent=indent)
+
+
+def manual_pages() -> list[tuple[Path, str]]:
+    """The pages of the manual with their titles: in an installed package beside the code, in a checkout above it."""
+    package = Path(__file__).parents[1]
+    root = package / "manual" if (package / "manual").is_dir() else package.parent
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "CHANGELOG.md"]
+    return [(page, _title(page)) for page in pages if page.is_file() and page.name != "index.md"]
+
+
+def _title(page: Path) -> str:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), page.stem)

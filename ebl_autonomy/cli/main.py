@@ -231,6 +231,16 @@ def agents(
             _print(line)
 
 
+@app.command()
+def docs() -> None:
+    """Say where the manual is on this machine."""
+    with _plain_errors():
+        from ebl_autonomy.cli.lists import manual_pages
+
+        for page, title in manual_pages():
+            _print(f"{page}  {title}")
+
+
 @serve.command(
     "tiled", epilog=_examples("serve tiled", "serve tiled --host 0.0.0.0 --port 8000 --readable /data/detector")
 )

@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from ebl_autonomy.data.past import ingest_run, past_results
     from ebl_autonomy.data.reader import read_run
     from ebl_autonomy.data.streams import stored_events
+    from ebl_autonomy.data.table import RunTable, run_table
 
 
 __all__ = [
     "Connection",
     "RunSummary",
+    "RunTable",
     "connect",
     "find_run",
     "ingest_run",
     "latest_connection",
     "past_results",
     "read_run",
+    "run_table",
     "runs",
     "stored_events",
 ]
@@ -42,5 +45,7 @@ __getattr__, __dir__ = lazy_attributes(
         "find_run": ".lookup",
         "read_run": ".reader",
         "stored_events": ".streams",
+        "RunTable": ".table",
+        "run_table": ".table",
     },
 )
