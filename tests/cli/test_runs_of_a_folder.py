@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from test_cli import COMMAND, call
 
 from ebl_autonomy import connect, read_run
 from ebl_autonomy.agents import SobolAgent
-from ebl_autonomy.data import stored_events
+from ebl_autonomy.data import find_run, run_table, stored_events
 from ebl_autonomy.data.folder import DataFolder
-from ebl_autonomy.data.table import run_table
+from ebl_autonomy.data.lookup import start_of
+from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.sim_devices import SimBeamline
 
@@ -41,8 +43,8 @@ def fail() -> Any:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A folder and the uids in it, by what each run is."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder, served while its tests run, and the uids in it by what each run is."""
     folder = tmp_path_factory.mktemp("runs")
     motor = SynAxis(name="mx")
     long = SynGauss(LONG, motor, "mx", center=0.3, Imax=1.0)
@@ -65,7 +67,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
         RE.unsubscribe(token)
         uids["again"] = RE(count([img, long], num=2)).run_start_uids[0]
         assert tiled.flush()
-    return folder, uids
+        yield folder, uids
 
 
 def test_a_run_is_named_by_uid_beginning_scan_id_or_counted_back(runs: tuple[Path, dict[str, str]]) -> None:
@@ -80,20 +82,39 @@ def test_a_run_is_named_by_uid_beginning_scan_id_or_counted_back(runs: tuple[Pat
         "11": "again",  # the newest with that scan id
         "-5": "scan",
     }
-    found = {}
-    for name in names:
-        text = call("export", name, "--csv", folder=folder).stdout
-        found[name] = next(csv.DictReader(io.StringIO(text)))["time"]
     with connect(None, directory=folder / "data") as tiled:
-        times = {
-            what: repr(next(stored_events(tiled.client[uid], "primary"))["time"])
-            for what, uid in uids.items()
-            if what != "failed"
-        }
-    assert found == {name: times[what] for name, what in names.items()}
-    for arguments in (["-4", "--output", "r"], ["--output", "r", "-4"], ["--output=r", "--", "-4"], ["12"]):
-        call("report", *arguments, folder=folder)
-        assert uids["ours"] in (folder / ("r" if "12" not in arguments else "report") / "report.html").read_text()
+        for name, what in names.items():
+            assert start_of(find_run(name, tiled.client))["uid"] == uids[what], name
+            if len(name) < 4 and name != "last":
+                assert start_of(find_run(int(name), tiled.client))["uid"] == uids[what]
+        assert read_run("-4", tiled.client).uid == uids["ours"]
+        with pytest.raises(BadInputError, match="there is no run 'nothing'"):
+            find_run("nothing", tiled.client)
+        for wrong in (None, True, 1.5, ["-1"]):
+            with pytest.raises(BadInputError, match="is no run"):
+                find_run(wrong, tiled.client)
+
+
+def test_a_beginning_that_several_uids_have_lists_them(RE: RunEngine, tmp_path: Path) -> None:
+    RE.md["scan_id"] = 1000
+    with connect(RE, directory=tmp_path) as tiled:
+        many = [RE(count([SynAxis(name="mx")])).run_start_uids[0] for _ in range(17)]  # a uid begins in 16 ways
+        first = next(c for c in "0123456789abcdef" if sum(uid.startswith(c) for uid in many) > 1)
+        with pytest.raises(BadInputError, match=f"run '{first}' is ambiguous.*Give more characters") as raised:
+            find_run(first, tiled.client)
+    assert "scan id 10" in str(raised.value)
+
+
+@pytest.mark.parametrize("arguments", [["-4", "--csv"], ["--csv", "-4"], ["--stream", "primary", "--", "-4"], ["12"]])
+def test_a_number_that_is_counted_back_is_no_option(runs: tuple[Path, dict[str, str]], arguments: list[str]) -> None:
+    folder, _ = runs
+    assert call("export", *arguments, folder=folder).stdout.count("\n") == 5
+
+
+def test_a_report_of_a_run_counted_back(runs: tuple[Path, dict[str, str]]) -> None:
+    folder, uids = runs
+    call("report", "--output", "r", "-4", folder=folder)
+    assert uids["ours"] in (folder / "r" / "report.html").read_text()
 
 
 def test_a_run_that_is_not_there_or_not_only_one(runs: tuple[Path, dict[str, str]]) -> None:
