@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.dev-installed
 DOCS_STAMP := $(VENV)/.docs-installed
 # Processes that share the tests.
 WORKERS ?= 2
@@ -19,19 +20,26 @@ export NUMBA_NUM_THREADS := 1
 
 install: $(STAMP)
 
+# For users: without the tools that tests and lint need.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $(STAMP)
+
+# For developers. It is all that users have and more, so one installation serves both.
+$(DEV_STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(STAMP) $(DEV_STAMP)
 
 demo: $(STAMP)
 	$(BIN)/ebl-autonomy demo --output demo_report
 
 # A worker that has nothing left to do takes tests from the other: modules differ by minutes.
-test: $(STAMP)
+test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-test-unit: $(STAMP)
+test-unit: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not integration'
 
 # With the lowest, and with the newest, versions of the bluesky stack that pyproject.toml allows.
@@ -48,21 +56,22 @@ test-lowest test-newest: test-%: .venv-%/.installed
 	.venv-$*/bin/python -m pip install --quiet -c .venv-$*/others.txt $(STACK) -e '.[dev]'
 	touch $@
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)
+bench: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks
 
-$(DOCS_STAMP): $(STAMP)
+$(DOCS_STAMP): $(DEV_STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $(DOCS_STAMP)
 
-figures: $(STAMP)
+figures: $(DEV_STAMP)
 	$(BIN)/python docs/figures
+	$(BIN)/python docs/figures/alignment.py
 
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html

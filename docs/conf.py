@@ -42,7 +42,12 @@ add_module_names = False
 python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
 
-README_LINKS = {"(docs/": "(", "(decisions)": "(decisions/index.md)", "(examples)": "(examples.md)"}
+README_LINKS = {
+    "(docs/": "(",
+    "(decisions)": "(decisions/index.md)",
+    "(examples)": "(examples.md)",
+    "(CHANGELOG.md)": "(changelog.md)",
+}
 """Where the links of README.md lead from a page in docs/."""
 
 
@@ -53,6 +58,8 @@ def include_readme(app: Any, docname: str, source: list[str]) -> None:
         for ours, here in README_LINKS.items():
             text = text.replace(ours, here)
         source[0] = source[0].replace("<!-- README.md -->", text)
+    elif docname == "install":
+        source[0] = source[0].replace("(../CHANGELOG.md)", "(changelog.md)")
 
 
 def plain_aliases(

@@ -39,5 +39,5 @@ def load(group: str, name: str) -> Any:
         )
     try:
         return found[0].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the import of another package may raise anything
         raise BadInputError(f"{name!r} of {group!r} ({found[0].value}) cannot be imported: {error}") from error

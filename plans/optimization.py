@@ -82,9 +82,10 @@ def optimize(
     move_timeout_s, trigger_timeout_s : float
         Wall seconds that a move and a trigger may take. By default a move may take 10 s plus three times the duration
         that the motors' velocities give, or 60 s if a motor reports no velocity.
-    prior : sequence of str or tiled run
-        Past runs that the agent learns from before its first proposal. Uids are looked up in the Tiled of the latest
-        open `connect` of this process. An agent ingests each run only once.
+    prior : sequence of str, int or tiled run
+        Past runs that the agent learns from before its first proposal: a uid or its first characters, a scan id, -1 for
+        the latest run, or the run itself. Names are looked up in the Tiled of the latest open `connect` of this
+        process. An agent ingests each run only once.
     position_tolerance : dict, optional
         Largest distance of each motor from its target, in motor units, at which a point is measured; a point whose
         motors stand further off is retried and then abandoned. By default the motor's own (an EPICS retry deadband, an

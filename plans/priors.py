@@ -25,7 +25,8 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
     agent : Generator
     vocs : VOCS
         The agent's VOCS.
-    prior : sequence of str or tiled run
+    prior : sequence of str, int or tiled run
+        See `ebl_autonomy.data.find_run`.
 
     Returns
     -------
@@ -35,12 +36,12 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
     Raises
     ------
     BadInputError
-        If the agent does not accept priors, a uid is unknown, or there is no connection to look it up.
+        If the agent does not accept priors, a run is unknown, or there is no connection to look it up.
     DataError
         If a run has nothing that the agent could learn from; the agent has ingested no run then.
     """
     if isinstance(prior, str) or not isinstance(prior, Sequence):
-        raise BadInputError(f"prior={prior!r}: give a list of runs or uids, for example prior=['{_example(prior)}']")
+        raise BadInputError(f"prior={prior!r}: give a list of runs, for example prior=[{_example(prior)!r}]")
     if not prior:
         return list(_taken_by(agent))
     ingest_prior = getattr(agent, "ingest_prior", None)
@@ -58,33 +59,36 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
 
 
 def _take(agent: Any, ingest_prior: Callable[[Any, str], None], vocs: VOCS, prior: Sequence[Any]) -> None:
-    from ebl_autonomy.data import past_results  # imported here, because it loads Tiled
+    from ebl_autonomy.data import find_run, past_results  # imported here, because it loads Tiled
 
     client = _client(prior)
     known = _taken_by(agent)
     # All runs are read before the agent ingests any, so that an error in one leaves the agent unchanged.
     read: dict[str, list[dict[str, Any]]] = {}
     for run in prior:
-        if not (isinstance(run, str) and (run in known or run in read)):
-            uid, results = past_results(run, vocs, client)
+        if isinstance(run, str) and run in known:
+            continue  # it need not be found again
+        node = find_run(run, client)
+        if (node.metadata.get("start") or {}).get("uid") not in (*known, *read):
+            uid, results = past_results(node, vocs)
             read[uid] = results
     for uid, results in read.items():
-        if uid not in known:
-            ingest_prior(results, uid)
-            known.append(uid)
+        ingest_prior(results, uid)
+        known.append(uid)
 
 
 def _client(prior: Sequence[Any]) -> Any:
-    """The Tiled client for the uids in `prior`; None if `prior` holds no uids."""
+    """The Tiled client that looks up the names in `prior`; None if `prior` holds only runs."""
     from ebl_autonomy.data import latest_connection
+    from ebl_autonomy.data.lookup import is_name
 
-    uids = [run for run in prior if isinstance(run, str)]
-    if not uids:
+    named = [run for run in prior if is_name(run)]
+    if not named:
         return None
     connection = latest_connection()
     if connection is None:
         raise BadInputError(
-            f"prior={uids}: there is no connection to look these runs up. Call connect(RE) first, or pass the runs "
+            f"prior={named}: there is no connection to look these runs up. Call connect(RE) first, or pass the runs "
             "themselves: prior=[client[uid], ...]"
         )
     return connection.client
@@ -101,5 +105,5 @@ def _taken_by(agent: Any) -> list[str]:
     return _taken[id(agent)]
 
 
-def _example(prior: Any) -> str:
-    return prior if isinstance(prior, str) else "uid"
+def _example(prior: Any) -> Any:
+    return prior if isinstance(prior, str | int) and not isinstance(prior, bool) else -1

@@ -1,9 +1,12 @@
 """The sdist and the wheel contain the whole tree: one top-level package with real files."""
 
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -58,7 +61,9 @@ def test_the_sdist_holds_the_tree_as_real_files(built: tuple[Path, Path]) -> Non
         members = {member.name.partition("/")[2]: member for member in archive.getmembers()}
     assert sources() <= set(members)
     assert not [name for name, member in members.items() if member.issym() or member.islnk()]
-    assert {"pyproject.toml", "README.md", "Makefile", "constraints.txt"} <= set(members)
+    assert {"pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "constraints.txt", "hatch_build.py"} <= set(
+        members
+    )
 
 
 def test_the_wheel_brings_one_top_level_package(built: tuple[Path, Path]) -> None:
@@ -68,6 +73,76 @@ def test_the_wheel_brings_one_top_level_package(built: tuple[Path, Path]) -> Non
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"ebl_autonomy"}
     assert sources() <= set(names)
     assert not links
+
+
+def test_the_wheel_says_who_and_what_and_brings_its_manual(built: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(built[1]) as archive:
+        names = set(archive.namelist())
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        told = Parser().parsestr(archive.read(metadata).decode())
+        manual = {name for name in names if name.startswith("ebl_autonomy/manual/")}
+        pages = {name: archive.read(name).decode() for name in manual if name.endswith(".md")}
+    assert told["Author"] == "the ebl_autonomy developers"
+    assert told["License-Expression"] == "BSD-3-Clause"
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert told.get_payload() == (ROOT / "README.md").read_text()
+    assert set(told.get_all("Provides-Extra")) == set(re.findall(r"`([a-z-]+)`", extras_of("docs/install.md")))
+    assert "ebl_autonomy/manual/README.md" in pages
+    for name, text in pages.items():
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            where = (Path("/") / name).parent / target
+            path = Path(*where.parts[1:]) if ".." not in where.parts else Path(str(where.resolve())[1:])
+            is_there = str(path) in names or any(other.startswith(f"{path}/") for other in names)
+            assert target.startswith("http") or is_there, f"{name}: {target}"
+
+
+def extras_of(page: str) -> str:
+    """The first column of a page's table of extras."""
+    table = (ROOT / page).read_text().partition("| extra |")[2].partition("\n\n")[0]
+    return "\n".join(line.split("|")[1] for line in table.splitlines()[2:])
+
+
+def test_the_version_follows_the_tags_and_needs_no_git(built: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def version() -> str:
+        command = [sys.executable, "-m", "hatchling", "version"]
+        done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True, cwd=tmp_path)
+        return done.stdout.strip()
+
+    def git(*arguments: str) -> None:
+        named = ["-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *named, *arguments], check=True, timeout=60, capture_output=True, cwd=tmp_path)
+
+    assert version() == "0.1.0.dev0"
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    assert re.match(r"0\.1(\.0)?\.dev1\+g", version())  # the one that will be first
+    git("tag", "v1.2.3")
+    git("tag", "an-experiment")  # no version
+    assert version() == "1.2.3"
+    git("commit", "--allow-empty", "-m", "second")
+    assert version().startswith("1.2.4.dev1+g")
+    (sdist, wheel) = built
+    with tarfile.open(sdist) as archive:
+        (information,) = (member for member in archive.getnames() if member.endswith("PKG-INFO"))
+        file = archive.extractfile(information)
+        assert file is not None
+        told = Parser().parsestr(file.read().decode())["Version"]
+    assert wheel.name.split("-")[1] == told  # it was made from the sdist, in which there is no git
+
+
+@pytest.mark.parametrize(
+    ("target", "installs"), [("install", "-e ."), ("demo", "-e ."), ("test", "'.[dev]'"), ("lint", "'.[dev]'")]
+)
+def test_only_developers_get_the_tools_of_developers(target: str, installs: str, tmp_path: Path) -> None:
+    command = ["make", "-n", target, f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True, cwd=ROOT)
+    lines = [line.strip() for line in done.stdout.splitlines() if "pip install" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith(installs)
 
 
 def test_it_installs_as_real_files(installed: tuple[Path, Path]) -> None:

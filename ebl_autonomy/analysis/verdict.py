@@ -1,10 +1,10 @@
 """How a search stands, judged from its readings alone: whether the motors matter, and whether more points would help.
 
-The judgement needs no agent: it is the same for all agents, and takes no agent's word for its own success. Two models look
-at the readings. A mixture of simple Gaussian processes with fixed settings tells whether there is any response. Its answer
-is a ratio of probabilities, which stays honest although the agent chose each point after it had seen the earlier readings,
-and although it may have stopped when it liked. A fitted Gaussian process tells how large the response, the noise and the
-gains are.
+The judgement needs no agent: it is the same for all agents, and takes no agent's word for its own success. Two models
+look at the readings. A mixture of simple Gaussian processes with fixed settings tells whether there is any response.
+Its answer is a ratio of probabilities, which stays honest although the agent chose each point after it had seen the
+earlier readings, and although it may have stopped when it liked. A fitted Gaussian process tells how large the
+response, the noise and the gains are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line: ``ebl-autonomy demo | report | runs | serve``."""
+"""The command line: ``ebl-autonomy demo | report | runs | export | agents | docs | serve``."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator, Sequence
 from contextlib import redirect_stdout
@@ -17,6 +18,7 @@ from rich.console import Console
 from ebl_autonomy.agents import make_agent
 from ebl_autonomy.cli.interrupt import Attentive, GracefulInterrupt
 from ebl_autonomy.data import connect, read_run
+from ebl_autonomy.data.folder import default_directory
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.records import BestReading, Recommendation, RunRecord
 from ebl_autonomy.report import ProgressBar, summarise, write_report
@@ -135,7 +137,7 @@ def run_demo(
                 "command": " ".join(
                     [
                         f"ebl-autonomy demo --tier {tier} --seed {seed} --agent {agent} --points {points}",
-                        *(f"--prior {uid}" for uid in prior),
+                        *(f"--prior {uid}" for uid in record.metadata.prior),
                     ]
                 )
             },
@@ -176,8 +178,12 @@ def _measure(
     RE = RunEngine({}, context_managers=[], during_task=Attentive())  # without bluesky's own handler of Ctrl-C
     uids: list[str] = []
     RE.subscribe(lambda _, doc: uids.append(doc["uid"]), "start")
+    folder = directory or default_directory()
+    is_new = not folder.exists()
     with connect(RE, tiled, api_key, directory) as connection, ProgressBar(_console(quiet)) as bar:
         RE.subscribe(bar)
+        if is_new:
+            sys.stderr.write(f"created the data folder {folder}\n")
         with redirect_stdout(StringIO()):  # that it pauses, and how the run ended, is told here in other words
             try:
                 RE(ctrl_c.interruptible(plan))

@@ -8,19 +8,25 @@ from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from ebl_autonomy.data.connection import Connection, connect, latest_connection
+    from ebl_autonomy.data.listing import RunSummary, runs
+    from ebl_autonomy.data.lookup import find_run
     from ebl_autonomy.data.past import ingest_run, past_results
-    from ebl_autonomy.data.reader import RunSummary, read_run, runs
+    from ebl_autonomy.data.reader import read_run
     from ebl_autonomy.data.streams import stored_events
+    from ebl_autonomy.data.table import RunTable, run_table
 
 
 __all__ = [
     "Connection",
     "RunSummary",
+    "RunTable",
     "connect",
+    "find_run",
     "ingest_run",
     "latest_connection",
     "past_results",
     "read_run",
+    "run_table",
     "runs",
     "stored_events",
 ]
@@ -34,9 +40,12 @@ __getattr__, __dir__ = lazy_attributes(
         "latest_connection": ".connection",
         "ingest_run": ".past",
         "past_results": ".past",
-        "RunSummary": ".reader",
+        "RunSummary": ".listing",
+        "runs": ".listing",
+        "find_run": ".lookup",
         "read_run": ".reader",
-        "runs": ".reader",
         "stored_events": ".streams",
+        "RunTable": ".table",
+        "run_table": ".table",
     },
 )

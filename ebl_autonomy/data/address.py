@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import httpx
 
 from ebl_autonomy.errors import BadInputError
 
-__all__ = ["is_alive", "split_key"]
+__all__ = ["browser_address", "is_alive", "split_key"]
 
 _ADDRESS = re.compile(r"(?P<scheme>[^/?#]*://)?(?:(?P<user>[^/?#]*)@)?(?P<rest>[^?#]*)(?:\?(?P<query>[^#]*))?")
 
@@ -56,3 +56,12 @@ def is_alive(uri: str, timeout_s: float = 2.0) -> bool:
         return httpx.get(root.geturl(), timeout=timeout_s, trust_env=False).status_code == 200
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):  # an invalid address has no server
         return False
+
+
+def browser_address(uri: str, api_key: str = "") -> str:
+    """The address of Tiled's page for web browsers. It holds the key, which the browser then keeps as a cookie."""
+    parts = urlsplit(uri)
+    root, _, node = parts.path.partition("/api/v1")
+    node = node.strip("/").removeprefix("metadata").strip("/")
+    page = f"{root.rstrip('/')}/ui/browse/{node}" if node else f"{root.rstrip('/')}/ui/"
+    return parts._replace(path=page, query=f"api_key={quote(api_key)}" if api_key else "", fragment="").geturl()

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from ebl_autonomy.data.address import split_key
+from ebl_autonomy.data.address import browser_address, split_key
 from ebl_autonomy.data.endpoint import Endpoint
 from ebl_autonomy.data.folder import DataFolder, default_directory, existing_folders, make_directory
 from ebl_autonomy.data.server import EmbeddedServer
@@ -90,6 +90,11 @@ class Connection:
     @property
     def api_key(self) -> str:
         return self._endpoint.api_key
+
+    @property
+    def web_address(self) -> str:
+        """Address of the page that shows the data in a web browser; it holds the API key."""
+        return browser_address(self.uri, self.api_key)
 
     @property
     def is_embedded(self) -> bool:

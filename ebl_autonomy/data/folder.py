@@ -30,6 +30,7 @@ __all__ = [
     "api_key_of",
     "default_directory",
     "existing_folders",
+    "is_data_folder",
     "make_directory",
     "open_private",
     "outside",
@@ -70,6 +71,11 @@ def make_directory(directory: Path) -> Path:
             "or set $EBL_AUTONOMY_DATA"
         ) from error
     return directory
+
+
+def is_data_folder(directory: Path) -> bool:
+    """Whether a folder is there and has been used as a data folder."""
+    return any((directory / mark).exists() for mark in _MARKS)
 
 
 def open_private(path: str | Path, mode: str) -> IO[Any]:

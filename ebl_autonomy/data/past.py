@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ebl_autonomy.data.lookup import find_run, start_of
 from ebl_autonomy.data.positions import StoredDevices
-from ebl_autonomy.data.reader import find_run
 from ebl_autonomy.data.streams import StoredStream
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
@@ -43,8 +43,9 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
 
     Parameters
     ----------
-    run : str or tiled run
-        A uid (with `client`), or the run itself; out of Tiled, or of an archive that databroker serves.
+    run : str, int or tiled run
+        A uid, its first characters, a scan id, or -1 for the latest run (with `client`); or the run itself, out of
+        Tiled, or of an archive that databroker serves.
     vocs : VOCS or mapping
         Of the present experiment. A variable is found under the name of its motor, or of the reading that is the
         motor's position.
@@ -60,14 +61,14 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     Raises
     ------
     BadInputError
-        If a uid is given without a client, there is no such run, or `run` is none.
+        If a name is given without a client, or fits no run, or several; or if `run` is none.
     DataError
         If the run lacks a variable or an outcome, moved a motor that `vocs` does not know, or measured nothing in the
         domain.
     """
     node = find_run(run, client)
     space = Space(make_vocs(vocs))
-    start = dict(node.metadata.get("start") or {})
+    start = start_of(node)
     uid = str(start.get("uid", run))
     primary = StoredStream(node, PRIMARY)
     outcomes = outcome_names(space.vocs)
@@ -106,7 +107,7 @@ def ingest_run(agent: Any, run: Any, client: Any = None) -> None:
     agent : Generator
         With a ``vocs`` and a method ``ingest_prior(results, label)``, as the agents of this package have; the run's uid
         is the label.
-    run : str or tiled run
+    run : str, int or tiled run
         As for `past_results`.
     client : tiled container, optional
 

@@ -51,7 +51,7 @@ def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
     listed = call("runs", folder=tmp_path).stdout
     assert result["uid"] in listed
     assert "bayesian" in listed
-    told = call("report", "last", "--output", "again", folder=tmp_path).stdout
+    told = call("report", "-1", "--output", "again", folder=tmp_path).stdout
     for finding in ("recommended: camera_spot_area ", "best reading: camera_spot_area ", "left at: kbv_pitch "):
         assert finding in told
     assert result["uid"] in (tmp_path / "again" / "report.html").read_text()
@@ -77,8 +77,21 @@ def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
         (["demo", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
         (["demo", "--seed", "-1"], "--seed"),
         (["demo", "--output", "taken/out"], "taken"),
-        (["report", "nosuchrun"], "nosuchrun"),
+        (["report", "nosuchrun", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
+        (["report", "nosuchrun"], "ebl-autonomy demo"),  # there are none at all
+        (["report", "-1"], "ebl-autonomy demo"),
+        (["report", "--ouput", "x"], "--output"),
+        (["report", "-1", "--output"], "--output"),
+        (["report", "-x"], "-x"),
+        (["report", "1", "2"], "2"),
+        (["export"], "RUN"),
+        (["export", "-1", "--csv"], "ebl-autonomy demo"),
         (["runs", "--directory", "taken"], "taken"),
+        (["runs", "--directory", "mistyped"], "'mistyped' does not exist: correct --directory"),
+        (["report", "--directory", "mistyped"], "'mistyped' does not exist: correct --directory"),
+        (["export", "-2", "--directory", "mis/typed"], "'mis/typed' does not exist: correct --directory"),
+        (["runs", "--directory", "empty"], "'empty' holds no data of this package"),
+        (["runs", "--api-key", "secret"], "--tiled"),
         (["runs", "--limit", "0"], "--limit"),
         (["serve", "tiled", "--directory", "taken"], "taken"),
         (["serve", "tiled", "--port", "70000"], "--port"),
@@ -93,10 +106,15 @@ def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, no folder")
+    (tmp_path / "empty").mkdir()
     done = call(*arguments, folder=tmp_path, code=2)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+    assert not {"mistyped", "mis"} & {path.name for path in tmp_path.iterdir()}
+    assert not list((tmp_path / "empty").iterdir())
+    if arguments[0] in ("report", "runs", "export"):
+        assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("what", ["tiled", "ioc"])
@@ -107,11 +125,6 @@ def test_a_taken_port_is_told_with_the_remedy(what: str, tmp_path: Path) -> None
     assert str(port) in done.stderr
     assert "choose another" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_uid_is_whole_in_a_narrow_window(tmp_path: Path) -> None:
-    result = json.loads(call("demo", "--json", "--points", "2", "--agent", "sobol", folder=tmp_path).stdout)
-    assert result["uid"] in call("runs", folder=tmp_path, columns=60).stdout
 
 
 FAIL = """

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+
+from ebl_autonomy.sim_devices import SimBeamline
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "docs" / "figures"
@@ -52,3 +55,30 @@ def test_the_pictures_are_up_to_date(tmp_path: Path) -> None:
         assert f"{name}: {len(walk) - 1} hops" in done.stdout
         assert walk[0].endswith(f".{first}")
         assert walk[-1].endswith(f".{last}")
+
+
+@pytest.mark.integration
+def test_the_picture_in_the_readme_is_of_the_command_in_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(FIGURES))
+    command = import_module("alignment").command()
+    drawn = tmp_path / "drawn.png"
+    done = subprocess.run(
+        [sys.executable, str(FIGURES / "alignment.py"), "--points", "8", "--output", str(drawn)],
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    demo = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "ebl-autonomy demo" in line)
+    assert demo.strip() == "$(BIN)/ebl-autonomy demo --output demo_report"  # the defaults, which the picture is of
+    truth = SimBeamline(seed=command["seed"], tier=command["tier"]).truth
+    for path, points in ((ROOT / "docs" / "images" / "alignment.png", command["points"]), (drawn, 8)):
+        with Image.open(path) as picture:
+            told = json.loads(picture.text["Description"])  # type: ignore[attr-defined]
+            assert picture.size == (960, 320)
+        assert told["options"] == {**command, "points": points}, "run make figures"
+        assert told["found"]["points"] == points
+        assert told["found"]["spot_area_before"] == pytest.approx(truth.outcome()["camera_spot_area"])
+        best = truth.outcome(truth.best_point())["camera_spot_area"]
+        assert told["found"]["spot_area_best"] == pytest.approx(best)
+        assert best <= told["found"]["spot_area_after"] < told["found"]["spot_area_before"]
