@@ -40,8 +40,14 @@ __all__ = [
 T = TypeVar("T")
 
 
-def ask(question: Callable[[], T | Awaitable[T]]) -> MsgGenerator[T]:
+def ask(question: Callable[[], T | Awaitable[T]], limited: bool = True) -> MsgGenerator[T]:
     """The result of a call; an awaitable result is awaited on the RunEngine's loop.
+
+    Parameters
+    ----------
+    question : callable
+    limited : bool
+        Whether an awaitable result must come in time; False if the call itself sees to that.
 
     Raises
     ------
@@ -61,7 +67,7 @@ def ask(question: Callable[[], T | Awaitable[T]]) -> MsgGenerator[T]:
     async def put() -> None:
         try:
             waiting = asked.pop() if asked else question()
-            answer.append(await within(lambda: maybe_await(waiting), name))
+            answer.append(await (within(lambda: maybe_await(waiting), name) if limited else maybe_await(waiting)))
         except Exception as error:  # noqa: BLE001 - raised again in the plan
             failure.append(error)
 
@@ -148,7 +154,7 @@ def read_positions(motors: Mapping[str, NamedMovable[float]]) -> MsgGenerator[di
     DeviceFailedError
         If a motor cannot be read, or its position is not a finite number.
     """
-    answers = yield from ask(lambda: _at_once({motor.name: _query(motor) for motor in motors.values()}))
+    answers = yield from ask(lambda: _at_once({motor.name: _query(motor) for motor in motors.values()}), limited=False)
     positions = {}
     for (name, motor), answer in zip(motors.items(), answers, strict=True):
         if isinstance(answer, Exception):
