@@ -1,14 +1,17 @@
-"""Motors that are axes of one pseudo positioner, which must be set together.
+"""Motors that are axes of one device, which must be set together.
 
 An axis of ophyd's `PseudoPositioner` that is set alone cancels the move of the others, or sends them to where they were
-sent last, from which a user may have moved them since.
+sent last, from which a user may have moved them since. Derived signals of one ophyd-async device overtake each other in
+the same way; the device that contains them can set them together if its ``set`` takes a TypedDict of their attributes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints, is_typeddict
 
+from bluesky.protocols import Movable
 from ophyd import PseudoPositioner, PseudoSingle
+from ophyd.ophydobj import OphydObject
 
 from ebl_autonomy.errors import BadInputError
 
@@ -23,8 +26,9 @@ class Setting:
     ----------
     device : Movable
         A motor, or the pseudo positioner of several.
-    value : float or tuple of float
-        In motor units; for a pseudo positioner the positions of all its pseudo axes.
+    value : float, tuple of float or dict of str to float
+        In motor units; for a pseudo positioner the positions of all its pseudo axes, for a device of ophyd-async the
+        positions of its axes by attribute.
     names : tuple of str
         Names of the motors that the device moves.
     """
@@ -56,11 +60,15 @@ def settings(motors: Mapping[str, Any], targets: Mapping[str, float], positions:
     for names in groups.values():
         motor = motors[names[0]]
         parent = _parent(motor)
-        if parent is None:
-            found.append(Setting(motor, targets[names[0]], (names[0],)))
-            continue
-        axes = zip(parent.pseudo_positioners, parent.target, strict=True)
-        value = parent.PseudoPosition(*(known.get(names_of.get(id(axis), axis.name), last) for axis, last in axes))
+        value: Any = targets[names[0]]
+        if isinstance(parent, PseudoPositioner):
+            axes = zip(parent.pseudo_positioners, parent.target, strict=True)
+            value = parent.PseudoPosition(*(known.get(names_of.get(id(axis), axis.name), last) for axis, last in axes))
+        elif parent is not None and len(names) > 1:
+            joint = {key: names_of.get(id(axis), axis.name) for key, axis in _joint_axes(parent).items()}
+            value = {key: known[name] for key, name in joint.items()}
+        else:  # a derived signal that is set alone leaves the others where they were sent
+            parent = motor
         found.append(Setting(parent, value, tuple(names)))
     return found
 
@@ -74,7 +82,7 @@ def neighbours(motors: Mapping[str, Any]) -> dict[str, Any]:
     """The other pseudo axes of the motors' pseudo positioners, by name: what must stand still while the motors move."""
     steered = {id(axis_of(motor)) for motor in motors.values()}
     parents = [parent for motor in motors.values() if (parent := _parent(motor)) is not None]
-    return {axis.name: axis for parent in parents for axis in parent.pseudo_positioners if id(axis) not in steered}
+    return {axis.name: axis for parent in parents for axis in _axes(parent).values() if id(axis) not in steered}
 
 
 def axis_targets(device: Any, args: Sequence[Any], named: Mapping[str, Any] | None = None) -> dict[Any, float]:
@@ -92,11 +100,9 @@ def axis_targets(device: Any, args: Sequence[Any], named: Mapping[str, Any] | No
     """
     if isinstance(device, PseudoSingle):
         return {device: args[0]} if args else {}
-    if not isinstance(device, PseudoPositioner):
-        return {}
-    axes: dict[str, Any] = {str(axis.attr_name): axis for axis in device.pseudo_positioners}
+    axes = _axes(device)
     given = args[0] if args and isinstance(args[0], Mapping) else {} if args else named or {}
-    if given or not args:
+    if given or not args or not axes:
         return {axes[name]: value for name, value in given.items() if name in axes}
     values = args[0] if len(args) == 1 and isinstance(args[0], Sequence) else args
     return dict(zip(axes.values(), values, strict=False))
@@ -125,7 +131,7 @@ def check_axes(motors: Sequence[Any]) -> None:
                     f"{other.name!r}: give one of them"
                 )
         parent = _parent(motor)
-        reals = parent.real_positioners if parent is not None else ()
+        reals = parent.real_positioners if isinstance(parent, PseudoPositioner) else ()
         if both := [real.name for real in motors if any(real is one for one in reals)]:
             raise BadInputError(
                 f"the motors {[motor.name, *both]} move each other, because {motor.name!r} is computed from {both}: "
@@ -142,11 +148,35 @@ def ancestors(device: Any) -> Iterator[Any]:
 
 
 def _parent(motor: Any) -> Any:
-    """The pseudo positioner of a pseudo axis, or the motor itself if it has only one; None for any other motor."""
+    """The device that sets a motor together with others, or the motor itself if it is one with one axis; else None."""
     if _is_single(motor):
         return motor
     parent = getattr(motor, "parent", None)
-    return parent if isinstance(motor, PseudoSingle) and isinstance(parent, PseudoPositioner) else None
+    if isinstance(parent, PseudoPositioner):
+        return parent if isinstance(motor, PseudoSingle) else None
+    return parent if any(axis is motor for axis in _joint_axes(parent).values()) else None
+
+
+def _axes(parent: Any) -> dict[str, Any]:
+    """The axes that a device sets together, by attribute."""
+    if isinstance(parent, PseudoPositioner):
+        return {str(axis.attr_name): axis for axis in parent.pseudo_positioners}
+    return _joint_axes(parent)
+
+
+def _joint_axes(device: Any) -> dict[str, Any]:
+    """The parts of an ophyd-async device whose positions its ``set`` takes as a TypedDict, by attribute."""
+    if isinstance(device, OphydObject) or not isinstance(device, Movable):
+        return {}
+    try:
+        hints = get_type_hints(device.set)
+    except Exception:  # noqa: BLE001 - annotations are free: names that cannot be resolved say nothing
+        return {}
+    for kind in hints.values():
+        if is_typeddict(kind):
+            axes = {key: getattr(device, key, None) for key in get_type_hints(kind)}
+            return axes if all(isinstance(axis, Movable) for axis in axes.values()) else {}
+    return {}
 
 
 def _is_single(motor: Any) -> bool:
