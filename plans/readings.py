@@ -18,8 +18,6 @@ When = Literal["given", "staged", "triggered"]
 
 _NEVER: Final = (NameError, NotImplementedError, ImportError, SyntaxError)
 """Errors that no state of a device mends."""
-_MISTAKES: Final = (*_NEVER, AttributeError, TypeError, LookupError, ArithmeticError, AssertionError)
-"""Errors of a mistaken `describe`, if staging does not mend them."""
 
 
 def separate(devices: Sequence[Any]) -> list[Any]:
@@ -146,8 +144,8 @@ class _Shown(dict[str, Any]):
 def _check_can_wait(device: Any, error: Exception, when: When) -> None:
     """Whether a device that could not describe itself may do so later.
 
-    Staging and the first trigger may give a device what its description needs, such as a file or the size of a frame.
-    They mend no mistake in its program, and do not connect it.
+    Staging and the first trigger may give a device what its description needs, such as a file, or an attribute with the
+    size of a frame. They define no missing name, and do not connect the device.
     """
     said = f"{type(error).__name__}: {error}"
     if is_no_answer(error):
@@ -159,10 +157,7 @@ def _check_can_wait(device: Any, error: Exception, when: When) -> None:
         "staged": isinstance(device, Triggerable),
         "triggered": False,
     }[when]
-    staging_helps = when == "given" and isinstance(device, Stageable)
-    unset = "'NoneType'" in str(error)  # an attribute that a later step sets
-    mistaken = isinstance(error, _NEVER if staging_helps or unset else _MISTAKES)
-    if mistaken or not to_come:
+    if isinstance(error, _NEVER) or not to_come:
         after = {"given": "", "staged": " even after it was staged", "triggered": " even after it was triggered"}[when]
         raise BadInputError(
             f"{device.name!r} cannot be described{after} ({said}): repair its describe(), or leave it out"

@@ -244,6 +244,7 @@ class SteeredRun:
         stopped: RequestStop | None = None
         try:
             yield from check_staged(self.experiment)
+            self._metadata = self.experiment.metadata()  # with the units that are known only now
             uid = yield Msg("open_run", None, **self._start_document())
             self.recorder.run_uid = uid
             self._report = report_command(str(uid))
