@@ -15,7 +15,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: install demo test test-unit test-lowest test-newest lint bench docs figures clean
+.PHONY: install demo test test-unit test-lowest test-newest lint bench docs figures tutorial clean
 
 install: $(STAMP)
 
@@ -63,6 +63,10 @@ $(DOCS_STAMP): $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/python docs/figures
+
+# Runs the notebook of the tutorial in a clean kernel and stores its outputs.
+tutorial: $(DOCS_STAMP)
+	$(BIN)/python docs/run_tutorial.py
 
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
