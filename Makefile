@@ -16,7 +16,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: install demo test test-unit test-lowest test-newest lint bench docs figures clean
+.PHONY: install demo test test-unit test-lowest test-newest lint bench docs figures tutorial clean
 
 install: $(STAMP)
 
@@ -72,6 +72,10 @@ $(DOCS_STAMP): $(DEV_STAMP)
 figures: $(DEV_STAMP)
 	$(BIN)/python docs/figures
 	$(BIN)/python docs/figures/alignment.py
+
+# Runs the notebook of the tutorial in a clean kernel and stores its outputs.
+tutorial: $(DOCS_STAMP)
+	$(BIN)/python docs/run_tutorial.py
 
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html

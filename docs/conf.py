@@ -17,7 +17,7 @@ import ebl_autonomy  # noqa: E402
 
 project = "ebl_autonomy"
 release = version = ebl_autonomy.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "numpydoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "numpydoc"]
 exclude_patterns = ["_build"]
 default_role = "py:obj"  # `name` in a docstring: a link if there is such an object, code if not
 
@@ -29,6 +29,10 @@ html_title = "ebl_autonomy"
 html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
+nb_execution_mode = "off"  # the outputs that the notebook stores; the tests run it
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]

@@ -10,6 +10,7 @@ one more thread.
 from __future__ import annotations
 
 import logging
+import posixpath
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -103,7 +104,7 @@ class LiveWriter:
 
     def _see_readable(self, doc: Any) -> None:
         """Say once for each folder that the server cannot read it. The file is registered all the same, for later."""
-        uri = doc["uri"] if "uri" in doc else f"{doc.get('root', '')}/{doc.get('resource_path', '')}"
+        uri = file_of(doc)
         folder = uri.rpartition("/")[0]
         if folder not in self._complained and (why := self._check_readable(uri)) is not None:
             self._complained.add(folder)
@@ -306,3 +307,10 @@ class _Backlog:
                     return first
                 self._changed.wait(wait)
             return None
+
+
+def file_of(doc: Mapping[str, Any]) -> str:
+    """The address or the path of the file that a ``stream_resource`` or ``resource`` document refers to."""
+    if "uri" in doc:
+        return str(doc["uri"])
+    return posixpath.join(doc.get("root") or "/", doc.get("resource_path", "").lstrip("/"))

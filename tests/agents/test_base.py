@@ -194,7 +194,7 @@ def test_the_callers_vocs_is_not_touched() -> None:
     [
         ({"agent": "sobol"}, "'vocs'"),
         ({"vocs": VOCS_FIELDS}, "'agent'"),
-        ({"agent": "sobol", "vocs": VOCS_FIELDS, "seed": 1}, "'seed'"),
+        ({"agent": "sobol", "vocs": VOCS_FIELDS, "seed": 1}, r"agent\.options\.seed"),
         ({"agent": "newton", "vocs": VOCS_FIELDS}, "newton"),
         ({"agent": "sobol", "vocs": VOCS_FIELDS, "options": {"sead": 1}}, "sead"),
         ({"agent": "sobol", "vocs": VOCS_FIELDS, "options": {"seed": "x"}}, "seed"),

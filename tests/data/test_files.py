@@ -21,6 +21,7 @@ from tiled.client import from_uri
 from ebl_autonomy.data import stored_events
 from ebl_autonomy.data.runwriter import ResumableRun
 from ebl_autonomy.data.server import EmbeddedServer
+from ebl_autonomy.data.writer import file_of
 
 pytestmark = pytest.mark.integration
 
@@ -152,3 +153,10 @@ def test_files_that_tiled_cannot_read_are_noted_and_the_rest_of_the_run_is_store
     assert "'det'" in note
     assert "scan.own" in note
     assert note in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("root", "path"), [("/", "data/scan.h5"), ("/data", "scan.h5"), ("/data/", "/scan.h5"), ("", "/data/scan.h5")]
+)
+def test_the_file_of_a_resource_is_found_however_its_path_is_divided(root: str, path: str) -> None:
+    assert file_of({"root": root, "resource_path": path}) == "/data/scan.h5"  # "/" is ophyd's default root

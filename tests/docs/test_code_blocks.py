@@ -111,7 +111,7 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     env = {**os.environ, "EBL_AUTONOMY_DATA": str(tmp_path / "data"), "MPLBACKEND": "agg"}
     done = subprocess.run(
         [sys.executable, __file__, str(page)],
-        capture_output=True, text=True, timeout=110, check=False, cwd=tmp_path, env=env,
+        capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path, env=env,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
