@@ -21,13 +21,13 @@ from matplotlib.figure import Figure
 from ebl_autonomy.analysis.slices import Slice, slice_through
 from ebl_autonomy.records import DECISIONS, RECOMMENDED
 from ebl_autonomy.report.panels import (
+    LEGEND,
     RED,
     draw_front,
     draw_line,
     draw_map,
     draw_objective,
     grid_of,
-    legend,
     spans_decades,
 )
 from ebl_autonomy.report.sofar import ResultsInOrder, RunSoFar, is_ours
@@ -250,7 +250,7 @@ def draw(figure: Figure, frame: Frame) -> None:
         if spans_decades(np.array(rows.values, dtype=float)):
             first.set_yscale("log")
         if rows.values:
-            legend(first)
+            bottom.legend(*first.get_legend_handles_labels(), loc="outside upper right", **LEGEND)
 
 
 def _with_unit(run: RunSoFar, name: str) -> str:

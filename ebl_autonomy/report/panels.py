@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,10 +16,13 @@ from ebl_autonomy.report.sofar import ResultsInOrder
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.hypervolume import undominated
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "RED", "draw_front", "draw_line", "draw_map", "draw_objective"]
+__all__ = ["BLUE", "GREEN", "GREY", "LEGEND", "ORANGE", "RED", "draw_front", "draw_line", "draw_map", "draw_objective"]
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7a7a7a"
+
+LEGEND: Final[Any] = {"ncols": 5, "frameon": False, "fontsize": 7, "handletextpad": 0.4, "columnspacing": 1.2}
+"""The style of every legend."""
 
 
 def draw_objective(axes: Axes, rows: ResultsInOrder, label: str) -> None:
@@ -135,10 +138,7 @@ def tidy(axes: Axes, x: str, y: str) -> None:
 
 def legend(axes: Axes) -> None:
     """A legend above the axes, where it covers neither data nor the power of ten of the scale at the left."""
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=5, frameon=False, fontsize=7, borderaxespad=0.2,
-        handletextpad=0.4, columnspacing=1.2,
-    )  # fmt: skip
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, **LEGEND)
 
 
 def spans_decades(values: FloatArray) -> bool:
