@@ -193,7 +193,7 @@ def prepare(
     unnamed = [name for name in space.names if name not in keys[device_name(moved, name)]]
     measured = yield from acquisition.describe()
     described.update(measured or {})
-    if clash := sorted(set(unnamed) & set(described)):
+    if clash := sorted(set(unnamed) & set(described) - set(acquisition.motors)):
         raise BadInputError(
             f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
         )
