@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from bluesky.utils import FailedPause, FailedStatus, IllegalMessageSequence, RunEngineControlException
+from bluesky.utils import FailedPause, FailedStatus, IllegalMessageSequence, InvalidCommand, RunEngineControlException
 from ophyd.utils import DisconnectedError, LimitError
 
-from ebl_autonomy.errors import DeviceFailedError, EblError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError, EblError
 
 __all__ = [
     "NO_FAULT",
+    "answering",
     "blamed",
     "blaming",
     "devices_of",
@@ -51,7 +52,7 @@ def blamed(device: Any, error: Exception, said: str) -> Exception:
     said : str
         What the device could not do, for example ``"it cannot be read"``.
     """
-    if isinstance(error, (EblError, IllegalMessageSequence, *NO_FAULT)):
+    if isinstance(error, (EblError, IllegalMessageSequence, InvalidCommand, *NO_FAULT)):
         return error
     if isinstance(error, FailedStatus):
         return failure({}, error)
@@ -67,6 +68,22 @@ def blaming(device: Any, said: str) -> Iterator[None]:
         if (named := blamed(device, error, said)) is error:
             raise
         raise named from error
+
+
+@contextmanager
+def answering(device: Any) -> Iterator[None]:
+    """Raise an error of the block, in which a device is queried before a run, as bad input that names the device.
+
+    Raises
+    ------
+    BadInputError
+        If the device does not answer.
+    """
+    try:
+        with blaming(device, "it does not answer"):
+            yield
+    except (DeviceFailedError, DeviceTimeoutError) as error:
+        raise BadInputError(f"{error}. Connect or repair it before the run") from error
 
 
 def failure(begun: Mapping[str, Any], error: Exception) -> DeviceFailedError:

@@ -47,7 +47,8 @@ def optimize(
     detectors : sequence of Readable
         Triggered and read at every point. They, or `derive`, provide the outcomes of the agent's VOCS by event key.
     motors : sequence of Movable
-        One motor per variable, of the same name.
+        One motor per variable. The variable has the name of the motor, or of one of its readings, such as
+        ``gap_readback`` of a positioner ``gap``. A motor without limits is kept within the variable's domain.
     agent : gest-api Generator, str or mapping
         A generator; or ``{"agent": name, "vocs": {...}, "options": {...}}``; or a registered name, with `vocs`.
     max_points : int

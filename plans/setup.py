@@ -14,7 +14,7 @@ from gest_api.generator import Generator
 
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
-from ebl_autonomy.errors import BadInputError, DeviceFailedError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed
 from ebl_autonomy.plans.acquisition.point import AtPoint
@@ -31,6 +31,7 @@ from ebl_autonomy.plans.devices import (
     read_travel,
     units,
 )
+from ebl_autonomy.plans.failures import answering
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.readings import Readings
@@ -216,7 +217,7 @@ def prepare(
     unnamed = [name for name in space.names if name not in keys[device_name(moved, name)]]
     measured = yield from acquisition.describe()
     described.update(measured or {})
-    if clash := sorted(set(unnamed) & set(described)):
+    if clash := sorted(set(unnamed) & set(described) - set(acquisition.motors)):
         raise BadInputError(
             f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
         )
@@ -246,15 +247,16 @@ def prepare(
     limits: dict[str, tuple[float, float] | None] = {}
     axes: dict[str, AxisTravel] = {}
     for name, motor in moved.items():
-        limits[name] = yield from read_limits(motor)
-        axis = yield from read_travel(motor)
+        with answering(motor):
+            limits[name] = yield from read_limits(motor)
+            axis = yield from read_travel(motor)
         if axis is not None:
             axes[name] = axis
     gate = Gate(space.vocs, allowed, limits)
     searched = bound_search(generator, gate)
     try:
         start = yield from read_positions(moved)
-    except DeviceFailedError as error:
+    except (DeviceFailedError, DeviceTimeoutError) as error:
         raise BadInputError(f"where the motors stand is not known: {error}") from error
     tolerance = yield from find_tolerances(moved, space, given_tolerance)
     gate.check_start(start)

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from bluesky.protocols import (
@@ -27,10 +27,11 @@ from ebl_autonomy.errors import BadInputError, DeviceFailedError, LineCutError, 
 from ebl_autonomy.guard import Line
 from ebl_autonomy.plans.acquisition.external import default_reader
 from ebl_autonomy.plans.acquisition.protocol import Row
-from ebl_autonomy.plans.devices import ask, check_devices, read_travel
+from ebl_autonomy.plans.devices import ask, check_devices, describe, read_travel
 from ebl_autonomy.plans.failures import blaming, devices_of
 from ebl_autonomy.plans.motion import READBACK_S, READBACK_STEP_S
 from ebl_autonomy.plans.queueing import refuse_names
+from ebl_autonomy.plans.readbacks import position_key
 from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
 from ebl_autonomy.plans.user_functions import called
@@ -171,6 +172,8 @@ class FlyLine:
         self._stream, self._read_external = stream, read_external or default_reader
         self._when_cut, self._timeout_s = when_cut, timeout_s
         self._axes: dict[str, AxisTravel] = {}
+        self._position_keys: dict[str, str] = {}
+        """The reading that is the position of each motor whose reading has another name."""
         self._declared_in = ""
         self._resources: dict[str, Mapping[str, Any]] = {}
         """The `stream_resource` documents by uid; one file may hold many lines."""
@@ -181,6 +184,9 @@ class FlyLine:
             axis = yield from read_travel(motor)
             if axis is not None:
                 self._axes[name] = axis
+            key = position_key(motor, (yield from describe([cast(Readable[Any], motor)])))
+            if key is not None and key != name:
+                self._position_keys[name] = key
         self._resources.clear()
         if self._writers:
             return None
@@ -315,6 +321,9 @@ class FlyLine:
                 frames = called("read_external= of FlyLine", self._read_external, resource, start, stop)
                 columns.setdefault(resource["data_key"], []).extend(frames)
                 raw.update(range(doc["seq_nums"]["start"], doc["seq_nums"]["stop"]))
+        for name, key in self._position_keys.items():
+            if name not in columns and key in columns:
+                columns[name] = columns[key]
         return columns, sorted(raw)
 
 

@@ -81,6 +81,28 @@ def test_a_line_that_a_pause_cuts_counts_as_no_failure(RE: RunEngine, docs: Docu
     assert docs.stop["exit_status"] == "success"
 
 
+class Encoded(SimMotor):
+    """A motor whose position is read under another name."""
+
+    def read(self) -> dict[str, Any]:
+        return {key.replace("x", "x_encoder"): value for key, value in super().read().items()}
+
+    def describe(self) -> dict[str, Any]:
+        return {key.replace("x", "x_encoder"): value for key, value in super().describe().items()}
+
+
+def test_rows_are_where_a_readback_of_another_name_was(RE: RunEngine, docs: Documents) -> None:
+    clock = Clock(math.inf)
+    x = Encoded("x", clock, (-5.0, 5.0), egu="mm", velocity=50.0, settle_time=0.0)
+    flyer = SimFlyer("line", x, SynSignal(name="flux", func=lambda: 1.0), clock)
+    lines = FlyLine([flyer], [x], Sweep("x", -0.5, 0.5, ROWS, 0.4, relative=True))
+    agent = proposing(1.0)
+    RE(optimize([], [x], agent, max_points=ROWS, measure=lines, finish="stay"))
+    rows = docs.events["primary"]
+    assert len(rows) == ROWS
+    assert [row["x"] for row in rows] == [row["x_encoder"] for row in rows] == [told["x"] for told in agent.told]
+
+
 def test_a_target_may_be_reached_anywhere_on_a_line(RE: RunEngine, docs: Documents) -> None:
     bench = Bench()
     until = {"target": 1.3}  # at 0.375, in the last row of the first line

@@ -20,7 +20,7 @@ from scripted import Scripted, at
 from simple import Bowl, Documents, vocs
 
 from ebl_autonomy import VOCS
-from ebl_autonomy.errors import DeviceFailedError, MeasurementError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, MeasurementError
 from ebl_autonomy.plans import optimize, timely
 from ebl_autonomy.plans.failures import devices_of, is_limit_error, is_no_answer
 
@@ -265,6 +265,21 @@ def test_a_motor_whose_check_has_no_answer_fails_and_is_named(RE: RunEngine, doc
     said = run_into_failures(RE, docs, [bowl], motors)
     assert "2 times because of my" in said
     assert "my failed: it cannot check 0.0: ReadTimeoutError: X.HLM" in said
+
+
+@pytest.mark.parametrize("kind", [ReadTimeoutError, DisconnectedError])
+def test_a_motor_that_does_not_tell_its_limits_is_named_before_the_run(
+    RE: RunEngine, docs: Documents, bench: Any, kind: Any
+) -> None:
+    class Gone(SynAxis):
+        @property
+        def limits(self) -> Any:
+            raise kind("X.LLM")
+
+    motors = [bench[1][0], Gone(name="my")]
+    with pytest.raises(BadInputError, match=rf"my failed: it does not answer: {kind.__name__}: X.LLM. Connect"):
+        RE(optimize([bench[0]], motors, Scripted([at(0.1)]), max_points=1))
+    assert docs.all == []
 
 
 # -- stubs ---------------------------------------------------------------------------------------------------------
