@@ -320,8 +320,8 @@ class SteeredRun:
         """Conclude a run that the user has stopped; an agent that hangs is not waited for."""
         try:
             yield from self._conclude(LAST_INGEST_S)
-        except AgentError:
-            logger.exception("the agent could not conclude the stopped run")
+        except AgentError as late:
+            logger.warning("the agent could not conclude the stopped run: %s", late)
             best = self.session.best_reading
             if self._recommended is None and best is not None:
                 self._recommended = Recommendation(dict(best.point), dict(best.outcome))
@@ -385,6 +385,8 @@ class SteeredRun:
             try:
                 yield from think(self._executor, session.finish, LAST_INGEST_S)
                 self._recommended = yield from think(self._executor, session.recommendation, LAST_BEST_S)
+            except AgentError as late:
+                logger.warning("the agent recommends nothing: %s", late)
             except Exception:  # the error that ended the run must be the one that is raised
                 logger.exception("the agent could not ingest the last results")
         yield from self._write_recommended()

@@ -128,6 +128,20 @@ def test_a_derivation_of_two_arguments_is_named_by_its_definition(RE: RunEngine,
     assert line_of(width, 0) in str(failed.value)
 
 
+def test_all_rows_of_the_point_are_recorded_before_the_run_ends(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+
+    def measure(detectors: Any, point: Any) -> Any:
+        yield from bps.null()
+        return [{"bowl": 0.0}, {"bowl": 1.0}, {"bowl": 2.0}]
+
+    derive = {"w": lambda readings: readings["bowl"] if readings["bowl"] != 1.0 else readings["nokey"]}
+    with pytest.raises(UserFunctionError, match="'nokey'"):
+        RE(optimize([bowl], motors, of_w(), max_points=9, measure=measure, derive=derive, envelope=ENVELOPE))
+    assert [row["valid"] for row in docs.events["primary"]] == [True, False, True]
+    assert docs.stop["exit_status"] == "fail"
+
+
 @pytest.mark.integration
 def test_the_row_of_a_programming_error_is_kept_in_tiled_with_the_others(
     RE: RunEngine, docs: Documents, bench: Any, tiled: Connection
