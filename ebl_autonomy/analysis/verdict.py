@@ -311,21 +311,27 @@ def response_factor(unit: FloatArray, values: FloatArray) -> float:
     n = len(values)
     if n < 3:
         return 1.0
-    z = OutcomeTransform.of(values).forward(values)
-    if np.ptp(z) < _SAME:
+    usual = OutcomeTransform.of(values)
+    if np.ptp(usual.forward(values)) < _SAME:
         return 0.0
     time = np.arange(n) / (n - 1.0)
     drift = np.exp(-np.abs(time[:, None] - time) / _DRIFT_TIME)
     noise = (1.0 + 1e-10) * np.eye(n)
     backgrounds = [(noise + ratio * drift, math.log(probability)) for ratio, probability in _DRIFTS]
-    without = [_log_evidence(background, z) + log for background, log in backgrounds]
-    with_response = [
-        _log_evidence(background + ratio * kernel, z) + log + math.log(probability / len(_RATIOS))
-        for kernel, probability in _responses(unit)
-        for ratio in _RATIOS
-        for background, log in backgrounds
-    ]
-    return float(np.exp(np.clip(logsumexp(with_response) - logsumexp(without), -700.0, 700.0)))
+    # A logarithm stretches the differences between the smallest values, which may be noise; without it, a few large
+    # values may hide all others. The mean of factors is a factor that is as honest as each of them.
+    factors = []
+    for power in {1.0, usual.power}:
+        z = OutcomeTransform.of(values, power).forward(values)
+        without = [_log_evidence(background, z) + log for background, log in backgrounds]
+        with_response = [
+            _log_evidence(background + ratio * kernel, z) + log + math.log(probability / len(_RATIOS))
+            for kernel, probability in _responses(unit)
+            for ratio in _RATIOS
+            for background, log in backgrounds
+        ]
+        factors.append(logsumexp(with_response) - logsumexp(without))
+    return float(np.mean(np.exp(np.clip(factors, -700.0, 700.0))))
 
 
 def _responses(unit: FloatArray) -> list[tuple[FloatArray, float]]:

@@ -164,7 +164,8 @@ def report_contents(record: RunRecord, *, client: Any = None, agent: Generator |
     recommended, front = record.recommended, list(record.front)
     afterwards = recommended is None and bool(rows.space.objectives) and len(rows) > 0
     if afterwards:
-        recommended, front = asked.recommendation(), asked.front()
+        recommended = asked.recommendation()
+        front = asked.front() if len(rows.space.objectives) > 1 else []
     objectives = [_objective(record, rows, i, recommended) for i in range(len(rows.space.objectives))]
     return Contents(
         summary=summarise(record),

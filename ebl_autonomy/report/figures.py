@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
 from ebl_autonomy.report.contents import Contents
@@ -107,6 +108,7 @@ def _objectives(record: RunRecord, rows: RowsInOrder, told: Contents, best: floa
         _objective(axes, record, rows, told, i, best if i == 0 else None)
         known |= {str(label): handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     panels[-1].set_xlabel("point")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(known.values(), known.keys(), ncols=4, loc="outside upper center")
     return figure
 
@@ -207,6 +209,7 @@ def _motors(record: RunRecord) -> Figure:
         for end in (low, high):
             if end is not None:
                 axes.axhline(end, color=RED, lw=0.6, ls=":")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.set_title(with_unit(record, name), fontsize=8)
         axes.tick_params(labelsize=7)
     return figure

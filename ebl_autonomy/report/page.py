@@ -107,6 +107,8 @@ def _ending(told: Contents) -> str:
             "The run has no end: it is under way, or its documents are in the folder of a session that nobody has "
             "connected since."
         )
+    if told.summary.status == "abort" and reason == "aborted by the user":
+        return f"The run was {reason}."
     if told.summary.status != "success":
         word = {"abort": "was aborted", "fail": "failed"}.get(
             told.summary.status, f"ended with {told.summary.status!r}"

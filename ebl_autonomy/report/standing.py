@@ -20,6 +20,8 @@ __all__ = ["Standing", "standing_of"]
 
 LATEST: Final = 3
 """The proposals, counted from the end, whose expected gain is told."""
+NOTHING_TO_SPEAK_OF: Final = 1e-3
+"""Gains below this share of the range are told without their digits."""
 MANY: Final = 0.5
 """The share of rows or proposals from which on those that came to nothing are pointed out."""
 
@@ -86,12 +88,11 @@ def standing_of(record: RunRecord) -> Standing:
     evidence: list[str] = []
     for name, verdict in zip(space.objectives, told.each, strict=True):
         words = _Words(name, record.metadata.units, space.names)
-        prefix = f"{name}: {verdict.kind}. " if len(told.each) > 1 else ""
-        evidence += [prefix + " ".join(words.evidence(verdict))] if prefix else words.evidence(verdict)
+        evidence += words.evidence(verdict) if len(told.each) == 1 else [words.alone(verdict)]
         warnings += words.warnings(verdict.progress)
     if len(told.each) > 1:
         evidence.insert(0, _front(told))
-    elif expected := _expected_by_the_agent(record, rows):
+    elif expected := _expected_by_the_agent(record, rows, told.each[0].progress.spread):
         evidence.append(expected)
     each = {name: verdict.kind for name, verdict in zip(space.objectives, told.each, strict=True)}
     return _standing(told.kind, evidence, warnings, each if len(each) > 1 else {})
@@ -118,7 +119,9 @@ class _Words:
 
     def evidence(self, verdict: Verdict) -> list[str]:
         progress = verdict.progress
-        sentences = [f"{_count(progress.valid, 'valid row')} of {progress.points}, with {len(self._motors)} motors."]
+        sentences = [
+            f"{_count(progress.valid, 'valid row')} of {progress.points}, with {_count(len(self._motors), 'motor')}."
+        ]
         if math.isnan(progress.factor):
             return sentences
         sentences.append(self._response(progress))
@@ -135,17 +138,30 @@ class _Words:
         )
         late = progress.points - math.ceil((1.0 - LATE) * progress.points)
         gained = "gained nothing"
-        if progress.late_gain > 0.0:
+        if progress.late_share >= NOTHING_TO_SPEAK_OF:
             gained = (
                 f"gained {self._size(progress.late_gain)} ({_percent(progress.late_share)} of the range, "
                 f"{number(progress.late_sigmas)} σ)"
             )
         sentences.append(f"The last {_count(late, 'row')} {gained}.")
-        sentences.append(
-            f"Another point nearby is expected to gain {self._size(progress.left)} ({_percent(progress.left_share)} of "
-            "the range) at most."
-        )
+        left = "hardly anything"
+        if progress.left_share >= NOTHING_TO_SPEAK_OF:
+            left = f"{self._size(progress.left)} ({_percent(progress.left_share)} of the range) at most"
+        sentences.append(f"Another point nearby is expected to gain {left}.")
         return sentences
+
+    def alone(self, verdict: Verdict) -> str:
+        """One of several objectives in short."""
+        progress = verdict.progress
+        told = f"{self._name} alone: {verdict.kind}."
+        if progress.best is None or not progress.spread > 0.0:
+            return told
+        told += (
+            f" It varies by {self._size(progress.spread)}; the noise of a reading is {self._size(progress.noise)} (σ)."
+        )
+        if verdict.kind == "flat":
+            return told
+        return f"{told} At its best, {with_error(progress.value, progress.uncertainty)}{self._unit} is expected."
 
     def warnings(self, progress: Progress) -> list[str]:
         sentences = [
@@ -169,15 +185,15 @@ class _Words:
         if progress.factor == 0.0:
             return "All valid readings are the same."
         if progress.factor < 1.0:
-            strength = "clearly" if progress.factor < 1.0 / FLAT else "slightly"
+            strength = "" if progress.factor < 1.0 / FLAT else "slightly "
             return (
-                f"The readings speak {strength} against a response to the motors: they are "
+                f"The readings speak {strength}against a response to the motors: they are "
                 f"{_times(1.0 / progress.factor)} more probable without one than with one that is at least as large as "
                 "the noise."
             )
-        strength = "clearly" if progress.factor >= RESPONDS else "not clearly"
+        shown = "show" if progress.factor >= RESPONDS else "hint at"
         return (
-            f"The readings show a response to the motors {strength}: they are {_times(progress.factor)} more probable "
+            f"The readings {shown} a response to the motors: they are {_times(progress.factor)} more probable "
             "with one than without."
         )
 
@@ -194,7 +210,7 @@ def _front(told: FrontVerdict) -> str:
     )
 
 
-def _expected_by_the_agent(record: RunRecord, rows: RowsInOrder) -> str:
+def _expected_by_the_agent(record: RunRecord, rows: RowsInOrder, spread: float) -> str:
     """What the agent expected of its latest proposals, by the predictions in the stream `decisions`."""
     name, sign = rows.space.objectives[0], float(rows.space.signs[0])
     best, gains = -math.inf, []
@@ -210,8 +226,10 @@ def _expected_by_the_agent(record: RunRecord, rows: RowsInOrder) -> str:
                 best = max(best, sign * float(rows.values[i]))
     if len(gains) < LATEST:
         return ""
-    unit = record.metadata.units.get(name, "")
-    size = f"{number(float(np.mean(gains[-LATEST:])))}{f' {unit}' if unit else ''}"
+    unit, gain = record.metadata.units.get(name, ""), float(np.mean(gains[-LATEST:]))
+    size = f"{number(gain)}{f' {unit}' if unit else ''}"
+    if gain < NOTHING_TO_SPEAK_OF * spread:
+        size = "hardly anything"
     return f"The agent itself expected its last {LATEST} proposals to better the best reading by {size} on average."
 
 

@@ -54,7 +54,15 @@ def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
     told = call("report", "-1", "--output", "again", folder=tmp_path).stdout
     for finding in ("recommended: camera_spot_area ", "best reading: camera_spot_area ", "left at: kbv_pitch "):
         assert finding in told
-    assert result["uid"] in (tmp_path / "again" / "report.html").read_text()
+    assert "verdict: " in told
+    page = (tmp_path / "again" / "report.html").read_text()
+    assert result["uid"] in page
+    content = json.loads(call("report", "last", "--json", folder=tmp_path).stdout)  # JSON and nothing else
+    assert content["summary"]["uid"] == result["uid"]
+    assert content["recommended"]["point"] == result["recommended"]["point"]
+    assert content["verdict"]["headline"] in page
+    assert [one["name"] for one in content["constraints"]] == ["camera_total", "camera_centroid_x", "camera_centroid_y"]
+    assert {name for one in content["model"]["slices"] for name in one["names"]} == set(result["left_at"])
 
 
 def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:

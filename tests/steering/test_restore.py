@@ -21,7 +21,7 @@ from ebl_autonomy.records import (
     assemble_record,
 )
 from ebl_autonomy.space import vocs_dict
-from ebl_autonomy.steering import Proposal, SteeringSession, restore_session
+from ebl_autonomy.steering import Proposal, SteeringSession, restore_agent, restore_session
 
 LIMITS = {"x": (-1.0, 1.0), "y": (-1.0, 1.0)}
 ENVELOPE: dict[str, Any] = {
@@ -214,6 +214,21 @@ def answers(session: SteeringSession) -> list[Any]:
         return [proposal.answer for proposal in session.ask()]
     except NoMoreProposals:
         return []
+
+
+@pytest.mark.parametrize("agent", ["bayesian", "sobol"])
+def test_a_restored_agent_knows_what_the_original_knew(agent: str) -> None:
+    original = Recorded(agent, 3, 2, 30)
+    for _ in range(3):
+        for proposal in original.ask():
+            original.end(proposal, "accept")
+    original.session.finish()
+    restored: Any = restore_agent(original.record())
+    known: Any = original.session.agent
+    assert restored.results == known.results
+    assert restored.best() == known.best()
+    (point,) = known.suggest(1)
+    assert restored.predict([point]) == known.predict([point])
 
 
 def test_a_session_that_has_begun_cannot_be_restored() -> None:
