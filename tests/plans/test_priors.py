@@ -90,9 +90,7 @@ def test_the_past_is_told_before_anything_moves_and_off_the_loop(
     assert read_run(uid, tiled.client).metadata.prior == [past]
 
 
-def test_runs_may_be_named_by_scan_id_and_counted_back(
-    RE: RunEngine, tiled: Connection, bench: Any, past: str
-) -> None:
+def test_runs_may_be_named_by_scan_id_and_counted_back(RE: RunEngine, tiled: Connection, bench: Any, past: str) -> None:
     bowl, motors = bench
     RE.md["scan_id"] = 7_654_320
     (second,) = RE(list_scan([bowl], motors[0], [0.1, 0.2], motors[1], [0.3, 0.4])).run_start_uids
@@ -103,7 +101,7 @@ def test_runs_may_be_named_by_scan_id_and_counted_back(
         result = RE(optimize([bowl], motors, agent, max_points=1, envelope=ENVELOPE, prior=prior)).plan_result
         assert [label for label, _ in agent.priors] == uids
         assert read_run(result.uid, tiled.client).metadata.prior == uids
-    with pytest.raises(BadInputError, match=r"prior=-1: give a list of runs, for example prior=\[-1\]"):
+    with pytest.raises(BadInputError, match=r"prior=-1: give a list of runs or uids, for example prior=\[-1\]"):
         RE(optimize([bowl], motors, Learner(vocs()), max_points=1, envelope=ENVELOPE, prior=-1))  # type: ignore[arg-type]
 
 
