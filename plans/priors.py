@@ -41,7 +41,7 @@ def take_priors(agent: Any, vocs: VOCS, prior: Sequence[Any]) -> MsgGenerator[li
         If a run has nothing that the agent could learn from; the agent has ingested no run then.
     """
     if isinstance(prior, str) or not isinstance(prior, Sequence):
-        raise BadInputError(f"prior={prior!r}: give a list of runs, for example prior=[{_example(prior)!r}]")
+        raise BadInputError(f"prior={prior!r}: give a list of runs or uids, for example prior=[{_example(prior)!r}]")
     if not prior:
         return list(_taken_by(agent))
     ingest_prior = getattr(agent, "ingest_prior", None)

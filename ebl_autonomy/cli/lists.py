@@ -165,7 +165,8 @@ def manual_pages() -> list[tuple[Path, str]]:
     package = Path(__file__).parents[1]
     root = package / "manual" if (package / "manual").is_dir() else package.parent
     pages = [root / "README.md", *sorted((root / "docs").glob("*.md")), root / "CHANGELOG.md"]
-    return [(page, _title(page)) for page in pages if page.is_file() and page.name != "index.md"]
+    of_the_site = ("index.md", "changelog.md")  # which show the files at the top
+    return [(page, _title(page)) for page in pages if page.is_file() and page.name not in of_the_site]
 
 
 def _title(page: Path) -> str:

@@ -204,7 +204,7 @@ def export(
 ) -> None:
     """Write the rows of a run as a table, one column per key.
 
-    A row of an experiment that an agent steered also has what the agent decided, in columns decision_….
+    A row that answers a proposal also has what the agent decided: the position that was asked, its reason and so on.
     Arrays, and what detectors wrote into files, are left out and named.
     """
     with _plain_errors(), _reading(tiled, api_key, directory) as client:

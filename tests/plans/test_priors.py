@@ -101,7 +101,7 @@ def test_runs_may_be_named_by_scan_id_and_counted_back(RE: RunEngine, tiled: Con
         result = RE(optimize([bowl], motors, agent, max_points=1, envelope=ENVELOPE, prior=prior)).plan_result
         assert [label for label, _ in agent.priors] == uids
         assert read_run(result.uid, tiled.client).metadata.prior == uids
-    with pytest.raises(BadInputError, match=r"prior=-1: give a list of runs, for example prior=\[-1\]"):
+    with pytest.raises(BadInputError, match=r"prior=-1: give a list of runs or uids, for example prior=\[-1\]"):
         RE(optimize([bowl], motors, Learner(vocs()), max_points=1, envelope=ENVELOPE, prior=-1))  # type: ignore[arg-type]
 
 
