@@ -1,8 +1,8 @@
 """Records small runs as the installed version of this package writes them, and what it reads back: see README.md.
 
-    python tests/data/runs/make_fixture.py schema_2_1
+    python tests/data/runs/make_fixture.py schema_2_2
 
-writes ``schema_2_1.jsonl`` and ``schema_2_1_results.json`` beside this file, and the same of ``schema_2_1_lines``. An
+writes ``schema_2_2.jsonl`` and ``schema_2_2_results.json`` beside this file, and the same of ``schema_2_2_lines``. An
 older version of the package makes a fixture of its own schema if it is first on PYTHONPATH.
 """
 
