@@ -176,7 +176,7 @@ def runs(
         from ebl_autonomy.cli.lists import line_width, run_lines
 
         found: list[Any] = []
-        if tiled is not None or directory is not None or default_directory().exists():
+        if any(one is not None for one in (tiled, api_key, directory)) or default_directory().exists():
             from ebl_autonomy.data import runs as latest
 
             with _reading(tiled, api_key, directory) as client:
@@ -332,6 +332,7 @@ def _reading(tiled: str | None, api_key: str | None, directory: Path | None) -> 
     BadInputError
         If there is no such folder, or it holds no data of this package.
     """
+    api_key = _key_for(tiled, api_key)
     if tiled is None:
         from ebl_autonomy.data.folder import is_data_folder
 
@@ -347,7 +348,7 @@ def _reading(tiled: str | None, api_key: str | None, directory: Path | None) -> 
             )
     from ebl_autonomy.data import connect
 
-    with connect(None, tiled, _key_for(tiled, api_key), directory) as connection:
+    with connect(None, tiled, api_key, directory) as connection:
         yield connection.client
 
 

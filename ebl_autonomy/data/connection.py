@@ -286,7 +286,9 @@ def connect(
     if RE is not None and RE in _connected:
         raise BadInputError("this RunEngine is connected to Tiled already: close() that connection first")
     folders = existing_folders(readable)
-    folder = make_directory(Path(directory) if directory is not None else default_directory())
+    folder = (Path(directory) if directory is not None else default_directory()).absolute()
+    if RE is not None or uri is None:  # to read from another server needs no folder
+        folder = make_directory(folder)
     if RE is not None:
         check_spool(folder / "spool")
     if uri is None:

@@ -257,8 +257,7 @@ with KIND(timeout_s=100.0) as bl:
             reading = call_in_bluesky_event_loop(answer())
         return reading[motor.name]["value"]
     agent = Both(motor.name)
-    # Neither a second try nor a failure is allowed: a pause must not count as one.
-    plan = optimize([bl.camera], [motor], agent, max_points=2, retries=0, max_failures=1, finish="stay")
+    plan = optimize([bl.camera], [motor], agent, max_points=2, retries=0, finish="stay")  # a failure would be recorded
     try:
         RE(plan)
         paused = False

@@ -193,7 +193,7 @@ def test_lines_are_flown_in_batches(RE: RunEngine, docs: Documents) -> None:
 
 
 @pytest.mark.integration
-def test_an_aborted_flight_is_stopped_before_the_motors_go_back(RE: RunEngine, docs: Documents) -> None:
+def test_a_stopped_flight_ends_before_the_motors_go_back(RE: RunEngine, docs: Documents) -> None:
     x, y, flyer, height = flight(1.0)
     trigger = height.trigger
     pause = threading.Thread(target=RE.request_pause)
@@ -207,7 +207,7 @@ def test_an_aborted_flight_is_stopped_before_the_motors_go_back(RE: RunEngine, d
     plan = optimize([], [y], SobolAgent(AGENT_OF_LINES), max_points=ROWS, measure=lines(flyer, x, 2.0), finish="return")
     with pytest.raises(RunEngineInterrupted):
         RE(plan)
-    RE.abort()
+    RE.stop()
     for thread in threading.enumerate():
         if thread.name == "line-flight":
             thread.join(timeout=5)
