@@ -9,8 +9,9 @@ from bluesky.utils import Msg, MsgGenerator, plan
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
+from ebl_autonomy.plans.arguments import check_seconds
 from ebl_autonomy.plans.devices import check_devices, read_limits, read_travel
-from ebl_autonomy.plans.ending import announce, position_text
+from ebl_autonomy.plans.ending import SHORT_UID, announce, position_text
 from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.remembered import RememberedRun, recall
@@ -37,9 +38,9 @@ def go_to_best(
 
     Parameters
     ----------
-    run : str, RunResult, RunRecord or tiled run
+    run : str, int, RunResult, RunRecord or tiled run
         A uid, or its first characters, is looked up among the runs of this session and then in the Tiled of the latest
-        open `connect`.
+        open `connect`. A scan id, or -1 for the latest run, is looked up in Tiled only.
     motors : sequence of Movable, optional
         The motors of the run's variables, and those that its forbidden regions name. Not needed for a run that this
         session has steered.
@@ -64,8 +65,8 @@ def go_to_best(
     DeviceFailedError, DeviceTimeoutError
         If a motor fails or is late; the motors were stopped.
     """
-    if move_timeout_s is not None and not move_timeout_s > 0:
-        raise BadInputError(f"move_timeout_s={move_timeout_s!r}: give a positive number of seconds")
+    if move_timeout_s is not None:
+        check_seconds("move_timeout_s", move_timeout_s)
     past = yield from _found(run)
     space = Space(make_vocs(past.metadata.agent["vocs"]))
     point = _best_point(past)
@@ -93,14 +94,16 @@ def go_to_best(
 
     yield from bpp.rewindable_wrapper(body(), False)  # after a pause the way is planned anew
     positions = {name: motion.here[name] for name in chosen}
-    announce(f"motors are at the best point of run {past.uid[:8]}: {position_text(positions, past.metadata.units)}")
+    where = position_text(positions, past.metadata.units)
+    announce(f"motors are at the best point of run {past.uid[:SHORT_UID]}: {where}")
     return positions
 
 
 def _found(run: Any) -> MsgGenerator[RememberedRun]:
     """The run, from this session or from Tiled."""
-    known = recall(run if isinstance(run, str) else str(getattr(run, "uid", "")))
-    if known is not None and isinstance(run, str | RunResult):
+    if isinstance(run, RunResult):
+        run = run.uid
+    if isinstance(run, str) and not _is_scan_id(run) and (known := recall(run)) is not None:
         return known
     if isinstance(run, RunRecord):
         record = run
@@ -117,12 +120,16 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
     return RememberedRun(record.uid, record.metadata, record.recommended, found, motors)
 
 
+def _is_scan_id(run: str) -> bool:
+    """Whether text is a scan id, and not the eight characters of a uid that a run prints, which may all be digits."""
+    return run.strip().isdigit() and len(run.strip()) < SHORT_UID
+
+
 def _read(run: Any) -> RunRecord:
     from ebl_autonomy.data import latest_connection, read_run  # imported here, because it loads Tiled
+    from ebl_autonomy.data.lookup import is_name
 
-    if isinstance(run, RunResult):
-        run = run.uid
-    if not isinstance(run, str):
+    if not is_name(run):
         return read_run(run)
     connection = latest_connection()
     if connection is None:

@@ -19,6 +19,7 @@ from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed
 from ebl_autonomy.plans.acquisition.point import AtPoint
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
+from ebl_autonomy.plans.arguments import check_integer
 from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
@@ -189,8 +190,8 @@ def prepare(
     BadInputError
         If an argument is invalid; the message names the value and the remedy.
     """
-    _check_count("max_points", max_points)
-    _check_count("batch", batch)
+    check_integer("max_points", max_points, 1)
+    check_integer("batch", batch, 1)
     if finish not in ("best", "stay", "return"):
         raise BadInputError(f"finish={finish!r}: use 'best', 'stay' or 'return'")
     refuse_names("baseline", baseline)
@@ -313,17 +314,6 @@ def check_staged(experiment: Experiment) -> MsgGenerator[None]:
         yield from readings.ask("staged")
     experiment.check_keys()
     experiment.units.update(units(experiment.rows.keys, [*experiment.motors, *experiment.session.outcomes]))
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadInputError(f"{name}={value!r}: give a positive integer")
-
-
-def check_seconds(name: str, value: Any) -> None:
-    """Raise `BadInputError` unless the argument `name` is a positive number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise BadInputError(f"{name}={value!r}: give a positive number of seconds")
 
 
 def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
