@@ -71,8 +71,9 @@ class Measuring:
         ------
         MeasurementError
             If too many proposals in a row could not be measured, or gave no valid row.
-        UserFunctionError
-            If a user's function has a programming error; a row that was measured is recorded.
+        BadInputError, UserFunctionError
+            If the rows lack what the agent needs, or a user's function has a programming error; a row that was measured
+            is recorded.
         """
         tag, failures, attempts = self._recorder.tag, 0, 0
         while True:
