@@ -10,7 +10,7 @@ from bluesky.utils import Msg, MsgGenerator, plan
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.plans.arguments import check_seconds
-from ebl_autonomy.plans.devices import check_devices, read_limits, read_travel
+from ebl_autonomy.plans.devices import check_devices, read_limits_and_travel
 from ebl_autonomy.plans.ending import SHORT_UID, announce, position_text
 from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.motion import Motion
@@ -18,7 +18,7 @@ from ebl_autonomy.plans.remembered import RememberedRun, recall
 from ebl_autonomy.plans.steered_run import RunResult
 from ebl_autonomy.plans.thinking import DaemonExecutor, think
 from ebl_autonomy.records import RunMetadata, RunRecord
-from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs
+from ebl_autonomy.space import Space, make_vocs
 
 __all__ = ["go_to_best"]
 
@@ -74,18 +74,12 @@ def go_to_best(
     chosen = _motors_of(past, motors, [*space.names, *sorted(allowed.region_motors)])
     if envelope is None:
         allowed = _rules_of(past.metadata, allowed, chosen)
-    limits: dict[str, tuple[float, float] | None] = {}
-    axes: dict[str, AxisTravel] = {}
-    for name, motor in chosen.items():
-        own = yield from read_limits(motor)
-        limits[name] = past.metadata.intervals.get(name) if own is None else own
-        axis = yield from read_travel(motor)
-        if axis is not None:
-            axes[name] = axis
+    own, travel = yield from read_limits_and_travel(chosen)
+    limits = {name: past.metadata.intervals.get(name) if now is None else now for name, now in own.items()}
     gate = Gate(space.vocs, allowed, limits)
     tag = EventTag("ebl_best", {})
     tolerance = {name: value for name, value in past.metadata.position_tolerance.items() if name in chosen}
-    motion = Motion(chosen, gate, Travel(axes), {}, tag, move_timeout_s, tolerance)
+    motion = Motion(chosen, gate, travel, {}, tag, move_timeout_s, tolerance)
 
     def body() -> MsgGenerator[None]:
         yield Msg("null", tag)  # the RunEngine then tells it of pauses
