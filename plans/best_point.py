@@ -9,15 +9,16 @@ from bluesky.utils import Msg, MsgGenerator, plan
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
-from ebl_autonomy.plans.devices import check_devices, read_limits, read_travel
-from ebl_autonomy.plans.ending import announce, position_text
+from ebl_autonomy.plans.arguments import check_seconds
+from ebl_autonomy.plans.devices import check_devices, read_limits_and_travel
+from ebl_autonomy.plans.ending import SHORT_UID, announce, position_text
 from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.remembered import RememberedRun, recall
 from ebl_autonomy.plans.steered_run import RunResult
 from ebl_autonomy.plans.thinking import DaemonExecutor, think
 from ebl_autonomy.records import RunMetadata, RunRecord
-from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs
+from ebl_autonomy.space import Space, make_vocs
 
 __all__ = ["go_to_best"]
 
@@ -37,9 +38,9 @@ def go_to_best(
 
     Parameters
     ----------
-    run : str, RunResult, RunRecord or tiled run
+    run : str, int, RunResult, RunRecord or tiled run
         A uid, or its first characters, is looked up among the runs of this session and then in the Tiled of the latest
-        open `connect`.
+        open `connect`. A scan id, or -1 for the latest run, is looked up in Tiled only.
     motors : sequence of Movable, optional
         The motors of the run's variables, and those that its forbidden regions name. Not needed for a run that this
         session has steered.
@@ -64,8 +65,8 @@ def go_to_best(
     DeviceFailedError, DeviceTimeoutError
         If a motor fails or is late; the motors were stopped.
     """
-    if move_timeout_s is not None and not move_timeout_s > 0:
-        raise BadInputError(f"move_timeout_s={move_timeout_s!r}: give a positive number of seconds")
+    if move_timeout_s is not None:
+        check_seconds("move_timeout_s", move_timeout_s)
     past = yield from _found(run)
     space = Space(make_vocs(past.metadata.agent["vocs"]))
     point = _best_point(past)
@@ -73,18 +74,12 @@ def go_to_best(
     chosen = _motors_of(past, motors, [*space.names, *sorted(allowed.region_motors)])
     if envelope is None:
         allowed = _rules_of(past.metadata, allowed, chosen)
-    limits: dict[str, tuple[float, float] | None] = {}
-    axes: dict[str, AxisTravel] = {}
-    for name, motor in chosen.items():
-        own = yield from read_limits(motor)
-        limits[name] = past.metadata.intervals.get(name) if own is None else own
-        axis = yield from read_travel(motor)
-        if axis is not None:
-            axes[name] = axis
+    own, travel = yield from read_limits_and_travel(chosen)
+    limits = {name: past.metadata.intervals.get(name) if now is None else now for name, now in own.items()}
     gate = Gate(space.vocs, allowed, limits)
     tag = EventTag("ebl_best", {})
     tolerance = {name: value for name, value in past.metadata.position_tolerance.items() if name in chosen}
-    motion = Motion(chosen, gate, Travel(axes), {}, tag, move_timeout_s, tolerance)
+    motion = Motion(chosen, gate, travel, {}, tag, move_timeout_s, tolerance)
 
     def body() -> MsgGenerator[None]:
         yield Msg("null", tag)  # the RunEngine then tells it of pauses
@@ -93,14 +88,16 @@ def go_to_best(
 
     yield from bpp.rewindable_wrapper(body(), False)  # after a pause the way is planned anew
     positions = {name: motion.here[name] for name in chosen}
-    announce(f"motors are at the best point of run {past.uid[:8]}: {position_text(positions, past.metadata.units)}")
+    where = position_text(positions, past.metadata.units)
+    announce(f"motors are at the best point of run {past.uid[:SHORT_UID]}: {where}")
     return positions
 
 
 def _found(run: Any) -> MsgGenerator[RememberedRun]:
     """The run, from this session or from Tiled."""
-    known = recall(run if isinstance(run, str) else str(getattr(run, "uid", "")))
-    if known is not None and isinstance(run, str | RunResult):
+    if isinstance(run, RunResult):
+        run = run.uid
+    if isinstance(run, str) and not _is_scan_id(run) and (known := recall(run)) is not None:
         return known
     if isinstance(run, RunRecord):
         record = run
@@ -117,12 +114,16 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
     return RememberedRun(record.uid, record.metadata, record.recommended, found, motors)
 
 
+def _is_scan_id(run: str) -> bool:
+    """Whether text is a scan id, and not the eight characters of a uid that a run prints, which may all be digits."""
+    return run.strip().isdigit() and len(run.strip()) < SHORT_UID
+
+
 def _read(run: Any) -> RunRecord:
     from ebl_autonomy.data import latest_connection, read_run  # imported here, because it loads Tiled
+    from ebl_autonomy.data.lookup import is_name
 
-    if isinstance(run, RunResult):
-        run = run.uid
-    if not isinstance(run, str):
+    if not is_name(run):
         return read_run(run)
     connection = latest_connection()
     if connection is None:

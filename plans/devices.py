@@ -16,11 +16,11 @@ from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_aw
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.plans.coupled import axis_of, check_axes
-from ebl_autonomy.plans.failures import blaming
+from ebl_autonomy.plans.failures import answering, blaming
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import position_in, position_key
 from ebl_autonomy.plans.timely import within
-from ebl_autonomy.space import AxisTravel
+from ebl_autonomy.space import AxisTravel, Travel
 
 __all__ = [
     "ask",
@@ -30,6 +30,7 @@ __all__ = [
     "motor_units",
     "read_exposure",
     "read_limits",
+    "read_limits_and_travel",
     "read_position",
     "read_positions",
     "read_tolerance",
@@ -236,6 +237,27 @@ def read_travel(motor: NamedMovable[float]) -> MsgGenerator[AxisTravel | None]:
     settle = yield from _number(getattr(motor, "settle_time", None))
     backlash = yield from _number(getattr(motor, "backlash", None))
     return AxisTravel(velocity, max(ramp or 0.0, 0.0), max(settle or 0.0, 0.0), backlash or 0.0)
+
+
+def read_limits_and_travel(
+    motors: Mapping[str, NamedMovable[Any]],
+) -> MsgGenerator[tuple[dict[str, tuple[float, float] | None], Travel]]:
+    """The own limits of motors by name, and the speeds of those that report them; see `read_limits`, `read_travel`.
+
+    Raises
+    ------
+    BadInputError
+        If a motor does not answer.
+    """
+    limits: dict[str, tuple[float, float] | None] = {}
+    axes: dict[str, AxisTravel] = {}
+    for name, motor in motors.items():
+        with answering(motor):
+            limits[name] = yield from read_limits(motor)
+            axis = yield from read_travel(motor)
+        if axis is not None:
+            axes[name] = axis
+    return limits, Travel(axes)
 
 
 def read_exposure(detector: Readable[Any]) -> MsgGenerator[float | None]:

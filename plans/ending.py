@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ebl_autonomy.records import BestReading, Recommendation
-from ebl_autonomy.report.wording import number, with_error
+from ebl_autonomy.report.wording import at, number, quantity, recommended_values
 
-__all__ = ["AT_RECOMMENDED", "announce", "ending_line", "position_text", "report_command"]
+__all__ = ["AT_RECOMMENDED", "SHORT_UID", "announce", "ending_line", "position_text", "report_command"]
 
 AT_RECOMMENDED: Final = "are at the recommended point"
 SHORT_UID: Final = 8
@@ -57,22 +57,16 @@ def ending_line(
     report : str
         The command that writes the report; empty if there is none.
     """
-    unit = {name: f" {symbol}" for name, symbol in units.items() if symbol}
     reason = reason if len(reason) <= MOST_OF_REASON else f"{reason[: MOST_OF_REASON - 1]}…"
     parts = [f"run {uid[:SHORT_UID]} ended after {rows} {'row' if rows == 1 else 'rows'}: {reason}"]
     if recommended is not None and objectives:
-        values = ", ".join(
-            f"{name} {with_error(recommended.mean.get(name, recommended.outcome.get(name)), recommended.std.get(name))}"
-            f"{unit.get(name, '')}"
-            for name in objectives
-        )
-        broken = "" if recommended.feasible else " (breaks a constraint)"
-        parts.append(f"recommended: {values}{broken} at {position_text(recommended.point, units)}")
+        values = recommended_values(recommended, objectives, units)
+        parts.append(f"recommended: {values} at {position_text(recommended.point, units)}")
     if best_reading is not None and objectives:
-        name = objectives[0]
+        value = quantity(objectives[0], number(best_reading.outcome.get(objectives[0])), units)
         same = recommended is not None and dict(recommended.point) == dict(best_reading.point)
         where = "there" if same else f"at {position_text(best_reading.point, units)}"
-        parts.append(f"best reading: {name} {number(best_reading.outcome.get(name))}{unit.get(name, '')} {where}")
+        parts.append(f"best reading: {value} {where}")
     if objectives and recommended is None and best_reading is None:
         parts.append("no valid measurement")
     positions = "" if left_where == AT_RECOMMENDED or not left_at else f" ({position_text(left_at, units)})"
@@ -98,6 +92,5 @@ def report_command(uid: str) -> str:
 
 
 def position_text(point: Mapping[str, float], units: Mapping[str, str]) -> str:
-    """Motor positions in words, to six digits."""
-    unit = {name: f" {symbol}" for name, symbol in units.items() if symbol}
-    return ", ".join(f"{name} {value:.6g}{unit.get(name, '')}" for name, value in point.items())
+    """Motor positions in words, to as many digits as a user needs to find them again."""
+    return at(point, units, digits=6)

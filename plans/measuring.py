@@ -3,12 +3,12 @@
 import contextlib
 import logging
 import time
-from typing import Any
 
 from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 
 from ebl_autonomy.errors import BadInputError, LineCutError, RefusedError, UserFunctionError
 from ebl_autonomy.plans.acquisition.protocol import Row
+from ebl_autonomy.plans.arguments import check_integer
 from ebl_autonomy.plans.events import InterruptedReadingError
 from ebl_autonomy.plans.failures import is_limit_error
 from ebl_autonomy.plans.failures_in_a_row import FailuresInARow
@@ -44,9 +44,9 @@ class Measuring:
     def __init__(
         self, experiment: Experiment, recorder: Recorder, motion: Motion, retries: int, max_failures: int | None
     ) -> None:
-        _check_at_least("retries", retries, 0)
+        check_integer("retries", retries, 0)
         if max_failures is not None:
-            _check_at_least("max_failures", max_failures, 1)
+            check_integer("max_failures", max_failures, 1)
         self._session, self._acquisition = experiment.session, experiment.acquisition
         self._recorder, self._motion = recorder, motion
         self._retries = retries
@@ -71,8 +71,9 @@ class Measuring:
         ------
         MeasurementError
             If too many proposals in a row could not be measured, or gave no valid row.
-        UserFunctionError
-            If a user's function has a programming error; a row that was measured is recorded.
+        BadInputError, UserFunctionError
+            If the rows lack what the agent needs, or a user's function has a programming error; a row that was measured
+            is recorded.
         """
         tag, failures, attempts = self._recorder.tag, 0, 0
         while True:
@@ -154,8 +155,3 @@ class Measuring:
         if isinstance(error, LineCutError) and error.interrupted:
             return  # no device failed
         self._failures.failed(error)
-
-
-def _check_at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BadInputError(f"{name}={value!r}: give an integer of at least {least}")

@@ -250,10 +250,9 @@ class Attempt:
         Whether an exposure has begun, so that the sample has received a dose; see `expose`.
     readings : sequence of mapping
         What was read of the exposure, one mapping of event keys per row, even if no row is recorded.
-    unusable : str
-        Why neither this row nor a later one can have what the agent needs; empty if they can.
-    fault : UserFunctionError or None
-        A programming error of a derivation, with which the run ends as soon as the rows are recorded.
+    fault : BadInputError, UserFunctionError or None
+        The error with which the run ends as soon as the rows are recorded: no row of these detectors can have what the
+        agent needs, or a derivation has a programming error.
     """
 
     recorder: Recorder
@@ -265,8 +264,7 @@ class Attempt:
     began: float = math.nan
     exposed: bool = False
     readings: Sequence[Mapping[str, Any]] = ()
-    unusable: str = ""
-    fault: UserFunctionError | None = None
+    fault: BadInputError | UserFunctionError | None = None
 
     def arrive(self, left: float) -> None:
         """Take the time of arrival after a move that began at `left`, s."""
@@ -314,8 +312,6 @@ class Attempt:
             If the reading was interrupted; no row was recorded.
         OffTargetError
             If a motor reads further from its target than its tolerance; no row was recorded.
-        BadInputError
-            If no row of these detectors can have what the agent needs; the row was recorded as invalid.
         """
         yield from self._ask_late()
         recorder, outcomes = self.recorder, dict(given or {})
@@ -332,20 +328,17 @@ class Attempt:
             values = self._completed({**readings, **unread}, outcomes, 0)
             return {**unread, **values, **self._dose()}
 
-        row = yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish)
-        if self.unusable:
-            raise BadInputError(self.unusable)
-        return row
+        return (yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish))
 
     def _ask_late(self) -> MsgGenerator[None]:
         """Ask the devices that can describe themselves only after their first trigger."""
         experiment = self.recorder.experiment
         if experiment.rows.late:
             yield from experiment.rows.ask("triggered")
-            try:
-                experiment.check_keys()
-            except BadInputError as error:
-                self.unusable = str(error)
+        try:
+            experiment.check_keys()  # at each attempt, because the one that asked the devices may have been interrupted
+        except BadInputError as error:
+            self.fault = error
 
     def record_rows(self, readings: Sequence[Mapping[str, Any]]) -> MsgGenerator[list[dict[str, Any]]]:
         """Record many rows of `primary` as one event page: all of them or none.
@@ -399,13 +392,14 @@ class Attempt:
         external = External(experiment.rows)
         derived = derived_values(experiment.functions, {**readings, **given}, external.shown)
         if external.asked:
-            self.unusable = experiment.rows.external_text(external.asked[0])
+            self.fault = BadInputError(experiment.rows.external_text(external.asked[0]))
         else:
             self.fault = self.fault or derived.error
         values = {**given, **derived.values}
         self.readings = [*self.readings[:row], {**readings, **values}]
         self.check_targets(readings)
-        reason = self.unusable or derived.failed or self._invalid({**readings, **values})
+        unusable = str(self.fault) if isinstance(self.fault, BadInputError) else ""
+        reason = unusable or derived.failed or self._invalid({**readings, **values})
         return {
             **values,
             ROW.proposal_id: self.proposal.proposal_id,

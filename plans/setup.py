@@ -19,6 +19,7 @@ from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed
 from ebl_autonomy.plans.acquisition.point import AtPoint
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
+from ebl_autonomy.plans.arguments import check_integer
 from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
@@ -26,12 +27,10 @@ from ebl_autonomy.plans.devices import (
     describe,
     motor_units,
     read_exposure,
-    read_limits,
+    read_limits_and_travel,
     read_positions,
-    read_travel,
     units,
 )
-from ebl_autonomy.plans.failures import answering
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.readings import Readings
@@ -49,7 +48,7 @@ from ebl_autonomy.records import (
     RunMetadata,
     json_limits,
 )
-from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.space import Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
 __all__ = ["Experiment", "check_staged", "prepare"]
@@ -189,8 +188,8 @@ def prepare(
     BadInputError
         If an argument is invalid; the message names the value and the remedy.
     """
-    _check_count("max_points", max_points)
-    _check_count("batch", batch)
+    check_integer("max_points", max_points, 1)
+    check_integer("batch", batch, 1)
     if finish not in ("best", "stay", "return"):
         raise BadInputError(f"finish={finish!r}: use 'best', 'stay' or 'return'")
     refuse_names("baseline", baseline)
@@ -200,58 +199,24 @@ def prepare(
     rules, allowed = Until.of(until), Envelope.of(envelope)
     functions = resolve_derivations(derive)
     generator, space = _agent_of(agent, vocs)
-    keys: dict[str, dict[str, Any]] = {}
+    motor_keys: dict[str, dict[str, Any]] = {}
     for motor in motors:
-        keys[motor.name] = yield from describe([motor])
-    by_name = bind(space.names, motors, keys)
+        motor_keys[motor.name] = yield from describe([motor])
+    by_name = bind(space.names, motors, motor_keys)
     _check_variables(space, by_name)
     _check_rules(space, rules)
 
     moved = joined(by_name, acquisition.motors)
-    aliases = aliases_of(moved, keys)
+    aliases = aliases_of(moved, motor_keys)
     allowed = allowed.renamed(aliases)
     if isinstance(position_tolerance, Mapping):
         position_tolerance = renamed(position_tolerance, aliases)
     given_tolerance = check_tolerances(position_tolerance, moved, space)
-    described = {key: found for motor in motors for key, found in keys[motor.name].items()}
-    unnamed = [name for name in space.names if name not in keys[device_name(moved, name)]]
-    measured = yield from acquisition.describe()
-    described.update(measured or {})
-    if clash := sorted(set(unnamed) & set(described) - set(acquisition.motors)):
-        raise BadInputError(
-            f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
-        )
-    detectors = acquisition.detectors if isinstance(acquisition, AtPoint) else ()
-    rows = Readings([*moved.values(), *detectors], list(moved.values()))
-    ends = Readings([*baseline, *moved.values()])
-    for readings in (rows, ends):
-        yield from readings.ask("given")
+    wanted = [key for key in (rules.clock, allowed.dose_key) if key]
+    keys = yield from _describe_run(acquisition, moved, motor_keys, baseline, space, functions, wanted)
+    _check_lines(acquisition, space)
 
-    def check_keys() -> None:
-        _check_keys(
-            space,
-            {**dict.fromkeys(unnamed, _NUMBER), **described, **rows.keys},
-            functions,
-            measured is not None,
-            [rules.clock, allowed.dose_key],
-            rows,
-        )
-
-    check_keys()
-
-    if unknown := sorted(acquisition.positions_from_rows - {*space.names, *acquisition.motors}):
-        raise BadInputError(f"positions_from_rows names {unknown}, which are not variables: use some of {space.names}")
-    middle = dict(zip(space.names, (0.5 * (space.low + space.high)).tolist(), strict=True))
-    acquisition.line(middle)  # fails here, before anything moves, if the line cannot be made
-
-    limits: dict[str, tuple[float, float] | None] = {}
-    axes: dict[str, AxisTravel] = {}
-    for name, motor in moved.items():
-        with answering(motor):
-            limits[name] = yield from read_limits(motor)
-            axis = yield from read_travel(motor)
-        if axis is not None:
-            axes[name] = axis
+    limits, travel = yield from read_limits_and_travel(moved)
     gate = Gate(space.vocs, allowed, limits)
     searched = bound_search(generator, gate)
     try:
@@ -262,13 +227,7 @@ def prepare(
     gate.check_start(start)
     if finish == "return":
         check_return(gate, start, tolerance)
-    if isinstance(generator, PositionAware):
-        generator.start_from(start)
-    if isinstance(generator, TravelAware) and axes:
-        exposures = []
-        for detector in acquisition.detectors:
-            exposures.append((yield from read_exposure(detector)))
-        generator.set_travel(Travel(axes), max((s for s in exposures if s is not None), default=1.0))
+    yield from _tell_agent(generator, start, travel, acquisition.detectors)
     session = SteeringSession(
         generator,
         gate,
@@ -279,23 +238,24 @@ def prepare(
         rows_per_proposal=acquisition.rows_per_proposal,
         positions_from_rows={*space.continuous, *acquisition.positions_from_rows},
     )
+    measured_units = units(keys.described, [*acquisition.motors, *session.outcomes])
     return Experiment(
         session=session,
         acquisition=acquisition,
         motors=moved,
         baseline=list(baseline),
-        travel=Travel(axes),
+        travel=travel,
         start=start,
         functions=functions,
         finish=finish,
-        units={**units(described, [*acquisition.motors, *session.outcomes]), **motor_units(by_name, keys)},
+        units={**measured_units, **motor_units(by_name, motor_keys)},
         tolerance=tolerance,
         searched=searched,
-        unnamed=unnamed,
-        rows=rows,
-        ends=ends,
-        check_keys=check_keys,
-        hinted=[name for name in session.outcomes if name in functions or measured is None],
+        unnamed=keys.unnamed,
+        rows=keys.rows,
+        ends=keys.ends,
+        check_keys=keys.check,
+        hinted=[name for name in session.outcomes if name in functions or not keys.outcomes_known],
     )
 
 
@@ -313,17 +273,6 @@ def check_staged(experiment: Experiment) -> MsgGenerator[None]:
         yield from readings.ask("staged")
     experiment.check_keys()
     experiment.units.update(units(experiment.rows.keys, [*experiment.motors, *experiment.session.outcomes]))
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadInputError(f"{name}={value!r}: give a positive integer")
-
-
-def check_seconds(name: str, value: Any) -> None:
-    """Raise `BadInputError` unless the argument `name` is a positive number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise BadInputError(f"{name}={value!r}: give a positive number of seconds")
 
 
 def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
@@ -374,34 +323,112 @@ def _check_rules(space: Space, until: Until) -> None:
         raise BadInputError("until: target and improvement are rules on an objective, and the VOCS has none")
 
 
-def _check_keys(
-    space: Space,
-    described: Mapping[str, Any],
-    functions: Mapping[str, Derivation],
-    known: bool,
-    wanted: Sequence[str | None],
-    rows: Readings,
-) -> None:
-    if clash := sorted(set(functions) & set(described)):
-        raise BadInputError(f"the derivations {clash} have the names of readings: rename them")
-    if clash := sorted({*vars(ROW).values()} & {*described, *functions}):
-        raise BadInputError(f"the readings {clash} have names that the run itself uses: rename the devices")
-    if not known:
-        return  # the outcomes of a user's stub are known only after it has run
-    given = {*described, *functions}
-    needed = [*outcome_names(space.vocs), *space.context, *(key for key in wanted if key)]
-    if not rows.late and (missing := [name for name in needed if name not in given]):
-        raise BadInputError(
-            f"no detector gives {missing}: there are "
-            f"{sorted(key for key in given - set(space.names) if not rows.is_external(key))}. "
-            "Add the detector to detectors=, or a function to derive=."
-        )
-    for name in needed:
-        if rows.is_external(name):
-            raise BadInputError(rows.external_text(name))
-        key = described.get(name)
-        if key is not None and (key["dtype"] not in _NUMBERS or math.prod(key.get("shape") or [1]) != 1):
+def _check_lines(acquisition: Acquisition, space: Space) -> None:
+    """Let the acquisition fail here, before anything moves, if it cannot make its line or names no variables."""
+    if unknown := sorted(acquisition.positions_from_rows - {*space.names, *acquisition.motors}):
+        raise BadInputError(f"positions_from_rows names {unknown}, which are not variables: use some of {space.names}")
+    acquisition.line(dict(zip(space.names, (0.5 * (space.low + space.high)).tolist(), strict=True)))
+
+
+def _tell_agent(
+    generator: Generator, start: Mapping[str, float], travel: Travel, detectors: Sequence[Readable[Any]]
+) -> MsgGenerator[None]:
+    """Tell the agent where the motors stand and how long moves and measurements take, as far as it wants to know."""
+    if isinstance(generator, PositionAware):
+        generator.start_from(start)
+    if isinstance(generator, TravelAware) and travel.axes:
+        exposures = []
+        for detector in detectors:
+            exposures.append((yield from read_exposure(detector)))
+        generator.set_travel(travel, max((s for s in exposures if s is not None), default=1.0))
+
+
+@dataclass
+class _Keys:
+    """The data keys of a run's rows, as far as the devices have told them.
+
+    Attributes
+    ----------
+    described : dict of str to mapping
+        The data keys of the motors, and those that the acquisition describes.
+    outcomes_known : bool
+        False for a user's stub, whose outcomes are known only after it has run.
+    unnamed, rows, ends
+        See `Experiment`.
+    space : Space
+    functions : mapping of str to Derivation
+    wanted : list of str
+        Keys that the rows must have, beside the outcomes and the contextual variables.
+    """
+
+    described: dict[str, Any]
+    outcomes_known: bool
+    unnamed: list[str]
+    rows: Readings
+    ends: Readings
+    space: Space
+    functions: Mapping[str, Derivation]
+    wanted: list[str]
+
+    def check(self) -> None:
+        """See `Experiment.check_keys`."""
+        described = {**dict.fromkeys(self.unnamed, _NUMBER), **self.described, **self.rows.keys}
+        given = {*described, *self.functions}
+        if clash := sorted(set(self.functions) & set(described)):
+            raise BadInputError(f"the derivations {clash} have the names of readings: rename them")
+        if clash := sorted({*vars(ROW).values()} & given):
+            raise BadInputError(f"the readings {clash} have names that the run itself uses: rename the devices")
+        if not self.outcomes_known:
+            return
+        needed = [*outcome_names(self.space.vocs), *self.space.context, *self.wanted]
+        if not self.rows.late and (missing := [name for name in needed if name not in given]):
             raise BadInputError(
-                f"{name!r} is a {key['dtype']} of shape {list(key.get('shape') or [])}: an outcome must be one number. "
-                f"Reduce it with derive={{...: function of the readings}}."
+                f"no detector gives {missing}: there are "
+                f"{sorted(key for key in given - set(self.space.names) if not self.rows.is_external(key))}. "
+                "Add the detector to detectors=, or a function to derive=."
             )
+        for name in needed:
+            if self.rows.is_external(name):
+                raise BadInputError(self.rows.external_text(name))
+            key = described.get(name)
+            if key is not None and (key["dtype"] not in _NUMBERS or math.prod(key.get("shape") or [1]) != 1):
+                raise BadInputError(
+                    f"{name!r} is a {key['dtype']} of shape {list(key.get('shape') or [])}: an outcome must be one "
+                    "number. Reduce it with derive={...: function of the readings}."
+                )
+
+
+def _describe_run(
+    acquisition: Acquisition,
+    moved: Mapping[str, Any],
+    motor_keys: Mapping[str, Mapping[str, Any]],
+    baseline: Sequence[Readable[Any]],
+    space: Space,
+    functions: Mapping[str, Derivation],
+    wanted: list[str],
+) -> MsgGenerator[_Keys]:
+    """Ask all devices what they read, and check what is known already.
+
+    Parameters
+    ----------
+    moved : mapping of str to motor
+        All moving motors, by variable or name.
+    motor_keys : mapping of str to mapping
+        The data keys of the motors of the variables, by the motor's name.
+    """
+    described = {key: found for keys in motor_keys.values() for key, found in keys.items()}
+    unnamed = [name for name in space.names if name not in motor_keys[device_name(moved, name)]]
+    measured = yield from acquisition.describe()
+    described.update(measured or {})
+    if clash := sorted(set(unnamed) & set(described) - set(acquisition.motors)):
+        raise BadInputError(
+            f"the motors {clash} read no key of their own names, but other devices do: rename the other devices"
+        )
+    detectors = acquisition.detectors if isinstance(acquisition, AtPoint) else ()
+    rows = Readings([*moved.values(), *detectors], list(moved.values()))
+    ends = Readings([*baseline, *moved.values()])
+    for readings in (rows, ends):
+        yield from readings.ask("given")
+    keys = _Keys(described, measured is not None, unnamed, rows, ends, space, functions, wanted)
+    keys.check()
+    return keys

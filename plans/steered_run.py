@@ -21,6 +21,7 @@ from bluesky.utils import (
 
 from ebl_autonomy.errors import AgentError, BadInputError, DeviceFailedError, MeasurementError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
+from ebl_autonomy.plans.arguments import check_seconds
 from ebl_autonomy.plans.bounds import into_limits
 from ebl_autonomy.plans.ending import AT_RECOMMENDED, announce, ending_line, report_command
 from ebl_autonomy.plans.measuring import Measuring
@@ -30,7 +31,7 @@ from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readings import separate
 from ebl_autonomy.plans.recorder import Recorder
 from ebl_autonomy.plans.remembered import RememberedRun, remember
-from ebl_autonomy.plans.setup import Experiment, check_seconds, check_staged, prepare
+from ebl_autonomy.plans.setup import Experiment, check_staged, prepare
 from ebl_autonomy.plans.stubs import stage_devices
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, BestReading, Recommendation, ending_text

@@ -222,7 +222,7 @@ class SimCamera:
 
 
 class CameraFrame:
-    """A readable that takes a new frame, for the `baseline` stream: key ``camera_frame``, without the scalars."""
+    """A readable that takes a new frame, for ``baseline=``: key ``camera_frame``, without the scalars."""
 
     parent = None
 

@@ -56,7 +56,7 @@ class EpicsCamera(Device):
 
 
 class EpicsFrame:
-    """A readable that takes a new frame, for the `baseline` stream: key ``camera_frame``, without the scalars."""
+    """A readable that takes a new frame, for ``baseline=``: key ``camera_frame``, without the scalars."""
 
     parent = None
 

@@ -60,7 +60,7 @@ class AsyncEpicsCamera(StandardReadable):
 
 
 class AsyncEpicsFrame:
-    """A readable that takes a new frame, for the `baseline` stream: key ``camera_frame``, without the scalars."""
+    """A readable that takes a new frame, for ``baseline=``: key ``camera_frame``, without the scalars."""
 
     parent = None
 

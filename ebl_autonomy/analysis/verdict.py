@@ -17,10 +17,11 @@ from typing import Final, Literal
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
-from scipy.stats import norm, qmc
+from scipy.stats import qmc
 
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.base import InputLayout, Observations
+from ebl_autonomy.surrogates.improvement import expected_improvement
 from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
 from ebl_autonomy.surrogates.transforms import OutcomeTransform
 
@@ -383,9 +384,11 @@ def _progress(
         return Progress(*counts)
     factor = response_factor(unit[rows], values[rows])
     outliers = _outliers(values[rows]) if factor < RESPONDS else 0
-    ours = allowed[rows]
-    if not ours.any():
+    if not allowed.any():
         return Progress(*counts, factor=factor, outliers=outliers)
+    # The best reading is not thinned out. The factor does without it, because it was chosen for its value.
+    rows = np.union1d(rows, [np.argmax(np.where(allowed, sign * values, -np.inf))])
+    ours = allowed[rows]
     if factor == 0.0:
         first = int(rows[np.argmax(ours)])
         return Progress(*counts, factor, noise=0.0, spread=0.0, best=first, value=float(values[first]), uncertainty=0.0)
@@ -399,7 +402,11 @@ def _progress(
     before = early[np.argmax(mean[early])] if len(early) else candidates[0]
     late = float(mean[best] - mean[before])
     near_mean, near_std = model.latent(_near(unit[rows[best]], discrete))
-    left = float(_expected_improvement(sign * near_mean - mean[best], near_std).max())
+    expected = [
+        expected_improvement(float(gain), float(std), 0.0)
+        for gain, std in zip(sign * near_mean - mean[best], near_std, strict=True)
+    ]
+    left = max(expected)
     in_unit, in_unit_std = model.in_units(unit[rows])
     per_latent = float(np.ptp(in_unit)) / spread
     return Progress(
@@ -473,12 +480,6 @@ def _near(best: FloatArray, discrete: Sequence[int]) -> FloatArray:
     around = best + NEARBY * (2.0 * qmc.Sobol(d, scramble=True, rng=0).random(256) - 1.0)
     around[:, list(discrete)] = best[list(discrete)]
     return np.asarray(np.clip(around, 0.0, 1.0))
-
-
-def _expected_improvement(gain: FloatArray, std: FloatArray) -> FloatArray:
-    """E[max(g, 0)] of normal g, shape (k,): Jones, Schonlau and Welch 1998, J. Global Optim. 13, 455, eq. 15."""
-    std = np.maximum(std, 1e-300)
-    return np.asarray(gain * norm.cdf(gain / std) + std * norm.pdf(gain / std))
 
 
 def _at_limit(

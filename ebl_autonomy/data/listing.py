@@ -14,6 +14,7 @@ from ebl_autonomy.records import (
     METADATA_KEY,
     PRIMARY,
     PROPOSAL_ID,
+    ROW,
     RunMetadata,
     last_attempts,
     reason_of,
@@ -100,7 +101,7 @@ def _steered(node: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
         space = Space(make_vocs(metadata.agent["vocs"]))
         objective = next(iter(space.objectives), "")
         found |= {"objective": objective, "unit": metadata.units.get(objective, "")}
-        binding = [PROPOSAL_ID, "row_in_proposal", "attempt"]
+        binding = [PROPOSAL_ID, ROW.row, ROW.attempt]
         rows = last_attempts(StoredStream(node, PRIMARY).columns([*metadata.outcomes, *binding], arrays=False))
         found["points"] = len(rows.get(PROPOSAL_ID, ()))
         best = BestSoFar(space)

@@ -11,10 +11,10 @@ import numpy as np
 
 from ebl_autonomy.data.lookup import find_run, start_of
 from ebl_autonomy.data.positions import StoredDevices
+from ebl_autonomy.data.reader import start_and_end_of
 from ebl_autonomy.data.streams import StoredStream
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.records import (
-    BASELINE,
     DECISIONS,
     METADATA_KEY,
     PRIMARY,
@@ -76,8 +76,9 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     there = primary.names
     ours = start.get(METADATA_KEY) if PROPOSAL_ID in there else None
     moved = [str(name) for name in (ours or start).get("motors") or []]
-    # Rows that came as pages hold no readings of the motors; the baseline of a run of ours does.
-    devices = StoredDevices(start, [primary, *([StoredStream(node, BASELINE)] if ours else [])])
+    # Rows that came as pages hold no readings of the motors; the stream `start_and_end` of a run of ours does.
+    start_and_end = start_and_end_of(node) if ours else None
+    devices = StoredDevices(start, [primary] if start_and_end is None else [primary, start_and_end])
     stored = {name: devices.stored_name(name, there, moved if ours else ()) for name in (*space.names, *space.context)}
     if missing := [name for name in needed if stored.get(name, name) not in there]:
         raise DataError(

@@ -23,7 +23,7 @@ from ebl_autonomy.records import (
     assemble_record,
 )
 
-__all__ = ["read_run"]
+__all__ = ["read_run", "start_and_end_of"]
 
 
 def read_run(run: Any, client: Any = None) -> RunRecord:
@@ -49,27 +49,32 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
         raise DataError(
             f"run {start.get('uid', run)!r} has no {METADATA_KEY!r} in its start document: no agent made it"
         )
+    metadata = RunMetadata.read(start[METADATA_KEY])
+    start_and_end = start_and_end_of(node)
     return assemble_record(
         start,
         dict(node.metadata["stop"]) if node.metadata.get("stop") else None,
-        RunMetadata.read(start[METADATA_KEY]),
+        metadata,
         decisions=_columns(node, DECISIONS),
         primary=_columns(node, PRIMARY),
         abandoned=_columns(node, ABANDONED),
-        baseline=_start_and_end(node),
+        baseline=start_and_end.columns() if start_and_end is not None else {},
         recommended=_columns(node, RECOMMENDED),
         left=_columns(node, LEFT),
         explanation=str(next(iter(_columns(node, EXPLANATION).get(EXPLANATION, [])), "")),
     )
 
 
-def _start_and_end(node: Any) -> dict[str, list[Any]]:
-    """The readings of start and end, which earlier versions called `baseline`, as bluesky's `SupplementalData` does."""
+def start_and_end_of(node: Any) -> StoredStream | None:
+    """The stream with the readings at the start and the end of a run of ours; None if it is not there (yet).
+
+    Earlier versions called the stream `baseline`, as bluesky's `SupplementalData` does.
+    """
     for name in (START_AND_END, BASELINE):
         stream = StoredStream(node, name)
         if PROPOSALS_ACCEPTED in stream.names:
-            return stream.columns(arrays=True)
-    return {}
+            return stream
+    return None
 
 
 def _columns(node: Any, stream: str, arrays: bool = False) -> dict[str, list[Any]]:

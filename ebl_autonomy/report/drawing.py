@@ -1,16 +1,18 @@
-"""What the figures of a report have in common: colours, style, labels, and the way to SVG."""
+"""What the figures of a report and the live figure have in common: colours, style, scales, and the way to SVG."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any, Final
 
+import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from ebl_autonomy.records import RunRecord
+from ebl_autonomy.space import FloatArray
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PALE", "RED", "STYLE", "svg", "with_unit"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PALE", "RED", "STYLE", "spans_decades", "svg"]
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
 BLUE, ORANGE, GREEN, RED, GREY, PALE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7a7a7a", "#9cc3dd"
@@ -32,10 +34,11 @@ STYLE: Final[Any] = {
 }
 
 
-def with_unit(record: RunRecord, name: str) -> str:
-    """The name of a motor or an outcome with its unit."""
-    unit = record.metadata.units.get(name, "")
-    return f"{name} ({unit})" if unit else name
+def spans_decades(values: Sequence[float] | FloatArray) -> bool:
+    """Whether values are shown on a logarithmic axis."""
+    given = np.asarray(values, dtype=float)
+    finite = given[np.isfinite(given)]
+    return bool(len(finite) and finite.min() > 0.0 and finite.max() > 30.0 * finite.min())
 
 
 def svg(figure: Figure) -> str:

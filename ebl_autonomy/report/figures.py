@@ -14,9 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
 from ebl_autonomy.report.contents import Contents
-from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, svg, with_unit
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, spans_decades, svg
 from ebl_autonomy.report.slice_figures import slice_figures
 from ebl_autonomy.report.summary import RowsInOrder
+from ebl_autonomy.report.wording import with_unit
 
 __all__ = ["figures"]
 
@@ -138,13 +139,12 @@ def _objective(
         axes.errorbar(points[at], mean, yerr=std or 0.0, fmt="D", ms=6, mfc="none", capsize=3, color=GREEN, label=label)
     if best is not None:
         axes.axhline(best, color=GREEN, lw=1.0, ls="--", label="best possible")
-    finite = values[valid]
-    if len(finite) and finite.min() > 0 and finite.max() > 30 * finite.min():
+    if spans_decades(values):
         axes.set_yscale("log")
     if (~valid).any():
         foot = np.full((~valid).sum(), 0.02)
         axes.plot(points[~valid], foot, "|", ms=9, color=RED, transform=axes.get_xaxis_transform(), label="invalid")
-    axes.set_ylabel(with_unit(record, name))
+    axes.set_ylabel(with_unit(name, record.metadata.units))
 
 
 def _row_of(rows: RowsInOrder, recommended: Recommendation | None) -> int | None:
@@ -172,8 +172,8 @@ def _front(record: RunRecord, rows: RowsInOrder, told: Contents) -> Figure:
             axes, compromise, first, second,
             fmt="D", ms=8, mfc="none", capsize=3, color=GREEN, label="recommended: the compromise",
         )  # fmt: skip
-    axes.set_xlabel(with_unit(record, first))
-    axes.set_ylabel(with_unit(record, second))
+    axes.set_xlabel(with_unit(first, record.metadata.units))
+    axes.set_ylabel(with_unit(second, record.metadata.units))
     axes.set_xlim(*_around([one.outcome[first] for one in told.front]))
     axes.set_ylim(*_around([one.outcome[second] for one in told.front]))
     figure.legend(ncols=4, loc="outside upper center")
@@ -210,7 +210,7 @@ def _motors(record: RunRecord) -> Figure:
             if end is not None:
                 axes.axhline(end, color=RED, lw=0.6, ls=":")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.set_title(with_unit(record, name), fontsize=8)
+        axes.set_title(with_unit(name, record.metadata.units), fontsize=8)
         axes.tick_params(labelsize=7)
     return figure
 

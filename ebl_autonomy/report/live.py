@@ -13,24 +13,16 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import matplotlib as mpl
-import numpy as np
 from bluesky.callbacks.mpl_plotting import QtAwareCallback
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ebl_autonomy.analysis.slices import Slice, slice_through
 from ebl_autonomy.records import DECISIONS, RECOMMENDED
-from ebl_autonomy.report.panels import (
-    LEGEND,
-    RED,
-    draw_front,
-    draw_line,
-    draw_map,
-    draw_objective,
-    grid_of,
-    spans_decades,
-)
+from ebl_autonomy.report.drawing import RED, spans_decades
+from ebl_autonomy.report.panels import LEGEND, draw_front, draw_line, draw_map, draw_objective, grid_of
 from ebl_autonomy.report.sofar import ResultsInOrder, RunSoFar, is_ours
+from ebl_autonomy.report.wording import with_unit
 
 __all__ = ["LiveView"]
 
@@ -220,12 +212,12 @@ def _frame(run: RunSoFar, slices: tuple[Slice, ...]) -> Frame:
 def draw(figure: Figure, frame: Frame) -> None:
     """Draw a frame in place of what the figure shows."""
     run, rows = frame.run, frame.rows
-    space, objectives = run.space, run.space.objectives
+    space, objectives, units = run.space, run.space.objectives, run.metadata.units
     figure.clear()
     figure.suptitle(frame.title, x=0.01, ha="left", fontsize=9, color=RED if frame.alarm else "#333333")
     if not objectives:
         return
-    label = _with_unit(run, objectives[0])
+    label = with_unit(objectives[0], units)
     names = space.names[:MOST_SLICES]
     lines, columns = (1, 1) if space.dim == 2 else grid_of(len(names))
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.0, 0.85 * lines if space.dim > 2 else 1.2))
@@ -233,9 +225,9 @@ def draw(figure: Figure, frame: Frame) -> None:
     several = len(objectives) > 1
     draw_objective(top.add_subplot(1, 2 if several else 1, 1), rows, label)
     if several:
-        draw_front(top.add_subplot(1, 2, 2), rows, [_with_unit(run, name) for name in objectives[:2]])
+        draw_front(top.add_subplot(1, 2, 2), rows, [with_unit(name, units) for name in objectives[:2]])
     if space.dim == 2:
-        labels = [*(_with_unit(run, name) for name in space.names), label]
+        labels = [*(with_unit(name, units) for name in space.names), label]
         draw_map(bottom.add_subplot(), rows, objectives[0], labels, next(iter(frame.slices), None))
         return
     along = {one.names[0]: one for one in frame.slices}
@@ -243,18 +235,14 @@ def draw(figure: Figure, frame: Frame) -> None:
     for k, name in enumerate(names):
         axes = bottom.add_subplot(lines, columns, k + 1, sharey=first)
         first = first or axes
-        labels = [_with_unit(run, name), label if k % columns == 0 else ""]
+        labels = [with_unit(name, units), label if k % columns == 0 else ""]
         draw_line(axes, rows, name, objectives[0], labels, along.get(name))
         axes.tick_params(labelleft=k % columns == 0)
     if first is not None:
-        if spans_decades(np.array(rows.values, dtype=float)):
+        if spans_decades(rows.values):
             first.set_yscale("log")
         if rows.values:
             bottom.legend(*first.get_legend_handles_labels(), loc="outside upper right", **LEGEND)
-
-
-def _with_unit(run: RunSoFar, name: str) -> str:
-    return f"{name} ({run.unit(name)})" if run.unit(name) else name
 
 
 class _Screen:

@@ -49,7 +49,7 @@ def write_report(
     best_possible : float, optional
         Of the objective, if it is known: shown beside what was reached.
     pixel_um : float, optional
-        Size of a pixel of the baseline's images, µm.
+        Size of a pixel of the images in ``baseline=``, µm.
     facts : mapping, optional
         More lines for "To do it again".
 

@@ -12,14 +12,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from ebl_autonomy.analysis.slices import Slice
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, spans_decades
 from ebl_autonomy.report.sofar import ResultsInOrder
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.hypervolume import undominated
 
-__all__ = ["BLUE", "GREEN", "GREY", "LEGEND", "ORANGE", "RED", "draw_front", "draw_line", "draw_map", "draw_objective"]
-
-# Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7a7a7a"
+__all__ = ["LEGEND", "draw_front", "draw_line", "draw_map", "draw_objective", "grid_of"]
 
 LEGEND: Final[Any] = {"ncols": 5, "frameon": False, "fontsize": 7, "handletextpad": 0.4, "columnspacing": 1.2}
 """The style of every legend."""
@@ -139,12 +137,6 @@ def tidy(axes: Axes, x: str, y: str) -> None:
 def legend(axes: Axes) -> None:
     """A legend above the axes, where it covers neither data nor the power of ten of the scale at the left."""
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2, **LEGEND)
-
-
-def spans_decades(values: FloatArray) -> bool:
-    """Whether values are shown on a logarithmic axis."""
-    finite = values[np.isfinite(values)]
-    return bool(len(finite) and finite.min() > 0.0 and finite.max() > 30.0 * finite.min())
 
 
 def grid_of(count: int) -> tuple[int, int]:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from ebl_autonomy.records import RunRecord, to_float
 from ebl_autonomy.report.contents import Contents, ModelSlice
-from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, svg, with_unit
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, svg
 from ebl_autonomy.report.summary import RowsInOrder
+from ebl_autonomy.report.wording import with_unit
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["slice_figures"]
@@ -48,7 +49,7 @@ def _figure(
         axes = figure.add_subplot(lines, columns, k + 1, sharey=first)
         _along(axes, record, rows, told, outcome, one)
         if k % columns == 0:
-            axes.set_ylabel(with_unit(record, outcome), fontsize=8)
+            axes.set_ylabel(with_unit(outcome, record.metadata.units), fontsize=8)
         else:
             axes.tick_params(labelleft=False)
         first = first or axes
@@ -76,7 +77,7 @@ def _along(axes: Axes, record: RunRecord, rows: RowsInOrder, told: Contents, out
             axes.axhline(end, color=ORANGE, lw=0.9, ls="--", label="limit")
     if told.recommended is not None and name in told.recommended.point:
         axes.axvline(told.recommended.point[name], color=GREEN, lw=0.9, label="recommended")
-    axes.set_xlabel(with_unit(record, name), fontsize=8)
+    axes.set_xlabel(with_unit(name, record.metadata.units), fontsize=8)
     axes.tick_params(labelsize=7)
 
 
@@ -90,8 +91,8 @@ def _over(
         at = told.recommended.point
         axes.plot([at[first]], [at[second]], "D", ms=6, mfc="none", mec="white")
     figure.colorbar(shown, ax=axes, label=outcome).ax.tick_params(labelsize=7)
-    axes.set_xlabel(with_unit(record, first), fontsize=8)
-    axes.set_ylabel(with_unit(record, second), fontsize=8)
+    axes.set_xlabel(with_unit(first, record.metadata.units), fontsize=8)
+    axes.set_ylabel(with_unit(second, record.metadata.units), fontsize=8)
     axes.tick_params(labelsize=7)
 
 

@@ -23,7 +23,7 @@ from ebl_autonomy.records import (
     RunMetadata,
     to_float,
 )
-from ebl_autonomy.report.wording import at, number, with_error
+from ebl_autonomy.report.wording import at, number, quantity, with_error
 from ebl_autonomy.space import BestSoFar, Space, make_vocs
 
 __all__ = ["ResultsInOrder", "RunSoFar", "is_ours"]
@@ -150,15 +150,11 @@ class RunSoFar:
             return "stop"
         return ""
 
-    def unit(self, name: str) -> str:
-        """The unit of a motor or an outcome; empty if it has none."""
-        return self.metadata.units.get(name, "")
-
     def best_in_words(self) -> str:
         """The best reading with its unit, or that no point holds the constraints yet; empty before the first value."""
         row, objective = self.rows.best_row, next(iter(self.space.objectives), "")
         if row is not None:
-            return f"best {objective} {number(self.rows.values[row])} {self.unit(objective)}".rstrip()
+            return f"best {quantity(objective, number(self.rows.values[row]), self.metadata.units)}"
         if self.space.limits and any(map(math.isfinite, self.rows.values)):
             return "no point holds the constraints yet"
         return ""
@@ -189,7 +185,7 @@ class RunSoFar:
         for objective in self.space.objectives:
             mean, std = to_float(row[objective + MEAN]), to_float(row[objective + STD])
             value = mean if math.isfinite(mean) else to_float(row[objective + READING])
-            told.append(f"{objective} {with_error(value, std)} {self.unit(objective)}".rstrip())
+            told.append(quantity(objective, with_error(value, std), self.metadata.units))
         return f"recommended {', '.join(told)}" if told else ""
 
 

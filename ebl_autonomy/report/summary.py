@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ebl_autonomy.records import ROW, BestReading, Recommendation, RunRecord, to_float
-from ebl_autonomy.space import BestSoFar, FloatArray, Space, make_vocs
+from ebl_autonomy.report.sofar import ResultsInOrder
+from ebl_autonomy.space import FloatArray, Space, make_vocs
 
 __all__ = ["RowsInOrder", "Summary", "summarise"]
 
@@ -113,18 +114,14 @@ class RowsInOrder:
             if proposal.rows  # the agent was told of refused proposals too
             for row, result in zip(proposal.rows, proposal.results, strict=True)
         }
-        self.results = [told[row][1] for row in sorted(told)]
         self.owners = [told[row][0] for row in sorted(told)]
-        objective = next(iter(self.space.objectives), "")
-        self.values: FloatArray = np.array([to_float(result.get(objective)) for result in self.results], dtype=float)
-        self.feasible = np.array([self.space.feasible(result) for result in self.results], dtype=bool)
-        self.best_values: FloatArray = np.full(len(self.results), math.nan)
-        self.best_row: int | None = None
-        best = BestSoFar(self.space)
-        for i, result in enumerate(self.results):
-            if best.take(result):
-                self.best_row = i
-            self.best_values[i] = best.value
+        ordered = ResultsInOrder(self.space)
+        for row in sorted(told):
+            ordered.append(told[row][1])
+        self.results, self.best_row = ordered.results, ordered.best_row
+        self.values: FloatArray = np.array(ordered.values, dtype=float)
+        self.feasible = np.array(ordered.feasible, dtype=bool)
+        self.best_values: FloatArray = np.array(ordered.best_values, dtype=float)
 
     def __len__(self) -> int:
         return len(self.results)
@@ -143,7 +140,7 @@ class RowsInOrder:
 
 def summarise(record: RunRecord) -> Summary:
     """See `Summary`."""
-    rows, metadata, baseline = RowsInOrder(record), record.metadata, record.baseline
+    rows, metadata, ends = RowsInOrder(record), record.metadata, record.baseline
     space, values = rows.space, rows.values
     status = Counter(proposal.status for proposal in record.proposals)
     valid = values[np.isfinite(values)]
@@ -169,7 +166,7 @@ def summarise(record: RunRecord) -> Summary:
         best_reading=rows.best_reading(record),
         best=float(values[rows.best_row]) if rows.best_row is not None else None,
         best_point={name: float(best[name]) for name in metadata.motors if name in best},
-        start_point={name: to_float(baseline[name][0]) for name in metadata.motors if len(baseline.get(name, ()))},
+        start_point={name: to_float(ends[name][0]) for name in metadata.motors if len(ends.get(name, ()))},
         left_at=record.left_at,
         left_where=record.left_where,
         seconds=_seconds(record),

@@ -8,17 +8,17 @@ from typing import Any
 
 from ebl_autonomy.records import BestReading, Recommendation
 
-__all__ = ["NOTHING", "at", "findings", "number", "with_error"]
+__all__ = ["NOTHING", "at", "findings", "number", "quantity", "recommended_values", "with_error", "with_unit"]
 
 NOTHING = "–"
 """An en dash, which is what a table shows for nothing."""
 
 
-def number(value: Any) -> str:
-    """Four digits; `NOTHING` for None and NaN."""
+def number(value: Any, digits: int = 4) -> str:
+    """A number to `digits` significant digits; `NOTHING` for None and NaN."""
     if value is None or math.isnan(float(value)):
         return NOTHING
-    return f"{float(value):.4g}"
+    return f"{float(value):.{digits}g}"
 
 
 def with_error(mean: float | None, std: float | None) -> str:
@@ -51,26 +51,39 @@ def findings(
     units : mapping of str to str, optional
         Of objectives and motors.
     """
-    unit = {name: f" {symbol}" for name, symbol in (units or {}).items() if symbol}
+    units = units or {}
     lines = []
     if recommended is not None:
-        told = [
-            f"{name} {with_error(recommended.mean.get(name, recommended.outcome.get(name)), recommended.std.get(name))}"
-            f"{unit.get(name, '')}"
-            for name in objectives
-        ]
-        broken = "" if recommended.feasible else " (breaks a constraint)"
-        lines.append(f"recommended: {', '.join(told)}{broken} at {at(recommended.point, units)}")
+        lines.append(
+            f"recommended: {recommended_values(recommended, objectives, units)} at {at(recommended.point, units)}"
+        )
     if best_reading is not None:
-        name = objectives[0]
-        value = f"{name} {number(best_reading.outcome.get(name))}{unit.get(name, '')}"
+        value = quantity(objectives[0], number(best_reading.outcome.get(objectives[0])), units)
         lines.append(f"best reading: {value} at {at(best_reading.point, units)}")
     if left_at:
         lines.append(f"left at: {at(left_at, units)}")
     return lines
 
 
-def at(point: Mapping[str, float], units: Mapping[str, str] | None = None) -> str:
+def recommended_values(recommended: Recommendation, objectives: Sequence[str], units: Mapping[str, str]) -> str:
+    """The objectives at the recommended point: what the model says, or else what was read there."""
+    told = []
+    for name in objectives:
+        value = recommended.mean.get(name, recommended.outcome.get(name))
+        told.append(quantity(name, with_error(value, recommended.std.get(name)), units))
+    return ", ".join(told) + ("" if recommended.feasible else " (breaks a constraint)")
+
+
+def at(point: Mapping[str, float], units: Mapping[str, str] | None = None, digits: int = 4) -> str:
     """A point in words; `units` are those of the motors."""
-    unit = {name: f" {symbol}" for name, symbol in (units or {}).items() if symbol}
-    return ", ".join(f"{name} {number(value)}{unit.get(name, '')}" for name, value in point.items())
+    return ", ".join(quantity(name, number(value, digits), units or {}) for name, value in point.items())
+
+
+def quantity(name: str, value: str, units: Mapping[str, str]) -> str:
+    """The name and the value of a motor or an outcome, with its unit if it has one."""
+    return f"{name} {value} {units.get(name, '')}".rstrip()
+
+
+def with_unit(name: str, units: Mapping[str, str]) -> str:
+    """The name of a motor or an outcome with its unit, for the axis of a figure."""
+    return f"{name} ({units[name]})" if units.get(name) else name

@@ -1,5 +1,6 @@
 """The verdict on a search: on problems whose answer is known, with few points, and how often it errs."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -104,6 +105,19 @@ def test_a_constant_is_flat_and_an_outlier_is_not() -> None:
     verdict = judge(unit, values, 1.0)
     assert verdict.kind == "noisy"
     assert verdict.progress.outliers == 1
+
+
+@pytest.mark.parametrize("n", [400, 1001])
+@pytest.mark.parametrize("kept", [1, 3])
+def test_of_many_rows_the_few_that_satisfy_the_constraints_are_not_thinned_out(n: int, kept: int) -> None:
+    unit, values = scattered(bowl, 1, n)
+    feasible = np.zeros(n, dtype=bool)
+    feasible[np.arange(kept) * 7 + 100] = True  # none of which is among evenly spaced ones
+    verdict = judge(unit, values, -1.0, feasible=feasible)
+    best = np.flatnonzero(feasible)[np.argmin(values[feasible])]
+    assert verdict.progress.best == best
+    assert verdict.progress.value == pytest.approx(values[best], abs=1e-2)
+    assert math.isfinite(verdict.progress.left_share)
 
 
 def test_a_response_within_the_noise_is_never_taken_for_known() -> None:

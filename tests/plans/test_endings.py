@@ -317,7 +317,7 @@ def aborted(RE: RunEngine, bowl: Any, motors: Any, agent: Any, **more: Any) -> s
     return uids[0]
 
 
-@pytest.mark.parametrize("give", [lambda uid: uid, lambda uid: uid[:8], lambda uid: uid[:5]])
+@pytest.mark.parametrize("give", [lambda uid: uid, lambda uid: uid[:8], lambda uid: uid[:10]])
 def test_the_best_point_of_an_aborted_run_is_a_plan_away(
     RE: RunEngine, docs: Documents, recorded: Any, capsys: pytest.CaptureFixture[str], give: Callable[[str], Any]
 ) -> None:
@@ -411,6 +411,26 @@ def test_the_beginning_of_two_uids_is_ambiguous(monkeypatch: pytest.MonkeyPatch,
         RE(go_to_best("abc"))
 
 
+def test_a_scan_id_is_no_beginning_of_a_uid(monkeypatch: pytest.MonkeyPatch, RE: RunEngine, bench: Any) -> None:
+    bowl, motors = bench
+    result = RE(optimize([bowl], motors, Advised([at(0.5)]), max_points=1, envelope=ENVELOPE)).plan_result
+    run = remembered.recall(result.uid)
+    monkeypatch.setattr(remembered, "_runs", {"12345678-9": run})
+    RE(bps.mv(motors[0], 1.0))
+    for scan_id in ("1", "123", 123, "-1", -1):
+        with pytest.raises(BadInputError, match="no connection to look it up"):
+            RE(go_to_best(scan_id))
+    assert motors[0].position == 1.0
+    RE(go_to_best("12345678"))
+    assert motors[0].position == 0.5
+
+
+@pytest.mark.parametrize("timeout_s", ["10", True, 0, -1.0, math.nan])
+def test_what_is_no_time_is_refused(RE: RunEngine, timeout_s: Any) -> None:
+    with pytest.raises(BadInputError, match=r"move_timeout_s=.*give a positive number of seconds"):
+        RE(go_to_best("abc", move_timeout_s=timeout_s))
+
+
 def test_the_oldest_runs_are_forgotten(monkeypatch: pytest.MonkeyPatch, RE: RunEngine, bench: Any) -> None:
     monkeypatch.setattr(remembered, "MOST_RUNS", 2)
     bowl, motors = bench
@@ -438,7 +458,7 @@ def test_a_pause_on_the_way_is_survived(RE: RunEngine, slow_bench: Any) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("give", ["uid", "node", "record"])
+@pytest.mark.parametrize("give", ["uid", "scan id", "latest", "node", "record"])
 def test_the_best_point_of_a_run_of_another_session_is_in_tiled(
     RE: RunEngine, bench: Any, tiled: Connection, monkeypatch: pytest.MonkeyPatch, give: str
 ) -> None:
@@ -447,7 +467,8 @@ def test_the_best_point_of_a_run_of_another_session_is_in_tiled(
     assert tiled.flush()
     monkeypatch.setattr(remembered, "_runs", {})
     node = tiled.client[uid]
-    run = {"uid": uid[:8], "node": node, "record": read_run(node)}[give]
+    scan_id = node.metadata["start"]["scan_id"]
+    run = {"uid": uid[:10], "scan id": str(scan_id), "latest": -1, "node": node, "record": read_run(node)}[give]
     with pytest.raises(BadInputError, match=r"needs the motors \['mx', 'my'\]"):
         RE(go_to_best(run))
     RE(go_to_best(run, motors))

@@ -151,13 +151,40 @@ def test_what_is_known_after_staging_is_checked_before_a_run_is_opened(
     assert late.calls == ["stage", "unstage"]
 
 
-def test_a_missing_outcome_is_told_at_the_first_reading(RE: RunEngine, docs: Documents, bench: Any) -> None:
+def test_a_missing_outcome_is_told_at_the_first_reading(
+    RE: RunEngine, docs: Documents, bench: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     bowl, motors = bench
     late = Late("late", "triggered", key="late_total")
     with pytest.raises(BadInputError, match=r"nokey.*bowl.*late_total"):
         RE(plan([bowl, late], motors, "nokey"))
     check_first_row(docs, "nokey")
     assert late.calls == ["stage", "trigger", "unstage"]
+    assert "ended after 1 row: BadInputError" in capsys.readouterr().out
+
+
+def test_a_missing_outcome_is_told_although_a_pause_cut_the_first_reading(
+    RE: RunEngine, docs: Documents, bench: Any
+) -> None:
+    bowl, motors = bench
+    late = Late("late", "triggered", key="late_total")
+    paused, read = threading.Event(), bowl.read
+
+    async def slow_read() -> Any:
+        if not paused.is_set():
+            paused.set()
+            pause = threading.Thread(target=RE.request_pause, daemon=True)
+            pause.start()
+            while pause.is_alive():
+                await asyncio.sleep(0.01)
+        return read()
+
+    bowl.read = slow_read
+    with pytest.raises(RunEngineInterrupted):
+        RE(plan([bowl, late], motors, "nokey"))
+    with pytest.raises(BadInputError, match=r"nokey.*bowl.*late_total"):
+        RE.resume()
+    check_first_row(docs, "nokey")
 
 
 @KINDS
