@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Readable
-from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await
+from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await, separate_devices
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.plans.coupled import axis_of, check_axes
@@ -108,8 +108,10 @@ def check_devices(detectors: Sequence[Any], motors: Sequence[Any]) -> None:
                 f"{getattr(device, 'name', device)!r} ({type(device).__name__}) has no attribute 'parent', which "
                 "bluesky needs: set it to None, or to the device that contains it"
             )
+    # A part of another device is read as that part; its name may be that device's, such as the readback of a motor.
     names = [motor.name for motor in motors]
-    names += [device.name for device in unique(detectors) if not any(device is motor for motor in motors)]
+    read = separate_devices([*motors, *detectors])
+    names += [device.name for device in read if not any(device is motor for motor in motors)]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInputError(f"the device names {twice} appear twice among motors and detectors: each needs its own")
     check_axes(motors)
@@ -161,7 +163,7 @@ def read_positions(motors: Mapping[str, NamedMovable[float]]) -> MsgGenerator[di
         if isinstance(answer, Exception):
             with blaming(motor, "it cannot be read"):
                 raise answer
-        value = position_in(motor, answer)
+        value = position_in(motor, answer, name)
         if not isinstance(value, Real) or not math.isfinite(value):
             raise DeviceFailedError([motor.name], f"it reads {value!r}, but must stand at a finite number")
         positions[name] = float(value)

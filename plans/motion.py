@@ -12,7 +12,7 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlExcep
 from ebl_autonomy.errors import OffTargetError, RefusedError
 from ebl_autonomy.guard import AdmittedMove, Gate, Move
 from ebl_autonomy.plans.coupled import Setting, neighbours, settings
-from ebl_autonomy.plans.devices import check_value, read_position, read_positions
+from ebl_autonomy.plans.devices import check_value, read_positions
 from ebl_autonomy.plans.events import EventTag, InterruptedReadingError
 from ebl_autonomy.plans.failures import blaming, is_no_answer
 from ebl_autonomy.plans.stubs import carry_out
@@ -119,7 +119,7 @@ class Motion:
         positions = {}
         for name, motor in self.motors.items():
             try:
-                positions[name] = yield from read_position(motor)
+                positions.update((yield from read_positions({name: motor})))
             except RunEngineControlException:
                 raise
             except Exception as error:  # noqa: BLE001 - a device may raise anything; the run is ending
@@ -176,6 +176,9 @@ class Motion:
             if name in positions and name not in exempt and self._is_off(name, value, positions[name])
         ]
         if off:
+            whole = [name for name in off if _in_whole_numbers(asked[name], positions[name])]
+            if whole and remedy == LOOK:
+                remedy = f"if {' and '.join(whole)} can only be whole numbers, give the variable the dtype 'integer'"
             said = "; ".join(
                 f"{name} was sent to {asked[name]!r} and reads {positions[name]!r}, further off than its tolerance "
                 f"{self.tolerance[name]:.6g}"
@@ -288,6 +291,12 @@ class Motion:
         if not all(name in self._travel.axes for name in target):
             return 60.0
         return 10.0 + 3.0 * self._travel.seconds(self.here, {**self.here, **target})
+
+
+def _in_whole_numbers(asked: float, reads: Any) -> bool:
+    """Whether a motor seems to round its target to a whole number."""
+    reads = to_float(reads)
+    return not float(asked).is_integer() and reads.is_integer() and abs(asked - reads) < 1.0
 
 
 def check_setting(setting: Setting, targets: Mapping[str, float]) -> MsgGenerator[None]:

@@ -37,8 +37,10 @@ def position_key(motor: Any, keys: Collection[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def position_in(motor: Any, answer: Mapping[str, Any]) -> Any:
+def position_in(motor: Any, answer: Mapping[str, Any], variable: str = "") -> Any:
     """The position in a motor's answer: its location if it is `Locatable`, otherwise its reading.
+
+    A variable with the name of a reading tells which one that is, if the motor does not.
 
     Raises
     ------
@@ -55,12 +57,14 @@ def position_in(motor: Any, answer: Mapping[str, Any]) -> Any:
     if isinstance(position := getattr(motor, "position", None), Real):
         return position
     key = position_key(motor, [name for name, item in answer.items() if isinstance(item["value"], Real)])
+    if key is None and variable in answer:
+        key = variable
     if key is not None:
         return answer[key]["value"]
     raise DeviceFailedError(
         [motor.name],
         f"it gives no reading called {motor.name!r}, only {sorted(answer)}, and has neither locate() nor a position: "
-        "hint the reading that is its position",
+        "hint the reading that is its position and a number, or give the variable the name of that reading",
     )
 
 

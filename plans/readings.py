@@ -1,7 +1,7 @@
 """What the devices of one event read: each key from one device, and a device that contains another is read for both."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from bluesky.protocols import Stageable, Triggerable
@@ -76,6 +76,22 @@ class Readings:
             else:
                 self._take(device, described)
         self.late = waiting
+
+    def check_read(self, device: Any, reading: Collection[str]) -> None:
+        """Check that a device reads the keys that it describes, as each event of a stream must.
+
+        Raises
+        ------
+        DeviceFailedError
+            If it reads others; names the keys.
+        """
+        described = [key for key, owner in self._owners.items() if owner is device]
+        missing = [key for key in described if key not in reading and self.keys[key].get("external") != "STREAM:"]
+        strange = [key for key in reading if key not in described]
+        if described and (missing or strange):
+            said = [f"its describe() has {missing}, which its read() lacks"] if missing else []
+            said += [f"its read() has {strange}, which its describe() lacks"] if strange else []
+            raise DeviceFailedError([device.name], f"{' and '.join(said)}: make both give the same keys")
 
     def is_external(self, key: str) -> bool:
         """Whether a detector writes the value of `key` into a file, so that no row holds it."""

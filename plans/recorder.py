@@ -189,7 +189,8 @@ class Recorder:
             accepted = {PROPOSALS_ACCEPTED: self.session.counts["accepted"]}
             return {**_unread(positions, readings), **accepted}
 
-        yield from save_event(START_AND_END, devices, self._start_and_end, self.watch, finish)
+        tag, check_read = self._start_and_end, self.experiment.ends.check_read
+        yield from save_event(START_AND_END, devices, tag, self.watch, finish, check_read)
 
     def write_explanation(self, text: str) -> MsgGenerator[None]:
         """Record the agent's explanation of its model at the end."""
@@ -328,7 +329,9 @@ class Attempt:
             values = self._completed({**readings, **unread}, outcomes, 0)
             return {**unread, **values, **self._dose()}
 
-        return (yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish))
+        return (
+            yield from save_event(PRIMARY, devices, recorder.tag, recorder.watch, finish, experiment.rows.check_read)
+        )
 
     def _ask_late(self) -> MsgGenerator[None]:
         """Ask the devices that can describe themselves only after their first trigger."""

@@ -60,22 +60,30 @@ def with_next_values(
     return low, high
 
 
-def untried_value(centre: FloatArray, ladders: Mapping[int, FloatArray], tried: FloatArray) -> tuple[int, float] | None:
+def untried_value(
+    centre: FloatArray, ladders: Mapping[int, FloatArray], tried: FloatArray, reach: FloatArray
+) -> tuple[int, float] | None:
     """Axis and coordinate of the untried value nearest to the centre, of a variable with few values; None if none is.
+
+    A value that was only tried far from the centre, where there may have been nothing to see, comes after those that
+    were tried nowhere.
 
     Parameters
     ----------
     centre, ladders, tried
         As for `with_next_values`.
+    reach : FloatArray, shape (d,)
+        Largest distance from the centre, along each of the other variables, at which a value counts as tried.
     """
-    found = [
-        (abs(value - centre[axis]), axis, float(value))
-        for axis, ladder in ladders.items()
-        if len(ladder) <= WHEEL
-        for value in ladder
-        if not (np.abs(tried[:, axis] - value) <= ROUNDING).any()
-    ]
-    return min(found)[1:] if found else None
+    close = np.abs(tried - centre) <= reach + ROUNDING
+    found = []
+    for axis, ladder in ladders.items():
+        alike = np.delete(close, axis, axis=1).all(axis=1)
+        for value in ladder if len(ladder) <= WHEEL else ():
+            known = np.abs(tried[:, axis] - value) <= ROUNDING
+            if not (known & alike).any():
+                found.append((bool(known.any()), abs(value - centre[axis]), axis, float(value)))
+    return min(found)[2:] if found else None
 
 
 class Lattice:

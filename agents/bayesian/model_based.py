@@ -27,6 +27,10 @@ UNDER_DRIFT: Final = TrustRegion(side=0.4)
 """The box under drift, when an improvement says nothing about the right size."""
 TURN: Final = 3
 """Of so many proposals, one is for an untried value of a discrete variable with few values."""
+ALIKE: Final = 0.5
+"""Distance, in length scales, within which a point tells how a value of a discrete variable does at the best point."""
+LEAST_REACH: Final = 0.05
+"""Such a distance at least, as a share of the domain: early length scales are uncertain."""
 NEAR: Final = 16
 """Number of points of a front, or of safe points, around which the search is most dense."""
 
@@ -98,7 +102,8 @@ class ModelBased:
                 name = f"{name} within {trusted.side:.3g} of the domain"
             if (request.number - self._first_own(state)) % TURN == TURN - 1:
                 known = np.vstack([state.searched, state.coordinates.search(request.out(state))])
-                if (untried := untried_value(near[0], state.ladders, known)) is not None:
+                reach = np.maximum(ALIKE * _length_scales(state), LEAST_REACH) if state.ladders else np.zeros(d)
+                if (untried := untried_value(near[0, :d], state.ladders, known, reach)) is not None:
                     axis, value = untried
                     low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
                     low[axis] = high[axis] = value

@@ -6,8 +6,10 @@ no device is staged twice, and the motors that an agent steers move only through
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Final
 
+import numpy as np
 from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator, ensure_generator
 
@@ -107,16 +109,25 @@ class UserStub:
         Raises
         ------
         BadInputError
-            If an outcome or a position is missing, or a name is already in use.
+            If an outcome or a position is missing, an outcome is no number, or a name is already in use.
         """
         experiment = attempt.recorder.experiment
         needed = [name for name in experiment.session.outcomes if name not in experiment.functions]
         if missing := [name for name in (*needed, *sorted(self.positions_from_rows)) if name not in outcome]:
             raise BadInputError(f"measure= returned {sorted(outcome)}, which lacks {missing}")
+        if wrong := {name: outcome[name] for name in needed if not _is_number(outcome[name])}:
+            raise BadInputError(
+                f"measure= returned {wrong!r:.200}: each outcome must be one number, or NaN if there is none"
+            )
         taken = {*vars(ROW).values(), *experiment.functions, *experiment.motors} - self.positions_from_rows
         if clash := sorted(taken & set(outcome)):
             raise BadInputError(f"measure= returned {clash}, which the row already has: leave them out, or rename them")
         return {str(name): to_float(value) for name, value in outcome.items()}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is one number; None stands for NaN."""
+    return value is None or isinstance(value, Real) or (isinstance(value, np.ndarray) and value.ndim == 0)
 
 
 def _steps(measuring: Any) -> Any:

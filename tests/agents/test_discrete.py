@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ebl_autonomy.agents import Agent, BayesianAgent, CoordinateScanAgent, SobolAgent
-from ebl_autonomy.agents.bayesian.lattice import Lattice, with_next_values
+from ebl_autonomy.agents.bayesian.lattice import Lattice, untried_value, with_next_values
 from ebl_autonomy.agents.bayesian.probing import ProbeSequence
 from ebl_autonomy.space import Space, make_vocs
 
@@ -75,6 +75,37 @@ def test_with_a_continuous_motor_too(size: int, table: str, seed: int) -> None:
     assert agent.best().point["w"] == 1 + int(np.argmin(heights))
     points = Counter((result["w"], result["y"]) for result in results)
     assert max(points.values()) <= 3
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("best", [1, 2, 3, 5])
+@pytest.mark.parametrize("start", [-10.0, 9.0])
+def test_values_that_showed_nothing_at_a_bad_start_are_tried_again_in_the_light(best: int, start: float) -> None:
+    through = {w: 1.0 / (1.0 + (3 * (w - best)) % 5) for w in range(1, 6)}  # in no order; 1 at the best
+    variables = {
+        "w": wheel(range(1, 6), 4),
+        "m": {"type": "ContinuousVariable", "domain": [-10.0, 10.0], "default_value": start},
+    }
+
+    def light(point: dict[str, Any]) -> float:
+        return through[int(point["w"])] * math.exp(-((point["m"] + math.copysign(4.0, start)) ** 2) / 8.0)
+
+    for seed in range(3):
+        agent = BayesianAgent({"variables": variables, "objectives": {"f": "MAXIMIZE"}}, seed=seed)
+        searched(agent, light, 45)
+        assert agent.best().point["w"] == best
+        assert light(agent.best().point) > 0.95
+
+
+def test_a_value_is_tried_again_only_if_it_was_tried_far_away() -> None:
+    ladders = {0: np.array([0.0, 0.5, 1.0])}
+    centre, reach = np.array([0.5, 0.8]), np.array([0.05, 0.1])
+    tried = np.array([[0.5, 0.8], [0.0, 0.1]])
+    assert untried_value(centre, ladders, tried, reach) == (0, 1.0), "tried nowhere"
+    tried = np.vstack([tried, [1.0, 0.1]])
+    assert untried_value(centre, ladders, tried, reach) == (0, 0.0), "tried far away"
+    tried = np.vstack([tried, [[0.0, 0.85], [1.0, 0.72]]])
+    assert untried_value(centre, ladders, tried, reach) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
