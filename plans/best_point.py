@@ -17,6 +17,7 @@ from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.remembered import RememberedRun, recall
 from ebl_autonomy.plans.steered_run import RunResult
 from ebl_autonomy.plans.thinking import DaemonExecutor, think
+from ebl_autonomy.plans.tolerances import Tolerances
 from ebl_autonomy.records import RunMetadata, RunRecord
 from ebl_autonomy.space import Space, make_vocs
 
@@ -78,13 +79,13 @@ def go_to_best(
     limits = {name: past.metadata.intervals.get(name) if now is None else now for name, now in own.items()}
     gate = Gate(space.vocs, allowed, limits)
     tag = EventTag("ebl_best", {})
-    tolerance = {name: value for name, value in past.metadata.position_tolerance.items() if name in chosen}
-    motion = Motion(chosen, gate, travel, {}, tag, move_timeout_s, tolerance)
+    tolerances = Tolerances(past.metadata.position_tolerance, past.metadata.position_share)
+    motion = Motion(chosen, gate, travel, {}, tag, move_timeout_s, tolerances)
 
     def body() -> MsgGenerator[None]:
         yield Msg("null", tag)  # the RunEngine then tells it of pauses
         yield Msg("checkpoint")
-        yield from motion.travel(space.nearby(point, tolerance))
+        yield from motion.travel(space.nearby(point, tolerances.at(point)))
 
     yield from bpp.rewindable_wrapper(body(), False)  # after a pause the way is planned anew
     positions = {name: motion.here[name] for name in chosen}

@@ -8,6 +8,7 @@ from gest_api.generator import Generator
 from ebl_autonomy.agents.base import BoundsAware
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Gate, Interval
+from ebl_autonomy.plans.tolerances import Tolerances
 
 __all__ = ["bound_search", "check_return", "into_limits"]
 
@@ -51,7 +52,7 @@ def bound_search(generator: Generator, gate: Gate) -> dict[str, Interval]:
     return bounds
 
 
-def check_return(gate: Gate, start: Mapping[str, float], tolerance: Mapping[str, float]) -> None:
+def check_return(gate: Gate, start: Mapping[str, float], tolerances: Tolerances) -> None:
     """Check that motors which only the domain bounds could be moved back to where they stand.
 
     Raises
@@ -61,7 +62,7 @@ def check_return(gate: Gate, start: Mapping[str, float], tolerance: Mapping[str,
     """
     inside = into_limits(gate, start)
     for name in gate.bounded_by_domain:
-        if abs(start[name] - inside[name]) > tolerance.get(name, 0.0):
+        if abs(start[name] - inside[name]) > (tolerances.of(name, inside[name]) or 0.0):
             raise BadInputError(
                 f"finish='return' could not move {name!r} back to {start[name]!r}: it has no limits of its own, and "
                 f"the VOCS's domain {_text(gate.limits[name])} bounds it. Give limits that hold both with "

@@ -16,6 +16,7 @@ from ebl_autonomy.plans.devices import check_value, read_positions
 from ebl_autonomy.plans.events import EventTag, InterruptedReadingError
 from ebl_autonomy.plans.failures import blaming, is_no_answer
 from ebl_autonomy.plans.stubs import carry_out
+from ebl_autonomy.plans.tolerances import Tolerances
 from ebl_autonomy.records import to_float
 from ebl_autonomy.space import Travel
 
@@ -47,9 +48,8 @@ class Motion:
     timeout_s : float, optional
         Wall seconds that a move may take. By default 10 s plus three times the duration that the motors' speeds give,
         or 60 s if a motor reports no speed.
-    tolerance : mapping of str to float, optional
-        Largest distance between target and position, in motor units; see `find_tolerances`. A motor that is not named
-        is not checked.
+    tolerances : Tolerances, optional
+        Largest distances between targets and positions; see `find_tolerances`.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Motion:
         start: Mapping[str, float],
         tag: EventTag,
         timeout_s: float | None,
-        tolerance: Mapping[str, float] | None = None,
+        tolerances: Tolerances | None = None,
     ) -> None:
         self.motors = dict(motors)
         self.here = dict(start)
@@ -79,7 +79,7 @@ class Motion:
         self._held_at = -1
         """Number of interruptions when `held` was read; -1 before that."""
         self.lost = False
-        self.tolerance = dict(tolerance or {})
+        self.tolerances = tolerances or Tolerances()
         self._sent: dict[str, float] = {}
         """Targets of the last move, which a motor that still stands there need not be sent to again."""
         self._sent_at = tag.interruptions
@@ -181,7 +181,7 @@ class Motion:
                 remedy = f"if {' and '.join(whole)} can only be whole numbers, give the variable the dtype 'integer'"
             said = "; ".join(
                 f"{name} was sent to {asked[name]!r} and reads {positions[name]!r}, further off than its tolerance "
-                f"{self.tolerance[name]:.6g}"
+                f"{self.tolerances.of(name, asked[name]):.6g}"
                 for name in off
             )
             raise OffTargetError(off, f"{said}: {remedy}")
@@ -202,10 +202,11 @@ class Motion:
 
     def _is_off(self, name: str, target: float, position: Any = None) -> bool:
         """Whether a position, by default the last one that was read, is not at the target."""
-        if name not in self.tolerance:
+        tolerance = self.tolerances.of(name, target)
+        if tolerance is None:
             return position is None and self.here.get(name) != target
         distance = abs(target - to_float(self.here[name] if position is None else position))
-        return not distance <= self.tolerance[name] + math.ulp(target)
+        return not distance <= tolerance + math.ulp(target)
 
     def _arrive(self, targets: Mapping[str, float]) -> MsgGenerator[None]:
         """Read where the motors stand until all are at their targets, for `READBACK_S` at most."""
@@ -269,7 +270,7 @@ class Motion:
         """Plan the way and go it, with a new plan where motors stand so far beside it that a step is refused."""
         yield from self.find()
         for plans_left in reversed(range(MOST_PLANS)):
-            steps = self._gate.plan_route(self.standing, goal, bound_by_domain, self.tolerance)
+            steps = self._gate.plan_route(self.standing, goal, bound_by_domain, self.tolerances.at(goal))
             for step in steps:
                 yield from self.check_values(step)
             for step in steps:

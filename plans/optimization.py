@@ -90,7 +90,8 @@ def optimize(
     position_tolerance : dict, optional
         Largest distance of each motor from its target, in motor units, at which a point is measured; a point whose
         motors stand further off is retried and then abandoned. By default the motor's own (an EPICS retry deadband, an
-        ophyd ``atol``, an attribute ``tolerance``), or else 1 % of the variable's domain.
+        ophyd ``atol``, an attribute ``tolerance``), or else 1 % of the variable's domain; with
+        ``log_scale`` 1 % of its logarithmic scale, which is a share of each target.
 
     Returns
     -------

@@ -34,7 +34,7 @@ from ebl_autonomy.plans.devices import (
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.readings import Readings
-from ebl_autonomy.plans.tolerances import check_tolerances, find_tolerances
+from ebl_autonomy.plans.tolerances import Tolerances, check_tolerances, find_tolerances
 from ebl_autonomy.records import (
     ASKED,
     DECISION,
@@ -75,8 +75,8 @@ class Experiment:
     functions : dict of str to Derivation
     finish : str
     units : dict of str to str
-    tolerance : dict of str to float
-        Largest distance between target and position of each motor that is checked, in motor units.
+    tolerances : Tolerances
+        Largest distances between targets and positions of the motors that are checked.
     searched : dict of str to (low, high)
         See `RunMetadata`.
     retries : int
@@ -106,7 +106,7 @@ class Experiment:
     functions: dict[str, Derivation]
     finish: Finish
     units: dict[str, str]
-    tolerance: dict[str, float] = field(default_factory=dict)
+    tolerances: Tolerances = field(default_factory=Tolerances)
     searched: dict[str, Interval] = field(default_factory=dict)
     retries: int = 1
     trigger_timeout_s: float = 60.0
@@ -154,7 +154,8 @@ class Experiment:
             until=session.until.model_dump(mode="json", exclude_defaults=True),
             limits=json_limits(session.gate.limits),
             searched=self.searched,
-            position_tolerance=self.tolerance,
+            position_tolerance=self.tolerances.fixed,
+            position_share=self.tolerances.shares,
             units=self.units,
             prior=self.prior,
             max_points=session.max_points,
@@ -223,10 +224,10 @@ def prepare(
         start = yield from read_positions(moved)
     except (DeviceFailedError, DeviceTimeoutError) as error:
         raise BadInputError(f"where the motors stand is not known: {error}") from error
-    tolerance = yield from find_tolerances(moved, space, given_tolerance)
+    tolerances = yield from find_tolerances(moved, space, given_tolerance)
     gate.check_start(start)
     if finish == "return":
-        check_return(gate, start, tolerance)
+        check_return(gate, start, tolerances)
     yield from _tell_agent(generator, start, travel, acquisition.detectors)
     session = SteeringSession(
         generator,
@@ -249,7 +250,7 @@ def prepare(
         functions=functions,
         finish=finish,
         units={**measured_units, **motor_units(by_name, motor_keys)},
-        tolerance=tolerance,
+        tolerances=tolerances,
         searched=searched,
         unnamed=keys.unnamed,
         rows=keys.rows,

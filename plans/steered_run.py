@@ -175,7 +175,7 @@ def _steer(
         experiment.start,
         recorder.tag,
         move_timeout_s,
-        experiment.tolerance,
+        experiment.tolerances,
     )
     measuring = Measuring(experiment, recorder, motion, retries, max_failures)
     experiment.prior = yield from take_priors(experiment.session.agent, experiment.session.space.vocs, prior)
@@ -398,7 +398,8 @@ class SteeredRun:
     def _go_to_finish(self) -> MsgGenerator[None]:
         if self.experiment.finish == "best" and self._recommended is not None:
             # A readback may lie outside the domain by as much as its motor's tolerance.
-            point = self.session.space.nearby(self._recommended.point, self.motion.tolerance)
+            best = self._recommended.point
+            point = self.session.space.nearby(best, self.motion.tolerances.at(best))
             self._left_where = _ON_THE_WAY  # if the walk is aborted
             reason = yield from self.motion.walk(point)
             self._left_where = f"were not moved to the recommended point ({reason})" if reason else AT_RECOMMENDED

@@ -190,7 +190,12 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
     DeviceFailedError
         If a detector fails or cannot be triggered.
     """
-    yield from do_all("trigger", [one for one in detectors if isinstance(one, Triggerable)], timeout_s)
+    begun: dict[str, Any] = {}
+    triggered = [one for one in detectors if isinstance(one, Triggerable)]
+    yield from wait_all("trigger", triggered, timeout_s, timeout_s, _nothing, begun=begun)
+    if not _all_done(begun):
+        # A pause ended the wait. Who triggers again at once would take the end of this exposure for that of the next.
+        yield from settle(begun, timeout_s)
 
 
 def stage_devices(devices: Sequence[Any]) -> MsgGenerator[None]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -12,12 +13,39 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.devices import read_tolerance
 from ebl_autonomy.space import Space
 
-__all__ = ["check_tolerances", "find_tolerances"]
+__all__ = ["Tolerances", "check_tolerances", "find_tolerances"]
 
 SHARE: Final = 0.01
-"""Tolerance of a motor that tells none, as a share of its variable's domain."""
+"""Tolerance of a motor that tells none, as a share of its variable's domain, on the variable's scale."""
 GAP_SHARE: Final = 0.25
 """Largest tolerance that is not given by the user, as a share of the smallest gap between two discrete values."""
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """Largest distances of motors from their targets. A motor that is in neither mapping is not checked.
+
+    Attributes
+    ----------
+    fixed : dict of str to float
+        In motor units.
+    shares : dict of str to float
+        Of variables on a logarithmic scale: as a share of the target, whose size differs by decades.
+    """
+
+    fixed: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+
+    def of(self, name: str, target: float) -> float | None:
+        """The tolerance of a motor that is sent to `target`, in motor units; None if it is not checked."""
+        if name in self.shares:
+            return self.shares[name] * abs(target)
+        return self.fixed.get(name)
+
+    def at(self, point: Mapping[str, float]) -> dict[str, float]:
+        """The tolerance of each motor that is checked, at the targets of `point`, in motor units."""
+        found = {name: self.of(name, target) for name, target in point.items()}
+        return {name: tolerance for name, tolerance in found.items() if tolerance is not None}
 
 
 def check_tolerances(given: Any, motors: Mapping[str, Any], space: Space) -> dict[str, float]:
@@ -51,29 +79,40 @@ def check_tolerances(given: Any, motors: Mapping[str, Any], space: Space) -> dic
 
 def find_tolerances(
     motors: Mapping[str, NamedMovable[Any]], space: Space, given: Mapping[str, float]
-) -> MsgGenerator[dict[str, float]]:
+) -> MsgGenerator[Tolerances]:
     """The tolerance of each motor: as given, or the motor's own, or a small share of the variable's domain.
 
-    A motor that is no variable and tells no tolerance has none, and its position is not checked.
-
-    Returns
-    -------
-    dict of str to float
-        In motor units.
+    Of a variable on a logarithmic scale it is the same share of that scale, and so at each target a share of the
+    target. A motor that is no variable and tells no tolerance has none, and its position is not checked.
     """
-    found: dict[str, float] = {}
+    found = Tolerances()
     for name, motor in motors.items():
         if name in given:
-            found[name] = given[name]
+            found.fixed[name] = given[name]
             continue
         low, high = _domain(space, name)
         own = yield from read_tolerance(motor, max(abs(low), abs(high)))
         if own is None and name not in space.names:
             continue
+        if own is None and _is_logarithmic(space, name):
+            found.shares[name] = min((high / low) ** SHARE - 1.0, _most_share(space, name))
+            continue
         gap = _smallest_gap(space, name)
         most = math.inf if gap is None else GAP_SHARE * gap
-        found[name] = min(SHARE * (high - low) if own is None else own, most)
+        found.fixed[name] = min(SHARE * (high - low) if own is None else own, most)
     return found
+
+
+def _is_logarithmic(space: Space, name: str) -> bool:
+    return bool(space.logarithmic[space.names.index(name)])
+
+
+def _most_share(space: Space, name: str) -> float:
+    """Like `GAP_SHARE`, as a share of the target: the nearest other value lies below it."""
+    if name not in space.choices:
+        return math.inf
+    values = np.asarray(space.choices[name], float)
+    return GAP_SHARE * float(np.min(np.diff(values) / values[1:]))
 
 
 def _domain(space: Space, name: str) -> tuple[float, float]:

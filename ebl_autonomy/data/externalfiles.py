@@ -1,11 +1,13 @@
 """Registering the files that detectors write, from the documents that refer to them.
 
 What is registered follows from all the documents of a run alone, never from what the server has: a writer that starts
-again registers the same.
+again registers the same. Each row has its own frame: those that were exposed for no row, because an exposure was
+repeated or cut, are left out.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from bluesky_tiled_plugins.writing.consolidators import Patch, consolidator_fact
 from tiled.client.utils import ClientError, handle_error, retry_context
 from tiled.utils import safe_json_dump
 
+from ebl_autonomy.data.frames import FrameRanges, frame_slice
 from ebl_autonomy.data.streamwriter import StreamWriter, get_or_create
 
 __all__ = ["ExternalFiles"]
@@ -67,10 +70,16 @@ class ExternalFiles:
         source = self._sources.setdefault((stream.node.uri, key), _Source(stream, key))
         if doc["uid"] not in source.seen:
             source.seen.add(doc["uid"])
-            source.datums.append(doc)
+            source.take(doc)
+
+    def settle(self, stream: StreamWriter) -> None:
+        """An event of a stream has been taken: what was told last belongs to its row."""
+        for source in self._sources.values():
+            if source.stream is stream:
+                source.settle()
 
     def flush(self) -> None:
-        """Register what has been taken."""
+        """Register what belongs to rows."""
         for source in self._sources.values():
             if source.datums and not source.refused:
                 try:
@@ -84,12 +93,16 @@ class ExternalFiles:
     def finish(self) -> None:
         """Write the metadata of the files' nodes, and see that their shapes are those of all documents."""
         for source in self._sources.values():
+            source.settle()
+        self.flush()
+        for source in self._sources.values():
             if source.node is None:
                 continue
-            data_source = source.consolidator.get_data_source()
-            held = source.stream.node[source.key].structure()
+            data_source = source.data_source
+            held = source.stream.node[source.key].data_sources()[0]
             # A registration that was given up may have been delivered after the one that followed it.
-            if tuple(getattr(held, "shape", ())) != tuple(getattr(data_source.structure, "shape", ())):
+            shapes = [tuple(getattr(one.structure, "shape", ())) for one in (held, data_source)]
+            if shapes[0] != shapes[1] or held.parameters.get("slice") != data_source.parameters.get("slice"):
                 self._put(source, data_source, {})
             if source.consolidator.metadata:
                 source.node.update_metadata(metadata=source.consolidator.metadata, drop_revision=True)
@@ -105,7 +118,7 @@ class ExternalFiles:
 
     def _register(self, source: _Source) -> None:
         patch = Patch.combine_patches([self._consume(source, doc) for doc in source.datums])
-        data_source = source.consolidator.get_data_source()
+        data_source = source.data_source
         if source.node is None:
             stream = source.stream.node
             source.node, _ = get_or_create(
@@ -133,13 +146,17 @@ class ExternalFiles:
 
     def _consume(self, source: _Source, doc: Mapping[str, Any]) -> Patch:
         resource = self._resources[doc["stream_resource"]]
+        # A further descriptor of a stream, after a change of the configuration, refers to the same file anew.
+        file = {name: copy.deepcopy(resource[name]) for name in ("mimetype", "parameters", "uri")}
         if source.consolidator is None:
             source.consolidator = consolidator_factory(
-                {**resource, "data_key": source.key}, {"data_keys": source.stream.descriptions}
+                copy.deepcopy({**resource, "data_key": source.key}), {"data_keys": source.stream.descriptions}
             )
-        elif resource["uid"] not in source.resources:
+        elif file not in source.files:
             source.consolidator.update_from_stream_resource(resource)
-        source.resources.add(resource["uid"])
+        if file not in source.files:
+            source.files.append(file)
+        source.frames.add(doc["indices"]["start"], doc["indices"]["stop"])
         return source.consolidator.consume_stream_datum(doc)
 
 
@@ -151,7 +168,34 @@ class _Source:
     key: str
     node: Any = None
     consolidator: Any = None
-    resources: set[str] = field(default_factory=set)
+    files: list[Mapping[str, Any]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    last: Mapping[str, Any] | None = None
+    """The latest document of one frame, until it is known whether the frame belongs to the row."""
     datums: list[Mapping[str, Any]] = field(default_factory=list)
+    """What belongs to rows and is not registered yet."""
+    frames: FrameRanges = field(default_factory=FrameRanges)
     refused: bool = False
+
+    def take(self, doc: Mapping[str, Any]) -> None:
+        """Take a ``stream_datum``: of two frames with one sequence number, the row has the later one."""
+        numbers = doc["seq_nums"]
+        if self.last is not None and self.last["seq_nums"] != numbers:
+            self.settle()
+        self.last = doc
+        if numbers["stop"] - numbers["start"] != 1:
+            self.settle()  # those of a flyer, which has many rows and repeats none
+
+    def settle(self) -> None:
+        """What was told last belongs to its row."""
+        if self.last is not None:
+            self.datums.append(self.last)
+            self.last = None
+
+    @property
+    def data_source(self) -> Any:
+        """What is registered: the files and, of an HDF5 file, the frames in it that belong to rows."""
+        data_source = self.consolidator.get_data_source()
+        if len(self.files) == 1 and (chosen := frame_slice(self.consolidator, self.frames)) is not None:
+            data_source.parameters = {**data_source.parameters, "slice": chosen}
+        return data_source

@@ -95,6 +95,8 @@ class ResumableRun:
             parts = ("data", "timestamps", "filled")
             doc = {**doc, **{part: names.renamed(doc[part]) for part in parts if part in doc}}
         self._normalizer(name, doc)
+        if name == "event":
+            self._writer.settle(doc["descriptor"])
 
     def flush(self) -> None:
         """Write the buffered rows with one append per table."""
@@ -164,6 +166,10 @@ class _Writer(DocumentRouter):
         for stream in self._streams.values():
             stream.flush()
         self._files.flush()
+
+    def settle(self, descriptor: str) -> None:
+        """An event has been taken, with all that refers to its files."""
+        self._files.settle(self._streams_by_descriptor[descriptor])
 
     def start(self, doc: Any) -> None:
         metadata = dict(doc)

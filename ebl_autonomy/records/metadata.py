@@ -25,7 +25,7 @@ refuse it, and this module then gains a step that converts the older form to the
      row and abandonment if the envelope has a ``dose_key``.
      The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
      default.
-2.2  The readings of start and end are in the stream ``start_and_end``; before, in ``baseline``.
+2.2  The readings of start and end are in the stream ``start_and_end``; before, in ``baseline``. ``position_share``.
 """
 
 Finish = Literal["best", "stay", "return"]
@@ -50,6 +50,8 @@ class RunMetadata(BaseModel):
         proposed values.
     position_tolerance : dict of str to float
         Largest distance of a motor from its target, in motor units, at which a row was accepted.
+    position_share : dict of str to float
+        The same as a share of the target, of motors whose variable is on a logarithmic scale.
     limits : dict of str to (low, high)
         Effective limits of each motor, in motor units; None for an open side. See `intervals`.
     searched : dict of str to (low, high)
@@ -74,6 +76,7 @@ class RunMetadata(BaseModel):
     until: dict[str, Any] = {}
     limits: dict[str, tuple[float | None, float | None]] = {}
     position_tolerance: dict[str, float] = {}
+    position_share: dict[str, float] = {}
     searched: dict[str, tuple[float, float]] = {}
     units: dict[str, str] = {}
     prior: list[str] = []

@@ -340,7 +340,7 @@ def _check_ends(attempt: Attempt, line: Line, assumed: Collection[str]) -> MsgGe
     def is_short(name: str) -> bool:
         length = line.stop[name] - line.start[name]
         left = math.copysign(1.0, length) * (line.stop[name] - motion.here[name])
-        return left > max(motion.tolerance.get(name, 0.0), abs(length) / line.rows)
+        return left > max(motion.tolerances.of(name, line.stop[name]) or 0.0, abs(length) / line.rows)
 
     deadline = time.monotonic() + READBACK_S
     while short := [name for name in sorted(assumed) if is_short(name)]:

@@ -14,9 +14,10 @@ from bluesky import RunEngine
 from bluesky.suspenders import SuspendBoolLow
 from bluesky.utils import Msg, RunEngineInterrupted, TransitionError
 from ophyd import Signal
+from ophyd.sim import SynAxis
 from ophyd.status import Status
 from scripted import pause_in_exposure
-from simple import ENVELOPE, Documents, sobol, truth
+from simple import ENVELOPE, Bowl, Documents, sobol, truth
 
 from ebl_autonomy.data import Connection, read_run
 from ebl_autonomy.errors import DeviceFailedError, MeasurementError
@@ -307,3 +308,49 @@ def test_nan_is_an_accepted_but_invalid_row(RE: RunEngine, docs: Documents, benc
     assert [row["valid"] for row in docs.events["primary"]] == [True, False, True, True]
     assert docs.events["primary"][1]["invalid_reason"] == "bowl is nan"
     assert [r["bowl"] != r["bowl"] for r in agent.results] == [False, True, False, False]
+
+
+class SingleExposure(Bowl):
+    """Like a camera of areaDetector: a trigger during an exposure is lost, and the end of that exposure answers it."""
+
+    def __init__(self, *motors: Any) -> None:
+        super().__init__(*motors)
+        self.exposing = False
+        self.lost = 0
+
+    def trigger(self) -> Any:
+        self.triggers += 1
+        if self.exposing:
+            self.lost += 1
+        self.exposing = True
+        status = Status(self)
+
+        def end() -> None:
+            self.exposing = False
+            status.set_finished()
+
+        timer = threading.Timer(0.2, end)
+        timer.daemon = True
+        timer.start()
+        self._exposures.append(timer)
+        self.value = truth(self.mx.position, self.my.position)
+        return status
+
+
+def test_a_detector_is_not_triggered_again_before_a_cut_exposure_has_ended(RE: RunEngine, docs: Documents) -> None:
+    motors = [SynAxis(name="mx"), SynAxis(name="my")]
+    camera = SingleExposure(*motors)
+    expose = camera.trigger
+
+    def trigger() -> Any:
+        status = expose()
+        if camera.triggers == 2:
+            threading.Timer(0.05, RE.request_pause).start()
+        return status
+
+    camera.trigger = trigger  # type: ignore[method-assign]
+    with pytest.raises(RunEngineInterrupted):
+        RE(optimize([camera], motors, sobol(), max_points=3, envelope=ENVELOPE, finish="stay"))
+    RE.resume()
+    camera.rest()
+    assert (len(docs.events["primary"]), camera.triggers, camera.lost) == (3, 4, 0)

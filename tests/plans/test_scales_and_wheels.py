@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from bluesky import RunEngine
 from ophyd.sim import SynAxis
-from simple import Documents
+from scripted import Scripted
+from simple import Bowl, Documents
 
+from ebl_autonomy import VOCS
 from ebl_autonomy.data import Connection, read_run
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans import optimize
@@ -76,3 +78,36 @@ def test_an_unknown_key_is_refused_before_anything_moves(RE: RunEngine, docs: Do
     with pytest.raises(BadInputError, match=r"slit\.domian: unknown, did you mean 'domain'"):
         RE(optimize([], bench(), agent, max_points=3, derive={"bad": badness}, envelope=ENVELOPE))
     assert not docs.events
+
+
+class Imprecise(SynAxis):
+    """A motor that stands beside its target by a share of it."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(name="flux", value=1e-8)
+        self.share = share
+
+    def set(self, value: float, **kwargs: Any) -> Any:
+        return super().set(value * (1.0 + self.share), **kwargs)
+
+
+@pytest.mark.parametrize(("share", "accepted"), [(0.02, 4), (-0.05, 4), (0.5, 0), (-0.6, 0), (30.0, 0)])
+def test_the_default_tolerance_over_decades_is_a_share_of_each_target(
+    RE: RunEngine, docs: Documents, share: float, accepted: int
+) -> None:
+    motor = Imprecise(share)
+    known = VOCS(
+        variables={"flux": {"type": "ContinuousVariable", "domain": [1e-8, 1.0], "log_scale": True}},
+        objectives={"bowl": "MINIMIZE"},
+    )
+    points = [{"flux": value} for value in (3e-8, 1e-6, 1e-4, 0.01)]
+    plan = optimize(
+        [Bowl(motor, motor)], [motor], Scripted(points, known), max_points=4, retries=0, finish="stay",
+        envelope={"limits": {"flux": [1e-9, 1.5]}},
+    )  # fmt: skip
+    RE(plan)
+    assert len(docs.events["primary"]) == accepted
+    assert sum("further off than its tolerance" in lost["reason"] for lost in docs.events["abandoned"]) == 4 - accepted
+    ours = docs.start["ebl_autonomy"]
+    assert ours["position_tolerance"] == {}
+    assert ours["position_share"]["flux"] == pytest.approx(10**0.08 - 1.0)  # 1 % of eight decades
