@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from ebl_autonomy.analysis.slices import Slice, slice_through
 from ebl_autonomy.records import DECISIONS, RECOMMENDED
+from ebl_autonomy.report.motor_axes import spans_decades
 from ebl_autonomy.report.panels import (
     LEGEND,
     RED,
@@ -28,7 +29,6 @@ from ebl_autonomy.report.panels import (
     draw_map,
     draw_objective,
     grid_of,
-    spans_decades,
 )
 from ebl_autonomy.report.sofar import ResultsInOrder, RunSoFar, is_ours
 
