@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -66,6 +66,8 @@ INWARD: Final = 0.1
 FAR_OFF: Final = 6.0
 """A reading this many robust standard deviations from the median is an outlier; among 20 normal ones, 1 run in 200 has
 one. With outliers the noise is not normal, and the readings cannot show that nothing responds."""
+FASTEST_DRIFT: Final = 3.0
+"""What forgets within fewer points than this is noise: no reading could be compared with another one."""
 MOST_ROWS: Final = 150
 """More rows than this are thinned out, evenly, because the time grows with the cube of their number."""
 CORNERS: Final = 8192
@@ -92,7 +94,8 @@ class Progress:
     factor : float
         See `response_factor`; NaN with fewer than three valid rows.
     noise, spread : float
-        Standard deviation of the noise, and the range of the response over the measured points, without noise.
+        Standard deviation of the noise (if nothing responds, of the readings, a slow drift aside), and the range of the
+        modelled response over the measured points.
     best : int or None
         The feasible row with the best expected value.
     value, uncertainty : float
@@ -205,7 +208,7 @@ def _kind(progress: Progress, variables: int) -> Kind:
         return "infeasible"
     if progress.valid < variables + 3 or math.isnan(progress.factor):
         return "too few points"
-    if progress.factor < 1.0 / FLAT and not progress.outliers:
+    if _is_flat(progress.factor, progress.outliers):
         return "flat"
     if progress.factor < RESPONDS and progress.valid < 4 * variables + 10:
         return "too few points"
@@ -412,7 +415,7 @@ def _progress(
     return Progress(
         *counts,
         factor=factor,
-        noise=model.noise,
+        noise=_scatter(values[rows]) if _is_flat(factor, outliers) else model.noise,
         spread=float(np.ptp(in_unit)),
         best=int(rows[best]),
         value=float(in_unit[best]),
@@ -427,6 +430,19 @@ def _progress(
         drift_points=model.drift_points,
         outliers=outliers,
     )
+
+
+def _is_flat(factor: float, outliers: int) -> bool:
+    return factor < 1.0 / FLAT and not outliers
+
+
+def _scatter(values: FloatArray) -> float:
+    """Standard deviation of readings of a constant that may drift slowly, by their successive differences.
+
+    von Neumann, Kent, Bellinson and Hart 1941, Ann. Math. Stat. 12, 153. Where nothing responds, it is the noise; a
+    model of many readings may take some of it for a response.
+    """
+    return math.sqrt(0.5 * float(np.mean(np.diff(values) ** 2)))
 
 
 def _outliers(values: FloatArray) -> int:
@@ -452,13 +468,18 @@ class _Model:
         beside = np.where(np.isfinite(beside), beside, 0.5)
         self._given = np.append(beside[-1], (n - 1) / self.CLOCK)
         inputs = np.hstack([unit, beside, np.arange(n)[:, None] / self.CLOCK])
-        self._surrogate = NumbaSurrogate(InputLayout(d, beside.shape[1], clock=True), 1)
         data = Observations(inputs[rows], values[rows, None], np.full((len(rows), 1), math.nan))
+        self._fit(InputLayout(d, beside.shape[1], clock=True), data)
+        self.drift_points = float(self._surrogate.diagnose(0).length_scales[-1]) * self.CLOCK
+        if self.drift_points < FASTEST_DRIFT:
+            self._given, self.drift_points = self._given[:-1], math.inf
+            self._fit(InputLayout(d, beside.shape[1]), replace(data, X=data.X[:, :-1]))
+        self.noise = self._surrogate.diagnose(0).noise
+
+    def _fit(self, layout: InputLayout, data: Observations) -> None:
+        self._surrogate = NumbaSurrogate(layout, 1)
         self._surrogate.fit(data)
         self._surrogate.condition_on(data)
-        diagnosis = self._surrogate.diagnose(0)
-        self.noise = diagnosis.noise
-        self.drift_points = float(diagnosis.length_scales[-1]) * self.CLOCK
 
     def latent(self, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of the response at k points, shape (k,) each, on the scale of the model."""

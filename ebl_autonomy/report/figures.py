@@ -15,9 +15,11 @@ from matplotlib.ticker import MaxNLocator
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
 from ebl_autonomy.report.contents import Contents
 from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, spans_decades, svg
+from ebl_autonomy.report.motor_axes import fit_to_variable
 from ebl_autonomy.report.slice_figures import slice_figures
 from ebl_autonomy.report.summary import RowsInOrder
 from ebl_autonomy.report.wording import with_unit
+from ebl_autonomy.space import Space
 
 __all__ = ["figures"]
 
@@ -50,7 +52,7 @@ def figures(
             drawn["Front: what no other point betters in all objectives"] = svg(_front(record, rows, told))
         drawn |= slice_figures(record, rows, told)
         if points:
-            drawn["Where each motor went"] = svg(_motors(record))
+            drawn["Where each motor went"] = svg(_motors(record, rows.space))
         if compared := _predicted_and_measured(record):
             drawn["Model against measurement"] = svg(_model(compared))
         if points:
@@ -110,6 +112,7 @@ def _objectives(record: RunRecord, rows: RowsInOrder, told: Contents, best: floa
         known |= {str(label): handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     panels[-1].set_xlabel("point")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].set_xlim(0.5, max(len(rows), 10) + 0.5)
     figure.legend(known.values(), known.keys(), ncols=4, loc="outside upper center")
     return figure
 
@@ -193,7 +196,7 @@ def _errorbars(axes: Axes, points: Sequence[Recommendation], first: str, second:
     axes.errorbar(x, y, xerr=xerr, yerr=yerr, lw=0.8, ls="none", **style)
 
 
-def _motors(record: RunRecord) -> Figure:
+def _motors(record: RunRecord, space: Space) -> Figure:
     names = [name for name in record.metadata.motors if name in record.rows]
     columns = min(len(names), 4) or 1
     lines = math.ceil(len(names) / columns) or 1
@@ -204,7 +207,9 @@ def _motors(record: RunRecord) -> Figure:
         axes.plot(range(1, len(values) + 1), values, "-", lw=0.6, color=GREY)
         axes.plot(range(1, len(values) + 1), values, ".", ms=3, color=BLUE)
         low, high = record.metadata.limits.get(name, (None, None))
-        if low is not None and high is not None:
+        if name in space.names:
+            fit_to_variable(axes, "y", space, name, margin=0.04)
+        elif low is not None and high is not None:
             axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
         for end in (low, high):
             if end is not None:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ebl_autonomy.analysis.slices import Slice
 from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, spans_decades
+from ebl_autonomy.report.motor_axes import fit_to_variable, mean_map
 from ebl_autonomy.report.sofar import ResultsInOrder
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.hypervolume import undominated
@@ -89,9 +90,7 @@ def draw_line(
         axes.plot(x[~feasible], values[~feasible], "x", ms=5, color=RED)
         if rows.best_row is not None:
             axes.plot(x[rows.best_row], values[rows.best_row], "*", ms=10, color=ORANGE, label="best")
-    i = rows.space.names.index(name)
-    margin = 0.02 * (rows.space.high[i] - rows.space.low[i])
-    axes.set_xlim(rows.space.low[i] - margin, rows.space.high[i] + margin)
+    fit_to_variable(axes, "x", rows.space, name)
 
 
 def draw_map(axes: Axes, rows: ResultsInOrder, objective: str, labels: Sequence[str], over: Slice | None) -> None:
@@ -105,8 +104,8 @@ def draw_map(axes: Axes, rows: ResultsInOrder, objective: str, labels: Sequence[
     norm = LogNorm() if spans_decades(values if over is None else over.mean[objective]) else None
     cmap = "viridis" if space.signs[0] > 0 else "viridis_r"  # bright is good
     if over is not None:
-        shading: Any = "nearest" if space.choices else "gouraud"
-        shown = axes.pcolormesh(*over.values, over.mean[objective].T, cmap=cmap, norm=norm, shading=shading)
+        on_axes = (names[0], names[1]), (over.values[0], over.values[1])
+        shown = mean_map(axes, space, *on_axes, over.mean[objective], cmap=cmap, norm=norm)
         axes.plot(x[feasible], y[feasible], "o", ms=4, mfc="white", mec="black", mew=0.6, alpha=0.8, label="read")
     elif (seen := np.isfinite(values) & feasible).any():
         shown = axes.scatter(
@@ -120,8 +119,8 @@ def draw_map(axes: Axes, rows: ResultsInOrder, objective: str, labels: Sequence[
         bar = axes.figure.colorbar(shown, ax=axes)
         bar.set_label(label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
-    axes.set_xlim(space.low[0], space.high[0])
-    axes.set_ylim(space.low[1], space.high[1])
+    fit_to_variable(axes, "x", space, names[0], margin=0.0)
+    fit_to_variable(axes, "y", space, names[1], margin=0.0)
 
 
 def tidy(axes: Axes, x: str, y: str) -> None:

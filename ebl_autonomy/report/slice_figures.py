@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,8 @@ from matplotlib.figure import Figure
 
 from ebl_autonomy.records import RunRecord, to_float
 from ebl_autonomy.report.contents import Contents, ModelSlice
-from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, svg
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, svg
+from ebl_autonomy.report.motor_axes import fit_to_variable, mean_map
 from ebl_autonomy.report.summary import RowsInOrder
 from ebl_autonomy.report.wording import with_unit
 from ebl_autonomy.space import FloatArray
@@ -45,6 +47,7 @@ def _figure(
     lines = math.ceil(count / columns)
     figure = Figure(figsize=(7.2, (2.0 if columns > 3 else 2.5) * lines + 0.5), layout="constrained")
     first: Axes | None = None
+    known: dict[str, Any] = {}
     for k, one in enumerate(along):
         axes = figure.add_subplot(lines, columns, k + 1, sharey=first)
         _along(axes, record, rows, told, outcome, one)
@@ -55,8 +58,10 @@ def _figure(
         first = first or axes
     for k, one in enumerate(over, len(along)):
         _over(figure, figure.add_subplot(lines, columns, k + 1), record, rows, told, outcome, one)
-    if first is not None:
-        figure.legend(*first.get_legend_handles_labels(), ncols=4, loc="outside upper center")
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            known.setdefault(f"{label} (map)" if label == "recommended" and label in known else label, handle)
+    figure.legend(known.values(), known.keys(), ncols=5, loc="outside upper center")
     return figure
 
 
@@ -72,11 +77,12 @@ def _along(axes: Axes, record: RunRecord, rows: RowsInOrder, told: Contents, out
         at, read = _column(rows, name), _column(rows, outcome)
         axes.plot(at, read, ".", ms=4, color=GREY, label="read")
     limit = rows.space.limits.get(outcome)
-    for end in (limit.low, limit.high) if limit is not None else ():
-        if math.isfinite(end):
-            axes.axhline(end, color=ORANGE, lw=0.9, ls="--", label="limit")
+    ends = [end for end in (limit.low, limit.high) if math.isfinite(end)] if limit is not None else []
+    for k, end in enumerate(ends):
+        axes.axhline(end, color=ORANGE, lw=0.9, ls="--", label="" if k else "limit of the constraint")
     if told.recommended is not None and name in told.recommended.point:
         axes.axvline(told.recommended.point[name], color=GREEN, lw=0.9, label="recommended")
+    fit_to_variable(axes, "x", rows.space, name)
     axes.set_xlabel(with_unit(name, record.metadata.units), fontsize=8)
     axes.tick_params(labelsize=7)
 
@@ -84,13 +90,21 @@ def _along(axes: Axes, record: RunRecord, rows: RowsInOrder, told: Contents, out
 def _over(
     figure: Figure, axes: Axes, record: RunRecord, rows: RowsInOrder, told: Contents, outcome: str, one: ModelSlice
 ) -> None:
-    (first, second), (x, y) = one.names, one.values
-    shown = axes.pcolormesh(x, y, np.array(one.mean[outcome]).T, cmap="viridis", shading="nearest", rasterized=True)
-    axes.plot(_column(rows, first), _column(rows, second), ".", ms=2.5, color="white", alpha=0.7)
+    (first, second), space = one.names, rows.space
+    values, mean = (np.array(one.values[0]), np.array(one.values[1])), np.array(one.mean[outcome])
+    least = outcome in space.objectives and space.signs[space.objectives.index(outcome)] < 0
+    cmap = "viridis_r" if least else "viridis"  # bright is good
+    shown = mean_map(axes, space, (first, second), values, mean, cmap=cmap, rasterized=True)
+    read: dict[str, Any] = {"mfc": "white", "mec": "black", "mew": 0.4, "alpha": 0.8}
+    axes.plot(_column(rows, first), _column(rows, second), "o", ms=2.5, clip_on=False, label="read", **read)
     if told.recommended is not None:
         at = told.recommended.point
-        axes.plot([at[first]], [at[second]], "D", ms=6, mfc="none", mec="white")
-    figure.colorbar(shown, ax=axes, label=outcome).ax.tick_params(labelsize=7)
+        axes.plot(
+            [at[first]], [at[second]], "D", ms=6, mfc="none", mec=RED, mew=1.4, clip_on=False, label="recommended"
+        )
+    figure.colorbar(shown, ax=axes, label=with_unit(outcome, record.metadata.units)).ax.tick_params(labelsize=7)
+    fit_to_variable(axes, "x", space, first, margin=0.0)
+    fit_to_variable(axes, "y", space, second, margin=0.0)
     axes.set_xlabel(with_unit(first, record.metadata.units), fontsize=8)
     axes.set_ylabel(with_unit(second, record.metadata.units), fontsize=8)
     axes.tick_params(labelsize=7)

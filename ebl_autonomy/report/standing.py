@@ -127,14 +127,19 @@ class _Words:
         sentences.append(self._response(progress))
         if progress.best is None or not progress.spread > 0.0:
             return sentences
+        if verdict.kind == "flat":
+            return [
+                *sentences,
+                f"The readings of {self._name} scatter by {self._size(progress.noise)} (σ). A smaller response, or a "
+                "peak much narrower than the distance between the points, would have been missed.",
+            ]
         sentences.append(
             f"Over the measured points, {self._name} varies by {self._size(progress.spread)}; the noise of a reading "
             f"is {self._size(progress.noise)} (σ)."
         )
-        if verdict.kind == "flat":
-            return [*sentences, "A peak much narrower than the distance between the points would have been missed."]
         sentences.append(
-            f"At the best point, {with_error(progress.value, progress.uncertainty)}{self._unit} is expected."
+            f"At the best point, the readings as a whole give {with_error(progress.value, progress.uncertainty)}"
+            f"{self._unit}."
         )
         late = progress.points - math.ceil((1.0 - LATE) * progress.points)
         gained = "gained nothing"
@@ -144,7 +149,7 @@ class _Words:
                 f"{number(progress.late_sigmas)} σ)"
             )
         sentences.append(f"The last {_count(late, 'row')} {gained}.")
-        left = "hardly anything"
+        left = "next to nothing"
         if progress.left_share >= NOTHING_TO_SPEAK_OF:
             left = f"{self._size(progress.left)} ({_percent(progress.left_share)} of the range) at most"
         sentences.append(f"Another point nearby is expected to gain {left}.")
@@ -156,12 +161,12 @@ class _Words:
         told = f"{self._name} alone: {verdict.kind}."
         if progress.best is None or not progress.spread > 0.0:
             return told
-        told += (
-            f" It varies by {self._size(progress.spread)}; the noise of a reading is {self._size(progress.noise)} (σ)."
-        )
+        noise = self._size(progress.noise)
         if verdict.kind == "flat":
-            return told
-        return f"{told} At its best, {with_error(progress.value, progress.uncertainty)}{self._unit} is expected."
+            return f"{told} Its readings scatter by {noise} (σ)."
+        told += f" It varies by {self._size(progress.spread)}; the noise of a reading is {noise} (σ)."
+        best = f"{with_error(progress.value, progress.uncertainty)}{self._unit}"
+        return f"{told} At its best, the readings as a whole give {best}."
 
     def warnings(self, progress: Progress) -> list[str]:
         sentences = [
@@ -229,8 +234,8 @@ def _expected_by_the_agent(record: RunRecord, rows: RowsInOrder, spread: float) 
     unit, gain = record.metadata.units.get(name, ""), float(np.mean(gains[-LATEST:]))
     size = f"{number(gain)}{f' {unit}' if unit else ''}"
     if gain < NOTHING_TO_SPEAK_OF * spread:
-        size = "hardly anything"
-    return f"The agent itself expected its last {LATEST} proposals to better the best reading by {size} on average."
+        size = "next to nothing"
+    return f"The agent expected its last {LATEST} proposals to improve on the best reading by {size} on average."
 
 
 def _fruitless(record: RunRecord, rows: RowsInOrder) -> list[str]:
@@ -266,4 +271,6 @@ def _percent(share: float) -> str:
 
 
 def _times(factor: float) -> str:
-    return f"{factor:.2g} times" if factor < 1e6 else "over a million times"
+    if factor >= 1e6:
+        return "over a million times"
+    return f"{factor:.2g} times" if factor < 99.5 else f"{float(f'{factor:.2g}'):,.0f} times"

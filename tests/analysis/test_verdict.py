@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebl_autonomy.agents import BayesianAgent, SobolAgent
-from ebl_autonomy.analysis.verdict import FLAT, RESPONDS, judge, judge_front, response_factor
+from ebl_autonomy.analysis.verdict import FASTEST_DRIFT, FLAT, RESPONDS, judge, judge_front, response_factor
 from ebl_autonomy.space import FloatArray
 
 Function = Callable[[FloatArray], float]
@@ -95,6 +95,22 @@ def test_noise_alone_is_flat_also_if_it_drifts(d: int, drift: float) -> None:
     )
     assert kinds["flat"] >= 6, kinds  # the others are noisy: chance has made them look a little like a response
     assert not SURE & set(kinds), kinds
+
+
+@pytest.mark.parametrize("points", [scattered, searched])
+def test_what_is_told_of_a_flat_run_is_its_noise_and_no_drift_within_a_few_points(points: Any) -> None:
+    told = [judge(*points(lambda _: 5.0, 2, 25, noise=0.3, seed=seed), -1.0) for seed in range(9)]
+    flat = [verdict.progress for verdict in told if verdict.kind == "flat"]
+    assert len(flat) >= 3
+    assert all(0.5 < progress.noise / 0.3 < 1.6 for progress in flat), [progress.noise for progress in flat]
+    assert all(progress.drift_points >= FASTEST_DRIFT for progress in flat)
+
+
+def test_a_slow_drift_is_not_the_noise_of_a_flat_run() -> None:
+    unit, values = scattered(lambda _: 5.0, 1, 60, noise=1.0, seed=2)
+    verdict = judge(unit, values + 20.0 * np.linspace(0.0, 1.0, 60), -1.0)
+    assert verdict.kind == "flat"
+    assert 0.7 < verdict.progress.noise < 1.4
 
 
 def test_a_constant_is_flat_and_an_outlier_is_not() -> None:

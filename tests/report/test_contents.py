@@ -1,17 +1,21 @@
 """The content of a report: verdict, objectives, constraints, and the model of an agent that is made again."""
 
 import dataclasses
+import importlib
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from ebl_autonomy.agents import make_agent
 from ebl_autonomy.records import Recommendation, RunMetadata, RunRecord, assemble_record
 from ebl_autonomy.report import Contents, report_contents, standing_of, write_report
+from ebl_autonomy.report.drawing import svg
 from ebl_autonomy.space import make_vocs, vocs_dict
 
 XY: Mapping[str, Any] = {"x": [0.0, 1.0], "y": [0.0, 1.0]}
@@ -246,6 +250,74 @@ def test_the_verdict_of_a_run(vocs: Mapping[str, Any], outcomes: Any, n: int, ki
     standing = standing_of(ended)
     assert standing.kind == kind
     assert standing.headline in write_report(ended, tmp_path).read_text()
+
+
+DECADES: Mapping[str, Any] = {"type": "ContinuousVariable", "domain": [1e-3, 1e3], "log_scale": True}
+WHEEL: Mapping[str, Any] = {"type": "DiscreteVariable", "values": {1, 2, 4, 8}}
+ATTENUATOR: Mapping[str, Any] = {"type": "DiscreteVariable", "values": {1, 10, 100, 1000}}
+
+
+@pytest.mark.parametrize(
+    ("variables", "scales", "ticks"),
+    [
+        ({"x": DECADES}, ["log"], None),
+        ({"x": DECADES, "y": [0.0, 1.0]}, ["log", "linear"], None),
+        ({"x": WHEEL}, ["linear"], [1, 2, 4, 8]),
+        ({"x": WHEEL, "y": DECADES}, ["linear", "log"], [1, 2, 4, 8]),
+        ({"x": ATTENUATOR, "y": [0.0, 1.0]}, ["log", "linear"], [1, 10, 100, 1000]),
+    ],
+    ids=["decades", "decades and another", "wheel", "wheel and decades", "attenuator"],
+)
+def test_each_motor_is_drawn_as_it_is_searched(
+    variables: Mapping[str, Any], scales: list[str], ticks: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+
+    def keep(figure: Figure) -> str:
+        drawn.append(figure)
+        return svg(figure)
+
+    modules = [importlib.import_module(f"ebl_autonomy.report.{name}") for name in ("figures", "slice_figures")]
+    for module in modules:
+        monkeypatch.setattr(module, "svg", keep)
+    vocs = {"variables": variables, "objectives": {"f": "MINIMIZE"}}
+    ended = run(vocs, lambda row: {"f": (math.log10(row["x"]) - 0.5) ** 2 + row.get("y", 0.0) * 1e-3}, 14)
+    told = report_contents(ended)
+    modules[0].figures(ended, told)
+    by_label = {axes.get_xlabel(): axes for figure in drawn for axes in figure.axes if axes.get_ylabel() in ("f", "")}
+    tracks = {axes.get_title(): axes for figure in drawn for axes in figure.axes}
+    for name, scale in zip(variables, scales, strict=True):
+        assert (by_label[name].get_xscale(), tracks[name].get_yscale()) == (scale, scale)
+    if ticks is not None:
+        assert by_label["x"].get_xticks().tolist() == tracks["x"].get_yticks().tolist() == ticks
+    everything = [axes for figure in drawn for axes in figure.axes]
+    maps = [axes for axes in everything if (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")]
+    assert len(maps) == len(variables) - 1
+    assert told.recommended is not None
+    for axes in maps:
+        assert (axes.get_xscale(), axes.get_yscale()) == tuple(scales)
+        (mesh,) = axes.collections
+        corners = mesh.get_coordinates()[..., 0]
+        assert corners.min() > 0.0
+        for point in (told.recommended.point, *ended.results):  # nothing lies beside the map
+            assert corners.min() <= point["x"] <= corners.max()
+
+
+def test_a_flat_run_says_how_far_its_readings_scatter() -> None:
+    rng = np.random.default_rng(0)
+    (sentence,) = (
+        s for s in standing_of(run(ONE, lambda _: {"f": rng.normal(0, 0.01)}, 25)).evidence if "scatter" in s
+    )
+    told = float(sentence.split("scatter by ")[1].split()[0])
+    assert 0.006 < told < 0.016
+
+
+def test_large_odds_are_written_out() -> None:
+    rng = np.random.default_rng(1)
+    noise = 0.06
+    ended = run({**ONE, "variables": {"x": [0.0, 1.0]}}, lambda row: {"f": row["x"] + noise * rng.normal()}, 12)
+    (sentence,) = (s for s in standing_of(ended).evidence if "more probable with one" in s)
+    assert re.search(r"they are ([0-9]+,)*[0-9]{3} times more probable", sentence), sentence
 
 
 def test_a_limit_and_invalid_rows_are_warned_of() -> None:

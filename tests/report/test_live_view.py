@@ -14,6 +14,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky.callbacks.zmq import Publisher
 from matplotlib.figure import Figure
+from ophyd.sim import SynAxis, SynSignal
 
 from ebl_autonomy.agents import BayesianAgent
 from ebl_autonomy.plans import optimize
@@ -79,6 +80,39 @@ def test_two_motors_are_a_map_of_the_model(RE: RunEngine) -> None:
     corner = agent.predict([{"kbv_pitch": -120.0, "kbv_bend_up": -100.0}])["camera_spot_area"][0]
     assert mesh.get_array().ravel()[0] == pytest.approx(corner[0])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("kbv_pitch (urad)", "kbv_bend_up (um)")
+
+
+@pytest.mark.parametrize("names", [["exposure"], ["exposure", "wheel"], ["exposure", "wheel", "x"]])
+def test_motors_are_drawn_as_they_are_searched(names: list[str]) -> None:
+    variables = {
+        "exposure": {"type": "ContinuousVariable", "domain": [1e-3, 1e3], "log_scale": True},
+        "wheel": {"type": "DiscreteVariable", "values": {1, 2, 4}},
+        "x": [-1.0, 1.0],
+    }
+    agent = BayesianAgent(
+        {"variables": {name: variables[name] for name in names}, "objectives": {"f": "MAXIMIZE"}}, seed=0
+    )
+    axes_of = {name: SynAxis(name=name, value=1) for name in names}
+
+    def reading() -> float:
+        at = {name: float(axis.position) for name, axis in axes_of.items()}
+        return -((math.log10(at["exposure"]) - 1.0) ** 2) - (at.get("wheel", 2.0) - 2.0) ** 2 - at.get("x", 0.0) ** 2
+
+    view = LiveView(agent, figure=Figure())
+    RE = RunEngine({})
+    RE.subscribe(view)
+    RE(optimize([SynSignal(func=reading, name="f")], list(axes_of.values()), agent, max_points=12, finish="stay"))
+    view.wait()
+    found = {axes.get_xlabel(): axes for axes in view.figure.axes}
+    assert found["exposure"].get_xscale() == "log"
+    assert found["exposure"].get_xlim()[0] > 0.0
+    if len(names) == 2:  # a map
+        assert found["exposure"].get_yticks().tolist() == [1, 2, 4]
+        low, high = found["exposure"].get_ylim()
+        assert low < 1 < 4 < high  # fields of the first and the last value are whole
+    elif len(names) == 3:
+        assert found["wheel"].get_xticks().tolist() == [1, 2, 4]
+        assert found["x"].get_xscale() == "linear"
 
 
 def test_two_objectives_have_their_front(RE: RunEngine) -> None:
