@@ -20,6 +20,7 @@ from ebl_autonomy.records import (
     PRIMARY,
     PROPOSAL_ID,
     ROW,
+    START_AND_END,
     STD,
     ResultLayout,
     RunMetadata,
@@ -76,8 +77,10 @@ def past_results(run: Any, vocs: VOCS | Mapping[str, Any], client: Any = None) -
     there = primary.names
     ours = start.get(METADATA_KEY) if PROPOSAL_ID in there else None
     moved = [str(name) for name in (ours or start).get("motors") or []]
-    # Rows that came as pages hold no readings of the motors; the baseline of a run of ours does.
-    devices = StoredDevices(start, [primary, *([StoredStream(node, BASELINE)] if ours else [])])
+    # Rows that came as pages hold no readings of the motors; those at the start and the end of a run of ours do, which
+    # old runs have in another stream.
+    ends = [StoredStream(node, name) for name in (START_AND_END, BASELINE)] if ours else []
+    devices = StoredDevices(start, [primary, *ends])
     stored = {name: devices.stored_name(name, there, moved if ours else ()) for name in (*space.names, *space.context)}
     if missing := [name for name in needed if stored.get(name, name) not in there]:
         raise DataError(
