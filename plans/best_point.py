@@ -37,9 +37,9 @@ def go_to_best(
 
     Parameters
     ----------
-    run : str, RunResult, RunRecord or tiled run
+    run : str, int, RunResult, RunRecord or tiled run
         A uid, or its first characters, is looked up among the runs of this session and then in the Tiled of the latest
-        open `connect`.
+        open `connect`; a scan id, or -1 for the latest run, only there.
     motors : sequence of Movable, optional
         The motors of the run's variables, and those that its forbidden regions name. Not needed for a run that this
         session has steered.
@@ -122,7 +122,7 @@ def _read(run: Any) -> RunRecord:
 
     if isinstance(run, RunResult):
         run = run.uid
-    if not isinstance(run, str):
+    if not isinstance(run, str | int):
         return read_run(run)
     connection = latest_connection()
     if connection is None:

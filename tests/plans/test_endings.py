@@ -438,7 +438,7 @@ def test_a_pause_on_the_way_is_survived(RE: RunEngine, slow_bench: Any) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("give", ["uid", "node", "record"])
+@pytest.mark.parametrize("give", ["uid", "scan id", "latest", "node", "record"])
 def test_the_best_point_of_a_run_of_another_session_is_in_tiled(
     RE: RunEngine, bench: Any, tiled: Connection, monkeypatch: pytest.MonkeyPatch, give: str
 ) -> None:
@@ -447,7 +447,8 @@ def test_the_best_point_of_a_run_of_another_session_is_in_tiled(
     assert tiled.flush()
     monkeypatch.setattr(remembered, "_runs", {})
     node = tiled.client[uid]
-    run = {"uid": uid[:8], "node": node, "record": read_run(node)}[give]
+    scan_id = node.metadata["start"]["scan_id"]
+    run = {"uid": uid[:8], "scan id": scan_id, "latest": -1, "node": node, "record": read_run(node)}[give]
     with pytest.raises(BadInputError, match=r"needs the motors \['mx', 'my'\]"):
         RE(go_to_best(run))
     RE(go_to_best(run, motors))
