@@ -124,6 +124,8 @@ def _read(run: Any) -> RunRecord:
     from ebl_autonomy.data import latest_connection, read_run  # imported here, because it loads Tiled
     from ebl_autonomy.data.lookup import is_name
 
+    if isinstance(run, RunResult):
+        run = run.uid
     if not is_name(run):
         return read_run(run)
     connection = latest_connection()
