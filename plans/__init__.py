@@ -7,8 +7,9 @@ from ebl_autonomy.plans.acquisition.fly import Sweep
 from ebl_autonomy.plans.best_point import go_to_best
 from ebl_autonomy.plans.exploration import explore
 from ebl_autonomy.plans.optimization import OptimizeResult, optimize
+from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.setup import prepare
-from ebl_autonomy.plans.steered_run import RunResult, steer
+from ebl_autonomy.plans.steered_run import steer
 from ebl_autonomy.plans.stubs import make_gate, move_motors, trigger_detectors
 from ebl_autonomy.plans.thinking import think
 from ebl_autonomy.steering import Until

@@ -15,7 +15,7 @@ from ebl_autonomy.plans.ending import SHORT_UID, announce, position_text
 from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.remembered import RememberedRun, recall
-from ebl_autonomy.plans.steered_run import RunResult
+from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.thinking import DaemonExecutor, think
 from ebl_autonomy.plans.tolerances import Tolerances
 from ebl_autonomy.records import RunMetadata, RunRecord

@@ -9,11 +9,12 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlExcep
 from ebl_autonomy.errors import BadInputError, LineCutError, RefusedError, UserFunctionError
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.arguments import check_integer
+from ebl_autonomy.plans.attempt import Attempt
 from ebl_autonomy.plans.events import InterruptedReadingError
 from ebl_autonomy.plans.failures import is_limit_error
 from ebl_autonomy.plans.failures_in_a_row import FailuresInARow
 from ebl_autonomy.plans.motion import Motion
-from ebl_autonomy.plans.recorder import Attempt, Recorder
+from ebl_autonomy.plans.recorder import Recorder
 from ebl_autonomy.plans.setup import Experiment
 from ebl_autonomy.plans.user_functions import is_ours, watched
 from ebl_autonomy.records import RULE_RUN

@@ -8,7 +8,8 @@ from bluesky.utils import MsgGenerator, plan
 
 from ebl_autonomy.plans.acquisition import Acquisition, Measure
 from ebl_autonomy.plans.queueing import checked_by_queue
-from ebl_autonomy.plans.steered_run import RunResult, acquisition_of, steer
+from ebl_autonomy.plans.result import RunResult
+from ebl_autonomy.plans.steered_run import acquisition_of, steer
 from ebl_autonomy.records import Finish
 
 __all__ = ["OptimizeResult", "optimize"]

@@ -11,7 +11,7 @@ from ebl_autonomy.errors import BadInputError, DeviceFailedError
 from ebl_autonomy.plans.devices import ask
 from ebl_autonomy.plans.failures import is_no_answer
 
-__all__ = ["External", "Readings", "When", "separate"]
+__all__ = ["External", "Readings", "When", "separate", "unread"]
 
 When = Literal["given", "staged", "triggered"]
 """How far a device is when it is asked: as it was given to the plan, staged, or triggered at the first point."""
@@ -23,6 +23,11 @@ _NEVER: Final = (NameError, NotImplementedError, ImportError, SyntaxError)
 def separate(devices: Sequence[Any]) -> list[Any]:
     """The devices without those that another one contains, each once: bluesky's rule for one event."""
     return list(separate_devices(devices))
+
+
+def unread(positions: Mapping[str, float], readings: Mapping[str, Any]) -> dict[str, float]:
+    """The positions of the motors that were not read under their own names."""
+    return {name: position for name, position in positions.items() if name not in readings}
 
 
 class Readings:

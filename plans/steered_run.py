@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bluesky import plan_stubs as bps
@@ -31,13 +30,14 @@ from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readings import separate
 from ebl_autonomy.plans.recorder import Recorder
 from ebl_autonomy.plans.remembered import RememberedRun, remember
+from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.setup import Experiment, check_staged, prepare
 from ebl_autonomy.plans.stubs import stage_devices
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
-from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, BestReading, Recommendation, ending_text
+from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
 
-__all__ = ["RunResult", "SteeredRun", "acquisition_of", "steer"]
+__all__ = ["SteeredRun", "acquisition_of", "steer"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,56 +56,6 @@ _LEAVES_MOTORS = (RequestAbort, FailedPause)
 """After these the motors stay where they are, also if they were to return: the user wants nothing to move."""
 
 _ON_THE_WAY = "were stopped on their way"
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """The return value of a steered plan (``plan_result`` if ``RE.call_returns_result`` is set).
-
-    Attributes
-    ----------
-    uid : str
-        Uid of the run.
-    stop_reason : str
-        The rule that ended the run.
-    accepted, refused, abandoned : int
-        Numbers of proposals with this end.
-    rows : int
-        Number of recorded rows; a flown line has many.
-    recommended : Recommendation or None
-        The agent's recommended point, with mean and standard deviation; for several objectives the compromise.
-    best_reading : BestReading or None
-        The best measured value.
-    left_at : dict of str to float
-        Final positions of the motors, in motor units.
-    left_where : str
-        The same in words: ``"are at the recommended point"``, or why they are not.
-    line : str
-        The line that the run printed at its end, which is also the text of the result.
-    front : tuple of Recommendation
-        For several objectives: the Pareto front, i.e. the points that no other point improves in all objectives.
-    """
-
-    uid: str
-    stop_reason: str
-    accepted: int
-    refused: int
-    abandoned: int
-    rows: int
-    recommended: Recommendation | None
-    best_reading: BestReading | None
-    left_at: dict[str, float] = field(default_factory=dict)
-    front: tuple[Recommendation, ...] = ()
-    left_where: str = ""
-    line: str = field(default="", repr=False)
-
-    def __str__(self) -> str:
-        return self.line or repr(self)
-
-    @property
-    def best(self) -> Recommendation | None:
-        """The former name of `recommended`."""
-        return self.recommended
 
 
 def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0) -> Acquisition:

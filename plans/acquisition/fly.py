@@ -27,12 +27,12 @@ from ebl_autonomy.errors import BadInputError, DeviceFailedError, LineCutError, 
 from ebl_autonomy.guard import Line
 from ebl_autonomy.plans.acquisition.external import default_reader
 from ebl_autonomy.plans.acquisition.protocol import Row
+from ebl_autonomy.plans.attempt import Attempt
 from ebl_autonomy.plans.devices import ask, check_devices, describe, read_travel
 from ebl_autonomy.plans.failures import blaming, devices_of
 from ebl_autonomy.plans.motion import READBACK_S, READBACK_STEP_S
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import position_key
-from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import do_all, settle, stop_all, wait_all
 from ebl_autonomy.plans.user_functions import called
 from ebl_autonomy.records import OUR_STREAMS, PRIMARY

@@ -11,11 +11,11 @@ from ophyd import PseudoPositioner
 
 from ebl_autonomy.errors import DeviceTimeoutError, RefusedError
 from ebl_autonomy.guard import Move
+from ebl_autonomy.plans.attempt import Attempt
 from ebl_autonomy.plans.coupled import ancestors, axis_of, axis_targets, neighbours, settings
 from ebl_autonomy.plans.devices import read_positions
 from ebl_autonomy.plans.failures import blamed, failure
 from ebl_autonomy.plans.motion import check_setting
-from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.timely import timely
 from ebl_autonomy.records import BASELINE, OUR_STREAMS, PROPOSAL_ID
 

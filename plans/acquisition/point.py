@@ -7,9 +7,9 @@ from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.plans.acquisition.protocol import Row
+from ebl_autonomy.plans.attempt import Attempt
 from ebl_autonomy.plans.devices import unique
 from ebl_autonomy.plans.readings import Readings, separate
-from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.stubs import trigger_detectors
 
 __all__ = ["AtPoint"]

@@ -7,7 +7,7 @@ from bluesky.protocols import NamedMovable, Readable
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.guard import Line
-from ebl_autonomy.plans.recorder import Attempt
+from ebl_autonomy.plans.attempt import Attempt
 
 __all__ = ["Acquisition", "Row"]
 

@@ -16,8 +16,8 @@ from bluesky.utils import MsgGenerator, ensure_generator
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.acquisition.nesting import nested
 from ebl_autonomy.plans.acquisition.protocol import Row
+from ebl_autonomy.plans.attempt import Attempt
 from ebl_autonomy.plans.motion import LOOK
-from ebl_autonomy.plans.recorder import Attempt
 from ebl_autonomy.plans.user_functions import called, watched
 from ebl_autonomy.records import ROW, to_float
 

@@ -110,6 +110,23 @@ def forget(detector: Any) -> None:
         call_in_bluesky_event_loop(detector.describe())
 
 
+def pause_in_reading(RE: RunEngine, detector: Any, number: int) -> None:
+    """Make reading `number` (counted from 1) request a pause, and end only after the RunEngine has received it."""
+    read, readings = detector.read, 0
+
+    async def slow_read() -> Any:
+        nonlocal readings
+        readings += 1
+        if readings == number:
+            pause = threading.Thread(target=RE.request_pause, daemon=True)
+            pause.start()
+            while pause.is_alive():
+                await asyncio.sleep(0.01)
+        return read()
+
+    detector.read = slow_read
+
+
 @KINDS
 @pytest.mark.parametrize(
     "error",
@@ -168,18 +185,7 @@ def test_a_missing_outcome_is_told_although_a_pause_cut_the_first_reading(
 ) -> None:
     bowl, motors = bench
     late = Late("late", "triggered", key="late_total")
-    paused, read = threading.Event(), bowl.read
-
-    async def slow_read() -> Any:
-        if not paused.is_set():
-            paused.set()
-            pause = threading.Thread(target=RE.request_pause, daemon=True)
-            pause.start()
-            while pause.is_alive():
-                await asyncio.sleep(0.01)
-        return read()
-
-    bowl.read = slow_read
+    pause_in_reading(RE, bowl, 1)
     with pytest.raises(RunEngineInterrupted):
         RE(plan([bowl, late], motors, "nokey"))
     with pytest.raises(BadInputError, match=r"nokey.*bowl.*late_total"):
@@ -294,19 +300,7 @@ def test_a_pause_loses_no_frame_of_a_row(
     RE: RunEngine, docs: Documents, tiled: Connection, bench: Any, blob: SimBlobDetector, number: int
 ) -> None:
     bowl, motors = bench
-    read, readings = bowl.read, 0
-
-    async def slow_read() -> Any:
-        nonlocal readings
-        readings += 1
-        if readings == number:
-            pause = threading.Thread(target=RE.request_pause, daemon=True)
-            pause.start()
-            while pause.is_alive():
-                await asyncio.sleep(0.01)
-        return read()
-
-    bowl.read = slow_read
+    pause_in_reading(RE, bowl, number)
     with pytest.raises(RunEngineInterrupted):
         RE(plan([blob, bowl], motors))
     RE.resume()
