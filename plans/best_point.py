@@ -1,7 +1,8 @@
 """Going to the best point of a run that has ended, or was aborted, through the gate that the run had."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from numbers import Integral
+from typing import Any, Final
 
 from bluesky import preprocessors as bpp
 from bluesky.protocols import NamedMovable
@@ -21,6 +22,9 @@ from ebl_autonomy.space import AxisTravel, Space, Travel, make_vocs
 
 __all__ = ["go_to_best"]
 
+FLUSH_S: Final = 30.0
+"""Seconds that documents of this session may still take to Tiled."""
+
 
 @plan
 def go_to_best(
@@ -37,9 +41,9 @@ def go_to_best(
 
     Parameters
     ----------
-    run : str, RunResult, RunRecord or tiled run
+    run : str, int, RunResult, RunRecord or tiled run
         A uid, or its first characters, is looked up among the runs of this session and then in the Tiled of the latest
-        open `connect`.
+        open `connect`; a scan id, or -1 for the latest run, only there.
     motors : sequence of Movable, optional
         The motors of the run's variables, and those that its forbidden regions name. Not needed for a run that this
         session has steered.
@@ -102,6 +106,7 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
     known = recall(run if isinstance(run, str) else str(getattr(run, "uid", "")))
     if known is not None and isinstance(run, str | RunResult):
         return known
+    named = isinstance(run, str | Integral)
     if isinstance(run, RunRecord):
         record = run
     else:
@@ -110,25 +115,35 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
             record = yield from think(executor, lambda: _read(run))
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
+    known = recall(record.uid)
+    if known is not None and named:
+        return known
     from ebl_autonomy.report.summary import RowsInOrder
 
     found = RowsInOrder(record).best_reading(record)
-    motors = known.motors if (known := recall(record.uid)) is not None else {}
+    motors = {} if known is None else known.motors
     return RememberedRun(record.uid, record.metadata, record.recommended, found, motors)
 
 
 def _read(run: Any) -> RunRecord:
     from ebl_autonomy.data import latest_connection, read_run  # imported here, because it loads Tiled
+    from ebl_autonomy.data.lookup import LAST, is_name
 
     if isinstance(run, RunResult):
         run = run.uid
-    if not isinstance(run, str):
+    if not is_name(run):
         return read_run(run)
     connection = latest_connection()
     if connection is None:
         raise BadInputError(
             f"run {run!r}: this session has not steered it, and there is no connection to look it up. Call connect(RE) "
             "first, or pass the run itself: client[uid]"
+        )
+    by_order = isinstance(run, Integral) or run.strip().lstrip("-").isdigit() or run.strip() == LAST
+    if by_order and not connection.flush(FLUSH_S):  # a later run must not be overlooked because it is on its way
+        raise BadInputError(
+            f"run {run!r}: documents of this session are still on the way to {connection.uri}, so it cannot be looked "
+            "up yet. Try again, or give the uid that the run ended with"
         )
     return read_run(run, connection.client)
 
