@@ -215,7 +215,7 @@ def test_a_stopped_run_finishes_as_any_other(
     (row,) = docs.events["recommended"]
     assert (row["mx"], row["bowl_std"]) == (0.5, 0.00321)
     assert [row["explanation"] for row in docs.events["explanation"]] == ["a bowl"]
-    assert [row["mx"] for row in docs.events["baseline"]] == [0.0, end[0]]
+    assert [row["mx"] for row in docs.events["start_and_end"]] == [0.0, end[0]]
     (left,) = docs.events["left_at"]
     assert left["mx"] == end[0]
     assert [told["mx"] for told in agent.told] == [0.25]
