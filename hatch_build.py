@@ -7,7 +7,15 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-PAGES = ("README.md", "CHANGELOG.md", "docs/*.md", "docs/decisions/*.md", "docs/images/*.png", "examples/**/*.*")
+PAGES = (
+    "README.md",
+    "CHANGELOG.md",
+    "docs/*.md",
+    "docs/*.ipynb",
+    "docs/decisions/*.md",
+    "docs/images/*.png",
+    "examples/**/*.*",
+)
 FOLDER = "ebl_autonomy/manual"
 
 

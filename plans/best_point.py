@@ -1,7 +1,8 @@
 """Going to the best point of a run that has ended, or was aborted, through the gate that the run had."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from numbers import Integral
+from typing import Any, Final
 
 from bluesky import preprocessors as bpp
 from bluesky.protocols import NamedMovable
@@ -22,6 +23,9 @@ from ebl_autonomy.records import RunMetadata, RunRecord
 from ebl_autonomy.space import Space, make_vocs
 
 __all__ = ["go_to_best"]
+
+FLUSH_S: Final = 30.0
+"""Seconds that documents of this session may still take to Tiled."""
 
 
 @plan
@@ -100,6 +104,7 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
         run = run.uid
     if isinstance(run, str) and not _is_scan_id(run) and (known := recall(run)) is not None:
         return known
+    named = isinstance(run, str | Integral)
     if isinstance(run, RunRecord):
         record = run
     else:
@@ -108,10 +113,13 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
             record = yield from think(executor, lambda: _read(run))
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
+    known = recall(record.uid)
+    if known is not None and named:
+        return known
     from ebl_autonomy.report.summary import RowsInOrder
 
     found = RowsInOrder(record).best_reading(record)
-    motors = known.motors if (known := recall(record.uid)) is not None else {}
+    motors = {} if known is None else known.motors
     return RememberedRun(record.uid, record.metadata, record.recommended, found, motors)
 
 
@@ -122,7 +130,7 @@ def _is_scan_id(run: str) -> bool:
 
 def _read(run: Any) -> RunRecord:
     from ebl_autonomy.data import latest_connection, read_run  # imported here, because it loads Tiled
-    from ebl_autonomy.data.lookup import is_name
+    from ebl_autonomy.data.lookup import LAST, is_name
 
     if isinstance(run, RunResult):
         run = run.uid
@@ -133,6 +141,12 @@ def _read(run: Any) -> RunRecord:
         raise BadInputError(
             f"run {run!r}: this session has not steered it, and there is no connection to look it up. Call connect(RE) "
             "first, or pass the run itself: client[uid]"
+        )
+    by_order = isinstance(run, Integral) or run.strip().lstrip("-").isdigit() or run.strip() == LAST
+    if by_order and not connection.flush(FLUSH_S):  # a later run must not be overlooked because it is on its way
+        raise BadInputError(
+            f"run {run!r}: documents of this session are still on the way to {connection.uri}, so it cannot be looked "
+            "up yet. Try again, or give the uid that the run ended with"
         )
     return read_run(run, connection.client)
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ebl_autonomy.records import BestReading, Recommendation
 from ebl_autonomy.report.wording import at, number, quantity, recommended_values
@@ -15,17 +17,34 @@ AT_RECOMMENDED: Final = "are at the recommended point"
 SHORT_UID: Final = 8
 """Number of characters of a uid that the line shows: enough to find the run by them."""
 MOST_OF_REASON: Final = 300
+PART: Final = "; "
+"""What stands between the parts of the line."""
 
 
 def announce(line: str) -> None:
     """Print a line on standard output: in IPython, and on the console of a queueserver's worker.
 
+    In a terminal, where it is too long for the window, each of its parts begins a line and is wrapped between words.
     Whoever does not want to see it redirects standard output (``contextlib.redirect_stdout``), as for all that the
     RunEngine prints.
     """
     with contextlib.suppress(OSError, ValueError):  # a console that is gone must not fail a run
+        if sys.stdout.isatty():
+            line = _for_window(line, shutil.get_terminal_size().columns)
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def _for_window(line: str, columns: int) -> str:
+    """The line, or its parts below each other, wrapped between words but for words that are longer than the window."""
+    if len(line) < columns:
+        return line
+    first, *others = line.split(PART)
+    ways: Any = {"subsequent_indent": "    ", "break_long_words": False, "break_on_hyphens": False}
+    wrapped = textwrap.wrap(first, columns - 1, **ways)
+    for part in others:
+        wrapped += textwrap.wrap(part, columns - 1, initial_indent="  ", **ways)
+    return "\n".join(wrapped)
 
 
 def ending_line(
@@ -74,7 +93,7 @@ def ending_line(
     if left_where != AT_RECOMMENDED and (recommended is not None or best_reading is not None):
         parts.append(f"to the best point: RE(go_to_best({uid[:SHORT_UID]!r}))")
     parts.append(f"report: {report}" if report else "for a report: connect(RE) before the run")
-    return " ".join("; ".join(parts).split())
+    return " ".join(PART.join(parts).split())
 
 
 def report_command(uid: str) -> str:

@@ -78,6 +78,7 @@ RunArgument = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seeds the misalignment, the noise and the agent.")]
+IocSeed = Annotated[int, typer.Option(min=0, help="Seeds the misalignment and the noise.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free one.")]
 TierOption = Annotated[str, typer.Option(help="Motors to align: 4 (A), 8 (B) or 12 (C).")]
 
@@ -286,7 +287,7 @@ def serve_tiled(
 def serve_ioc(
     prefix: Annotated[str, typer.Option(help="Prefix of every PV.")] = "EBL:",
     tier: TierOption = "B",
-    seed: Seed = 0,
+    seed: IocSeed = 0,
     speed: Annotated[float, typer.Option(help="Simulated seconds per wall second.")] = 1.0,
     port: Port = 0,
 ) -> None:

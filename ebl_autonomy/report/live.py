@@ -113,7 +113,9 @@ class LiveView:
             self._drawer.join(timeout_s)
 
     def save(self, path: Path | str) -> None:
-        """Write the figure to a file, whose suffix gives the format."""
+        """Write the figure to a file, whose suffix gives the format; after a run, with the run's end."""
+        if self._ended.is_set():
+            self.wait()
         with self._screen.lock:
             self.figure.savefig(path)
 

@@ -60,7 +60,7 @@ def _figure(
         _over(figure, figure.add_subplot(lines, columns, k + 1), record, rows, told, outcome, one)
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            known.setdefault(f"{label} (map)" if label == "recommended" and label in known else label, handle)
+            known.setdefault(label, handle)
     figure.legend(known.values(), known.keys(), ncols=5, loc="outside upper center")
     return figure
 
@@ -96,12 +96,11 @@ def _over(
     cmap = "viridis_r" if least else "viridis"  # bright is good
     shown = mean_map(axes, space, (first, second), values, mean, cmap=cmap, rasterized=True)
     read: dict[str, Any] = {"mfc": "white", "mec": "black", "mew": 0.4, "alpha": 0.8}
-    axes.plot(_column(rows, first), _column(rows, second), "o", ms=2.5, clip_on=False, label="read", **read)
+    axes.plot(_column(rows, first), _column(rows, second), "o", ms=2.5, clip_on=False, label="read, in the map", **read)
     if told.recommended is not None:
         at = told.recommended.point
-        axes.plot(
-            [at[first]], [at[second]], "D", ms=6, mfc="none", mec=RED, mew=1.4, clip_on=False, label="recommended"
-        )
+        ring: dict[str, Any] = {"ms": 6, "mfc": "none", "mec": RED, "mew": 1.4, "clip_on": False}
+        axes.plot([at[first]], [at[second]], "D", label="recommended, in the map", **ring)
     figure.colorbar(shown, ax=axes, label=with_unit(outcome, record.metadata.units)).ax.tick_params(labelsize=7)
     fit_to_variable(axes, "x", space, first, margin=0.0)
     fit_to_variable(axes, "y", space, second, margin=0.0)

@@ -1,5 +1,6 @@
 """How a run ends: in one printed line, with the motors where the user wants them; and the way to its best point."""
 
+import io
 import math
 import re
 import shlex
@@ -97,6 +98,35 @@ def test_motors_that_are_elsewhere_are_named_with_the_way_to_the_best_point(
     line = last_line(capsys)
     assert says in line
     assert f"RE(go_to_best('{result.uid[:8]}'))" in line
+
+
+class Window(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [40, 80, 1000])
+def test_in_a_terminal_the_line_is_wrapped_between_its_parts_and_its_words(
+    RE: RunEngine, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    window = Window()
+    monkeypatch.setattr("sys.stdout", window)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    motors = [SynAxis(name="mx"), SynAxis(name="my")]
+    result = RE(
+        optimize([Measured(*motors)], motors, Advised([at(0.5), at(1.0)]), max_points=2, envelope=ENVELOPE)
+    ).plan_result
+    told = window.getvalue()
+    assert " ".join(told.split()) == str(result).replace(";", "") or columns == 1000
+    lines = told.rstrip("\n").split("\n")
+    assert all(len(line) < columns for line in lines)
+    if columns == 1000:
+        assert lines == [str(result)]
+    else:
+        starts = [line.split(":")[0].strip() for line in lines if re.match(r" {0,2}\S", line)]
+        assert starts[1:] == ["recommended", "best reading", "motors are at the recommended point", "for a report"]
 
 
 def test_a_run_without_a_valid_row_says_so(RE: RunEngine, bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -472,6 +502,18 @@ def test_the_best_point_of_a_run_of_another_session_is_in_tiled(
     with pytest.raises(BadInputError, match=r"needs the motors \['mx', 'my'\]"):
         RE(go_to_best(run))
     RE(go_to_best(run, motors))
+    assert (motors[0].position, motors[1].position) == (0.5, -0.25)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [-1, "-1", "scan id"])
+def test_a_run_of_this_session_may_be_named_by_its_scan_id_or_counted_back(
+    RE: RunEngine, bench: Any, tiled: Connection, name: Any
+) -> None:
+    bowl, motors = bench
+    RE.md["scan_id"] = 41
+    aborted(RE, bowl, motors, Advised([at(0.25), at(1.0), at(1.5)]))
+    RE(go_to_best(42 if name == "scan id" else name))  # needs no motors: they are known
     assert (motors[0].position, motors[1].position) == (0.5, -0.25)
 
 

@@ -214,6 +214,16 @@ def test_a_model_that_fails_is_logged_once_and_the_rest_is_shown(
     ]
 
 
+def test_a_figure_that_is_saved_after_a_run_has_the_end_of_the_run(RE: RunEngine, tmp_path: Path) -> None:
+    bl = SimBeamline(seed=0)
+    agent = agent_of([bl.kbv.pitch])
+    view = LiveView(agent, figure=Figure(), every_s=2.0)  # so that the first drawing is old when the run ends
+    RE.subscribe(view)
+    RE(optimize([bl.camera], [bl.kbv.pitch], agent, max_points=5, finish="stay"))
+    view.save(tmp_path / "run.png")
+    assert "5 of 5 points" in texts(view.figure)
+
+
 class BrokenFigure(Figure):
     """A window that was closed."""
 
