@@ -16,9 +16,12 @@ import pytest
 from bluesky import RunEngine
 from engines import run_engine
 from hypothesis import HealthCheck, settings
+from ophyd_race import close_race
 
 from ebl_autonomy.data import Connection, connect
 from ebl_autonomy.data.server import EmbeddedServer
+
+close_race()
 
 # How fast a busy machine makes examples says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

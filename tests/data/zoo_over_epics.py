@@ -20,6 +20,7 @@ from ophyd.device import Device
 from ophyd.pseudopos import PseudoPositioner, PseudoSingle, pseudo_position_argument, real_position_argument
 from ophyd_async.epics.core import epics_signal_r
 from ophyd_async.epics.motor import Motor
+from ophyd_race import close_race
 from zoo import Case, steer_and_read_back
 
 from ebl_autonomy import connect
@@ -160,5 +161,6 @@ def run(RE: RunEngine, folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    close_race()
     with run_engine() as engine:
         sys.stdout.write(json.dumps(run(engine, Path(sys.argv[1]))) + "\n")
