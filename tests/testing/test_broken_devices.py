@@ -177,8 +177,16 @@ class Off(Axis):
 
 
 class MovedByReading(Axis):
+    readings = 0
+
+    def set(self, value: float, **kwargs: Any) -> Any:
+        self.readings = 0
+        return super().set(value, **kwargs)
+
     def read(self) -> Any:
-        self.sim_state["readback"] += 0.1
+        self.readings += 1
+        if self.readings > 1:
+            self.sim_state["readback"] += 0.1
         return super().read()
 
 
