@@ -119,6 +119,10 @@ def test_frames_of_an_hdf5_file(client: Any, folder: Path, of_rows: list[int], p
     expected = frames[of_rows]
     assert np.array_equal(node.read().reshape(expected.shape), expected)
     assert node.shape in (expected.shape, (len(of_rows) * per_point, 4, 3))  # releases of the plugin differ
+    selected = node.data_sources()[0].parameters["slice"]  # as the manual says
+    index = slice(*map(int, selected.split(":"))) if isinstance(selected, str) else selected
+    with h5py.File(folder / "scan.h5") as file:
+        assert np.array_equal(file["/entry/data/data"][index].reshape(expected.shape), expected)
     first = node[0]
     assert np.array_equal(np.ravel(first), np.ravel(expected[0])[: first.size])
 

@@ -19,7 +19,7 @@ from bluesky import RunEngine
 from bluesky.run_engine import call_in_bluesky_event_loop
 from ophyd import SoftPositioner
 from ophyd_async.core import StaticFilenameProvider, StaticPathProvider
-from zoo import Case, steer_and_read_back
+from zoo import Case, check_contract, steer_and_read_back
 
 from ebl_autonomy.data import Connection
 from ebl_autonomy.data.server import EmbeddedServer
@@ -150,12 +150,17 @@ async def connected(*devices: Any) -> None:
         await device.connect()
 
 
+async def hurry(*motors: Any) -> None:
+    for motor in motors:
+        await motor.velocity.set(100.0)
+        await motor.acceleration_time.set(0.01)
+
+
 async def async_motors(instant: bool) -> Case:
     motors = [ophyd_async.sim.SimMotor(name, instant=instant) for name in ("x", "y")]
     await connected(*motors)
-    for motor in motors if not instant else ():
-        await motor.velocity.set(100.0)
-        await motor.acceleration_time.set(0.01)
+    if not instant:
+        await hurry(*motors)
     return Case(motors)
 
 
@@ -164,6 +169,7 @@ async def async_point(folder: Path) -> Case:
     stage = ophyd_async.sim.SimStage(pattern, "stage")
     detector = ophyd_async.sim.SimPointDetector(pattern, name="det")
     await connected(stage, detector)
+    await hurry(stage.x, stage.y)
     await detector.acquire_time.set(0.02)
     return Case([stage.x, stage.y], [detector], "det-channel-2-value")
 
@@ -175,6 +181,7 @@ async def async_blob(folder: Path) -> Case:
         StaticPathProvider(StaticFilenameProvider("blob"), folder), pattern, name="det"
     )
     await connected(stage, detector)
+    await hurry(stage.x, stage.y)
 
     def files() -> dict[str, np.ndarray]:
         (path,) = folder.glob("blob*")
@@ -238,6 +245,23 @@ def test_devices_of_ophyd_async(RE: RunEngine, tiled: Connection, readable: Path
         return await ASYNC[name](new_folder(readable))
 
     steer_and_read_back(RE, tiled, lambda: call_in_bluesky_event_loop(make()))
+
+
+@pytest.mark.parametrize("name", [*MOTORS, *DETECTORS])
+def test_devices_of_ophyd_keep_the_contract(RE: RunEngine, name: str) -> None:
+    check_contract(RE, (MOTORS | DETECTORS)[name]())
+
+
+@pytest.mark.parametrize("name", ASYNC)
+def test_devices_of_ophyd_async_keep_the_contract(RE: RunEngine, tmp_path: Path, name: str) -> None:
+    async def make() -> Case:
+        return await ASYNC[name](tmp_path)
+
+    check_contract(RE, call_in_bluesky_event_loop(make()))
+
+
+def test_a_detector_with_images_in_files_keeps_the_contract(RE: RunEngine, tmp_path: Path) -> None:
+    check_contract(RE, image_in_files(tmp_path))
 
 
 def new_folder(parent: Path) -> Path:

@@ -17,6 +17,7 @@ from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.data import Connection, stored_events
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.records import to_float
+from ebl_autonomy.testing import check_device
 
 POINTS = 5
 RANGE = (-2.0, 3.0)
@@ -88,6 +89,15 @@ def steer_and_read_back(RE: RunEngine, tiled: Connection, make: Callable[[], Cas
             assert told[motor.name] == pytest.approx(to_float(proposal.point[motor.name]), abs=0.02)
         assert to_float(row[case.goal]) == told[case.goal]
         assert math.isfinite(told[case.goal])
+
+
+def check_contract(RE: RunEngine, case: Case) -> None:
+    """Each device on its own keeps the contract of devices."""
+    for motor in case.motors:
+        low, high = case.ranges.get(motor.name, RANGE)
+        check_device(motor, RE, positions=[0.75 * low + 0.25 * high, 0.4 * low + 0.6 * high], tolerance=0.02)
+    for detector in case.detectors:
+        check_device(detector, RE)
 
 
 def assert_stored(documents: list[tuple[str, dict[str, Any]]], run: Any, case: Case) -> None:

@@ -21,7 +21,7 @@ from ophyd.pseudopos import PseudoPositioner, PseudoSingle, pseudo_position_argu
 from ophyd_async.epics.core import epics_signal_r
 from ophyd_async.epics.motor import Motor
 from ophyd_race import close_race
-from zoo import Case, steer_and_read_back
+from zoo import Case, check_contract, steer_and_read_back
 
 from ebl_autonomy import connect
 from ebl_autonomy.sim_devices import AsyncEpicsBeamline, EpicsBeamline
@@ -154,6 +154,7 @@ def run(RE: RunEngine, folder: Path) -> dict[str, str]:
         for name, make in CASES.items():
             try:
                 steer_and_read_back(RE, tiled, make)
+                check_contract(RE, make())
                 failed[name] = ""
             except Exception:  # noqa: BLE001 - each case is told on its own
                 failed[name] = traceback.format_exc()
