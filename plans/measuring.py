@@ -6,7 +6,7 @@ import time
 
 from bluesky.utils import FailedStatus, Msg, MsgGenerator, RunEngineControlException
 
-from ebl_autonomy.errors import BadInputError, LineCutError, RefusedError, UserFunctionError
+from ebl_autonomy.errors import BadInputError, DeviceFailedError, LineCutError, RefusedError, UserFunctionError
 from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.arguments import check_integer
 from ebl_autonomy.plans.attempt import Attempt
@@ -133,7 +133,11 @@ class Measuring:
         rows = self._acquisition.acquire(attempt)
         if not is_ours(self._acquisition):
             rows = watched(rows, f"acquisition {self._acquisition.kind!r}", None, attempt.is_interrupted)
-        return (yield from rows)
+        recorded = yield from rows
+        if not recorded:
+            names = [str(getattr(one, "name", one)) for one in self._acquisition.detectors] or [self._acquisition.kind]
+            raise DeviceFailedError(names, "no row was recorded: the acquisition must give one or more")
+        return recorded
 
     def _fail(self, attempt: Attempt) -> None:
         """Count the dose of an exposure without a row; motors may stand anywhere now."""

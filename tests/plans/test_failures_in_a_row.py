@@ -10,7 +10,7 @@ from scripted import Scripted, at
 from simple import ENVELOPE, Documents
 
 from ebl_autonomy.errors import AgentError, MeasurementError
-from ebl_autonomy.plans import optimize
+from ebl_autonomy.plans import AtPoint, optimize
 
 TOO_MANY = 25
 """Refusals in a row that end a run."""
@@ -104,3 +104,23 @@ def test_no_motor_moves_if_one_refuses_its_position(RE: RunEngine, bench: Any) -
     motors[0].subscribe(lambda value, **_: moved.append(value), run=False)
     RE(optimize([bowl], motors, Scripted([at(0.5, 0.5)]), max_points=9, envelope=ENVELOPE))
     assert moved == []
+
+
+class Empty(AtPoint):
+    """An acquisition that records nothing."""
+
+    def acquire(self, attempt: Any) -> Any:
+        attempt.expose()
+        yield from ()
+        return []
+
+
+def test_an_acquisition_without_a_row_is_a_failure(RE: RunEngine, docs: Documents, bench: Any) -> None:
+    bowl, motors = bench
+    agent = Scripted([at(0.1 * k) for k in range(9)])
+    plan = optimize(
+        [], motors, agent, max_points=9, retries=0, max_failures=2, envelope=ENVELOPE, measure=Empty([bowl])
+    )
+    with pytest.raises(MeasurementError, match="bowl failed: no row was recorded"):
+        RE(plan)
+    assert [gone["status"] for gone in docs.events["abandoned"]] == ["abandoned"] * 2
