@@ -245,7 +245,7 @@ def save_event(
     tag: EventTag,
     watch: EventWatch,
     finish: Callable[[dict[str, Any]], Mapping[str, Any]],
-    check_read: Callable[[Any, Mapping[str, Any]], None] | None = None,
+    check_read: Callable[[Any, Mapping[str, Any]], MsgGenerator[None]] | None = None,
 ) -> MsgGenerator[dict[str, Any]]:
     """Read `devices`, let `finish` add values, and emit all of it as one event of `stream`.
 
@@ -260,7 +260,7 @@ def save_event(
     finish : callable
         Maps the readings (key to value) to the tag's values; called after all devices are read.
     check_read : callable, optional
-        Called with each device and its reading.
+        A plan stub that is run with each device and its reading.
 
     Returns
     -------
@@ -287,7 +287,7 @@ def save_event(
             if tag.interruptions != mark:
                 raise InterruptedReadingError(stream)
             if check_read is not None:
-                check_read(device, reading)
+                yield from check_read(device, reading)
             values.update({key: item["value"] for key, item in reading.items()})
         tag.put(finish(values))
         carried = yield Msg("read", tag)

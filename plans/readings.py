@@ -82,7 +82,7 @@ class Readings:
                 self._take(device, described)
         self.late = waiting
 
-    def check_read(self, device: Any, reading: Collection[str]) -> None:
+    def check_read(self, device: Any, reading: Collection[str]) -> MsgGenerator[None]:
         """Check that a device reads the keys that it describes, as each event of a stream must.
 
         Raises
@@ -90,13 +90,23 @@ class Readings:
         DeviceFailedError
             If it reads others; names the keys.
         """
-        described = [key for key, owner in self._owners.items() if owner is device]
-        missing = [key for key in described if key not in reading and self.keys[key].get("external") != "STREAM:"]
-        strange = [key for key in reading if key not in described]
-        if described and (missing or strange):
-            said = [f"its describe() has {missing}, which its read() lacks"] if missing else []
-            said += [f"its read() has {strange}, which its describe() lacks"] if strange else []
-            raise DeviceFailedError([device.name], f"{' and '.join(said)}: make both give the same keys")
+        known = {key for key, owner in self._owners.items() if owner is device}
+        if not known or not self._unlike(known, reading):
+            return
+        described = yield from ask(device.describe)  # staging may have added keys, such as those of a file
+        for key in known - set(described):
+            del self._owners[key], self.keys[key]
+        self._take(device, described)
+        if said := self._unlike(described, reading):
+            raise DeviceFailedError([device.name], f"{said}: make both give the same keys")
+
+    def _unlike(self, described: Collection[str], reading: Collection[str]) -> str:
+        """How a reading differs from a description; empty if it does not."""
+        missing = sorted(k for k in described if k not in reading and self.keys[k].get("external") != "STREAM:")
+        strange = sorted(key for key in reading if key not in described)
+        said = [f"its describe() has {missing}, which its read() lacks"] if missing else []
+        said += [f"its read() has {strange}, which its describe() lacks"] if strange else []
+        return " and ".join(said)
 
     def is_external(self, key: str) -> bool:
         """Whether a detector writes the value of `key` into a file, so that no row holds it."""
