@@ -147,7 +147,7 @@ WRONG: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "one good, one unknown": (Learner, ["past", "nonsense"], BadInputError, "no run 'nonsense'"),
     "other motors": (Learner, ["other motors"], DataError, r"lacks \['mx', 'my'\], it has .*'mz'.*Leave it out"),
     "no list": (Learner, "past", BadInputError, r"give a list of runs or uids"),
-    "no run": (Learner, [42], BadInputError, "42 is no run"),
+    "no run": (Learner, [4.2], BadInputError, "4.2 is no run"),
     "an agent without priors": (lambda _: Unlearned(), ["past"], BadInputError, "Unlearned has no ingest_prior"),
     "an agent that learns nothing": (SobolAgent, ["past"], BadInputError, "SobolAgent learns nothing from past"),
 }
