@@ -25,6 +25,9 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
     )  # fmt: skip
     client.execute()
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        if "text" in output:
+            output["text"] = output["text"].replace(f"{folder}/", "")  # paths are shown as in the reader's own folder
 
 
 def main() -> None:
