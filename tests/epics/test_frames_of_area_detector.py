@@ -34,7 +34,12 @@ from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.plans import optimize
 
 class HDF5(HDF5Plugin, FileStoreHDF5IterativeWrite):
-    pass
+    def describe(self):
+        described = super().describe()
+        for key, one in described.items():
+            if "external" in one:
+                one.setdefault("dtype_numpy", "<u2")  # ophyd tells it since 1.11; Tiled reads no file without it
+        return described
 
 class Camera(SingleTrigger, AreaDetector):
     stats = Component(StatsPlugin, "Stats1:")

@@ -49,8 +49,13 @@ def signal(name: str, position: float = 0.0) -> Signal:
 
 
 def async_motor(name: str, position: float = 0.0) -> SimMotor:
-    motor = SimMotor(name=name, initial_value=position)
-    call_in_bluesky_event_loop(motor.connect())
+    motor = SimMotor(name=name)
+
+    async def connect() -> None:
+        await motor.connect()
+        await motor.set(position)  # releases differ in whether the readback takes an initial value
+
+    call_in_bluesky_event_loop(connect())
     return motor
 
 
