@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ebl_autonomy.agents.base import (
-    Agent,
-    AgentOptions,
-    BoundsAware,
-    Explains,
-    PositionAware,
-    TravelAware,
-    Withdraws,
-    make_agent,
-)
+from ebl_autonomy.agents.base import Agent, AgentOptions
+from ebl_autonomy.agents.making import make_agent
+from ebl_autonomy.agents.protocols import BoundsAware, Explains, PositionAware, TravelAware, Withdraws
 from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gest_api.generator import Generator
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ebl_autonomy import registry
-from ebl_autonomy.errors import AgentError, BadInputError, unknown_text, validated, validation_text
+from ebl_autonomy.agents.making import make_agent, parts_of
+from ebl_autonomy.errors import AgentError, BadInputError, validation_text
 from ebl_autonomy.records import AGENT_ID, ASKED, STD, Decision, Recommendation, to_float
-from ebl_autonomy.space import VOCS, FloatArray, Space, Travel, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.space import VOCS, FloatArray, Space, make_vocs, outcome_names, vocs_dict
 
 Point = dict[str, Any]
 Prediction = dict[str, tuple[FloatArray, FloatArray]]
@@ -37,46 +37,6 @@ class AgentOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = Field(default=0, ge=0)
-
-
-@runtime_checkable
-class Explains(Protocol):
-    """A generator that explains its proposals."""
-
-    def decisions(self) -> list[Decision]:
-        """One `Decision` per point of the latest ``suggest``, in the same order."""
-
-
-@runtime_checkable
-class TravelAware(Protocol):
-    """A generator that weighs the expected gain of a point against the time that it takes."""
-
-    def set_travel(self, travel: Travel, measure_s: float) -> None:
-        """Take the motion profiles of the motors, and the duration of a measurement after their arrival, in seconds."""
-
-
-@runtime_checkable
-class PositionAware(Protocol):
-    """A generator that uses the present position of the beamline for its first proposal."""
-
-    def start_from(self, point: Mapping[str, float]) -> None:
-        """Take `point` as the default value of each variable that has none."""
-
-
-@runtime_checkable
-class BoundsAware(Protocol):
-    """A generator that can search a part of its domain, such as the part that the motors can reach."""
-
-    def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
-        """Search only this part of the domain, in motor units; called before the first suggest."""
-
-
-@runtime_checkable
-class Withdraws(Protocol):
-    """A generator that forgets proposals that will receive no result."""
-
-    def withdraw(self, points: Sequence[Mapping[str, Any]]) -> None:
-        """Forget the proposals at `points`; points that are not pending are ignored."""
 
 
 class Agent(Generator):
@@ -345,7 +305,7 @@ class Agent(Generator):
         BadInputError
             If a key is missing or unknown, or the configuration describes an agent of another class.
         """
-        name, vocs, options = _parts(config)
+        name, vocs, options = parts_of(config)
         if name == getattr(cls, "name", None):  # works without an entry point
             return cls(vocs, **options)
         agent = make_agent(config)
@@ -497,53 +457,3 @@ def most_wanted(gains: FloatArray) -> int:
     span = np.ptp(gains, axis=1, keepdims=True)
     short = (gains.max(axis=1, keepdims=True) - gains) / np.where(span > 0.0, span, 1.0)
     return int(np.argmin(np.sum(short**2, axis=0)))
-
-
-def make_agent(config: Mapping[str, Any]) -> Generator:
-    """Make an agent from ``{"agent": name, "vocs": {...}, "options": {...}}``.
-
-    Raises
-    ------
-    BadInputError
-        If a key is missing or unknown at any depth, no agent of that name is registered, or a value is wrong. The
-        message gives the path of the key, for example ``agent.options.sigma``.
-    """
-    name, vocs, options = _parts(config)
-    try:
-        make = registry.load(registry.AGENTS, name)
-    except BadInputError as error:
-        raise BadInputError(f"agent.agent: {error}") from error
-    kind = getattr(make, "Options", None)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        validated(kind, options, "agent.options")
-    try:
-        agent: Generator = make(make_vocs(vocs, "agent.vocs"), **options)
-    except TypeError as error:  # a generator of another package says so of an unknown option
-        raise BadInputError(f"agent.options: {name!r} cannot be made with {options!r:.200}: {error}") from error
-    return agent
-
-
-def _parts(config: Mapping[str, Any]) -> tuple[str, Any, dict[str, Any]]:
-    """Name, VOCS and options of an agent's configuration."""
-    keys = ["agent", "vocs", "options"]
-    if not isinstance(config, Mapping):
-        raise BadInputError(f"agent={config!r:.80}: give a mapping with the keys {keys}")
-    registered = registry.names(registry.AGENTS)
-    for key in config:
-        if key not in keys:
-            inside = "vocs" if key in VOCS.model_fields else "options"
-            text = unknown_text(key, keys)
-            hint = "" if "did you mean" in text else f". If you mean agent.{inside}.{key}, put it there"
-            raise BadInputError(f"agent.{key}: {text}{hint}")
-    for key in ("agent", "vocs"):
-        if key not in config:
-            raise BadInputError(f"agent.{key}: missing. The keys are {keys}, and the agents are {registered}.")
-    if not isinstance(config["agent"], str):
-        raise BadInputError(f"agent.agent={config['agent']!r:.80}: give the name of an agent, one of {registered}")
-    options = config.get("options")
-    if not isinstance(options, Mapping | None):
-        raise BadInputError(f"agent.options={options!r:.80}: give a mapping of options")
-    options = dict(options or {})
-    if "vocs" in options:
-        raise BadInputError("agent.options.vocs: put it beside 'options', not inside")
-    return config["agent"], config["vocs"], options

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from gest_api.generator import Generator
 
-from ebl_autonomy.agents.base import BoundsAware
+from ebl_autonomy.agents.protocols import BoundsAware
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Gate, Interval
 from ebl_autonomy.plans.tolerances import Tolerances

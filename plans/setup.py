@@ -13,7 +13,8 @@ from bluesky.utils import MsgGenerator
 from gest_api.generator import Generator
 
 from ebl_autonomy import __version__
-from ebl_autonomy.agents.base import PositionAware, TravelAware, make_agent
+from ebl_autonomy.agents.making import make_agent
+from ebl_autonomy.agents.protocols import PositionAware, TravelAware
 from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed

@@ -7,7 +7,8 @@ from typing import Any
 
 from gest_api.generator import Generator
 
-from ebl_autonomy.agents.base import BoundsAware, make_agent
+from ebl_autonomy.agents.making import make_agent
+from ebl_autonomy.agents.protocols import BoundsAware
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.records import RunRecord

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gest_api.generator import Generator
 
-from ebl_autonomy.agents.base import Withdraws
+from ebl_autonomy.agents.protocols import Withdraws
 from ebl_autonomy.errors import AgentError, BadInputError, BudgetSpentError, NoMoreProposals, RefusedError
 from ebl_autonomy.guard import Gate, Line
 from ebl_autonomy.records import (

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebl_autonomy.agents import BayesianAgent, SobolAgent
-from ebl_autonomy.analysis.verdict import FASTEST_DRIFT, FLAT, RESPONDS, judge, judge_front, response_factor
+from ebl_autonomy.analysis.response import response_factor
+from ebl_autonomy.analysis.verdict import FASTEST_DRIFT, FLAT, RESPONDS, judge, judge_front
 from ebl_autonomy.space import FloatArray
 
 Function = Callable[[FloatArray], float]

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,14 @@ from documents import Document, key, write
 from engines import run_engine
 from event_model import compose_run
 from ophyd.sim import SynSignalWithRegistry
-from tiled.client import from_uri
 
 from ebl_autonomy.data import stored_events
 from ebl_autonomy.data.runwriter import ResumableRun
-from ebl_autonomy.data.server import EmbeddedServer
 from ebl_autonomy.data.writer import file_of
 
 pytestmark = pytest.mark.integration
 
 FRAMES = 4
-
-
-@pytest.fixture
-def client(tiled_server: EmbeddedServer) -> Iterator[Any]:
-    client = from_uri(tiled_server.uri, api_key=tiled_server.api_key)
-    yield client
-    client.context.close()
-
-
-@pytest.fixture
-def folder(tiled_server: EmbeddedServer, tmp_path: Path) -> Path:
-    """A folder that the server may read: below that of its own data."""
-    folder = tiled_server.directory / "data" / tmp_path.name
-    folder.mkdir(parents=True)
-    return folder
 
 
 def images() -> Any:

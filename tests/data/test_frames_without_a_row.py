@@ -1,6 +1,6 @@
 """Frames that were exposed for no row, because an exposure was repeated or cut: each row keeps its own frame."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,17 @@ from event_model import compose_run
 from ophyd.sim import NullStatus, SynAxis, SynSignalWithRegistry
 from ophyd_async.core import StaticPathProvider, UUIDFilenameProvider
 from ophyd_async.sim import SimBlobDetector
-from tiled.client import from_uri
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.agents import SobolAgent
 from ebl_autonomy.data import Connection
 from ebl_autonomy.data.frames import FrameRanges
 from ebl_autonomy.data.runwriter import ResumableRun
-from ebl_autonomy.data.server import EmbeddedServer
 from ebl_autonomy.plans import optimize
 
 pytestmark = pytest.mark.integration
 
 POINTS = 5
-
-
-@pytest.fixture
-def client(tiled_server: EmbeddedServer) -> Iterator[Any]:
-    client = from_uri(tiled_server.uri, api_key=tiled_server.api_key)
-    yield client
-    client.context.close()
-
-
-@pytest.fixture
-def folder(tiled_server: EmbeddedServer, tmp_path: Path) -> Path:
-    """A folder that the server may read."""
-    folder = tiled_server.directory / "data" / tmp_path.name
-    folder.mkdir(parents=True)
-    return folder
 
 
 def test_ranges_select_what_belongs_to_rows() -> None:

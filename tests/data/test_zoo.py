@@ -22,7 +22,6 @@ from ophyd_async.core import StaticFilenameProvider, StaticPathProvider
 from zoo import Case, check_contract, steer_and_read_back
 
 from ebl_autonomy.data import Connection
-from ebl_autonomy.data.server import EmbeddedServer
 
 pytestmark = pytest.mark.integration
 
@@ -222,27 +221,19 @@ def test_no_class_is_forgotten() -> None:
     assert set(ophyd_async.sim.__all__) == ours | ASYNC_OTHERS
 
 
-@pytest.fixture
-def readable(tiled_server: EmbeddedServer, tmp_path: Path) -> Path:
-    """A folder that the server may read: below that of its own data."""
-    folder = tiled_server.directory / "data" / tmp_path.name
-    folder.mkdir(parents=True)
-    return folder
-
-
 @pytest.mark.parametrize("name", [*MOTORS, *DETECTORS])
 def test_devices_of_ophyd(RE: RunEngine, tiled: Connection, name: str) -> None:
     steer_and_read_back(RE, tiled, (MOTORS | DETECTORS)[name])
 
 
-def test_images_in_files_of_ophyd(RE: RunEngine, tiled: Connection, readable: Path) -> None:
-    steer_and_read_back(RE, tiled, lambda: image_in_files(new_folder(readable)))
+def test_images_in_files_of_ophyd(RE: RunEngine, tiled: Connection, folder: Path) -> None:
+    steer_and_read_back(RE, tiled, lambda: image_in_files(new_folder(folder)))
 
 
 @pytest.mark.parametrize("name", ASYNC)
-def test_devices_of_ophyd_async(RE: RunEngine, tiled: Connection, readable: Path, name: str) -> None:
+def test_devices_of_ophyd_async(RE: RunEngine, tiled: Connection, folder: Path, name: str) -> None:
     async def make() -> Case:
-        return await ASYNC[name](new_folder(readable))
+        return await ASYNC[name](new_folder(folder))
 
     steer_and_read_back(RE, tiled, lambda: call_in_bluesky_event_loop(make()))
 

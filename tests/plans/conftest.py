@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from bluesky import RunEngine
 from ophyd.sim import SynAxis
+from scripted import RecordedAxis
 from simple import Bowl, Documents, SlowAxis
 
 
@@ -27,3 +28,9 @@ def slow_bench(RE: RunEngine) -> Iterator[tuple[Bowl, list[SlowAxis]]]:
     # Moves and exposures that an aborted run left unfinished call the RunEngine's loop, which is closed next.
     for device in (bowl, *motors):
         device.rest()
+
+
+@pytest.fixture
+def recorded() -> tuple[Bowl, list[RecordedAxis]]:
+    motors = [RecordedAxis("mx"), RecordedAxis("my")]
+    return Bowl(*motors), motors

@@ -1,0 +1,51 @@
+"""What a plan may tell a generator, or ask it, beyond the gest-api standard; each is optional for a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from ebl_autonomy.records import Decision
+from ebl_autonomy.space import Travel
+
+__all__ = ["BoundsAware", "Explains", "PositionAware", "TravelAware", "Withdraws"]
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A generator that explains its proposals."""
+
+    def decisions(self) -> list[Decision]:
+        """One `Decision` per point of the latest ``suggest``, in the same order."""
+
+
+@runtime_checkable
+class TravelAware(Protocol):
+    """A generator that weighs the expected gain of a point against the time that it takes."""
+
+    def set_travel(self, travel: Travel, measure_s: float) -> None:
+        """Take the motion profiles of the motors, and the duration of a measurement after their arrival, in seconds."""
+
+
+@runtime_checkable
+class PositionAware(Protocol):
+    """A generator that uses the present position of the beamline for its first proposal."""
+
+    def start_from(self, point: Mapping[str, float]) -> None:
+        """Take `point` as the default value of each variable that has none."""
+
+
+@runtime_checkable
+class BoundsAware(Protocol):
+    """A generator that can search a part of its domain, such as the part that the motors can reach."""
+
+    def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
+        """Search only this part of the domain, in motor units; called before the first suggest."""
+
+
+@runtime_checkable
+class Withdraws(Protocol):
+    """A generator that forgets proposals that will receive no result."""
+
+    def withdraw(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Forget the proposals at `points`; points that are not pending are ignored."""
