@@ -233,13 +233,8 @@ class Both(Generator):  # one end of the motor's range, then the other
         self.told += results
 
 RE = RunEngine({}, call_returns_result=True)
-rows, gone, streams = [], [], {}
-def keep(name, doc):
-    if name == "descriptor":
-        streams[doc["uid"]] = doc["name"]
-    elif name == "event":
-        {"primary": rows, "abandoned": gone}.get(streams[doc["descriptor"]], []).append(doc["data"])
-RE.subscribe(keep)
+from recording import keep
+rows, gone, _ = keep(RE)
 
 def pause_soon(msg):
     if msg.command == "set" and msg.args[0] == 100.0:
@@ -358,15 +353,8 @@ class Listed(Generator):
         self.told += results
 
 RE = RunEngine({}, call_returns_result=True)
-rows, gone, streams, start = [], [], {}, {}
-def keep(name, doc):
-    if name == "start":
-        start.update(doc["ebl_autonomy"])
-    elif name == "descriptor":
-        streams[doc["uid"]] = doc["name"]
-    elif name == "event":
-        {"primary": rows, "abandoned": gone}.get(streams[doc["descriptor"]], []).append(doc["data"])
-RE.subscribe(keep)
+from recording import keep
+rows, gone, start = keep(RE)
 stops = []
 def stop_soon(msg):
     if msg.command == "set" and msg.args[0] == 30.0 and not stops:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,15 +59,8 @@ class Dip:
         return {"dip": {"source": "test", "dtype": "number", "shape": []}}
 
 RE = RunEngine({}, call_returns_result=True)
-rows, gone, streams, start = [], [], {}, {}
-def keep(name, doc):
-    if name == "start":
-        start.update(doc["ebl_autonomy"])
-    elif name == "descriptor":
-        streams[doc["uid"]] = doc["name"]
-    elif name == "event":
-        {"primary": rows, "abandoned": gone}.get(streams[doc["descriptor"]], []).append(doc["data"])
-RE.subscribe(keep)
+from recording import keep
+rows, gone, start = keep(RE)
 
 def run(motors, points, **more):
     rows.clear(), gone.clear()
@@ -116,6 +110,7 @@ def test_positioners_built_on_motor_records() -> None:
             text=True,
             timeout=250,
             check=False,
+            cwd=Path(__file__).parent,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     seen: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

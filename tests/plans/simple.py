@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from bluesky import RunEngine
+from ophyd import Device
 from ophyd.sim import NullStatus, SynAxis
 from ophyd.status import Status
 
@@ -115,6 +116,26 @@ class Bowl:
 
     def describe(self) -> dict[str, Any]:
         return {"bowl": {"source": "test", "dtype": "number", "shape": []}}
+
+
+class Staged(Device):
+    """A device that notes how it is staged, triggered and unstaged."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name)
+        self.calls: list[str] = []
+
+    def stage(self) -> Any:
+        self.calls.append("stage")
+        return super().stage()
+
+    def unstage(self) -> Any:
+        self.calls.append("unstage")
+        return super().unstage()
+
+    def trigger(self) -> Any:
+        self.calls.append("trigger")
+        return NullStatus()
 
 
 class Documents:

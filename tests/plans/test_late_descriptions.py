@@ -13,8 +13,7 @@ from bluesky import plan_stubs as bps
 from bluesky import plans as bp
 from bluesky.run_engine import call_in_bluesky_event_loop
 from bluesky.utils import RunEngineInterrupted
-from ophyd import Device
-from ophyd.sim import NullStatus, SynSignalWithRegistry
+from ophyd.sim import SynSignalWithRegistry
 from ophyd.utils import DisconnectedError
 from ophyd_async.core import (
     StaticPathProvider,
@@ -27,7 +26,7 @@ from ophyd_async.epics.adcore import ADState, NDStatsIO, PluginSignalDataLogic
 from ophyd_async.epics.adsimdetector import SimDetector
 from ophyd_async.sim import SimBlobDetector
 from scripted import Scripted, at
-from simple import ENVELOPE, Documents, truth
+from simple import ENVELOPE, Documents, Staged, truth
 
 from ebl_autonomy.data import Connection, read_run
 from ebl_autonomy.data.server import EmbeddedServer
@@ -54,25 +53,12 @@ def check_first_row(docs: Documents, reason: str) -> None:
     assert docs.events["abandoned"] == []
 
 
-class Late(Device):
+class Late(Staged):
     """A detector that knows its keys only once it is staged or triggered."""
 
     def __init__(self, name: str, when: str, error: Exception | None = None, key: str = "") -> None:
-        super().__init__(name=name)
+        super().__init__(name)
         self.when, self.error, self.key = when, error or RuntimeError("not ready"), key or name
-        self.calls: list[str] = []
-
-    def stage(self) -> Any:
-        self.calls.append("stage")
-        return super().stage()
-
-    def unstage(self) -> Any:
-        self.calls.append("unstage")
-        return super().unstage()
-
-    def trigger(self) -> Any:
-        self.calls.append("trigger")
-        return NullStatus()
 
     def describe(self) -> Any:
         if {"staged": "stage", "triggered": "trigger"}.get(self.when) not in self.calls:

@@ -11,7 +11,7 @@ from ophyd import Device, Kind, Signal
 from ophyd.sim import SynAxis, SynSignal
 from ophyd.status import Status
 from scripted import Scripted, at
-from simple import Bowl, Documents, truth
+from simple import Bowl, Documents, Staged, truth
 
 from ebl_autonomy.data import Connection, read_run
 from ebl_autonomy.errors import BadInputError, MeasurementError
@@ -33,7 +33,7 @@ def plan(detectors: Any, motors: Any, **more: Any) -> Any:
     return optimize(detectors, motors, agent, max_points=2, envelope=envelope, finish="stay", **more)
 
 
-class Station(Device):
+class Station(Staged):
     """A detector with a motor inside."""
 
     motor = Cpt(SynAxis, name="motor", kind=Kind.normal)
@@ -41,22 +41,13 @@ class Station(Device):
     counts = Cpt(Signal, value=0, kind=Kind.normal)
 
     def __init__(self, name: str, my: SynAxis) -> None:
-        super().__init__(name=name)
-        self.calls: list[str] = []
+        super().__init__(name)
         self.my = my
         self.bowl.name = "bowl"
         self.motor.name = f"{name}_motor"  # SynAxis insists on a name of its own
 
-    def stage(self) -> Any:
-        self.calls.append("stage")
-        return super().stage()
-
-    def unstage(self) -> Any:
-        self.calls.append("unstage")
-        return super().unstage()
-
     def trigger(self) -> Any:
-        self.calls.append("trigger")
+        super().trigger()
         self.counts.put(self.counts.get() + 1)
         self.bowl.put(truth(self.motor.position, self.my.position))
         status = Status(self)
