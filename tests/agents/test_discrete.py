@@ -13,6 +13,8 @@ from ebl_autonomy.agents.bayesian.lattice import Lattice, untried_value, with_ne
 from ebl_autonomy.agents.bayesian.probing import ProbeSequence
 from ebl_autonomy.space import Space, make_vocs
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 Objective = Callable[[dict[str, Any]], float]
 
 
@@ -59,7 +61,6 @@ def test_the_wheel_of_four_positions() -> None:
         assert points == [1.0, 2.0, 3.0, 4.0]
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("table", ["smooth", "any order"])
 @pytest.mark.parametrize("size", [2, 4, 6, 12])
@@ -77,7 +78,6 @@ def test_with_a_continuous_motor_too(size: int, table: str, seed: int) -> None:
     assert max(points.values()) <= 3
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("best", [1, 2, 3, 5])
 @pytest.mark.parametrize("start", [-10.0, 9.0])
 def test_values_that_showed_nothing_at_a_bad_start_are_tried_again_in_the_light(best: int, start: float) -> None:

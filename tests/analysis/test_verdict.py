@@ -15,6 +15,8 @@ from ebl_autonomy.analysis.response import response_factor
 from ebl_autonomy.analysis.verdict import FASTEST_DRIFT, FLAT, RESPONDS, judge, judge_front
 from ebl_autonomy.space import FloatArray
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 Function = Callable[[FloatArray], float]
 
 SURE = {"converged", "still improving"}
@@ -260,7 +262,6 @@ def test_a_clear_response_is_seen_and_its_shuffled_readings_are_not(seed: int) -
 # -- how often it errs -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.integration
 def test_without_a_response_the_factor_rarely_passes_however_the_points_were_chosen() -> None:
     """By Ville's inequality at most 1 of 20; the agents here follow the noise, and stop when they like."""
     passed = 0
@@ -270,7 +271,6 @@ def test_without_a_response_the_factor_rarely_passes_however_the_points_were_cho
     assert passed <= 3
 
 
-@pytest.mark.integration
 @pytest.mark.parametrize("agent", [BayesianAgent, SobolAgent])
 def test_converged_is_rarely_said_of_what_has_not(agent: Any) -> None:
     """Of what is called converged, at most one in ten may still gain more than a twentieth of the range nearby."""
@@ -294,7 +294,6 @@ def test_converged_is_rarely_said_of_what_has_not(agent: Any) -> None:
     assert len(wrong) <= 0.1 * said, wrong
 
 
-@pytest.mark.integration
 def test_flat_is_rarely_said_of_a_response_above_the_noise() -> None:
     kinds = Counter(
         judge(*searched(function, d, n, noise=0.05, seed=seed), -1.0).kind

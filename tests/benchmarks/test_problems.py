@@ -10,6 +10,8 @@ import pytest
 from benchmarks.problems import PROBLEMS, AlignmentProblem, FluxAgainstSize, hypervolume
 from ebl_autonomy.space import Space
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 STATIC = [name for name, problem in PROBLEMS.items() if not problem.drifts and problem.reference is None]
 SEEDS = [0, 3]
 

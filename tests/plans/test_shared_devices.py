@@ -18,6 +18,8 @@ from ebl_autonomy.errors import BadInputError, MeasurementError
 from ebl_autonomy.plans import optimize
 from ebl_autonomy.records import START_AND_END
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 POINTS = [at(0.5, 0.0), at(1.0, 1.0)]
 
 

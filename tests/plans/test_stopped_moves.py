@@ -19,6 +19,8 @@ from simple import ENVELOPE, Bowl, Documents, SlowAxis, truth
 
 from ebl_autonomy.plans import optimize
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 
 class InterruptedAxis(SynAxis):
     """Moves at once, but for the moves to `stuck_at`: these end by being stopped, half-way, and ask for it themselves.

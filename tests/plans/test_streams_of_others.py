@@ -22,6 +22,8 @@ from ebl_autonomy.plans import optimize
 from ebl_autonomy.records import DECISIONS, LEFT, OUR_STREAMS, PRIMARY, START_AND_END
 from ebl_autonomy.report import summarise
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 POINTS = [at(0.5, 0.0), at(1.0, 1.0), at(-1.0, 0.5)]
 
 

@@ -18,6 +18,8 @@ from ebl_autonomy.report import Contents, report_contents, standing_of, write_re
 from ebl_autonomy.report.drawing import svg
 from ebl_autonomy.space import make_vocs, vocs_dict
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 XY: Mapping[str, Any] = {"x": [0.0, 1.0], "y": [0.0, 1.0]}
 
 

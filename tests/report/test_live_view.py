@@ -24,6 +24,8 @@ from ebl_autonomy.report.sofar import RunSoFar
 from ebl_autonomy.sim_devices import Fault, SimBeamline
 from ebl_autonomy.space import make_vocs, vocs_dict
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 matplotlib.use("Agg")
 
 AREA = {"camera_spot_area": "MINIMIZE"}
@@ -315,7 +317,6 @@ dispatcher.start()
 """
 
 
-@pytest.mark.integration
 def test_documents_over_a_message_bus_are_followed_by_the_line_and_by_the_view(RE: RunEngine) -> None:
     """As from a queueserver, whose documents come over 0MQ into another process."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

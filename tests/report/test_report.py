@@ -15,6 +15,8 @@ from ebl_autonomy.records import BestReading, Recommendation, RunMetadata, RunRe
 from ebl_autonomy.report import ProgressBar, Summary, summarise, write_report
 from ebl_autonomy.report.wording import findings, with_error
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 VOCS_JSON = {
     "variables": {"x": {"type": "ContinuousVariable", "domain": [0.0, 10.0]}},
     "objectives": {"f": {"type": "MinimizeObjective"}},

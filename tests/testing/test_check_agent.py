@@ -16,6 +16,8 @@ from ebl_autonomy.scales import Ranks
 from ebl_autonomy.space import VOCS, FloatArray
 from ebl_autonomy.testing import check_agent, problems
 
+pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
+
 ANY = {
     "discrete": True,
     "contextual": True,
