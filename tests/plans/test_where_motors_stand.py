@@ -11,7 +11,7 @@ from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.suspenders import SuspendBoolHigh
 from bluesky.utils import Msg, RunEngineInterrupted
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ophyd import Signal
 from ophyd.sim import SynAxis
@@ -19,8 +19,8 @@ from scripted import RecordedAxis, Scripted, at
 from simple import BOUNDS, ENVELOPE, Bowl, Documents, sobol, vocs
 
 from ebl_autonomy import VOCS
-from ebl_autonomy.errors import BadInputError, MeasurementError
-from ebl_autonomy.guard import watch_admissions
+from ebl_autonomy.errors import AgentError, BadInputError, MeasurementError
+from ebl_autonomy.guard import Region, watch_admissions
 from ebl_autonomy.plans import UserStub, optimize
 from ebl_autonomy.records import Recommendation
 
@@ -157,6 +157,7 @@ def test_a_motor_moved_by_hand_during_a_pause_within_a_stub_is_judged_from_there
 
 @pytest.mark.integration
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=0, moves={5: 1.0, 6: 1.0}, noise=0.0)  # into the region
 @given(
     seed=st.integers(0, 2**16),
     moves=st.dictionaries(st.integers(5, 250), st.floats(-2.0, 2.0, width=32), max_size=12),
@@ -183,16 +184,22 @@ def test_whatever_hands_do_rows_are_where_they_were_asked_and_moves_start_where_
         return {motor.name: float(motor.position) for motor in motors}
 
     RE.msg_hook = hands  # type: ignore[assignment]
-    envelope = {**ENVELOPE, "forbidden": [{"box": {"mx": (0.9, 1.1), "my": (0.9, 1.1)}, "sweep": True}]}
+    region = Region(box={"mx": (0.9, 1.1), "my": (0.9, 1.1)})
     with watch_admissions(lambda admitted: judged.append(dict(admitted.here) == where())):
-        RE(
-            optimize(
-                [bowl], motors, agent, max_points=6, envelope=envelope, finish="stay", retries=3, max_failures=99,
-                position_tolerance={"mx": 0.01, "my": 0.01},
-            )
-        )  # fmt: skip
+        try:
+            RE(
+                optimize(
+                    [bowl], motors, agent, max_points=6, envelope={**ENVELOPE, "forbidden": [region]}, finish="stay",
+                    retries=3, max_failures=99, position_tolerance={"mx": 0.01, "my": 0.01},
+                )
+            )  # fmt: skip
+            ended_inside = False
+        except AgentError as error:  # every way out of the region crosses it
+            assert "may cross the region" in str(error)
+            assert region.contains(where())
+            ended_inside = True
     RE.dispatcher.unsubscribe_all()
-    assert judged
+    assert judged or ended_inside
     assert all(judged)
     points = {d["proposal_id"]: d for d in docs.events["decisions"]}
     told = {r["bowl"]: r for r in agent.results}
