@@ -7,8 +7,14 @@ DEV_STAMP := $(VENV)/.dev-installed
 DOCS_STAMP := $(VENV)/.docs-installed
 # Processes that share the tests.
 WORKERS ?= 2
-# What stands on the bluesky stack: devices, plans, data, servers.
-STACK_TESTS := tests/data tests/epics tests/plans tests/queueserver tests/sim_devices tests/testing
+# What stands on how the bluesky stack behaves: its devices, its RunEngine, its documents and its servers. What decides,
+# draws or keeps books in our own code is the same with any version.
+STACK_TESTS := tests/epics tests/sim_devices \
+	$(patsubst %,tests/data/test_%.py,access files forms live runwriter schemas server tiled_app what_documents_hold zoo \
+		zoo_over_epics) \
+	$(patsubst %,tests/plans/test_%.py,features fly_lines interruptions late_descriptions late_devices names_of_positions \
+		odd_devices pseudo_positioners sigint staging stopped_moves streams_of_others what_a_run_leaves) \
+	$(patsubst %,tests/queueserver/test_%.py,items queue) tests/testing/test_check_device_and_plan.py
 
 # One thread each for BLAS, OpenMP and numba: with more, decisions take 30 times longer on a busy 2-core machine.
 export OMP_NUM_THREADS := 1

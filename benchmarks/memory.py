@@ -80,6 +80,12 @@ class Camera(SynSignal):
     def describe(self) -> dict[str, Any]:
         return {"image": {**super().describe()["image"], "dtype_numpy": "<u2"}}
 
+    def read_configuration(self) -> dict[str, Any]:
+        """Nothing: by default it is the reading, so that each descriptor holds an image as a list of numbers."""
+        return {}
+
+    describe_configuration = read_configuration
+
 
 def fill(spool: Path, images: int) -> str:
     """Leave the journal of a run with that many images, as a session does that died before any was written."""

@@ -1,14 +1,14 @@
 """The command line as a user meets it: in a process of its own, with its exit codes and what it prints."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import COMMAND, call, call_here
 
 from ebl_autonomy import connect
 from ebl_autonomy.data.server import is_alive
@@ -17,47 +17,42 @@ from ebl_autonomy.sim_devices import SimBeamline
 
 pytestmark = pytest.mark.integration
 
-COMMAND = str(Path(sys.executable).parent / "ebl-autonomy")
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The folder of a demo and what the demo printed. The data are served while the tests run, so that each command
+    joins that server.
+    """
+    folder = tmp_path_factory.mktemp("aligned")
+    done = call("demo", "--json", "--points", "15", "--seed", "1", "--output", "out", folder=folder)
+    with connect(None, directory=folder / "data"):
+        yield folder, done.stdout
 
 
-def call(*arguments: str, folder: Path, code: int = 0, columns: int = 160) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "EBL_AUTONOMY_DATA": str(folder / "data"), "COLUMNS": str(columns), "NO_COLOR": "1"},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
-
-
-def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
-    done = call("demo", "--json", "--points", "15", "--seed", "1", "--output", "out", folder=tmp_path)
-    result = json.loads(done.stdout)  # JSON and nothing else
+def test_the_demo_its_report_and_its_run_in_the_archive(aligned: tuple[Path, str]) -> None:
+    folder, printed = aligned
+    result = json.loads(printed)  # JSON and nothing else
     beamline = SimBeamline(seed=1, tier=result["tier"])
     best = beamline.truth.outcome(beamline.truth.best_point())["camera_spot_area"]
     assert result["spot_area_before"] == beamline.truth.outcome()["camera_spot_area"]
     assert result["spot_area_best"] == best <= result["spot_area_after"]
     assert result["points"] == 15
     assert result["stop_reason"].startswith("max_points")
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == result
+    assert json.loads((folder / "out" / "summary.json").read_text()) == result
     assert result["recommended"]["std"]["camera_spot_area"] > 0.0
     assert result["left_at"] == pytest.approx(result["recommended"]["point"], abs=0.5)
     assert result["best_reading"]["outcome"]["camera_spot_area"] > 0.0
     assert Path(result["report"]).read_text().count("<svg") >= 4
-    listed = call("runs", folder=tmp_path).stdout
+    listed = call_here("runs", folder=folder).stdout
     assert result["uid"] in listed
     assert "bayesian" in listed
-    told = call("report", "-1", "--output", "again", folder=tmp_path).stdout
+    told = call_here("report", result["uid"][:8], "--output", "again", folder=folder).stdout
     for finding in ("recommended: camera_spot_area ", "best reading: camera_spot_area ", "left at: kbv_pitch "):
         assert finding in told
     assert "verdict: " in told
-    page = (tmp_path / "again" / "report.html").read_text()
+    page = (folder / "again" / "report.html").read_text()
     assert result["uid"] in page
-    content = json.loads(call("report", "last", "--json", folder=tmp_path).stdout)  # JSON and nothing else
+    content = json.loads(call_here("report", result["uid"], "--json", folder=folder).stdout)  # JSON and nothing else
     assert content["summary"]["uid"] == result["uid"]
     assert content["recommended"]["point"] == result["recommended"]["point"]
     assert content["verdict"]["headline"] in page
@@ -65,14 +60,15 @@ def test_the_demo_its_report_and_its_run_in_the_archive(tmp_path: Path) -> None:
     assert {name for one in content["model"]["slices"] for name in one["names"]} == set(result["left_at"])
 
 
-def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
-    first = json.loads(call("demo", "--json", "--points", "8", "--agent", "sobol", folder=tmp_path).stdout)
-    second = json.loads(call("demo", "--json", "--points", "8", "--prior", first["uid"], folder=tmp_path).stdout)
-    assert second["points"] == 8
-    command = f"--points 8 --prior {first['uid']}"
-    assert command in (tmp_path / "demo_report" / "report.html").read_text()
-    both = ["--prior", first["uid"], "--prior", second["uid"]]
-    call("demo", "--json", "--points", "4", *both, folder=tmp_path)
+def test_the_demo_learns_from_past_runs(aligned: tuple[Path, str]) -> None:
+    folder, printed = aligned
+    first = json.loads(printed)["uid"]
+    second = json.loads(call("demo", "--json", "--points", "4", "--prior", first, folder=folder).stdout)
+    assert second["points"] == 4
+    assert f"--points 4 --prior {first}" in (folder / "demo_report" / "report.html").read_text()
+    both = ["--prior", first, "--prior", second["uid"]]
+    call("demo", "--json", "--points", "4", *both, folder=folder)
+    assert " ".join(both) in (folder / "demo_report" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -80,9 +76,6 @@ def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
     [
         (["demo", "--tier", "Z"], "tier='Z'"),
         (["demo", "--agent", "oracle"], "oracle"),
-        (["demo", "--points", "0"], "max_points=0"),
-        (["demo", "--prior", "nonsense"], "no run 'nonsense'"),
-        (["demo", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
         (["demo", "--seed", "-1"], "--seed"),
         (["demo", "--output", "taken/out"], "taken"),
         (["report", "nosuchrun", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
@@ -90,7 +83,6 @@ def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
         (["report", "-1"], "ebl-autonomy demo"),
         (["report", "--ouput", "x"], "--output"),
         (["report", "-1", "--output"], "--output"),
-        (["report", "-x"], "-x"),
         (["report", "1", "2"], "2"),
         (["export"], "RUN"),
         (["export", "-1", "--csv"], "ebl-autonomy demo"),
@@ -115,7 +107,7 @@ def test_the_demo_learns_from_past_runs(tmp_path: Path) -> None:
 def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, no folder")
     (tmp_path / "empty").mkdir()
-    done = call(*arguments, folder=tmp_path, code=2)
+    done = call_here(*arguments, folder=tmp_path, code=2)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -123,6 +115,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], says: str, 
     assert not list((tmp_path / "empty").iterdir())
     if arguments[0] in ("report", "runs", "export"):
         assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["demo", "--points", "0"], "max_points=0"),
+        (["demo", "--prior", "nonsense"], "no run 'nonsense'"),
+        (["demo", "--tiled", "http://127.0.0.1:1"], "no Tiled server answers"),
+        (["runs", "--directory", "mistyped"], "'mistyped' does not exist: correct --directory"),
+        (["report", "-x"], "-x"),
+    ],
+)
+def test_a_process_ends_with_that_line_and_that_code(
+    arguments: list[str], says: str, aligned: tuple[Path, str]
+) -> None:
+    done = call(*arguments, folder=aligned[0], code=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
 
 
 @pytest.mark.parametrize("what", ["tiled", "ioc"])
@@ -135,35 +146,8 @@ def test_a_taken_port_is_told_with_the_remedy(what: str, tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
-FAIL = """
-from bluesky import RunEngine, plan_stubs as bps
-from bluesky.preprocessors import run_decorator
-from ebl_autonomy import connect
-
-@run_decorator(md={"plan_name": "[b]scan[/i]"})
-def fail():
-    yield from bps.null()
-    raise ValueError("no frame at [/red] of roi[0]")
-
-RE = RunEngine(context_managers=[])
-with connect(RE):
-    try:
-        RE(fail())
-    except ValueError:
-        pass
-"""
-
-
-def test_brackets_in_what_a_run_says_are_text(tmp_path: Path) -> None:
-    environment = {**os.environ, "EBL_AUTONOMY_DATA": str(tmp_path / "data")}
-    subprocess.run([sys.executable, "-c", FAIL], check=True, timeout=280, env=environment, capture_output=True)
-    told = call("runs", folder=tmp_path).stdout
-    assert "[/red] of roi[0]" in " ".join(told.split())
-    assert "[b]scan[/i]" in told
-
-
 def test_a_report_of_no_run_says_how_to_make_one(tmp_path: Path) -> None:
-    assert "ebl-autonomy demo" in call("report", folder=tmp_path, code=2).stderr
+    assert "ebl-autonomy demo" in call_here("report", folder=tmp_path, code=2).stderr
 
 
 def test_a_served_folder_is_joined_and_outlives_its_sessions(tmp_path: Path) -> None:

@@ -6,18 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import COMMAND
 
 from ebl_autonomy import connect, read_run
 from ebl_autonomy.data.folder import DataFolder
 
 pytestmark = pytest.mark.integration
 
-COMMAND = str(Path(sys.executable).parent / "ebl-autonomy")
 PATIENCE_S = 200.0
 
 
@@ -58,14 +58,22 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
     "the run has just been opened": lambda folder: '["start"' in documents(folder),
     "nothing has been measured": lambda folder: '["descriptor"' in documents(folder),
     "a few points are measured": lambda folder: documents(folder).count('"event"') > 8,
-    "most points are measured": lambda folder: documents(folder).count('"event"') > 60,
 }
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Any]]:
+    """A folder whose data are served while the tests run, so that each demo joins that server; and a client of it."""
+    folder = tmp_path_factory.mktemp("served")
+    with connect(None, directory=folder / "data") as tiled:
+        yield folder, tiled.client
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_demo_ends_with_its_report(moment: str, tmp_path: Path) -> None:
-    with demo(tmp_path, "--points", "5000") as process:
-        wait_for(lambda: MOMENTS[moment](tmp_path), process)
+def test_the_demo_ends_with_its_report(moment: str, served: tuple[Path, Any]) -> None:
+    folder, client = served
+    with demo(folder, "--points", "5000") as process:
+        wait_for(lambda: MOMENTS[moment](folder), process)
         os.killpg(process.pid, signal.SIGINT)
         out, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
@@ -74,10 +82,8 @@ def test_the_demo_ends_with_its_report(moment: str, tmp_path: Path) -> None:
     assert result["stop_reason"] == "aborted by the user"
     assert result["points"] < 5000
     assert Path(result["report"]).is_file()
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == result
-    assert not DataFolder(tmp_path / "data").is_served
-    with connect(None, directory=tmp_path / "data") as tiled:
-        assert len(read_run(result["uid"], tiled.client).results) == result["points"]
+    assert json.loads((folder / "out" / "summary.json").read_text()) == result
+    assert len(read_run(result["uid"], client).results) == result["points"]
 
 
 def test_ctrl_c_after_the_last_point_does_not_cost_the_report(tmp_path: Path) -> None:
@@ -89,14 +95,18 @@ def test_ctrl_c_after_the_last_point_does_not_cost_the_report(tmp_path: Path) ->
     assert process.returncode == 0, errors
     assert json.loads(out)["points"] == 5
     assert (tmp_path / "out" / "report.html").is_file()
+    assert not DataFolder(tmp_path / "data").is_served
 
 
 def test_the_third_ctrl_c_leaves_at_once_and_leaves_no_server(tmp_path: Path) -> None:
     with demo(tmp_path, "--points", "5000") as process:
         wait_for(lambda: documents(tmp_path).count('"event"') > 8, process)
-        for _ in range(3):
+        assert process.stderr is not None
+        for _ in range(2):
             os.killpg(process.pid, signal.SIGINT)
-            time.sleep(0.05)  # signals that are pending together count once
+            while "interrupted: " not in (line := process.stderr.readline()):  # signals pending together count once
+                assert line, "it has ended"
+        os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGINT
     deadline = time.monotonic() + PATIENCE_S

@@ -5,9 +5,11 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,13 @@ from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.plans import count, list_scan
 from bluesky.preprocessors import run_decorator
+from commands import COMMAND, call, call_here
 from engines import run_engine
 from ophyd.sim import SynAxis, SynGauss, img
-from test_cli import COMMAND, call
 
 from ebl_autonomy import connect, read_run
 from ebl_autonomy.agents import SobolAgent
-from ebl_autonomy.data import find_run, run_table, stored_events
+from ebl_autonomy.data import Connection, find_run, run_table, stored_events
 from ebl_autonomy.data.folder import DataFolder
 from ebl_autonomy.data.lookup import start_of
 from ebl_autonomy.errors import BadInputError
@@ -33,10 +35,12 @@ from ebl_autonomy.sim_devices import SimBeamline
 pytestmark = pytest.mark.integration
 
 LONG = "detector_in_the_second_experimental_hutch_with_a_very_long_name"
-REASON = "no frame of the\nsecond detector for a very long time, which somebody has written in a long sentence"
+REASON = (
+    "no frame of the\nsecond detector at [/red] of roi[0] for a very long time, as one has written in a long sentence"
+)
 
 
-@run_decorator(md={"plan_name": "a_plan_of_a_long_name"})
+@run_decorator(md={"plan_name": "a_plan_[b]of[/i]_a_long_name"})
 def fail() -> Any:
     yield from bps.null()
     raise ValueError(REASON)
@@ -95,37 +99,41 @@ def test_a_run_is_named_by_uid_beginning_scan_id_or_counted_back(runs: tuple[Pat
                 find_run(wrong, tiled.client)
 
 
-def test_a_beginning_that_several_uids_have_lists_them(RE: RunEngine, tmp_path: Path) -> None:
+def test_a_beginning_that_several_uids_have_lists_them(
+    RE: RunEngine, tiled: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     RE.md["scan_id"] = 1000
-    with connect(RE, directory=tmp_path) as tiled:
-        many = [RE(count([SynAxis(name="mx")])).run_start_uids[0] for _ in range(17)]  # a uid begins in 16 ways
-        first = next(c for c in "0123456789abcdef" if sum(uid.startswith(c) for uid in many) > 1)
-        with pytest.raises(BadInputError, match=f"run '{first}' is ambiguous.*Give more characters") as raised:
-            find_run(first, tiled.client)
-    assert "scan id 10" in str(raised.value)
+    first = uuid.uuid4().hex[:9]
+    monkeypatch.setattr("bluesky.bundlers.new_uid", lambda: f"{first}{uuid.uuid4()}")
+    for _ in range(2):
+        RE(count([SynAxis(name="mx")]))
+    assert tiled.flush()
+    with pytest.raises(BadInputError, match=f"run '{first}' is ambiguous.*Give more characters") as raised:
+        find_run(first, tiled.client)
+    assert {"scan id 1001", "scan id 1002"} <= set(re.findall(r"scan id \d+", str(raised.value)))
 
 
 @pytest.mark.parametrize("arguments", [["-4", "--csv"], ["--csv", "-4"], ["--stream", "primary", "--", "-4"], ["12"]])
 def test_a_number_that_is_counted_back_is_no_option(runs: tuple[Path, dict[str, str]], arguments: list[str]) -> None:
     folder, _ = runs
-    assert call("export", *arguments, folder=folder).stdout.count("\n") == 5
+    assert call_here("export", *arguments, folder=folder).stdout.count("\n") == 5
 
 
 def test_a_report_of_a_run_counted_back(runs: tuple[Path, dict[str, str]]) -> None:
     folder, uids = runs
-    call("report", "--output", "r", "-4", folder=folder)
+    call_here("report", "--output", "r", "-4", folder=folder)
     assert uids["ours"] in (folder / "r" / "report.html").read_text()
 
 
 def test_a_run_that_is_not_there_or_not_only_one(runs: tuple[Path, dict[str, str]]) -> None:
     folder, _ = runs
-    assert "the first -5" in call("report", "-6", folder=folder, code=2).stderr
-    assert "'ebl-autonomy runs'" in call("report", "999", folder=folder, code=2).stderr
-    assert "no agent made it" in call("report", "-5", folder=folder, code=2).stderr
-    done = call("export", "-4", "--stream", "monitor", folder=folder, code=2)
+    assert "the first -5" in call_here("report", "-6", folder=folder, code=2).stderr
+    assert "'ebl-autonomy runs'" in call_here("report", "999", folder=folder, code=2).stderr
+    assert "no agent made it" in call_here("report", "-5", folder=folder, code=2).stderr
+    done = call_here("export", "-4", "--stream", "monitor", folder=folder, code=2)
     assert "'monitor'" in done.stderr
     assert "'decisions'" in done.stderr
-    assert "no/folder.csv: No such file" in call("export", "-1", "no/folder.csv", folder=folder, code=2).stderr
+    assert "no/folder.csv: No such file" in call_here("export", "-1", "no/folder.csv", folder=folder, code=2).stderr
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100])
@@ -156,7 +164,8 @@ def test_a_wide_window_and_other_programs_get_a_line_for_each_run(runs: tuple[Pa
     ]
     assert " ".join(REASON.split()) in lines[2]
     assert "fail: " in lines[2]
-    found = {one["uid"]: one for one in json.loads(call("runs", "--json", folder=folder).stdout)}
+    assert "a_plan_[b]of[/i]_a_long_name" in lines[2]  # brackets are text
+    found = {one["uid"]: one for one in json.loads(call_here("runs", "--json", folder=folder).stdout)}
     with connect(None, directory=folder / "data") as tiled:
         record = read_run(uids["ours"], tiled.client)
     ours = found[uids["ours"]]
@@ -170,7 +179,7 @@ def test_a_wide_window_and_other_programs_get_a_line_for_each_run(runs: tuple[Pa
 
 def test_the_export_has_exact_numbers_and_what_was_decided(runs: tuple[Path, dict[str, str]]) -> None:
     folder, uids = runs
-    text = call("export", "12", "--csv", folder=folder).stdout
+    text = call_here("export", "12", "--csv", folder=folder).stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     with connect(None, directory=folder / "data") as tiled:
         node = tiled.client[uids["ours"]]
@@ -192,14 +201,14 @@ def test_the_export_has_exact_numbers_and_what_was_decided(runs: tuple[Path, dic
 
 def test_the_export_names_what_is_no_number_and_goes_into_a_file(runs: tuple[Path, dict[str, str]]) -> None:
     folder, _ = runs
-    done = call("export", "-1", "--csv", "out put.csv", folder=folder)
+    done = call_here("export", "-1", "--csv", "out put.csv", folder=folder)
     assert "2 rows" in done.stdout
     assert "img" in done.stderr
     with (folder / "out put.csv").open(encoding="utf-8") as file:
         (first, second) = csv.DictReader(file)
     assert "img" not in first
     assert float(first[LONG]) == float(second[LONG])
-    whole = call("export", "-1", folder=folder).stdout
+    whole = call_here("export", "-1", folder=folder).stdout
     assert whole == (folder / "out put.csv").read_text(encoding="utf-8")
 
 
@@ -305,7 +314,7 @@ def test_the_version(tmp_path: Path) -> None:
 
 
 def test_the_manual_is_where_the_command_says(tmp_path: Path) -> None:
-    lines = call("docs", folder=tmp_path).stdout.splitlines()
+    lines = call_here("docs", folder=tmp_path).stdout.splitlines()
     pages = [Path(line.split("  ")[0]) for line in lines]
     assert pages[0].name == "README.md"
     assert {"install.md", "data.md", "bayesian.md"} <= {page.name for page in pages}
@@ -313,11 +322,11 @@ def test_the_manual_is_where_the_command_says(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_runs_is_no_error_and_is_not_created(tmp_path: Path) -> None:
-    done = call("runs", folder=tmp_path)
+    done = call_here("runs", folder=tmp_path)
     assert done.stdout == ""
     assert "ebl-autonomy demo" in done.stderr
     assert not list(tmp_path.iterdir())
-    assert json.loads(call("runs", "--json", folder=tmp_path).stdout) == []
+    assert json.loads(call_here("runs", "--json", folder=tmp_path).stdout) == []
 
 
 def test_the_key_of_the_environment_is_of_a_running_server_only(
@@ -326,15 +335,15 @@ def test_the_key_of_the_environment_is_of_a_running_server_only(
     folder, uids = runs
     with connect(None, directory=folder / "data") as tiled:
         monkeypatch.setenv("TILED_API_KEY", tiled.api_key)
-        assert uids["scan"] in call("runs", "--tiled", tiled.uri, folder=folder).stdout
+        assert uids["scan"] in call_here("runs", "--tiled", tiled.uri, folder=folder).stdout
         monkeypatch.setenv("TILED_API_KEY", "that of another server")
-        assert "check api_key" in call("runs", "--tiled", tiled.uri, folder=folder, code=2).stderr
-        assert uids["scan"] in call("runs", folder=folder).stdout
+        assert "check api_key" in call_here("runs", "--tiled", tiled.uri, folder=folder, code=2).stderr
+        assert uids["scan"] in call_here("runs", folder=folder).stdout
 
 
 def test_a_folder_that_is_served_says_where(tmp_path: Path) -> None:
     with connect(None, directory=tmp_path / "data") as tiled:
-        told = call("serve", "tiled", folder=tmp_path, code=2).stderr
+        told = call_here("serve", "tiled", folder=tmp_path, code=2).stderr
         assert tiled.uri in told
         assert "close the sessions" in told
     command = [COMMAND, "serve", "tiled", "--directory", "new"]
@@ -343,7 +352,7 @@ def test_a_folder_that_is_served_says_where(tmp_path: Path) -> None:
         lines = [served.stdout.readline() for _ in range(4)]
         try:
             assert "created now" in lines[2]
-            told = call("serve", "tiled", "--directory", "new", folder=tmp_path, code=2).stderr
+            told = call_here("serve", "tiled", "--directory", "new", folder=tmp_path, code=2).stderr
             assert lines[0].split()[-1] in told
             assert f"end process {served.pid}" in told
         finally:
@@ -378,6 +387,6 @@ RE(plan())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=100, check=False)
     assert done.returncode == 3, done.stderr
-    (one,) = json.loads(call("runs", "--json", folder=tmp_path).stdout)
+    (one,) = json.loads(call_here("runs", "--json", folder=tmp_path).stdout)
     assert (one["plan"], one["status"], one["points"]) == ("killed", "open", None)
     assert "killed" in call("runs", folder=tmp_path, columns=80).stdout

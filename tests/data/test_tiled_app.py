@@ -4,6 +4,7 @@ import logging
 import shutil
 import sqlite3
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -234,46 +235,50 @@ def test_a_path_that_leads_out_of_the_readable_folder_is_refused(
     ],
 )
 def test_a_file_that_cannot_be_read_is_explained_at_once(
-    uri: str, status: int, told: str, RE: RunEngine, tmp_path: Path
+    uri: str, status: int, told: str, RE: RunEngine, tiled: Connection, folder: Path
 ) -> None:
-    with connect(RE, directory=tmp_path) as tiled:
-        run = compose_run(metadata={})
-        spec = {"source": "det", "dtype": "array", "shape": [1, 4, 5], "dtype_numpy": "<u2", "external": "STREAM:"}
-        stream = run.compose_descriptor(name="primary", data_keys={"hdf": spec})
-        resource = run.compose_stream_resource(
-            mimetype="application/x-hdf5",
-            uri=uri.format(folder=tmp_path),
-            data_key="hdf",
-            parameters={"dataset": "/entry/data", "chunk_shape": [1, 4, 5]},
-        )
-        datum = resource.compose_stream_datum(
-            {"start": 0, "stop": 3}, seq_nums={"start": 1, "stop": 4}, descriptor=stream.descriptor_doc
-        )
-        emit(RE, "start", run.start_doc)
-        emit(RE, "descriptor", stream.descriptor_doc)
-        emit(RE, "stream_resource", resource.stream_resource_doc)
-        emit(RE, "stream_datum", datum)
-        emit(RE, "stop", run.compose_stop())
-        assert tiled.flush(PATIENCE_S)
-        with pytest.raises(ClientError, match=told) as refused:
-            tiled.client[run.start_doc["uid"]]["primary"].base["hdf"].read()
-        assert refused.value.response.status_code == status
+    run = compose_run(metadata={})
+    spec = {"source": "det", "dtype": "array", "shape": [1, 4, 5], "dtype_numpy": "<u2", "external": "STREAM:"}
+    stream = run.compose_descriptor(name="primary", data_keys={"hdf": spec})
+    resource = run.compose_stream_resource(
+        mimetype="application/x-hdf5",
+        uri=uri.format(folder=folder),
+        data_key="hdf",
+        parameters={"dataset": "/entry/data", "chunk_shape": [1, 4, 5]},
+    )
+    datum = resource.compose_stream_datum(
+        {"start": 0, "stop": 3}, seq_nums={"start": 1, "stop": 4}, descriptor=stream.descriptor_doc
+    )
+    emit(RE, "start", run.start_doc)
+    emit(RE, "descriptor", stream.descriptor_doc)
+    emit(RE, "stream_resource", resource.stream_resource_doc)
+    emit(RE, "stream_datum", datum)
+    emit(RE, "stop", run.compose_stop())
+    assert tiled.flush(PATIENCE_S)
+    with pytest.raises(ClientError, match=told) as refused:
+        tiled.client[run.start_doc["uid"]]["primary"].base["hdf"].read()
+    assert refused.value.response.status_code == status
 
 
-@pytest.mark.parametrize("where", ["readable", "linked", "data folder"])
+@pytest.fixture(scope="module")
+def readable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder that is served, with the folders ``readable`` and ``linked`` beside it, one of them a link."""
+    folder = tmp_path_factory.mktemp("readable")
+    for name in ("data", "readable", "elsewhere"):
+        (folder / name).mkdir()
+    (folder / "linked").symlink_to(folder / "elsewhere")
+    with connect(None, directory=folder / "data", readable=[folder / "readable", folder / "linked"]):
+        yield folder
+
+
+@pytest.mark.parametrize("where", ["readable", "linked", "data"])
 def test_files_in_a_readable_folder_are_read(
-    where: str, RE: RunEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    where: str, RE: RunEngine, readable: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files, data = tmp_path / "files", tmp_path / "data"
+    files = readable / where / "files"
     files.mkdir()
-    if where == "linked":
-        (tmp_path / "link").symlink_to(files)
-        files = tmp_path / "link"
-    if where == "data folder":
-        files = data / "files"
-        files.mkdir(parents=True)
-    readable = [] if where == "data folder" else [files]
-    with connect(RE, directory=data, readable=readable) as tiled:
+    given = [] if where == "data" else [readable / where]
+    with connect(RE, directory=readable / "data", readable=given) as tiled:
         uid = emit_files(RE, files)
         assert tiled.flush(PATIENCE_S)
         for key in ("hdf", "tif"):

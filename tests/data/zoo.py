@@ -64,11 +64,7 @@ class Case:
 
 
 def steer_and_read_back(RE: RunEngine, tiled: Connection, make: Callable[[], Case]) -> None:
-    """Scan as bluesky does, steer, and compare what was emitted with what is stored and with what the agent knows."""
-    scanned = make()
-    low, high = scanned.ranges.get(scanned.motors[0].name, RANGE)
-    RE(list_scan(list(scanned.detectors), scanned.motors[0], [low, high]))  # what bluesky steers, we must steer
-
+    """Steer, and compare what was emitted with what is stored and with what the agent knows."""
     case = make()
     documents: list[tuple[str, dict[str, Any]]] = []
     token = RE.subscribe(lambda name, doc: documents.append((name, copy.deepcopy(dict(doc)))))
@@ -92,7 +88,9 @@ def steer_and_read_back(RE: RunEngine, tiled: Connection, make: Callable[[], Cas
 
 
 def check_contract(RE: RunEngine, case: Case) -> None:
-    """Each device on its own keeps the contract of devices."""
+    """Bluesky scans with the devices, so that we must steer them, and each on its own keeps the contract of devices."""
+    low, high = case.ranges.get(case.motors[0].name, RANGE)
+    RE(list_scan(list(case.detectors), case.motors[0], [low, high]))
     for motor in case.motors:
         low, high = case.ranges.get(motor.name, RANGE)
         check_device(motor, RE, positions=[0.75 * low + 0.25 * high, 0.4 * low + 0.6 * high], tolerance=0.02)

@@ -52,7 +52,7 @@ def area_detector() -> Iterator[None]:
         yield
     finally:
         process.stdin.close()
-        process.wait(20)
+        process.wait(100)
         process.stdout.close()
 
 

@@ -35,7 +35,7 @@ def check_access(uri: str, api_key: str, client: Any, truths: list[RunTruth]) ->
     """Ask every route without a key, with a wrong one, and from a foreign host; none may answer."""
     run = next((truth.uid for truth in truths if truth.uid in client), "no-run")
     key = {"Authorization": f"Apikey {api_key}"}
-    with httpx.Client(base_url=uri, timeout=10.0, trust_env=False) as http:
+    with httpx.Client(base_url=uri, timeout=60.0, trust_env=False) as http:
         described = http.get("/openapi.json", headers=key)
         if described.status_code != 200:
             yield f"I5 the routes cannot be listed with the key: {described.status_code}"
@@ -63,7 +63,7 @@ def check_access(uri: str, api_key: str, client: Any, truths: list[RunTruth]) ->
 def _streams(uri: str, path: str, headers: dict[str, str]) -> bool:
     """Whether a websocket sends data: a server may open one only to close it with a reason, or to wait for a key."""
     address = urlsplit(uri)
-    connection = HTTPConnection(str(address.hostname), address.port, timeout=10)
+    connection = HTTPConnection(str(address.hostname), address.port, timeout=60)
     opening = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     try:
         connection.request("GET", path, headers={**headers, **opening, "Sec-WebSocket-Key": "ZmF1bHRzLWhhcm5lc3MxMg=="})

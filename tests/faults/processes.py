@@ -117,7 +117,7 @@ class Process:
 
     def _end(self) -> int:
         self._process.join()
-        self.tape.join(10)
+        self.tape.join(60)
         self._orders.close()
         self._taped.close()
         return int(self._process.exitcode)
@@ -176,7 +176,7 @@ class Server:
         """Stop it."""
         with self._lock:
             self._process.terminate()
-            self._process.join(10)
+            self._process.join(60)
             self._process.kill()
             self._process.join()
 

@@ -30,7 +30,7 @@ from .truth import RunTruth, runs_of
 
 __all__ = ["Outcome", "run_seed"]
 
-I6_WAIT_S = 20.0
+I6_WAIT_S = 60.0
 """How long the runs beside one that cannot be written may take, s."""
 
 
@@ -310,7 +310,7 @@ class _Seed:
         self._close(self.recovery)
         if self.case.server == "remote":
             return
-        deadline = time.monotonic() + 15.0
+        deadline = time.monotonic() + 60.0
         while _answers(uri) and time.monotonic() < deadline:
             time.sleep(0.1)
         if _answers(uri):

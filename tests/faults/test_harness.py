@@ -73,7 +73,7 @@ def test_a_tape_survives_its_writer_and_brings_arrays_back() -> None:
     os.close(writing)
     with io.FileIO(reading) as raw, io.BufferedReader(raw) as stream:
         reader = TapeReader(stream)
-        reader.join(10)
+        reader.join(60)
         (entry,) = reader.entries
     assert same(entry["doc"]["image"], image)
 

@@ -38,7 +38,7 @@ def begin(thread: threading.Thread, begun: list[threading.Thread]) -> list[threa
 
 def join(threads: list[threading.Thread]) -> None:
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(timeout=60)
         assert not thread.is_alive()
 
 

@@ -4,8 +4,6 @@ import io
 import math
 import re
 import shlex
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from advised import Advised, last_line, pause_and
 from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
+from commands import call_here
 from ophyd.sim import SynAxis
 from scripted import Scripted, at, pause_in_exposure
 from simple import BOUNDS, ENVELOPE, Bowl, Documents
@@ -144,17 +143,22 @@ def test_the_report_of_a_run_in_a_tiled_of_others_names_its_address(
 @pytest.mark.integration
 @pytest.mark.parametrize("given", [False, True])
 def test_the_command_of_the_report_is_followed_literally(
-    RE: RunEngine, bench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: bool
+    RE: RunEngine,
+    bench: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: bool,
 ) -> None:
     bowl, motors = bench
+    monkeypatch.setenv("EBL_AUTONOMY_DATA", str(tmp_path / "data"))
     directory = tmp_path / "my data" if given else None
-    with connect(RE, directory=directory):
+    with connect(RE, directory=directory):  # which the command joins
         RE(optimize([bowl], motors, Advised([at(0.5)]), max_points=1, envelope=ENVELOPE))
-    command = shlex.split(last_line(capsys).partition("report: ")[2])
-    assert ("--directory" in command) is given
-    command[0] = str(Path(sys.executable).parent / command[0])
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
+        program, *arguments = shlex.split(last_line(capsys).partition("report: ")[2])
+        assert program == "ebl-autonomy"
+        assert ("--directory" in arguments) is given
+        call_here(*arguments, folder=tmp_path)
     assert (tmp_path / "report" / "report.html").is_file()
 
 

@@ -346,10 +346,10 @@ def test_a_flyable_of_ophyd_async_writes_files_and_every_row_is_bound(
 
 def test_a_flight_can_be_stopped() -> None:
     x, _, flyer, _ = stage(speed=1.0)
-    flyer.prepare(Line({"x": -1.0}, {"x": 1.0}, 50, 20.0)).wait(timeout=5)
+    flyer.prepare(Line({"x": -1.0}, {"x": 1.0}, 50, 20.0)).wait(timeout=60)
     flyer.kickoff()
     done = flyer.complete()
     threading.Timer(0.1, flyer.stop).start()
     with pytest.raises(RuntimeError, match="was stopped after"):
-        done.wait(timeout=5)
+        done.wait(timeout=60)
     assert x.position < 1.0

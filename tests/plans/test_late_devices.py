@@ -41,7 +41,7 @@ class LateAxis(SynAxis):
 def plan(motors: list[LateAxis], **more: Any) -> Any:
     agent = Scripted([at(0.5, 0.5), at(1.0, 1.0)])
     return optimize(
-        [Bowl(*motors)], motors, agent, max_points=9, move_timeout_s=0.1, finish="stay", envelope=ENVELOPE, **more
+        [Bowl(*motors)], motors, agent, max_points=9, move_timeout_s=0.5, finish="stay", envelope=ENVELOPE, **more
     )
 
 
@@ -101,8 +101,8 @@ def test_a_detector_that_does_not_answer_is_named(RE: RunEngine, docs: Documents
     bowl.trigger = lambda: exposures.pop() if exposures else expose()
     agent = Scripted([at(0.5), at(1.0)])
     never = exposures[0]
-    RE(optimize([bowl], motors, agent, max_points=9, retries=0, trigger_timeout_s=0.1, envelope=ENVELOPE))
+    RE(optimize([bowl], motors, agent, max_points=9, retries=0, trigger_timeout_s=0.5, envelope=ENVELOPE))
     (gone,) = docs.events["abandoned"]
-    assert "no answer from ['bowl'] within 0.1 s" in gone["reason"]
+    assert "no answer from ['bowl'] within 0.5 s" in gone["reason"]
     assert [row["mx"] for row in docs.events["primary"]] == [1.0]
     never.set_finished()

@@ -210,7 +210,7 @@ def test_a_stopped_flight_ends_before_the_motors_go_back(RE: RunEngine, docs: Do
     RE.stop()
     for thread in threading.enumerate():
         if thread.name == "line-flight":
-            thread.join(timeout=5)
+            thread.join(timeout=60)
     assert (height.count < ROWS, x.position) == (True, 0.0)
     assert docs.events["primary"] == []
 
@@ -241,7 +241,7 @@ def test_a_line_of_another_number_of_rows_is_not_accepted(RE: RunEngine, docs: D
 def test_a_detector_that_fails_in_flight_fails_the_flight() -> None:
     _, _, flyer, height = flight(50.0)
     height.fail_at = 2
-    flyer.prepare(Line({"x": -1.0}, {"x": 1.0}, ROWS, 1.0)).wait(timeout=5)
+    flyer.prepare(Line({"x": -1.0}, {"x": 1.0}, ROWS, 1.0)).wait(timeout=60)
     flyer.kickoff()
     with pytest.raises(RuntimeError, match="readout"):
-        flyer.complete().wait(timeout=5)
+        flyer.complete().wait(timeout=60)

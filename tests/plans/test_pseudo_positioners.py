@@ -59,8 +59,8 @@ class Table(PseudoPositioner):
 
     def by_hand(self, mx: float, my: float) -> None:
         """Move the jacks, without the table's knowledge."""
-        self.front.set(mx + my).wait(timeout=5)
-        self.back.set(mx - my).wait(timeout=5)
+        self.front.set(mx + my).wait(timeout=60)
+        self.back.set(mx - my).wait(timeout=60)
 
 
 def named(table: Any) -> Any:
@@ -82,7 +82,7 @@ def table() -> Any:
     yield table
     for jack in (table.front, table.back):
         for move in jack.moves:
-            move.join(timeout=5)
+            move.join(timeout=60)
 
 
 def test_both_axes_are_measured_where_they_were_asked(RE: RunEngine, docs: Documents, table: Any) -> None:
@@ -149,7 +149,7 @@ def test_an_axis_that_is_not_steered_stays(RE: RunEngine, table: Any) -> None:
 
 
 def test_a_move_of_one_axis_leaves_a_known_other_where_it_stands(RE: RunEngine, table: Any) -> None:
-    table.set((0.0, 0.5)).wait(timeout=5)
+    table.set((0.0, 0.5)).wait(timeout=60)
     table.by_hand(0.0, 1.0)
     motors = {"mx": table.mx, "my": table.my}
 
@@ -252,9 +252,9 @@ def hexapod_points(*points: tuple[float, float]) -> list[dict[str, float]]:
 def test_a_third_axis_keeps_its_position_wherever_a_hand_had_moved_it(
     RE: RunEngine, docs: Documents, hexapod: Any
 ) -> None:
-    hexapod.set((0.0, 0.0, 0.5)).wait(timeout=5)
+    hexapod.set((0.0, 0.0, 0.5)).wait(timeout=60)
     for leg in (hexapod.leg0, hexapod.leg1, hexapod.leg2):  # z is 1 now, and its last target 0.5
-        leg.set(1.0).wait(timeout=5)
+        leg.set(1.0).wait(timeout=60)
     agent = agent_of(hexapod_points((0.3333333, 0.5), (0.3333333, -1.0), (-1.0, -1.0), (0.1234567, 0.7654321)))
     plan = optimize([Sum(hexapod.x, hexapod.y)], [hexapod.x, hexapod.y], agent, max_points=4, finish="return")
     result = RE(plan).plan_result

@@ -183,7 +183,7 @@ def test_a_motor_that_fails_after_the_move_was_given_up_does_not_end_the_run(
     result = RE(plan).plan_result
     for motor in motors:
         assert motor.first is not None
-        motor.first.join(timeout=5)
+        motor.first.join(timeout=60)
     assert (result.abandoned, result.accepted) == (1, 1)
 
 

@@ -198,7 +198,7 @@ def test_all_that_fail_at_the_same_time_are_blamed(RE: RunEngine, docs: Document
             if len(Twin.waiting) == 3:  # the RunEngine learns of it after this call
                 for one in Twin.waiting[:2]:
                     one.set_exception(RuntimeError(f"{one.obj.name} is off"))
-                    one._event.wait(5)
+                    one._event.wait(60)
                 status.set_finished()
                 Twin.waiting.clear()
             return status
