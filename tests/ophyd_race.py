@@ -3,6 +3,9 @@
 As a move is done, `PositionerBase._done_moving` first runs the callback that ends the status and then removes it. A
 plan that sets the positioner between the two adds the callback of the next status, which is removed with the other, so
 that the next status never ends. Plans of ours have a time limit for each move; those of bluesky would hang.
+
+Each positioner has a lock of its own. With one for all, the end of one axis of a pseudo positioner, which needs the
+lock of that, and the beginning of another axis, which holds it, would wait for each other.
 """
 
 import threading
@@ -10,18 +13,16 @@ from typing import Any
 
 from ophyd.positioner import PositionerBase
 
-_lock = threading.RLock()
-
 
 def close_race() -> None:
-    """Let no move begin while the end of another is told; for this process."""
+    """Let no move of a positioner begin while the end of its last one is told; for this process."""
     for name in ("move", "_done_moving"):
         setattr(PositionerBase, name, _locked(getattr(PositionerBase, name)))
 
 
 def _locked(method: Any) -> Any:
     def call(self: PositionerBase, *args: Any, **options: Any) -> Any:
-        with _lock:
+        with self.__dict__.setdefault("_telling", threading.RLock()):
             return method(self, *args, **options)
 
     return call

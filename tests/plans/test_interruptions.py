@@ -232,7 +232,7 @@ def test_an_agent_is_told_what_a_batch_measured_before_it_failed(
 
 def late(value: float) -> Any:
     status = Status()
-    threading.Timer(0.15, status.set_finished).start()
+    threading.Timer(0.55, status.set_finished).start()
     return status
 
 
