@@ -95,6 +95,23 @@ def test_both_axes_are_measured_where_they_were_asked(RE: RunEngine, docs: Docum
     assert tuple(table.position) == (0.0, 0.0)
 
 
+def test_while_the_end_of_one_move_is_told_another_positioner_may_begin() -> None:
+    """Of what closes the race in ophyd's positioners: an axis that waits for another one would wait for ever."""
+    one, other = (SoftPositioner(name=name, init_pos=0.0) for name in ("one", "other"))
+    begins = threading.Thread(target=other.set, args=(1.0,), daemon=True)
+    begun: list[bool] = []
+
+    def told(**_: Any) -> None:
+        begins.start()
+        begins.join(timeout=60)
+        begun.append(not begins.is_alive())
+
+    one.subscribe(told, event_type=one.SUB_DONE, run=False)
+    one.set(1.0).wait(timeout=200)
+    assert begun == [True]
+    assert other.position == 1.0
+
+
 def test_an_axis_that_was_moved_by_hand_is_not_sent_back_by_the_other(RE: RunEngine, table: Any) -> None:
     class Handy(Scripted):
         def suggest(self, num_points: int | None = None) -> list[Point]:
