@@ -76,8 +76,9 @@ class BotorchRecipe:
         if not self._can_model(values, judged):
             return None
         X = torch.tensor(self.space.unit(self.results))[judged]
+        model = self._model(values)
         with torch.no_grad():
-            mean = self._model(values).posterior(X).mean
+            mean = model.posterior(X).mean
         holds = torch.ones(len(X), dtype=torch.bool)
         for constraint in self._constraints(values):
             holds &= constraint(mean) <= 0.0

@@ -176,7 +176,7 @@ def foxholes(rng: np.random.Generator, dim: int) -> tuple[Function, FloatArray]:
 
 
 def unequal_hills(rng: np.random.Generator, dim: int) -> tuple[Function, FloatArray]:
-    """Four Gaussians, as Hartmann's, wide along some variables and narrow along others, and where they may meet."""
+    """Four Gaussians, as Hartmann's, wide along some variables and narrow along others, and their best places."""
     centres = rng.uniform(0.1, 0.9, (4, dim))
     sharpness = np.exp(rng.uniform(np.log(0.1), np.log(17.0), (4, dim)))
     height = np.array([1.0, 1.2, 3.0, 3.2])
@@ -185,4 +185,5 @@ def unequal_hills(rng: np.random.Generator, dim: int) -> tuple[Function, FloatAr
         squared = np.sum(sharpness * (u[:, None, :] - centres) ** 2, axis=2)
         return np.asarray(np.sum(height * np.exp(-squared), axis=1))
 
-    return function, np.vstack([centres, rng.random((40, dim))])
+    sample = _covering(dim)
+    return function, np.vstack([centres, sample[np.argsort(-function(sample))[:8]]])

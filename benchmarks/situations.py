@@ -249,18 +249,23 @@ def _smooth(
 
 
 def _false_hill(dim: int, rng: np.random.Generator) -> Situation:
-    flipped = rng.permutation(dim) < max(2, round(0.7 * dim))
-    side = rng.choice([-1.0, 1.0], dim)
-    false = 0.5 + side * rng.uniform(0.2, 0.4, dim)
-    true = 0.5 + side * np.where(flipped, -1.0, 1.0) * rng.uniform(0.2, 0.4, dim)
-    share = shapes.log_uniform(rng, 0.006, 0.02)
-    low, high = hill(rng, false, share * rng.uniform(1.0, 3.0)), hill(rng, true, share)
+    while True:
+        flipped = rng.permutation(dim) < max(2, round(0.7 * dim))
+        side = rng.choice([-1.0, 1.0], dim)
+        false = 0.5 + side * rng.uniform(0.2, 0.4, dim)
+        true = 0.5 + side * np.where(flipped, -1.0, 1.0) * rng.uniform(0.2, 0.4, dim)
+        share = shapes.log_uniform(rng, 0.003, 0.015)
+        low, high = hill(rng, false, share * rng.uniform(1.0, 2.0)), hill(rng, true, share)
 
-    def both(u: FloatArray) -> FloatArray:
-        return 0.1 * low(u) + high(u)
+        def both(u: FloatArray, low: Function = low, high: Function = high) -> FloatArray:
+            return 0.1 * low(u) + high(u)
 
+        way = false + np.linspace(0.0, 1.0, 100)[:, None] * (true - false)
+        # Wide hills meet: then the way to the true peak does not lead down, and no search is fooled.
+        if np.min(both(way)) < 0.04 and peak_of(both, false)[1] < 0.15:
+            break
     optimum, best = peak_of(both, true)
-    start = np.clip(false + 0.02 * rng.standard_normal(dim), 0.0, 1.0)
+    start = np.clip(false + 0.01 * rng.standard_normal(dim), 0.0, 1.0)
     return _situation(rng, lambda u: both(u) / best, optimum, start, _light(rng))
 
 
