@@ -16,7 +16,6 @@ from benchmarks.robustness import Outcome, Task, compared, lines, measured, rows
 from benchmarks.situations import KINDS
 from ebl_autonomy.space import VOCS
 
-
 imports_cma = pytest.mark.integration  # a second
 
 
