@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,11 @@ class Task:
     seed: int
     points: int = MARKS[-1]
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Its name in a cache."""
-        return f"{self.kind}/{self.contender}/{self.seed}/{self.points}"
+        """Its name in a cache. It changes with the situation, so a stale run is never taken."""
+        fingerprint = KINDS[self.kind].situation(self.seed).fingerprint
+        return f"{self.kind}/{self.contender}/{self.seed}/{self.points}/{fingerprint}"
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,8 @@ def takes(contender: str, kind: str) -> bool:
 def run(tasks: Sequence[Task], jobs: int, cache: Path | None = None) -> dict[str, dict[str, dict[int, Outcome]]]:
     """The outcomes by kind, contender and seed.
 
-    With a cache, the runs of other methods that it holds are taken from it, and new ones are added as soon as they end.
-    Our own are always run, because our code is what changes.
+    With a cache, the runs of other methods that it holds are taken from it, and new ones are added as soon as they end,
+    to what other processes have added. Our own are always run, because our code is what changes.
     """
     kept = _read(cache) if cache is not None else {}
     missing = [task for task in tasks if task.contender == OURS or task.key not in kept]
@@ -204,7 +206,7 @@ def run(tasks: Sequence[Task], jobs: int, cache: Path | None = None) -> dict[str
     for task, outcome in work:
         fresh[task.key] = outcome
         if cache is not None and task.contender != OURS:
-            kept[task.key] = outcome
+            kept = _read(cache) | {task.key: outcome}
             _write(cache, kept)
     found: dict[str, dict[str, dict[int, Outcome]]] = {}
     for task in tasks:

@@ -146,6 +146,15 @@ class Situation:
             outcomes = dict.fromkeys(outcomes, np.nan)
         return {**point, **outcomes}
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short text that changes with the situation: with the VOCS, the signal, or the noise."""
+        rng = np.random.default_rng(0)
+        told = [self.measure(point, rng) for point in self.space.points(rng.random((8, self.dim)))]
+        numbers = [*self.space.standing().values(), *(value for result in told for value in result.values())]
+        text = f"{self.batch} {self.workers} " + " ".join(f"{number:.6g}" for number in numbers)
+        return f"{zlib.crc32(text.encode()):08x}"
+
     def regret(self, point: Mapping[str, Any] | None) -> float:
         """What `point` lacks of the best signal, by the truth; 1 without a point, or where it is not allowed."""
         if point is None:
