@@ -62,7 +62,7 @@ class Outcome:
     regret : dict of int to float
         Of the point that was recommended when so many points were known, for each mark; infinite if refused.
     cpu_ms : float
-        CPU milliseconds of the decisions, for each point.
+        CPU milliseconds for each point, of the decisions, the simulated measurements and the recommendations.
     refused : str
         The reason if the method does not take the situation; else empty.
     """

@@ -156,19 +156,26 @@ class Situation:
         return f"{zlib.crc32(text.encode()):08x}"
 
     def regret(self, point: Mapping[str, Any] | None) -> float:
-        """What `point` lacks of the best signal, by the truth; 1 without a point, or where it is not allowed."""
+        """What `point` lacks of the best signal, by the truth; 1 without a point, or where it is not allowed.
+
+        Beyond the limit by up to three standard deviations of a reading still counts as allowed, because the optimum
+        lies at the limit, and no method can tell both sides apart there.
+        """
         if point is None:
             return 1.0
         u = self.space.unit([point])
-        if not self.allowed(u)[0]:
+        if not self.allowed(u, 3.0 * self.limit.noise if self.limit else 0.0)[0]:
             return 1.0
         return max(1.0 - float(self.signal(u)[0]), 0.0)
 
-    def allowed(self, u: FloatArray) -> Any:
-        """Whether positions, shape (n, d), satisfy the limit and give a valid reading, shape (n,)."""
+    def allowed(self, u: FloatArray, tolerance: float = 0.0) -> Any:
+        """Whether positions, shape (n, d), satisfy the limit and give a valid reading, shape (n,).
+
+        The tolerance is a share of the limit.
+        """
         allowed = np.ones(len(u), dtype=bool)
         if self.limit is not None:
-            allowed &= self.limit.value(u) < 1.0
+            allowed &= self.limit.value(u) < 1.0 + tolerance
         if self.invalid is not None:
             allowed &= ~np.asarray(self.invalid(u))
         return allowed

@@ -153,12 +153,25 @@ def test_points_that_break_a_limit_or_give_no_reading_have_a_regret_of_one() -> 
     limited, holed = KINDS["small_feasible_4"].situation(0), KINDS["hole_3"].situation(0)
     for situation, share in ((limited, (0.85, 0.99)), (holed, (0.02, 0.4))):
         sample = covering(situation)
-        forbidden = ~situation.allowed(sample)
+        forbidden = ~situation.allowed(sample, tolerance=0.01)
         assert share[0] < np.mean(forbidden) < share[1]
         (point,) = situation.space.points(sample[forbidden][0])
         assert situation.regret(point) == 1.0
         reading = situation.measure(point, np.random.default_rng(0))
         assert math.isnan(reading[SIGNAL]) == (situation is holed)
+
+
+def test_a_limit_is_kept_as_far_as_readings_can_tell() -> None:
+    drawn = [KINDS["small_feasible_4"].situation(seed) for seed in range(8)]
+    noisy = next(situation for situation in drawn if situation.limit and situation.limit.noise > 0.0)
+    exact = next(situation for situation in drawn if situation.limit and situation.limit.noise == 0.0)
+    for situation, lacking in ((noisy, 0.0), (exact, 1.0)):
+        assert situation.limit is not None
+        wish = minimize(lambda u, s=situation: -float(s.signal(u[None])[0]), situation.optimum).x
+        out = situation.optimum + np.linspace(0.0, 1.0, 20_001)[:, None] * (wish - situation.optimum)
+        just_over = out[np.argmax(situation.limit.value(out) > 1.0 + 1e-6)]
+        (point,) = situation.space.points(just_over)
+        assert situation.regret(point) == pytest.approx(lacking, abs=1e-3)
 
 
 def test_names_are_unique_and_say_the_dimension() -> None:
