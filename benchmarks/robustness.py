@@ -33,6 +33,8 @@ from ebl_autonomy.space import BestSoFar
 MARKS = (20, 40, 80)
 RESOLUTION = 1e-3
 """Smaller regrets count as this in comparisons, because no beamline can tell them apart."""
+EQUAL = 1.05
+"""Ratios up to this count as equal."""
 CONTENDERS = [name for name in PEERS if name != "xopt"]
 SLOW_SEEDS = 3
 
@@ -268,8 +270,9 @@ def compared(found: Mapping[str, Mapping[int, Outcome]], mark: int) -> Compariso
         if name == OURS or not common:
             continue
         ours, theirs = (regrets(found[who], mark, common) for who in (OURS, name))
-        behind = median(ours) > median(theirs) and _quartile(ours, 0.25) > _quartile(theirs, 0.75)
-        judged.append((_over(median(ours), median(theirs)), name, behind))
+        ratio = _over(median(ours), median(theirs))
+        behind = ratio > EQUAL and _quartile(ours, 0.25) > _quartile(theirs, 0.75)
+        judged.append((ratio, name, behind))
         worst_ratios.append(_over(max(ours), max(theirs)))
     # Of equal ratios, the one that is certain.
     best, peer, behind = max(judged, key=lambda item: (item[0], item[2]))
@@ -300,8 +303,8 @@ def rows(
                 continue
             peer = comparison.peer
             row += [PEERS[peer].label, *_middle_and_worst(found[kind][peer], mark)]
-            behind = f"{comparison.ratio:.2g} x" if comparison.ratio > 1.0 else ""
-            worst = f"{comparison.worst_ratio:.2g} x" if comparison.worst_ratio > 1.0 else ""
+            behind = f"{comparison.ratio:.2g} x" if comparison.ratio > EQUAL else ""
+            worst = f"{comparison.worst_ratio:.2g} x" if comparison.worst_ratio > EQUAL else ""
             body.append([*row, behind if comparison.behind or not behind else f"({behind})", worst])
     return head, body
 
@@ -322,9 +325,9 @@ def summary(
     for mark in (mark for mark in MARKS if mark <= points):
         comparisons = {kind: compared(found[kind], mark) for kind in kinds}
         behind = [kind for kind, comparison in comparisons.items() if comparison and comparison.behind]
-        worst = [kind for kind, c in comparisons.items() if c and c.worst_ratio > 1.0]
+        worst = [kind for kind, c in comparisons.items() if c and c.worst_ratio > EQUAL]
         yield f"@{mark}: behind in {len(behind)} of {len(kinds)}{': ' * bool(behind)}{', '.join(behind)}"
-        yield f"@{mark}: a worse worst seed in {len(worst)} of {len(kinds)}"
+        yield f"@{mark}: a worse worst seed in {len(worst)} of {len(kinds)}{': ' * bool(worst)}{', '.join(worst)}"
     cpu = [outcome.cpu_ms for kind in kinds for outcome in found[kind].get(OURS, {}).values() if not outcome.refused]
     if cpu:
         yield f"CPU ms a point of {PEERS[OURS].label}: {np.median(cpu):.2g} in the median run, {max(cpu):.2g} at most"

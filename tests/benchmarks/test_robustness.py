@@ -138,6 +138,15 @@ def test_regrets_below_a_thousandth_are_equal() -> None:
     assert (found.ratio, found.behind, found.worst_ratio) == (1.0, False, 1.0)
 
 
+def test_a_difference_of_a_few_percent_is_none() -> None:
+    found = {"false_hill_3": {OURS: outcomes(0.9, 0.9, 0.9), "sobol": outcomes(0.89, 0.89, 0.89)}}
+    comparison = compared(found["false_hill_3"], 20)
+    assert comparison is not None
+    assert not comparison.behind
+    _, body = rows(["false_hill_3"], found, 20)
+    assert body[0][-2:] == ["", ""]
+
+
 def test_only_seeds_in_common_are_compared_with_the_best_other_method() -> None:
     ours = outcomes(0.2, 0.2, 0.9, 0.9, 0.9)
     found = compared({OURS: ours, "sobol": outcomes(0.8, 0.8, 0.8, 0.8, 0.8), "botorch": outcomes(0.1, 0.1)}, 20)
