@@ -34,7 +34,7 @@ def main() -> None:
         report.arguments(command)
     options = parser.parse_args()
     chosen = [REPORTS[options.command]] if options.command else list(REPORTS.values())
-    if options.page is not None:  # checked before the reports run, which takes half an hour
+    if options.page is not None:  # checked before the reports run, which takes hours
         text = options.page.read_text()
         if unmarked := [report.name for report in chosen if filled(text, report.name, "") == text]:
             parser.error(f"{options.page} has no place for {unmarked}: add '<!-- NAME -->' and '<!-- end -->' lines")

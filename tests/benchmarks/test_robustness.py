@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from benchmarks.evolution import CmaEs
 from benchmarks.peers import OURS, PEERS
 from benchmarks.robustness import Outcome, Task, compared, lines, measured, rows, run, search, takes
 from benchmarks.situations import KINDS
-from ebl_autonomy.space import VOCS
+from benchmarks.textbook import PENALTY, Costs
+from ebl_autonomy.space import VOCS, Space
 
 imports_cma = pytest.mark.integration  # a second
 
@@ -80,6 +82,15 @@ def test_each_mark_has_a_regret(kind: str, name: str) -> None:
     assert task.contender == name
     assert sorted(outcome.regret) == [20, 40]
     assert all(0.0 <= value <= 1.5 for value in outcome.regret.values())
+
+
+def test_an_invalid_reading_costs_as_much_as_the_worst_so_far_and_a_broken_limit_a_penalty() -> None:
+    vocs = VOCS(variables={"x": [0.0, 1.0]}, objectives={"f": "MAXIMIZE"}, constraints={"g": ["LESS_THAN", 2.0]})
+    costs = Costs(Space(vocs))
+    assert costs.of({"f": -3.0, "g": 1.0}) == 3.0
+    assert costs.of({"f": 7.0, "g": 1.0}) == -7.0
+    assert costs.of({"f": math.nan, "g": math.nan}) == 3.0
+    assert costs.of({"f": 7.0, "g": 3.0}) == -7.0 + PENALTY * 0.5
 
 
 def test_a_mark_within_a_batch_counts_what_is_known_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
