@@ -36,17 +36,20 @@ class DriftEstimate:
         unit.
     sigmas : float
         The loss in standard deviations of the model.
+    noise : float
+        Standard deviation of one measurement, in the objective's unit.
     """
 
     active: bool
     holds_for: float = math.nan
     lost: float = math.nan
     sigmas: float = math.nan
+    noise: float = 0.0
 
     @property
     def realign(self) -> bool:
-        """Whether a realignment would pay, because the loss is significant."""
-        return self.active and self.sigmas > SURE
+        """Whether a realignment would pay: the loss is significant, and larger than the noise of one measurement."""
+        return self.active and self.sigmas > SURE and self.lost > self.noise
 
 
 def estimate_drift(state: SearchState) -> DriftEstimate:
@@ -75,4 +78,5 @@ def estimate_drift(state: SearchState) -> DriftEstimate:
         holds_for,
         lost=float(sign * (expected[0] - expected[1])),
         sigmas=float(sign * (before - after) / np.hypot(*stds)),
+        noise=surrogate.diagnose(column).noise,
     )

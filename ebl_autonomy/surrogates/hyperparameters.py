@@ -20,16 +20,24 @@ VALIDITY_NOISE: Final = 1e-2
 """Variance of the labels of validity, 1 or 0: a point that was valid may be invalid when it is measured again."""
 VALIDITY_MIN_LENGTH_SCALE: Final = 0.4
 """The shortest length scale of validity. Labels are steps: with shorter scales, each would say nothing about others."""
-NOISE_PRIOR: Final = (-4.0, 1.0)
-"""Mean and standard deviation of the logarithm of the noise variance, in units of the outcome's variance."""
+NOISE_PRIOR: Final = (-1.0, 2.0)
+"""Mean and standard deviation of the logarithm of the noise variance, in units of the outcome's variance. The most
+likely noise is a twelfth of the outcome's spread; two nats of evidence move it to a half."""
+SIGNAL_PRIOR: Final = 0.3
+"""Standard deviation of the logarithm of the signal's standard deviation, in units of the outcome's: clustered results
+vary less than the outcome does over the domain, and noisy ones vary more."""
+SIGNAL_BOUNDS: Final = (0.1, 10.0)
+"""Bounds of the signal's standard deviation, in units of the outcome's."""
 CLOCK_PRIOR: Final = (0.0, 1.0)
 """Likewise of the length scale of the clock: how long a measurement holds, in units of 50 measurements."""
+SHORTEST_DRIFT: Final = math.log(15.0 / 50.0)
+"""The logarithm of the shortest length scale of the clock: what changes from one measurement to the next is noise."""
 PAST_PRIOR: Final = (math.log(3.0), 1.0)
 """Likewise of the length scale between the present and a past experiment: at 3 they correlate by 0.9, at 0.3 by 0."""
 NO_INFLUENCE: Final = math.log(1e6)
 """The logarithm of the length scale of an input that has no influence."""
-DRIFT_EVIDENCE: Final = 3.0
-"""A drift is modelled if it makes the measurements more probable by this many nats."""
+DRIFT_EVIDENCE: Final = 5.0
+"""A drift is modelled if it makes the measurements more probable by this many nats. White noise alone gains four."""
 PAST_EVIDENCE: Final = 2.0
 """Past experiments are left out if the present one is predicted better without them by this many nats."""
 FIT_POINTS: Final = 400
@@ -47,8 +55,9 @@ class Hyperparameters:
     Attributes
     ----------
     theta : FloatArray, shape (d + 1,)
-        Logarithms of the length scales and of the noise variance.
+        Logarithms of the length scales and of the noise variance, in units of the prior variance.
     transform : OutcomeTransform
+        Its scale is the prior standard deviation, which is inferred too.
     chosen_at : int
         The number of values from which the power of the transform was chosen.
     without_past : bool
@@ -96,9 +105,13 @@ class HyperparameterFitter:
         self._plain = frozenset([*plain, *self._bounds, outcomes])
         self._prior = _scale_prior(inputs)
         self._low, self._high = (
-            np.log(np.array([scale] * inputs.dim + [noise]))
-            for scale, noise in zip(covariance.SCALE_BOUNDS, covariance.NOISE_BOUNDS, strict=True)
+            np.log(np.array([scale] * inputs.dim + [noise, signal]))
+            for scale, noise, signal in zip(
+                covariance.SCALE_BOUNDS, covariance.NOISE_BOUNDS, SIGNAL_BOUNDS, strict=True
+            )
         )
+        if inputs.clock_at is not None:
+            self._low[inputs.clock_at] = SHORTEST_DRIFT
 
     def infer(
         self,
@@ -165,9 +178,9 @@ class HyperparameterFitter:
         for power in powers:
             transform = self.transform(column, y, power)
             for drifts, evidence in clock_choices:
-                theta, reached = self._fit(column, previous, transform, drifts, X, y, variance)
-                if np.isfinite(theta).all() and reached + evidence < least:
-                    best, least = Hyperparameters(theta, transform, chosen_at), reached + evidence
+                fitted, reached = self._fit(column, previous, transform, drifts, X, y, variance)
+                if np.isfinite(fitted.theta).all() and reached + evidence < least:
+                    best, least = replace(fitted, chosen_at=chosen_at), reached + evidence
         return best
 
     def _log_predictive(
@@ -237,14 +250,25 @@ class HyperparameterFitter:
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
-    ) -> tuple[FloatArray, float]:
+    ) -> tuple[Hyperparameters, float]:
         """The hyper-parameters at their maximum a posteriori, and minus the logarithm of their density.
 
-        The density is that of the values as measured, so that those under different transforms can be compared.
+        The density is that of the values as measured, so that those under different transforms can be compared. The
+        signal's standard deviation becomes the scale of the transform.
         """
         chosen = _subset(len(y))
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
-        start = previous.theta.copy() if previous is not None else self.prior_mode(column)
+        start = np.append(previous.theta if previous is not None else self.prior_mode(column), 0.0)
+        if previous is not None and previous.transform.power == transform.power:
+            start[-1] = math.log(previous.transform.scale / transform.scale)
+        # The scale of an outcome with a hard limit, and of validity, says how unsafe and how valid the unknown is.
+        # With a larger scale, all that is old would be unknown under drift, and past experiments would seem to agree
+        # with a present that contradicts them.
+        has_past = bool(X[:, self._inputs.past_at :].any())
+        fixed = column in self._bounds or column == self._outcomes or drifts or has_past
+        signal_prior = 0.0 if fixed else SIGNAL_PRIOR
+        if not signal_prior:
+            low[-1] = high[-1] = 0.0
         if (clock := self._inputs.clock_at) is not None:
             if not drifts:
                 low[clock] = high[clock] = NO_INFLUENCE
@@ -257,20 +281,22 @@ class HyperparameterFitter:
             low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE)
         theta = np.clip(start, low, high)
         noise = self.known_noise(column, transform, y, variance)
-        given = noise[chosen] if noise is not None else np.full(len(chosen), math.nan)
         reached = covariance.fit(
             theta,
             np.ascontiguousarray(X[chosen]),
             np.ascontiguousarray(transform.forward(y)[chosen]),
-            given,
+            noise[chosen] if noise is not None else np.zeros(len(chosen)),
+            noise is None,
             self._kind,
             prior,
             NOISE_PRIOR,
+            signal_prior,
             low,
             high,
             FIT_ITERATIONS,
         )
-        return theta, reached - transform.log_slopes(y[chosen])
+        scaled = replace(transform, scale=transform.scale * math.exp(theta[-1]))
+        return Hyperparameters(theta[:-1], scaled, 0), reached - transform.log_slopes(y[chosen])
 
 
 def _scale_prior(inputs: InputLayout) -> FloatArray:
