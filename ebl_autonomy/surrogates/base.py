@@ -7,7 +7,7 @@ another without a change to the agent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -138,7 +138,7 @@ class Goal:
         return ((self.objective, self.sign), *self.others)
 
     def violation(self, Y: FloatArray, known: np.ndarray | None = None) -> FloatArray:
-        """By how much rows of outcomes break the constraints, in units of each constraint's bound, added up.
+        """By how much rows of outcomes, in the order of measurement, break the constraints; see `space.violation`.
 
         Parameters
         ----------
@@ -260,6 +260,9 @@ class Surrogate(Protocol):
 
     def predict_latent(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """As `predict`, on the latent scale, on which predictions are normal distributions."""
+
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """The means of `predict_latent`, shape (k, columns), of some outcomes; the variances would take much longer."""
 
     def length_scales(self, column: int) -> FloatArray:
         """Length scales of one outcome's model, shape (d,), in units of the inputs; infinite for an ignored input."""

@@ -156,7 +156,11 @@ class HyperparameterFitter:
         chosen_at = previous.chosen_at if previous is not None else 0
         clock_choices = self._clock_choices(column, pasts)
         if len(y) >= CHOOSE_GROWTH * chosen_at:
-            powers = ((0.0,) if column in self._logarithms else POWERS) if fits else (1.0,)
+            powers = (1.0,)
+            if fits and column in self._logarithms:
+                powers = (0.0,)
+            elif fits and OutcomeTransform.matters(y):
+                powers = POWERS
             chosen_at = len(y)
         elif previous is not None and self._inputs.clock_at is not None and len(clock_choices) > 1:
             drifted = bool(previous.theta[self._inputs.clock_at] < NO_INFLUENCE)
@@ -190,7 +194,8 @@ class HyperparameterFitter:
         if column not in self._bounds:
             return transform
         # Far from all data the model predicts the mean, plus or minus one scale. That must reach beyond the limit.
-        margin = min(abs(transform.shift - (end - 1.0)) for end in self._bounds[column] if math.isfinite(end))
+        ends = transform.forward(np.array([end for end in self._bounds[column] if math.isfinite(end)]))
+        margin = float(np.abs(ends).min()) * transform.scale
         return replace(transform, scale=max(transform.scale, margin / (0.8 * self._hard.sigmas)))
 
     def known_noise(

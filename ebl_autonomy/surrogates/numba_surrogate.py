@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 import numpy as np
 
@@ -26,8 +25,6 @@ from ebl_autonomy.surrogates.maximization import AcquisitionMaximizer
 from ebl_autonomy.surrogates.transforms import OutcomeTransform, in_units
 
 __all__ = ["NumbaSurrogate"]
-
-BOTH_SIDES: Final = np.array([-1.0, 1.0])
 
 
 @dataclass
@@ -259,6 +256,13 @@ class NumbaSurrogate:
             means[:, column], variances[:, column] = self._latent(column, np.ascontiguousarray(X, dtype=float))
         return means, np.sqrt(variances)
 
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """See `Surrogate.latent_means`."""
+        means, stack = np.empty((len(columns), len(X))), self.stack()
+        for row, column in zip(means, columns, strict=True):
+            acquisition.means(np.ascontiguousarray(X, dtype=float), stack, column, row)
+        return means.T
+
     def length_scales(self, column: int) -> FloatArray:
         """See `Surrogate.length_scales`."""
         scales = 1.0 / self._inverse_scales[column]
@@ -274,13 +278,12 @@ class NumbaSurrogate:
         left_out = self._y[column, :n] - self._alpha[column, :n] / precision
         mean, std = model.transform.backward(left_out, 1.0 / np.sqrt(precision))
         present = model.rows >= past
-        noise = math.sqrt(float(np.median(self._noise[column, :n])))
-        ends = float(np.median(self._y[column, :n])) + noise * BOTH_SIDES
-        (low, high), _ = model.transform.backward(ends, np.zeros(2))
+        middle, variance = np.median(self._y[column, :n]), np.median(self._noise[column, :n])
+        _, noise = model.transform.backward(np.array([middle]), np.sqrt(np.array([variance])))
         scales = self.length_scales(column)
         return Diagnosis(
             modelled_as=model.transform.in_words,
-            noise=float(high - low) / 2.0,
+            noise=float(noise[0]),
             length_scales=scales,
             rows=model.rows[present] - past,
             mean=mean[present],
@@ -364,11 +367,7 @@ class NumbaSurrogate:
         X = self._data.X.copy()
         for i, value in region.fixed.items():
             X[:, i] = value
-        latent = np.empty((self._modelled, len(X)))
-        stack = self.stack()
-        for column in range(self._modelled):
-            acquisition.means(X, stack, column, latent[column])
-        return latent.T
+        return self.latent_means(X, range(self._modelled))
 
     def stack(self, criteria: Criteria | None = None) -> ModelStack:
         """The models as the compiled functions take them. Active are those on which `criteria` depends, else all."""
