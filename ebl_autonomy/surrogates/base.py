@@ -7,7 +7,7 @@ another without a change to the agent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -239,6 +239,13 @@ class Surrogate(Protocol):
 
     def fit(self, data: Observations) -> None:
         """Infer hyper-parameters from `data`, starting from the present ones."""
+
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """The same as `fit`, in steps.
+
+        Before each step, the iterator yields the seconds that it takes on a common processor. They are counted, not
+        measured: the same data give the same steps on every machine.
+        """
 
     def condition_on(self, data: Observations) -> None:
         """Compute the posterior given `data`, with the present hyper-parameters."""

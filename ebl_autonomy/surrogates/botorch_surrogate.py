@@ -125,6 +125,11 @@ class BotorchSurrogate:
                     continue  # keep the hyper-parameters of the previous fit
             self._hyper[column] = _hyper_parameters(model)
 
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """See `Surrogate.fit_in_steps`. One step: a fit of botorch cannot be interrupted."""
+        yield 0.0
+        self.fit(data)
+
     def condition_on(self, data: Observations) -> None:
         """See `Surrogate.condition_on`."""
         self._data = data

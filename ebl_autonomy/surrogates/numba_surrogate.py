@@ -9,7 +9,7 @@ anew. A fit starts from the previous hyper-parameters. All loops between the obs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -66,6 +66,8 @@ class NumbaSurrogate:
         Whether the clock, if there is one, has an influence: if the measurements show a drift, or always.
     hard : SafetyLimits, optional
         Limits that no proposal may risk to break.
+    step_s : float
+        The seconds that one step of a fit takes at most, counted for a common processor.
     """
 
     fits_in_background = True
@@ -81,6 +83,7 @@ class NumbaSurrogate:
         plain: Sequence[int] = (),
         drift: str = "auto",
         hard: SafetyLimits | None = None,
+        step_s: float = math.inf,
     ) -> None:
         self.inputs = inputs if isinstance(inputs, InputLayout) else InputLayout(inputs)
         self.dim = dim = self.inputs.dim
@@ -89,7 +92,9 @@ class NumbaSurrogate:
         self._hard_columns = frozenset(column for column, _, _ in self._hard.limits)
         self.version = f"numba/{kernel}"
         self._kind = {"matern52": covariance.MATERN52, "rbf": covariance.RBF}[kernel]
-        self._fitter = HyperparameterFitter(self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard)
+        self._fitter = HyperparameterFitter(
+            self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard, step_s
+        )
         self._new = partial(
             NumbaSurrogate,
             self.inputs,
@@ -99,6 +104,7 @@ class NumbaSurrogate:
             plain=plain,
             drift=drift,
             hard=hard,
+            step_s=step_s,
         )
         self._models = [_Model() for _ in range(outcomes + 1)]
         self._data: Observations | None = None
@@ -138,12 +144,19 @@ class NumbaSurrogate:
 
     def fit(self, data: Observations) -> None:
         """Infer hyper-parameters by maximum a posteriori; see `Surrogate.fit`."""
+        for _ in self.fit_in_steps(data):
+            pass
+
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """See `Surrogate.fit_in_steps`."""
         for column, model in enumerate(self._models):
             rows, y, variance = self._column_data(data, column)
             if not len(rows):
                 continue
             past = int(np.searchsorted(rows, data.past))
-            model.hyperparameters = self._fitter.infer(column, model.hyperparameters, data.X[rows], y, variance, past)
+            model.hyperparameters = yield from self._fitter.infer(
+                column, model.hyperparameters, data.X[rows], y, variance, past
+            )
             model.factored, model.fitted_to, model.fitted_mean = 0, len(data.X), None
 
     def condition_on(self, data: Observations) -> None:
