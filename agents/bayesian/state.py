@@ -109,7 +109,7 @@ class SearchState:
         hard = self.hard.for_surrogate(options.sigmas, options.reach)
         surrogate = construction.make_surrogate(options, self.space, self.data.inputs, self.outcomes, self.goal, hard)
         first = 0 if self.data.pasts else 2 * self.space.dim + 1
-        return RefitSchedule(surrogate, self.data.observations, first)
+        return RefitSchedule(surrogate, self.data.observations, first, options.max_decision_s)
 
     def lattice(self, out: FloatArray) -> Lattice | None:
         """The allowed points if all variables are discrete, else None.
