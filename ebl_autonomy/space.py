@@ -393,20 +393,24 @@ def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
     ----------
     limits : sequence of Limit, length m
     values : FloatArray, shape (n, m)
-        In the outcomes' own units.
+        In the outcomes' own units, in the order in which they were measured.
 
     Returns
     -------
     FloatArray, shape (n,)
-        0 where all limits hold, and at the end of a strict limit. Otherwise the sum of all excesses, each divided by
-        the magnitude of the violated bound, so that excesses of different outcomes can be added; infinite for NaN.
+        0 where all limits hold, and at the end of a strict limit; infinite for NaN. Otherwise the sum of all excesses,
+        each e as the share e / (e + s), so that excesses of different outcomes can be added. The scale s of a limit is
+        the distance of the first value that does not lie on it: it has the unit of the outcome, does not change when
+        the same is added to values and limit, and is known from the first result on.
     """
     total = np.zeros(len(values))
     for limit, value in zip(limits, values.T, strict=True):
         for end, excess in ((limit.low, limit.low - value), (limit.high, value - limit.high)):
-            if math.isfinite(end):
-                total += np.maximum(excess, 0.0) / max(abs(end), 1e-12)
-    return np.where(np.isnan(total), np.inf, total)
+            distances = np.abs(excess[np.isfinite(excess) & (excess != 0.0)])
+            if math.isfinite(end) and len(distances):
+                over = np.maximum(excess, 0.0)
+                total += over / (over + distances[0])
+    return np.where(np.isnan(values).any(axis=1), np.inf, total)
 
 
 def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:

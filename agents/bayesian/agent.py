@@ -211,8 +211,6 @@ class BayesianAgent(Agent):
 
     def _best_index(self, candidates: Sequence[Point]) -> int:
         # The posterior mean decides, because the luckiest of many noisy readings is not the best point.
-        prediction = self.predict(candidates)
-        if not prediction:
+        if not self._state.can_model:
             return super()._best_index(candidates)
-        means = np.array([prediction[name][0] for name in self.space.objectives])
-        return most_wanted(self.space.signs[:, None] * means)
+        return most_wanted(self._state.expected_objectives(candidates).T)

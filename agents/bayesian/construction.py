@@ -117,4 +117,5 @@ def make_surrogate(
         plain=[column for column, _ in goal.objectives] if goal.others else [],
         drift="on" if options.drift == "on" else "auto",
         hard=hard,
+        step_s=options.max_decision_s,
     )

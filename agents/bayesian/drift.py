@@ -70,7 +70,7 @@ def estimate_drift(state: SearchState) -> DriftEstimate:
     then = data.observations(n, state.scaled_at).X[-n:][best]
     now = state.inputs_now(state.searched[lately])
     column, sign = goal.objective, goal.sign
-    two = np.vstack([X[int(np.argmax(sign * surrogate.predict_latent(X)[0][:, column]))] for X in (then, now)])
+    two = np.vstack([X[int(np.argmax(sign * surrogate.latent_means(X, [column])[:, 0]))] for X in (then, now)])
     (before, after), stds = (latent[:, column] for latent in surrogate.predict_latent(two))
     expected = surrogate.predict(two)[0][:, column]
     return DriftEstimate(

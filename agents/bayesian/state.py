@@ -109,7 +109,7 @@ class SearchState:
         hard = self.hard.for_surrogate(options.sigmas, options.reach)
         surrogate = construction.make_surrogate(options, self.space, self.data.inputs, self.outcomes, self.goal, hard)
         first = 0 if self.data.pasts else 2 * self.space.dim + 1
-        return RefitSchedule(surrogate, self.data.observations, first)
+        return RefitSchedule(surrogate, self.data.observations, first, options.max_decision_s)
 
     def lattice(self, out: FloatArray) -> Lattice | None:
         """The allowed points if all variables are discrete, else None.
@@ -188,10 +188,14 @@ class SearchState:
         Y = self.data.table.Y
         scores = self.goal.sign * Y[:, self.goal.objective]
         violation = self.goal.violation(Y)
-        worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
-        spread = np.nanmax(scores) - worst if np.isfinite(scores).any() else 0.0
-        merits = np.where(violation > 0.0, worst - spread - 1.0 - violation, scores)
-        return np.where(np.isfinite(merits) & self.safe_points, merits, math.nan)
+        worst = float(np.nanmin(scores, initial=math.inf))
+        span = float(np.nanmax(scores, initial=-math.inf)) - worst
+        # In units of the scores' range, because scores of any size must leave the violation its digits.
+        span = span if span > 0.0 else abs(worst) or 1.0
+        with np.errstate(invalid="ignore"):  # without any score
+            merits = np.where(violation > 0.0, worst - span * (1.0 + violation / (1.0 + violation)), scores)
+        known = np.isfinite(scores) & np.isfinite(violation)
+        return np.where(known & self.safe_points, merits, math.nan)
 
     @property
     def best_measured(self) -> FloatArray:
@@ -246,11 +250,23 @@ class SearchState:
         points : sequence of mapping, length n
             Variables and contextual variables by name; missing contextual variables have their latest values.
         """
+        return self.surrogate.predict(self._inputs_of(points))
+
+    def expected_objectives(self, points: Sequence[Mapping[str, Any]]) -> FloatArray:
+        """Means of the objectives on the latent scale, shape (n, objectives), signed so that more is better.
+
+        On the latent scale a large offset of an outcome does not take the digits of its mean.
+        """
+        columns, signs = zip(*self.goal.objectives, strict=True)
+        means: FloatArray = self.surrogate.latent_means(self._inputs_of(points), columns) * np.array(signs)
+        return means
+
+    def _inputs_of(self, points: Sequence[Mapping[str, Any]]) -> FloatArray:
+        """Model inputs, shape (n, inputs), of points measured now; missing contextual variables are at their latest."""
         searched = self.coordinates.search(self.space.unit(points))
         latest = latest_context(self.space, self.results)
         context = np.array([[float(point.get(name, now)) for name, now in latest.items()] for point in points])
-        X = self.data.inputs_now(searched, context.reshape(len(points), len(latest)), self.scaled_at)
-        return self.surrogate.predict(X)
+        return self.data.inputs_now(searched, context.reshape(len(points), len(latest)), self.scaled_at)
 
     @property
     def expected(self) -> FloatArray:

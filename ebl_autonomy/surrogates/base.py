@@ -7,7 +7,7 @@ another without a change to the agent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -138,7 +138,7 @@ class Goal:
         return ((self.objective, self.sign), *self.others)
 
     def violation(self, Y: FloatArray, known: np.ndarray | None = None) -> FloatArray:
-        """By how much rows of outcomes break the constraints, in units of each constraint's bound, added up.
+        """By how much rows of outcomes, in the order of measurement, break the constraints; see `space.violation`.
 
         Parameters
         ----------
@@ -240,6 +240,13 @@ class Surrogate(Protocol):
     def fit(self, data: Observations) -> None:
         """Infer hyper-parameters from `data`, starting from the present ones."""
 
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """The same as `fit`, in steps.
+
+        Before each step, the iterator yields the seconds that it takes on a common processor. They are counted, not
+        measured: the same data give the same steps on every machine.
+        """
+
     def condition_on(self, data: Observations) -> None:
         """Compute the posterior given `data`, with the present hyper-parameters."""
 
@@ -260,6 +267,9 @@ class Surrogate(Protocol):
 
     def predict_latent(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """As `predict`, on the latent scale, on which predictions are normal distributions."""
+
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """The means of `predict_latent`, shape (k, columns), of some outcomes; the variances would take much longer."""
 
     def length_scales(self, column: int) -> FloatArray:
         """Length scales of one outcome's model, shape (d,), in units of the inputs; infinite for an ignored input."""

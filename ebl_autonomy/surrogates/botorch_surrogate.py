@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -125,6 +125,11 @@ class BotorchSurrogate:
                     continue  # keep the hyper-parameters of the previous fit
             self._hyper[column] = _hyper_parameters(model)
 
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """See `Surrogate.fit_in_steps`. One step: a fit of botorch cannot be interrupted."""
+        yield 0.0
+        self.fit(data)
+
     def condition_on(self, data: Observations) -> None:
         """See `Surrogate.condition_on`."""
         self._data = data
@@ -153,6 +158,12 @@ class BotorchSurrogate:
                 stds[:, column] = posterior.variance[:, 0].clamp_min(0.0).sqrt().numpy()
         return means, stds
 
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """See `Surrogate.latent_means`."""
+        with torch.no_grad(), _quiet():
+            at = torch.as_tensor(X, dtype=torch.double)
+            return np.stack([self._models[column].posterior(at).mean[:, 0].numpy() for column in columns], axis=1)
+
     def length_scales(self, column: int) -> FloatArray:
         """See `Surrogate.length_scales`."""
         kernel: Any = self._models[column].covar_module
@@ -172,9 +183,9 @@ class BotorchSurrogate:
         inverse = np.linalg.inv(K)
         left_out = model.train_targets.numpy() - (inverse @ y) / np.diag(inverse)
         mean, std = transform.backward(left_out, 1.0 / np.sqrt(np.diag(inverse)))
-        middle, spread = float(np.median(model.train_targets.numpy())), math.sqrt(float(np.median(noise)))
-        ends, _ = transform.backward(np.array([middle - spread, middle + spread]), np.zeros(2))
-        noise_std, present, past = float(ends[1] - ends[0]) / 2.0, rows >= self._data.past, self._data.past
+        middle, variance = np.median(model.train_targets.numpy()), np.median(noise)
+        noise_std = float(transform.backward(np.array([middle]), np.sqrt(np.array([variance])))[1][0])
+        present, past = rows >= self._data.past, self._data.past
         scales = self.length_scales(column)
         return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,13 @@ from ebl_autonomy.surrogates import covariance
 from ebl_autonomy.surrogates.base import InputLayout, SafetyLimits
 from ebl_autonomy.surrogates.transforms import POWERS, OutcomeTransform
 
-__all__ = ["VALIDITY_NOISE", "HyperparameterFitter", "Hyperparameters"]
+__all__ = ["VALIDITY_NOISE", "HyperparameterFitter", "Hyperparameters", "Steps", "evaluation_seconds"]
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[float, None, T]
+"""Work in steps, each announced by the seconds that it takes."""
+Choice: TypeAlias = tuple[OutcomeTransform, bool, float]
+"""A transform, whether the outcome drifts, and the nats that this must gain."""
 
 VALIDITY_NOISE: Final = 1e-2
 """Variance of the labels of validity, 1 or 0: a point that was valid may be invalid when it is measured again."""
@@ -40,10 +46,18 @@ DRIFT_EVIDENCE: Final = 5.0
 """A drift is modelled if it makes the measurements more probable by this many nats. White noise alone gains four."""
 PAST_EVIDENCE: Final = 2.0
 """Past experiments are left out if the present one is predicted better without them by this many nats."""
-FIT_POINTS: Final = 400
+FIT_POINTS: Final = 240
 """The largest number of observations that a fit uses: half of them the latest, the others spread over the rest."""
+CHOICE_POINTS: Final = 120
+"""Likewise of the fits that are compared to choose the transform, and whether the outcome drifts."""
 FIT_ITERATIONS: Final = 30
-"""The largest number of steps of a fit. A fit that needs more is continued by the next one."""
+"""The largest number of iterations of a fit. A fit that needs more is continued by the next one."""
+LEAST_ITERATIONS: Final = 5
+"""The least number of iterations of one step of a fit: each step begins without the curvature of the one before."""
+USUAL_EVALUATIONS: Final = 15
+"""The number of evaluations that a fit usually takes."""
+CONVERGED: Final = 1e-3
+"""A fit ends when a step gains fewer nats than this."""
 CHOOSE_GROWTH: Final = 1.4
 """The transform of an outcome, and whether it drifts, are chosen again when its values are this many times as many."""
 
@@ -87,6 +101,8 @@ class HyperparameterFitter:
     drift : {"auto", "on"}
         Whether the clock has an influence: if the measurements show a drift, or always.
     hard : SafetyLimits
+    step_s : float
+        The seconds that one step of a fit takes at most.
     """
 
     def __init__(
@@ -98,7 +114,9 @@ class HyperparameterFitter:
         plain: Collection[int],
         drift: str,
         hard: SafetyLimits,
+        step_s: float,
     ) -> None:
+        self._step_s = step_s
         self._inputs, self._outcomes, self._kind, self._drift, self._hard = inputs, outcomes, kind, drift, hard
         self._bounds = {column: (low, high) for column, low, high in hard.limits}
         self._logarithms = frozenset(logarithms)
@@ -121,8 +139,11 @@ class HyperparameterFitter:
         y: FloatArray,
         variance: FloatArray,
         past: int,
-    ) -> Hyperparameters | None:
-        """The hyper-parameters that make the measurements most probable.
+    ) -> Steps[Hyperparameters | None]:
+        """The hyper-parameters that make the measurements most probable, in steps.
+
+        Before each step, the generator yields the seconds that it takes on a common processor. They are counted, not
+        measured, so they depend on the data alone.
 
         Parameters
         ----------
@@ -140,14 +161,14 @@ class HyperparameterFitter:
         Hyperparameters or None
             `previous` if nothing can be inferred.
         """
-        with_past = self._infer(column, previous, X, y, variance, past > 0)
+        with_past = yield from self._infer(column, previous, X, y, variance, past > 0)
         if not past or len(y) - past < self._inputs.searched + 2 or with_past is None:
             return with_past
         present = slice(past, None)
         start = previous
         if previous is not None and not previous.without_past:
             start = replace(previous, theta=self.prior_mode(column), chosen_at=0)
-        without_past = self._infer(column, start, X[present], y[present], variance[present], False)
+        without_past = yield from self._infer(column, start, X[present], y[present], variance[present], False)
         if without_past is None:
             return with_past
         density_with = self._log_predictive(column, with_past, X, y, variance)[present].sum()
@@ -162,25 +183,50 @@ class HyperparameterFitter:
         y: FloatArray,
         variance: FloatArray,
         pasts: bool,
-    ) -> Hyperparameters | None:
+    ) -> Steps[Hyperparameters | None]:
         """The best of all transforms and drifts that come into question, each at its maximum a posteriori."""
         fits = OutcomeTransform.fits(y) and column not in self._plain
         powers: tuple[float, ...] = (previous.transform.power if previous is not None and fits else 1.0,)
         chosen_at = previous.chosen_at if previous is not None else 0
         clock_choices = self._clock_choices(column, pasts)
         if len(y) >= CHOOSE_GROWTH * chosen_at:
-            powers = ((0.0,) if column in self._logarithms else POWERS) if fits else (1.0,)
+            powers = (1.0,)
+            if fits and column in self._logarithms:
+                powers = (0.0,)
+            elif fits and OutcomeTransform.matters(y):
+                powers = POWERS
             chosen_at = len(y)
         elif previous is not None and self._inputs.clock_at is not None and len(clock_choices) > 1:
             drifted = bool(previous.theta[self._inputs.clock_at] < NO_INFLUENCE)
             clock_choices = [(drifted, 0.0)]
-        best, least = previous, math.inf
-        for power in powers:
-            transform = self.transform(column, y, power)
-            for drifts, evidence in clock_choices:
-                fitted, reached = self._fit(column, previous, transform, drifts, X, y, variance)
-                if np.isfinite(fitted.theta).all() and reached + evidence < least:
-                    best, least = replace(fitted, chosen_at=chosen_at), reached + evidence
+        transforms = [self.transform(column, y, power) for power in powers]
+        choices = [(transform, *clock) for transform in transforms for clock in clock_choices]
+        start = previous
+        if len(choices) > 1 and len(y) > CHOICE_POINTS:
+            few = yield from self._best_of(choices, start, column, X, y, variance, _subset(len(y), CHOICE_POINTS))
+            if few is None:
+                return previous
+            choices, start = [few[0]], few[1]
+        best = yield from self._best_of(choices, start, column, X, y, variance, _subset(len(y), FIT_POINTS))
+        return previous if best is None else replace(best[1], chosen_at=chosen_at)
+
+    def _best_of(
+        self,
+        choices: Sequence[Choice],
+        start: Hyperparameters | None,
+        column: int,
+        X: FloatArray,
+        y: FloatArray,
+        variance: FloatArray,
+        rows: np.ndarray,
+    ) -> Steps[tuple[Choice, Hyperparameters] | None]:
+        """The choice under which the rows are most probable, and the hyper-parameters with it; None if no fit ends."""
+        best, least = None, math.inf
+        for choice in choices:
+            transform, drifts, evidence = choice
+            fitted, reached = yield from self._fit(column, start, transform, drifts, X, y, variance, rows)
+            if np.isfinite(fitted.theta).all() and reached + evidence < least:
+                best, least = (choice, fitted), reached + evidence
         return best
 
     def _log_predictive(
@@ -203,7 +249,8 @@ class HyperparameterFitter:
         if column not in self._bounds:
             return transform
         # Far from all data the model predicts the mean, plus or minus one scale. That must reach beyond the limit.
-        margin = min(abs(transform.shift - (end - 1.0)) for end in self._bounds[column] if math.isfinite(end))
+        ends = transform.forward(np.array([end for end in self._bounds[column] if math.isfinite(end)]))
+        margin = float(np.abs(ends).min()) * transform.scale
         return replace(transform, scale=max(transform.scale, margin / (0.8 * self._hard.sigmas)))
 
     def known_noise(
@@ -250,13 +297,13 @@ class HyperparameterFitter:
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
-    ) -> tuple[Hyperparameters, float]:
+        rows: np.ndarray,
+    ) -> Steps[tuple[Hyperparameters, float]]:
         """The hyper-parameters at their maximum a posteriori, and minus the logarithm of their density.
 
         The density is that of the values as measured, so that those under different transforms can be compared. The
         signal's standard deviation becomes the scale of the transform.
         """
-        chosen = _subset(len(y))
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
         start = np.append(previous.theta if previous is not None else self.prior_mode(column), 0.0)
         if previous is not None and previous.transform.power == transform.power:
@@ -281,22 +328,37 @@ class HyperparameterFitter:
             low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE)
         theta = np.clip(start, low, high)
         noise = self.known_noise(column, transform, y, variance)
-        reached = covariance.fit(
-            theta,
-            np.ascontiguousarray(X[chosen]),
-            np.ascontiguousarray(transform.forward(y)[chosen]),
-            noise[chosen] if noise is not None else np.zeros(len(chosen)),
-            noise is None,
-            self._kind,
-            prior,
-            NOISE_PRIOR,
-            signal_prior,
-            low,
-            high,
-            FIT_ITERATIONS,
-        )
+        known = noise[rows] if noise is not None else np.zeros(len(rows))
+        inputs, values = np.ascontiguousarray(X[rows]), np.ascontiguousarray(transform.forward(y)[rows])
+        evaluation_s = evaluation_seconds(len(rows))
+        at_once = int(min(max(self._step_s / evaluation_s, LEAST_ITERATIONS), FIT_ITERATIONS))
+        reached = math.inf
+        for done in range(0, FIT_ITERATIONS, at_once):
+            iterations, before = min(at_once, FIT_ITERATIONS - done), reached
+            yield min(iterations, USUAL_EVALUATIONS) * evaluation_s
+            reached = covariance.fit(
+                theta,
+                inputs,
+                values,
+                known,
+                noise is None,
+                self._kind,
+                prior,
+                NOISE_PRIOR,
+                signal_prior,
+                low,
+                high,
+                iterations,
+            )
+            if not before - reached > CONVERGED and done:
+                break
         scaled = replace(transform, scale=transform.scale * math.exp(theta[-1]))
-        return Hyperparameters(theta[:-1], scaled, 0), reached - transform.log_slopes(y[chosen])
+        return Hyperparameters(theta[:-1], scaled, 0), reached - transform.log_slopes(y[rows])
+
+
+def evaluation_seconds(n: int) -> float:
+    """The seconds that one evaluation of the density of n values takes on a common processor."""
+    return 1e-10 * n**2 * (n + 200)
 
 
 def _scale_prior(inputs: InputLayout) -> FloatArray:
@@ -309,10 +371,10 @@ def _scale_prior(inputs: InputLayout) -> FloatArray:
     return np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
 
 
-def _subset(n: int) -> np.ndarray:
-    """Indices of those of n observations that a fit uses; see `FIT_POINTS`."""
-    if n <= FIT_POINTS:
+def _subset(n: int, most: int) -> np.ndarray:
+    """Indices of those of n observations that a fit to `most` at most uses; see `FIT_POINTS`."""
+    if n <= most:
         return np.arange(n)
-    late = FIT_POINTS // 2
-    early = np.linspace(0, n - late - 1, FIT_POINTS - late).round().astype(int)
+    late = most // 2
+    early = np.linspace(0, n - late - 1, most - late).round().astype(int)
     return np.concatenate([early, np.arange(n - late, n)])

@@ -9,10 +9,9 @@ anew. A fit starts from the previous hyper-parameters. All loops between the obs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 import numpy as np
 
@@ -26,8 +25,6 @@ from ebl_autonomy.surrogates.maximization import AcquisitionMaximizer
 from ebl_autonomy.surrogates.transforms import OutcomeTransform, in_units
 
 __all__ = ["NumbaSurrogate"]
-
-BOTH_SIDES: Final = np.array([-1.0, 1.0])
 
 
 @dataclass
@@ -69,6 +66,8 @@ class NumbaSurrogate:
         Whether the clock, if there is one, has an influence: if the measurements show a drift, or always.
     hard : SafetyLimits, optional
         Limits that no proposal may risk to break.
+    step_s : float
+        The seconds that one step of a fit takes at most, counted for a common processor.
     """
 
     fits_in_background = True
@@ -84,6 +83,7 @@ class NumbaSurrogate:
         plain: Sequence[int] = (),
         drift: str = "auto",
         hard: SafetyLimits | None = None,
+        step_s: float = math.inf,
     ) -> None:
         self.inputs = inputs if isinstance(inputs, InputLayout) else InputLayout(inputs)
         self.dim = dim = self.inputs.dim
@@ -92,7 +92,9 @@ class NumbaSurrogate:
         self._hard_columns = frozenset(column for column, _, _ in self._hard.limits)
         self.version = f"numba/{kernel}"
         self._kind = {"matern52": covariance.MATERN52, "rbf": covariance.RBF}[kernel]
-        self._fitter = HyperparameterFitter(self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard)
+        self._fitter = HyperparameterFitter(
+            self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard, step_s
+        )
         self._new = partial(
             NumbaSurrogate,
             self.inputs,
@@ -102,6 +104,7 @@ class NumbaSurrogate:
             plain=plain,
             drift=drift,
             hard=hard,
+            step_s=step_s,
         )
         self._models = [_Model() for _ in range(outcomes + 1)]
         self._data: Observations | None = None
@@ -141,12 +144,19 @@ class NumbaSurrogate:
 
     def fit(self, data: Observations) -> None:
         """Infer hyper-parameters by maximum a posteriori; see `Surrogate.fit`."""
+        for _ in self.fit_in_steps(data):
+            pass
+
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """See `Surrogate.fit_in_steps`."""
         for column, model in enumerate(self._models):
             rows, y, variance = self._column_data(data, column)
             if not len(rows):
                 continue
             past = int(np.searchsorted(rows, data.past))
-            model.hyperparameters = self._fitter.infer(column, model.hyperparameters, data.X[rows], y, variance, past)
+            model.hyperparameters = yield from self._fitter.infer(
+                column, model.hyperparameters, data.X[rows], y, variance, past
+            )
             model.factored, model.fitted_to, model.fitted_mean = 0, len(data.X), None
 
     def condition_on(self, data: Observations) -> None:
@@ -259,6 +269,13 @@ class NumbaSurrogate:
             means[:, column], variances[:, column] = self._latent(column, np.ascontiguousarray(X, dtype=float))
         return means, np.sqrt(variances)
 
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """See `Surrogate.latent_means`."""
+        means, stack = np.empty((len(columns), len(X))), self.stack()
+        for row, column in zip(means, columns, strict=True):
+            acquisition.means(np.ascontiguousarray(X, dtype=float), stack, column, row)
+        return means.T
+
     def length_scales(self, column: int) -> FloatArray:
         """See `Surrogate.length_scales`."""
         scales = 1.0 / self._inverse_scales[column]
@@ -274,13 +291,12 @@ class NumbaSurrogate:
         left_out = self._y[column, :n] - self._alpha[column, :n] / precision
         mean, std = model.transform.backward(left_out, 1.0 / np.sqrt(precision))
         present = model.rows >= past
-        noise = math.sqrt(float(np.median(self._noise[column, :n])))
-        ends = float(np.median(self._y[column, :n])) + noise * BOTH_SIDES
-        (low, high), _ = model.transform.backward(ends, np.zeros(2))
+        middle, variance = np.median(self._y[column, :n]), np.median(self._noise[column, :n])
+        _, noise = model.transform.backward(np.array([middle]), np.sqrt(np.array([variance])))
         scales = self.length_scales(column)
         return Diagnosis(
             modelled_as=model.transform.in_words,
-            noise=float(high - low) / 2.0,
+            noise=float(noise[0]),
             length_scales=scales,
             rows=model.rows[present] - past,
             mean=mean[present],
@@ -364,11 +380,7 @@ class NumbaSurrogate:
         X = self._data.X.copy()
         for i, value in region.fixed.items():
             X[:, i] = value
-        latent = np.empty((self._modelled, len(X)))
-        stack = self.stack()
-        for column in range(self._modelled):
-            acquisition.means(X, stack, column, latent[column])
-        return latent.T
+        return self.latent_means(X, range(self._modelled))
 
     def stack(self, criteria: Criteria | None = None) -> ModelStack:
         """The models as the compiled functions take them. Active are those on which `criteria` depends, else all."""
