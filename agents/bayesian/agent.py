@@ -28,6 +28,7 @@ from ebl_autonomy.agents.bayesian.phases import (
     SafeStart,
     Spread,
     Start,
+    Survey,
 )
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.errors import AgentError, BadInputError
@@ -48,7 +49,8 @@ def order_of_phases(options: BayesianOptions, several_objectives: bool, has_past
     if several_objectives:
         looking = [Spread(options.seed)]
     elif options.look_around:
-        looking = [Probing(options.look_around), Blind(options.seed)]
+        first = Survey(options.seed)
+        looking = [first, Probing(options.look_around, after=first), Blind(options.seed)]
     else:
         looking = [Nearby(options.seed), Blind(options.seed)]
     if has_past:

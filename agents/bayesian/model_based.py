@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from ebl_autonomy.agents.bayesian import survey
 from ebl_autonomy.agents.bayesian.lattice import Lattice, untried_value, with_next_values
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.agents.bayesian.phases import SAFEST_AGAIN, OpeningPhase, Proposal, Request
@@ -31,6 +32,14 @@ ALIKE: Final = 0.5
 """Distance, in length scales, within which a point tells how a value of a discrete variable does at the best point."""
 LEAST_REACH: Final = 0.05
 """Such a distance at least, as a share of the domain: early length scales are uncertain."""
+LEAST_GAIN: Final = 1e-3
+"""The least expected gain that pays, as a share of the range of the expected values at the measured points."""
+BELOW_NOISE: Final = 0.05
+"""Likewise, as a share of the standard deviation of a measurement."""
+PATIENCE: Final = 2
+"""Number of proposals per motor without an improvement after which the search also looks elsewhere."""
+LEAST_PATIENCE: Final = 6
+"""The same number, at least."""
 NEAR: Final = 16
 """Number of points of a front, or of safe points, around which the search is most dense."""
 
@@ -63,6 +72,15 @@ class ModelBased:
         if (lattice := state.lattice(out)) is not None:
             region = _on_lattice(lattice, region, state, seed)
         X, acquisition = surrogate.propose(state.goal, region, count, pending, seed)
+        reasons = [reason] * len(X)
+        if len(state.goal.objectives) == 1 and not state.hard:
+            for i in range(len(X)):
+                number = request.number + i
+                if survey.is_turn(number) and (why := self._exhausted(state, float(acquisition[i]), number)):
+                    index = survey.index(state.space.dim, number)
+                    u = survey.new_point(state, self._options.seed, index, lattice)
+                    X[i] = state.inputs_now(u[None])[0]
+                    reasons[i] = f"elsewhere, because {why}"
         units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         safe = acquisition > 0.5 * UNSAFE
         if state.hard and not safe.all():
@@ -79,7 +97,7 @@ class ModelBased:
                     mean=dict(zip(state.outcomes, map(float, mean[i]), strict=True)),
                     std=dict(zip(state.outcomes, map(float, std[i]), strict=True)),
                     acquisition=float(acquisition[i]) if safe[i] else math.nan,
-                    reason=reason if safe[i] else SAFEST_AGAIN,
+                    reason=reasons[i] if safe[i] else SAFEST_AGAIN,
                     model_version=surrogate.version,
                 ),
             )
@@ -110,6 +128,25 @@ class ModelBased:
                     name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
         seconds, project = self._seconds(state, request), _projection(state)
         return SearchRegion(low, high, state.given_inputs, near, seconds, project, state.reachable), name
+
+    def _exhausted(self, state: SearchState, acquisition: float, number: int) -> str:
+        """Why the search around the best point pays no more; empty if it pays."""
+        expected = state.expected[:, 0]
+        expected = expected[np.isfinite(expected)]
+        if not len(expected):
+            return ""
+        span = float(np.ptp(expected))
+        noise = state.surrogate.resolution(state.goal)
+        if math.exp(min(acquisition, 50.0)) < LEAST_GAIN * span + BELOW_NOISE * noise:
+            return "the gain expected here is negligible"
+        merits = state.merits
+        own = len(merits) - self._first_own(state)
+        patience = max(LEAST_PATIENCE, PATIENCE * state.space.dim)
+        if own <= patience:
+            return ""
+        top = np.fmax.accumulate(merits)
+        least = LEAST_GAIN * float(np.nanmax(merits) - np.nanmin(merits))
+        return "" if top[-1] > top[-1 - patience] + least else "nothing better was found here lately"
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
         """The trust region after all successes and failures of this phase's proposals."""

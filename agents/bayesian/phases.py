@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ebl_autonomy.agents.base import Point
+from ebl_autonomy.agents.bayesian import survey
 from ebl_autonomy.agents.bayesian.lattice import Lattice, with_next_values
 from ebl_autonomy.agents.bayesian.probing import ProbeSequence
 from ebl_autonomy.agents.bayesian.state import SearchState
@@ -136,23 +137,58 @@ class Probing:
     ----------
     step : float
         Step of the probes, as a share of the domain.
+    after : Survey, optional
+        The phase before, after which the probes are left out unless the start is better than all else. Until an outcome
+        responds, every other proposal is left to the phases that follow.
     """
 
-    def __init__(self, step: float) -> None:
+    def __init__(self, step: float, after: OpeningPhase | None = None) -> None:
         self._step = step
+        self._after = after
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
+        if self._is_left_out(state):
+            return []
         point = self._sequence(state).point(request.number, state.start)
         return [] if point is None else _proposed(state, point, "look around")
 
     def end(self, state: SearchState) -> int:
-        return self._sequence(state).end(len(state.results), state.start)
+        return 0 if self._is_left_out(state) else self._sequence(state).end(len(state.results), state.start)
+
+    def _is_left_out(self, state: SearchState) -> bool:
+        return self._after is not None and state.surroundings not in (survey.DARK, survey.NARROW)
 
     def _sequence(self, state: SearchState) -> ProbeSequence:
         # Under hard limits, a far probe before the first response would be too risky, and so is a value of a discrete
         # variable beyond the step that the user vouches for.
         seen_at, longest = (0, self._step) if state.hard else (state.first_signal, math.inf)
-        return ProbeSequence(state.searched, state.merits, seen_at, self._step, state.ladders, longest)
+        first = 1 if self._after is None else self._after.end(state)
+        every = 1 if self._after is None else 2
+        return ProbeSequence(
+            state.searched, state.merits, seen_at, self._step, state.ladders, longest, first=first, every=every
+        )
+
+
+class Survey:
+    """A few quasi-random points of the whole domain; see `survey` for what they tell.
+
+    Parameters
+    ----------
+    seed : int
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def propose(self, state: SearchState, request: Request) -> list[Proposal]:
+        number = request.number
+        if number >= self.end(state):
+            return []
+        return _proposed(state, survey.new_point(state, self._seed, number - 1, request.lattice(state)), "survey")
+
+    def end(self, state: SearchState) -> int:
+        narrow = state.surroundings in (survey.DARK, survey.NARROW)
+        return 1 + (survey.FIRST if narrow else survey.points(state.space.dim))
 
 
 class Nearby:
@@ -176,7 +212,7 @@ class Nearby:
 
 
 class Blind:
-    """Random points in a growing box around the start, until an outcome has responded and can be modelled.
+    """Until an outcome responds and can be modelled: points in a growing box around the start, and of the whole domain.
 
     Parameters
     ----------
@@ -189,6 +225,9 @@ class Blind:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if state.can_model and state.first_signal <= len(state.results):
             return []
+        if survey.is_turn(request.number):
+            index = survey.index(state.space.dim, request.number)
+            return _proposed(state, survey.new_point(state, self._seed, index, request.lattice(state)), "find the beam")
         return _proposed(state, _in_growing_box(state, request, self._seed), "find the beam")
 
     def end(self, state: SearchState) -> int:

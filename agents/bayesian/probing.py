@@ -67,6 +67,10 @@ class ProbeSequence:
         The allowed coordinates of each discrete variable, by axis.
     longest : float
         Largest step along a discrete variable, as a share of the domain.
+    first : int
+        Number of the proposal that is the first probe.
+    every : int
+        Until an outcome responds, one of so many proposals is a probe.
     """
 
     def __init__(
@@ -77,6 +81,9 @@ class ProbeSequence:
         step: float,
         ladders: Mapping[int, FloatArray] | None = None,
         longest: float = np.inf,
+        *,
+        first: int = 1,
+        every: int = 1,
     ) -> None:
         self._points = points
         self._merits = np.array(merits, dtype=float)
@@ -84,6 +91,7 @@ class ProbeSequence:
         self._step = step
         self._ladders = ladders or {}
         self._longest = longest
+        self._first, self._every = first, every
 
     def point(self, number: int, start: FloatArray) -> FloatArray | None:
         """The point of proposal `number` (the start is number 0), shape (d,); None after the end of the sequence."""
@@ -91,7 +99,7 @@ class ProbeSequence:
 
     def end(self, known: int, start: FloatArray) -> int:
         """Number of the first proposal after the sequence; `known` if the sequence is longer than `known` proposals."""
-        last = 0
+        last = self._first - 1
         for number, _ in self._replay(start):
             if number >= known:
                 return known
@@ -100,19 +108,26 @@ class ProbeSequence:
 
     def _replay(self, start: FloatArray) -> Iterator[tuple[int, FloatArray]]:
         """All proposals after the start; a probe without a result counts as not better."""
-        number = 0
+        number = self._next(self._first - 1)
         for axis in range(len(start)):
             tried = list[float]()
             at = list[float]()
-            while len(tried) < (2 if self._has_seen(number + 1) and tried else 2 * len(FAR_STEPS)):
-                probe = self._probe(number + 1, axis, tried, at, start)
+            while len(tried) < (2 if self._has_seen(number) and tried else 2 * len(FAR_STEPS)):
+                probe = self._probe(number, axis, tried, at, start)
                 if probe is None:
                     break
-                number += 1
                 point, signed = probe
                 yield number, point
+                number = self._next(number)
                 tried.append(signed)
                 at.append(float(point[axis]))
+
+    def _next(self, number: int) -> int:
+        """Number of the next probe after proposal `number`."""
+        number += 1
+        while not self._has_seen(number) and (number - self._first) % self._every:
+            number += 1
+        return number
 
     def _has_seen(self, number: int) -> bool:
         """Whether an outcome had responded when proposal `number` was made."""

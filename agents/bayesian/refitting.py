@@ -26,6 +26,8 @@ __all__ = ["BACKGROUND_FROM", "FIRST_FRESH", "RefitSchedule"]
 
 GROWTH: Final = 1.2
 """Growth factor of the number of results between scheduled fits."""
+EACH: Final = 40
+"""Up to so many results, each is followed by a fit: a short one, which pays while little is known."""
 SURPRISE_GROWTH: Final = 1.05
 """Least growth factor before a surprise triggers a fit, because a fit does not explain every surprise."""
 FIRST_FRESH: Final = 100
@@ -157,7 +159,8 @@ class RefitSchedule:
         if self.fitted_to < 0:
             scheduled = self._first
         else:
-            scheduled = max(math.ceil(self.fitted_to * GROWTH), self.fitted_to + 1)
+            growth = GROWTH if self.fitted_to >= EACH else 1.0
+            scheduled = max(math.ceil(self.fitted_to * growth), self.fitted_to + 1)
             earliest = max(math.ceil(self.fitted_to * SURPRISE_GROWTH), self.fitted_to + 1)
             while not self._surprised and self._watched < min(scheduled - 1, n):
                 size = self._watched + 1

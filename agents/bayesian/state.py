@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ebl_autonomy.agents.base import Point, latest_context
-from ebl_autonomy.agents.bayesian import construction
+from ebl_autonomy.agents.bayesian import construction, survey
 from ebl_autonomy.agents.bayesian.coordinates import Coordinates
 from ebl_autonomy.agents.bayesian.hard_limits import HardLimits
 from ebl_autonomy.agents.bayesian.lattice import Lattice
@@ -22,6 +22,9 @@ from ebl_autonomy.space import ROUNDING, FloatArray, Space
 from ebl_autonomy.surrogates.base import SearchRegion, Surrogate
 
 __all__ = ["SearchState"]
+
+FIRST_FIT: Final = 4
+"""Number of results of the first fit of the model."""
 
 
 class SearchState:
@@ -108,7 +111,7 @@ class SearchState:
         options = self._options
         hard = self.hard.for_surrogate(options.sigmas, options.reach)
         surrogate = construction.make_surrogate(options, self.space, self.data.inputs, self.outcomes, self.goal, hard)
-        first = 0 if self.data.pasts else 2 * self.space.dim + 1
+        first = 0 if self.data.pasts else FIRST_FIT
         return RefitSchedule(surrogate, self.data.observations, first, options.max_decision_s)
 
     def lattice(self, out: FloatArray) -> Lattice | None:
@@ -161,6 +164,12 @@ class SearchState:
         """Number of results until any outcome responded; see `probing.first_signal`."""
         table = self.data.table
         return min(first_signal(y, std) for y, std in zip(table.Y.T, table.std.T, strict=True))
+
+    @property
+    def surroundings(self) -> str | None:
+        """What the first results tell of the domain; see `survey.surroundings`."""
+        first = 1 + survey.FIRST
+        return survey.surroundings(self.merits[:first], self.first_signal <= first)
 
     @property
     def kept_hard_limits(self) -> np.ndarray:

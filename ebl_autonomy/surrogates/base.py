@@ -277,6 +277,9 @@ class Surrogate(Protocol):
     def diagnose(self, column: int) -> Diagnosis:
         """How well one outcome is modelled."""
 
+    def resolution(self, goal: Goal) -> float:
+        """Standard deviation of one measurement of the first objective, on the latent scale; 0 if unknown."""
+
     def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """The objectives expected at the observed points of the present experiment, with the region's fixed inputs.
 

@@ -189,6 +189,10 @@ class BotorchSurrogate:
         scales = self.length_scales(column)
         return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
 
+    def resolution(self, goal: Goal) -> float:
+        """See `Surrogate.resolution`; the noise of this model is not told."""
+        return 0.0
+
     def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """See `Surrogate.expected`."""
         assert self._data is not None

@@ -356,6 +356,10 @@ class NumbaSurrogate:
         gains = np.where(valid, self.latent_goal(goal).gains(latent), math.nan)[self._data.past :]
         return gains if region.reachable is None else np.where(region.reachable[:, None], gains, math.nan)
 
+    def resolution(self, goal: Goal) -> float:
+        """See `Surrogate.resolution`."""
+        return self.latent_goal(goal).resolution
+
     def latent_goal(self, goal: Goal) -> LatentGoal:
         """The goal under the transforms in use."""
         used = self._models[: self._modelled]
