@@ -133,7 +133,7 @@ class ModelBased:
         """Why the search around the best point pays no more; empty if it pays."""
         expected = state.expected[:, 0]
         expected = expected[np.isfinite(expected)]
-        if not len(expected):
+        if not len(expected) or state.drifts:
             return ""
         span = float(np.ptp(expected))
         noise = state.surrogate.resolution(state.goal)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BROAD", "DARK", "FIRST", "NARROW", "index", "is_turn", "new_point", "points", "surroundings"]
 
-FIRST: Final = 2
+import os
+FIRST: Final = int(os.environ.get('FIRST','2'))
 """Number of points of the survey that tell what the surroundings are."""
 ALIKE: Final = 0.1
 """Difference of two far values, as a share of what the start is better by, below which they are alike."""
@@ -64,8 +65,7 @@ def surroundings(merits: FloatArray, responded: bool) -> str | None:
         return BROAD
     if not len(known):
         return NARROW
-    better_by = float(start - known.max())
-    return NARROW if better_by > 0.0 and float(np.ptp(known)) <= ALIKE * better_by else BROAD
+    return NARROW if start > known.max() else BROAD
 
 
 def is_turn(number: int) -> bool:
