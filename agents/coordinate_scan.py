@@ -73,6 +73,7 @@ class CoordinateScanAgent(Agent):
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
         """Retrace all scans from the start: each point has a result, is pending, or is proposed now."""
+        excess = self._violations()
         answers_of = self._answers()
         results = _Unclaimed(self.space.unit([self._asked[rows[0]] for rows in answers_of]))
         pending = _Unclaimed(self.space.unit(self._pending))
@@ -96,7 +97,7 @@ class CoordinateScanAgent(Agent):
                 found = results.claim(target, SAME * step)
                 if found is not None:
                     earlier[target.tobytes()] = highest = max(
-                        self._rank(self._results[row]) for row in answers_of[found]
+                        self._rank(self._results[row], excess[row]) for row in answers_of[found]
                     )
                     answers.append((highest, target))
                     continue
@@ -176,14 +177,19 @@ class CoordinateScanAgent(Agent):
     def _start(self) -> FloatArray:
         return np.asarray(self.space.snap(self.space.unit([self.space.standing()]))[0])
 
-    def _rank(self, result: Point) -> tuple[float, float]:
+    def _violations(self) -> list[float]:
+        """By how much each result breaks the constraints; see `space.violation`."""
+        limits = self.space.limits
+        values = np.array([[result[name] for name in limits] for result in self._results])
+        excess: list[float] = violation(list(limits.values()), values.reshape(len(values), len(limits))).tolist()
+        return excess
+
+    def _rank(self, result: Point, excess: float) -> tuple[float, float]:
         """A sort key, larger is better: feasible and valid results by score, others by the smallest violation."""
         score = self.space.score(result)
         if not math.isnan(score) and self.space.feasible(result):
             return 1.0, score
-        limits = self.space.limits
-        (excess,) = violation(list(limits.values()), np.array([[result[name] for name in limits]]))
-        return (0.0, -float(excess)) if limits and math.isfinite(excess) else _WORST
+        return (0.0, -excess) if self.space.limits and math.isfinite(excess) else _WORST
 
 
 _WORST = (-1.0, 0.0)

@@ -1,4 +1,4 @@
-"""One hyper-parameter fit in slices of counted work, which a background thread may make."""
+"""One hyper-parameter fit in slices of counted work, one for each result, which a background thread may make."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACTOR_S: Final = 5e-11
 
 
 class FitUnderWay:
-    """A fit that ends after a number of slices, which depends on the data alone.
+    """A fit that takes a number of results, which depends on the data alone: a lag, then one result for each slice.
 
     A thread does not pause between slices. They only say how far the fit has come for the schedule.
 
@@ -33,15 +33,12 @@ class FitUnderWay:
     most : int
         Largest number of slices; the last one makes all that is left. With 0, the fit has no slices: it is made as a
         whole when it is asked for.
-
-    Attributes
-    ----------
-    slices : int
-        Number of slices that are made.
+    lag : int
+        Number of results before the first slice is due.
     """
 
-    def __init__(self, surrogate: Surrogate, data: Observations, slice_s: float, most: int) -> None:
-        self.slices = 0
+    def __init__(self, surrogate: Surrogate, data: Observations, slice_s: float, most: int, lag: int) -> None:
+        self._slices, self._lag = 0, lag
         self._surrogate, self._data, self._slice_s, self._most = surrogate, data, slice_s, most
         self._steps = self._work()
         self._announced: float | None = None
@@ -56,19 +53,25 @@ class FitUnderWay:
         """False after an error, and in a forked process, which does not have the thread."""
         return self._process == os.getpid() and not self._has_raised
 
-    def ended_after(self, slices: int) -> bool:
-        """Whether the fit has ended with this number of slices at most; makes them, or waits for the thread.
+    @property
+    def results(self) -> int:
+        """Number of results that the fit takes; requires that it has ended."""
+        return self._lag + self._slices
+
+    def ended_after(self, results: int) -> bool:
+        """Whether the fit takes this number of results at most; makes its slices, or waits for the thread.
 
         Raises
         ------
         Exception
             Whatever the surrogate raised in these slices.
         """
+        slices = results - self._lag
         with self._changed:
-            self._changed.wait_for(lambda: not self._running or self._ended or self.slices >= slices)
-        while not self._ended and not self._running and (self.slices < slices or self._most == 0):
+            self._changed.wait_for(lambda: not self._running or self._ended or self._slices >= slices)
+        while not self._ended and not self._running and (self._slices < slices or self._most == 0):
             self._make_slice()
-        if self.slices > slices or not self._ended:
+        if self._slices > slices or not self._ended:
             return False
         if self._error is not None:
             self._has_raised = True
@@ -95,7 +98,7 @@ class FitUnderWay:
             self._make_slice()
 
     def _make_slice(self) -> None:
-        left = self._slice_s if self.slices + 1 < self._most else math.inf
+        left = self._slice_s if self._slices + 1 < self._most else math.inf
         error: BaseException | None = None
         try:
             if self._announced is None:
@@ -111,7 +114,7 @@ class FitUnderWay:
         except BaseException as raised:  # noqa: BLE001 - raised again by the caller that needs the surrogate
             ended, error = True, raised
         with self._changed:
-            self.slices += self._most > 0
+            self._slices += self._most > 0
             self._ended, self._error = ended, error
             self._changed.notify_all()
 

@@ -37,6 +37,9 @@ FRESH_GROWTH: Final = 1.4
 RESULTS_PER_SLICE: Final = 10
 """Number of results for each slice that a fit may have, so that a fit is adopted long before the next one is due; the
 first fit has one slice, because any model is better than none."""
+RESULTS_PER_LAG: Final = 20
+"""Number of results, beyond `BACKGROUND_FROM`, for each result that a fit waits before its first slice is due. In a
+batch, many results come at once, and a fit that became due among them has made nothing yet."""
 BACKGROUND_FROM: Final = 50
 """Number of observations from which a fit takes too long for a decision and runs in the background."""
 DOUBLED: Final = (0.375, math.log(2.0))
@@ -131,7 +134,7 @@ class RefitSchedule:
             size, began = self._begun
             if not self._fit_under_way().ended_after(at - began):
                 return
-            self._adopt(size)
+            self._adopt(size, at)
 
     def _begin_with_the_last_fresh_fit(self, n: int) -> None:
         """Make the last fresh fit that is adopted by n results; without one, follow the schedule from the start."""
@@ -139,7 +142,7 @@ class RefitSchedule:
             self._begin(size, size)
             under_way = self._fit_under_way()
             if under_way.ended_after(n - size):
-                self._at = size + under_way.slices - 1
+                self._at = size + under_way.results - 1
                 return
         self._begun, self._under_way = None, None
 
@@ -202,14 +205,15 @@ class RefitSchedule:
             before = self._unfitted if self._is_fresh(size) else self.surrogate
             data = self._observations(size, size)
             most = max(size // RESULTS_PER_SLICE, 1) if self.fitted_to >= 0 or self._is_fresh(size) else 1
+            lag = max(size - BACKGROUND_FROM, 0) // RESULTS_PER_LAG
             if len(data.X) < BACKGROUND_FROM or not before.fits_in_background:
-                most = 0
-            self._under_way = FitUnderWay(before.clone(), data, self._slice_s, most)
+                most = lag = 0
+            self._under_way = FitUnderWay(before.clone(), data, self._slice_s, most, lag)
         return self._under_way
 
-    def _adopt(self, size: int) -> None:
-        """Adopt the surrogate that is fitted to the first `size` results."""
+    def _adopt(self, size: int, at: int) -> None:
+        """Adopt, with `at` results, the surrogate that is fitted to the first `size` results."""
         self.surrogate = self._fit_under_way().result()
         self._begun, self._under_way = None, None
         self.fitted_to = size
-        self._watch_from(size)
+        self._watch_from(max(size, at - 1))  # to watch all results since then would take long in one decision

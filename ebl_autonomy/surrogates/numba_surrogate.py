@@ -19,6 +19,7 @@ from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates import acquisition, covariance
 from ebl_autonomy.surrogates.acquisition import Criteria, ModelStack
 from ebl_autonomy.surrogates.base import Diagnosis, Goal, InputLayout, Observations, SafetyLimits, SearchRegion
+from ebl_autonomy.surrogates.compilation import compilation_announced
 from ebl_autonomy.surrogates.hyperparameters import NO_INFLUENCE, HyperparameterFitter, Hyperparameters
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
 from ebl_autonomy.surrogates.maximization import AcquisitionMaximizer
@@ -118,7 +119,8 @@ class NumbaSurrogate:
         self._reserve(32)
         if not NumbaSurrogate._warm:
             NumbaSurrogate._warm = True
-            _warm_up()
+            with compilation_announced():
+                _warm_up()
 
     def _reserve(self, rows: int) -> None:
         """Make room for this many observations, and keep those that are there."""
