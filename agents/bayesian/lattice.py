@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 from typing import Final
 
@@ -31,9 +31,16 @@ Index = tuple[int, ...]
 
 
 def with_next_values(
-    low: FloatArray, high: FloatArray, centre: FloatArray, ladders: Mapping[int, FloatArray], tried: FloatArray
+    low: FloatArray,
+    high: FloatArray,
+    centre: FloatArray,
+    ladders: Mapping[int, FloatArray],
+    tried: FloatArray,
+    unordered: Collection[int] = (),
 ) -> tuple[FloatArray, FloatArray]:
     """A box that reaches, along each discrete variable, the neighbours of its centre and the next untried values.
+
+    Where the values have no order, no value is nearer than another, and the box holds all of them.
 
     Parameters
     ----------
@@ -43,6 +50,8 @@ def with_next_values(
         The allowed coordinates of each discrete variable, ascending.
     tried : FloatArray, shape (n, d)
         Points of the results.
+    unordered : collection of int
+        The axes of the variables whose values have no order.
 
     Returns
     -------
@@ -51,6 +60,9 @@ def with_next_values(
     """
     low, high = low.copy(), high.copy()
     for axis, ladder in ladders.items():
+        if axis in unordered:
+            low[axis], high[axis] = ladder[0], ladder[-1]
+            continue
         new = np.abs(ladder[:, None] - tried[None, :, axis]).min(axis=1, initial=np.inf) > ROUNDING
         below, above = ladder < centre[axis] - ROUNDING, ladder > centre[axis] + ROUNDING
         for values in (ladder[below], ladder[below & new]):
@@ -98,6 +110,7 @@ class Lattice:
 
     def __init__(self, space: Space, known: FloatArray) -> None:
         self.ladders = [space.ladder(name) for name in space.names]
+        self._unordered = [name in space.unordered for name in space.names]
         self.size = math.prod(len(ladder) for ladder in self.ladders)
         indices = self._indices(known)
         off = np.abs(self._units(indices) - known).max(axis=1)
@@ -175,11 +188,13 @@ class Lattice:
         return count == 0 or (count < repeats and all(other in self._counts for other in self._neighbours(index)))
 
     def _neighbours(self, index: Index) -> list[Index]:
-        steps = [(axis, step) for axis in range(len(index)) for step in (-1, 1)]
-        others = [(axis, index[axis] + step) for axis, step in steps]
-        return [
-            (*index[:axis], there, *index[axis + 1 :]) for axis, there in others if 0 <= there < len(self.ladders[axis])
-        ]
+        """The points that differ in one variable: by one step, or by any if its values have no order."""
+        found = []
+        for axis, here in enumerate(index):
+            size = len(self.ladders[axis])
+            others = range(size) if self._unordered[axis] else range(max(here - 1, 0), min(here + 2, size))
+            found += [(*index[:axis], there, *index[axis + 1 :]) for there in others if there != here]
+        return found
 
     def _everywhere(self) -> list[np.ndarray]:
         return [np.arange(len(ladder)) for ladder in self.ladders]
@@ -196,6 +211,9 @@ class Lattice:
             for column in (0, 1):
                 steps = rng.integers(-FARTHEST, FARTHEST + 1, size=half)
                 centres[np.arange(half), axis[:, column]] += steps
+            for unordered in np.flatnonzero(self._unordered):
+                changed = (axis == unordered).any(axis=1)
+                centres[changed, unordered] = rng.choice(ranges[unordered], int(changed.sum()))
             first, last = np.array([(values[0], values[-1]) for values in ranges]).T
             drawn[:half] = np.clip(centres, first, last)
         return [tuple(index) for index in np.unique(drawn, axis=0).tolist()]

@@ -98,7 +98,7 @@ class ModelBased:
             if self._options.trust_region and not (state.goal.limits and self._whole_domain(state)):
                 trusted = self._trust_region(state)
                 box = trusted.box(near[0, :d], _length_scales(state))
-                low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched)
+                low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched, state.unordered)
                 name = f"{name} within {trusted.side:.3g} of the domain"
             if (request.number - self._first_own(state)) % TURN == TURN - 1:
                 known = np.vstack([state.searched, state.coordinates.search(request.out(state))])
@@ -109,7 +109,10 @@ class ModelBased:
                     low[axis] = high[axis] = value
                     name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
         seconds, project = self._seconds(state, request), _projection(state)
-        return SearchRegion(low, high, state.given_inputs, near, seconds, project, state.reachable), name
+        categories = {axis: state.ladders[axis] for axis in state.unordered}
+        return SearchRegion(
+            low, high, state.given_inputs, near, seconds, project, state.reachable, categories=categories
+        ), name
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
         """The trust region after all successes and failures of this phase's proposals."""

@@ -6,6 +6,11 @@ and a factor that grew row by row equals, bit for bit, the one that is computed 
 Notation: X has shape (n, d); K is the covariance of n observations, in units of the prior variance; W is the inverse of
 its lower Cholesky factor, kept in the first n rows of an array of at least that size; alpha = K⁻¹ (y - mean).
 Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5.
+
+``caps``, shape (d,), are the largest distances that count along each input: infinite, but for categories (a filter, a
+crystal) the distance of neighbouring values. All values of a category are then equally far from each other, and r² has
+the term 0 or 1 per squared length scale: the exchangeable kernel of Wan et al. 2021, ICML, "Think global and act local"
+(eq. 2), in the product form of all other inputs. Length scales of categories are in units of their caps.
 """
 
 from __future__ import annotations
@@ -68,13 +73,15 @@ def slope_factor(r2: float, kind: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, kind: int, out: np.ndarray) -> None:
+def correlations(
+    x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, caps: np.ndarray, kind: int, out: np.ndarray
+) -> None:
     """out[i] = k(x, X[i]) for i < n."""
     d = x.shape[0]
     for i in range(n):
         r2 = 0.0
         for j in range(d):
-            z = (x[j] - X[i, j]) * inverse_scales[j]
+            z = min(abs(x[j] - X[i, j]), caps[j]) * inverse_scales[j]
             r2 += z * z
         out[i] = correlation(r2, kind)
 
@@ -97,7 +104,14 @@ def add(out: np.ndarray, factor: float, a: np.ndarray, n: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def extend(
-    X: np.ndarray, noise: np.ndarray, inverse_scales: np.ndarray, kind: int, start: int, stop: int, W: np.ndarray
+    X: np.ndarray,
+    noise: np.ndarray,
+    inverse_scales: np.ndarray,
+    caps: np.ndarray,
+    kind: int,
+    start: int,
+    stop: int,
+    W: np.ndarray,
 ) -> float:
     """Compute rows `start` to `stop` of W from the rows before them.
 
@@ -106,7 +120,7 @@ def extend(
     X : ndarray, shape (>= stop, d)
     noise : ndarray, shape (>= stop,)
         Variances.
-    inverse_scales : ndarray, shape (d,)
+    inverse_scales, caps : ndarray, shape (d,)
     kind : int
         `RBF` or `MATERN52`.
     start, stop : int
@@ -121,7 +135,7 @@ def extend(
     log_determinant = 0.0
     k, row = np.empty(stop), np.empty(stop)
     for i in range(start, stop):
-        correlations(X[i], X, i, inverse_scales, kind, k)
+        correlations(X[i], X, i, inverse_scales, caps, kind, k)
         for j in range(i):
             row[j] = 0.0
         pivot = 1.0 + noise[i]
@@ -166,6 +180,7 @@ def negative_log_posterior(
     X: np.ndarray,
     y: np.ndarray,
     known_noise: np.ndarray,
+    caps: np.ndarray,
     kind: int,
     scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
@@ -183,6 +198,7 @@ def negative_log_posterior(
     X, y : ndarray, shapes (n, d) and (n,)
     known_noise : ndarray, shape (n,)
         Variances. If the first is NaN, the noise is inferred.
+    caps : ndarray, shape (d,)
     kind : int
         `RBF` or `MATERN52`.
     scale_prior : ndarray, shape (d, 2)
@@ -202,7 +218,7 @@ def negative_log_posterior(
     if inferred:
         noise[:] = math.exp(theta[d])
     W, inverse = work[0], work[1]
-    log_determinant = extend(X, noise, inverse_scales, kind, 0, n, W)
+    log_determinant = extend(X, noise, inverse_scales, caps, kind, 0, n, W)
     mean = constant_mean(W, n, y)
     residual, alpha = y - mean, np.empty(n)
     solve(W, n, residual, alpha)
@@ -218,11 +234,11 @@ def negative_log_posterior(
         for k in range(i):
             r2 = 0.0
             for j in range(d):
-                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                z = min(abs(X[i, j] - X[k, j]), caps[j]) * inverse_scales[j]
                 r2 += z * z
             weight = (inverse[i, k] - alpha[i] * alpha[k]) * slope_factor(r2, kind)
             for j in range(d):
-                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                z = min(abs(X[i, j] - X[k, j]), caps[j]) * inverse_scales[j]
                 gradient[j] += weight * z * z
         if inferred:
             gradient[d] += 0.5 * (inverse[i, i] - alpha[i] * alpha[i]) * noise[i]
@@ -244,6 +260,7 @@ def fit(
     X: np.ndarray,
     y: np.ndarray,
     known_noise: np.ndarray,
+    caps: np.ndarray,
     kind: int,
     scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
@@ -264,7 +281,7 @@ def fit(
     ----------
     theta : ndarray, shape (d + 1,)
         Where the search starts; overwritten by where it ends. It stays there if the value at the start is not finite.
-    X, y, known_noise, kind, scale_prior, noise_prior
+    X, y, known_noise, caps, kind, scale_prior, noise_prior
         See `negative_log_posterior`.
     low, high : ndarray, shape (d + 1,)
         Bounds of theta.
@@ -281,7 +298,7 @@ def fit(
     gradient, trial_gradient, trial = np.empty(p), np.empty(p), np.empty(p)
     H, direction = np.eye(p), np.empty(p)
     s, t, Ht = np.empty(p), np.empty(p), np.empty(p)
-    value = negative_log_posterior(theta, X, y, known_noise, kind, scale_prior, noise_prior, gradient, work)
+    value = negative_log_posterior(theta, X, y, known_noise, caps, kind, scale_prior, noise_prior, gradient, work)
     first = True
     for _ in range(iterations):
         for i in range(p):
@@ -309,7 +326,7 @@ def fit(
             for i in range(p):
                 trial[i] = min(max(theta[i] + step * direction[i], low[i]), high[i])
             reached: float = negative_log_posterior(
-                trial, X, y, known_noise, kind, scale_prior, noise_prior, trial_gradient, work
+                trial, X, y, known_noise, caps, kind, scale_prior, noise_prior, trial_gradient, work
             )
             if math.isfinite(reached) and reached <= value + 1e-4 * step * slope:
                 gained = value - reached

@@ -96,9 +96,10 @@ class HyperparameterFitter:
         self._plain = frozenset([*plain, *self._bounds, outcomes])
         self._prior = _scale_prior(inputs)
         self._low, self._high = (
-            np.log(np.array([scale] * inputs.dim + [noise]))
+            np.log(np.append(scale * inputs.units, noise))
             for scale, noise in zip(covariance.SCALE_BOUNDS, covariance.NOISE_BOUNDS, strict=True)
         )
+        self._units = np.log(inputs.units[: inputs.searched])
 
     def infer(
         self,
@@ -178,7 +179,9 @@ class HyperparameterFitter:
         noise = self.known_noise(column, fitted.transform, y, variance)
         noise = noise if noise is not None else np.full(n, math.exp(fitted.theta[d]))
         W, z, alpha = np.zeros((n, n)), fitted.transform.forward(y), np.empty(n)
-        covariance.extend(np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._kind, 0, n, W)
+        covariance.extend(
+            np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._inputs.caps, self._kind, 0, n, W
+        )
         covariance.solve(W, n, z - covariance.constant_mean(W, n, z), alpha)
         precision = np.einsum("ij,ij->j", W, W)
         slopes = np.array([fitted.transform.log_slopes(value[None]) for value in y])
@@ -214,7 +217,7 @@ class HyperparameterFitter:
             theta[self._inputs.clock_at] = NO_INFLUENCE
         if column in self._bounds:
             searched = slice(self._inputs.searched)
-            theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale))
+            theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale) + self._units)
         return theta
 
     def _clock_choices(self, column: int, pasts: bool) -> list[tuple[bool, float]]:
@@ -252,9 +255,9 @@ class HyperparameterFitter:
             elif start[clock] > high[clock]:
                 start[clock] = CLOCK_PRIOR[0]
         if column in self._bounds:
-            high[: self._inputs.searched] = math.log(self._hard.max_length_scale)
+            high[: self._inputs.searched] = math.log(self._hard.max_length_scale) + self._units
         if column == self._outcomes:
-            low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE)
+            low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE) + self._units
         theta = np.clip(start, low, high)
         noise = self.known_noise(column, transform, y, variance)
         given = noise[chosen] if noise is not None else np.full(len(chosen), math.nan)
@@ -263,6 +266,7 @@ class HyperparameterFitter:
             np.ascontiguousarray(X[chosen]),
             np.ascontiguousarray(transform.forward(y)[chosen]),
             given,
+            self._inputs.caps,
             self._kind,
             prior,
             NOISE_PRIOR,
@@ -280,7 +284,9 @@ def _scale_prior(inputs: InputLayout) -> FloatArray:
     """
     chosen = inputs.searched + inputs.context
     scales = [(math.sqrt(2.0) + 0.5 * math.log(chosen), math.sqrt(3.0))] * chosen
-    return np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
+    prior = np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
+    prior[:, 0] += np.log(inputs.units)
+    return prior
 
 
 def _subset(n: int) -> np.ndarray:

@@ -87,10 +87,12 @@ def test_the_gradient_of_the_posterior_of_the_hyper_parameters(kernel: str, vari
     known = np.full(25, math.nan if variance is None else variance)
     work, gradient = np.zeros((2, 25, 25)), np.empty(5)
 
+    X[:, 2] = np.round(4.0 * X[:, 2]) / 4.0
+    caps = np.array([math.inf, math.inf, 0.25, math.inf])  # the third input is a category
     prior = np.array([(2.0, 1.7)] * 3 + [(0.0, 0.0)])  # no prior for the last input
 
     def value(theta: np.ndarray, into: np.ndarray) -> float:
-        return float(covariance.negative_log_posterior(theta, X, y, known, kind, prior, NOISE_PRIOR, into, work))
+        return float(covariance.negative_log_posterior(theta, X, y, known, caps, kind, prior, NOISE_PRIOR, into, work))
 
     theta = np.array([-1.0, -0.5, 0.3, 1.0, -4.0])
     value(theta, gradient)

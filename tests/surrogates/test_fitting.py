@@ -26,6 +26,7 @@ class Fit:
         y = np.sin(self.X * waves).sum(axis=1) + 0.02 * rng.standard_normal(n)
         self.y = (y - y.mean()) / y.std()
         self.noise = np.full(n, 1e-4 if known else math.nan)
+        self.caps = np.full(d, math.inf)
         self.prior = np.array([(math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0))] * d)
         self.low = np.log([shortest] * d + [covariance.NOISE_BOUNDS[0]])
         self.high = np.log([covariance.SCALE_BOUNDS[1]] * d + [covariance.NOISE_BOUNDS[1]])
@@ -35,7 +36,17 @@ class Fit:
     def ours(self, iterations: int = ITERATIONS) -> tuple[np.ndarray, float]:
         """What the compiled fit reaches, and its value."""
         theta = self.start.copy()
-        data = (self.X, self.y, self.noise, covariance.MATERN52, self.prior, NOISE_PRIOR, self.low, self.high)
+        data = (
+            self.X,
+            self.y,
+            self.noise,
+            self.caps,
+            covariance.MATERN52,
+            self.prior,
+            NOISE_PRIOR,
+            self.low,
+            self.high,
+        )
         return theta, float(covariance.fit(theta, *data, iterations))
 
     def theirs(self, start: np.ndarray) -> float:
@@ -44,7 +55,7 @@ class Fit:
 
         def value(theta: np.ndarray) -> tuple[float, np.ndarray]:
             gradient = np.empty_like(theta)
-            data = (self.X, self.y, self.noise, covariance.MATERN52, self.prior, NOISE_PRIOR)
+            data = (self.X, self.y, self.noise, self.caps, covariance.MATERN52, self.prior, NOISE_PRIOR)
             return covariance.negative_log_posterior(theta, *data, gradient, work), gradient
 
         bounds = np.stack([self.low, self.high], axis=1)
