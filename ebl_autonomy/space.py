@@ -231,6 +231,17 @@ class Space:
         """The nearest rows of the cube that motors can reach, shape (n, d): clipped, discrete values snapped."""
         return self._to_unit(self._inside(np.atleast_2d(unit)))
 
+    def evenly(self, unit: FloatArray) -> FloatArray:
+        """Points that fill the cube, shape (n, d), with as many at each value of a variable without order.
+
+        Snapping alone would give the first and the last value half as many as the others.
+        """
+        spread = np.array(unit)
+        for name in self.unordered:
+            i, ladder = self.names.index(name), self.ladder(name)
+            spread[:, i] = ladder[np.minimum((unit[:, i] * len(ladder)).astype(int), len(ladder) - 1)]
+        return spread
+
     def _inside(self, unit: FloatArray) -> FloatArray:
         """Values of the variables in their own units, shape (n, d), all inside the domain."""
         scaled = self._origin + np.clip(unit, 0.0, 1.0) * self._width

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import product
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,7 @@ FARTHEST: Final = 3
 """Largest number of steps along one variable from a point around which candidates are drawn."""
 
 Index = tuple[int, ...]
+NOTHING: Final[Mapping[int, float]] = MappingProxyType({})
 
 
 def with_next_values(
@@ -73,12 +75,16 @@ def with_next_values(
 
 
 def untried_value(
-    centre: FloatArray, ladders: Mapping[int, FloatArray], tried: FloatArray, reach: FloatArray
+    centre: FloatArray,
+    ladders: Mapping[int, FloatArray],
+    tried: FloatArray,
+    reach: FloatArray,
+    unordered: Mapping[int, float] = NOTHING,
 ) -> tuple[int, float] | None:
     """Axis and coordinate of the untried value nearest to the centre, of a variable with few values; None if none is.
 
     A value that was only tried far from the centre, where there may have been nothing to see, comes after those that
-    were tried nowhere.
+    were tried nowhere. Of a variable without order, the value comes first that was not tried for the longest time.
 
     Parameters
     ----------
@@ -86,16 +92,25 @@ def untried_value(
         As for `with_next_values`.
     reach : FloatArray, shape (d,)
         Largest distance from the centre, along each of the other variables, at which a value counts as tried.
+    unordered : mapping of int to float
+        The axes of the variables whose values have no order, and the distance of neighbouring values, which is that of
+        any two.
     """
-    close = np.abs(tried - centre) <= reach + ROUNDING
+    distance = np.abs(tried - centre)
+    for axis, spacing in unordered.items():
+        distance[:, axis] = np.minimum(distance[:, axis], spacing)
+    close = distance <= reach + ROUNDING
     found = []
     for axis, ladder in ladders.items():
         alike = np.delete(close, axis, axis=1).all(axis=1)
         for value in ladder if len(ladder) <= WHEEL else ():
             known = np.abs(tried[:, axis] - value) <= ROUNDING
             if not (known & alike).any():
-                found.append((bool(known.any()), abs(value - centre[axis]), axis, float(value)))
-    return min(found)[2:] if found else None
+                away, since = abs(value - centre[axis]), 0
+                if axis in unordered:
+                    away, since = 0.0, int(np.flatnonzero(known)[-1]) if known.any() else -1
+                found.append((bool(known.any()), away, since, axis, float(value)))
+    return min(found)[3:] if found else None
 
 
 class Lattice:

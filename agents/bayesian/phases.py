@@ -152,7 +152,7 @@ class Probing:
         # Under hard limits, a far probe before the first response would be too risky, and so is a value of a discrete
         # variable beyond the step that the user vouches for.
         seen_at, longest = (0, self._step) if state.hard else (state.first_signal, math.inf)
-        return ProbeSequence(state.searched, state.merits, seen_at, self._step, state.ladders, longest)
+        return ProbeSequence(state.searched, state.merits, seen_at, self._step, state.ladders, longest, state.unordered)
 
 
 class Nearby:

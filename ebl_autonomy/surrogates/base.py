@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ebl_autonomy.space import FloatArray, Limit, violation
+from ebl_autonomy.space import ROUNDING, FloatArray, Limit, violation
 
 __all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
 
@@ -92,7 +92,8 @@ class InputLayout:
         """The largest distance that counts along each input, shape (d,): see `covariance`."""
         caps = np.full(self.dim, np.inf)
         for column, spacing in self.categories:
-            caps[column] = spacing
+            # A little less than the spacing, because the distances of neighbouring values differ by rounding.
+            caps[column] = (1.0 - ROUNDING) * spacing
         return caps
 
     @property
