@@ -14,7 +14,7 @@ from ebl_autonomy.surrogates import acquisition
 from ebl_autonomy.surrogates.acquisition import Criteria, ModelStack
 from ebl_autonomy.surrogates.base import SearchRegion
 
-__all__ = ["AcquisitionMaximizer"]
+__all__ = ["AcquisitionMaximizer", "combinations_of"]
 
 SCREENED: Final = 512
 """The number of points at which the acquisition is guessed."""
@@ -47,8 +47,7 @@ class AcquisitionMaximizer:
         self._near = 0.5 * (self._low + self._high)[None] if region.near is None else region.near
         self._seconds, self._project = region.seconds, region.project
         self._given = region.candidates
-        self._categories = sorted(region.categories)
-        self._values = [region.categories[column] for column in self._categories]
+        self._region, self._categories = region, sorted(region.categories)
         self._rng = np.random.default_rng(seed)
 
     def best(self, stack: ModelStack, criteria: Criteria, after: FloatArray | None = None) -> tuple[FloatArray, float]:
@@ -98,7 +97,7 @@ class AcquisitionMaximizer:
 
     def _candidates(self) -> FloatArray:
         """Points to screen: half spread over the region, half near the given points and different in few inputs."""
-        combinations = self._combinations()
+        combinations = combinations_of(self._region, self._rng)
         d, span = len(self._low), self._high - self._low
         half = max(SCREENED // (2 * len(combinations)), FEWEST // 2)
         half = 2 ** int(math.log2(half))  # a balanced part of the sequence
@@ -114,27 +113,6 @@ class AcquisitionMaximizer:
             points[:, self._categories] = np.tile(combinations, (2 * half, 1))
         return np.ascontiguousarray(points)
 
-    def _combinations(self) -> FloatArray:
-        """Combinations of categories within the box, shape (k, categories): all, or many; one row without categories.
-
-        Of very many, those that differ in one category from the first of the near points come first.
-        """
-        if not self._categories:
-            return np.empty((1, 0))
-        inside = [
-            values[(values >= self._low[column] - ROUNDING) & (values <= self._high[column] + ROUNDING)]
-            for column, values in zip(self._categories, self._values, strict=True)
-        ]
-        if math.prod(map(len, inside)) <= COMBINATIONS:
-            return np.array(list(product(*inside))).reshape(-1, len(inside))
-        drawn = np.stack([self._rng.choice(values, COMBINATIONS) for values in inside], axis=1)
-        alone = np.repeat(self._near[:1, self._categories], sum(map(len, inside)), axis=0)
-        row = 0
-        for i, values in enumerate(inside):
-            alone[row : row + len(values), i] = values
-            row += len(values)
-        return np.unique(np.vstack([alone, drawn]), axis=0)
-
     def _chosen(self, points: FloatArray, value: FloatArray, count: int, combinations: int) -> FloatArray:
         """The points of the largest values; among them the best of each of so many combinations of categories."""
         order = _largest(value, len(value))
@@ -143,6 +121,30 @@ class AcquisitionMaximizer:
             first = np.sort(first)[:combinations]
             order = np.concatenate([order[first], np.delete(order, first)])
         return np.ascontiguousarray(points[order[:count]])
+
+
+def combinations_of(region: SearchRegion, rng: np.random.Generator) -> FloatArray:
+    """Combinations of categories within the box, shape (k, categories), columns ascending: all, or many.
+
+    There is one row without categories. Of very many combinations, those that differ in one category from the first
+    of the near points are always there.
+    """
+    columns = sorted(region.categories)
+    if not columns:
+        return np.empty((1, 0))
+    inside = []
+    for column in columns:
+        values = region.categories[column]
+        low, high = region.low[column] - ROUNDING, region.high[column] + ROUNDING
+        inside.append(values[(values >= low) & (values <= high)])
+    if math.prod(map(len, inside)) <= COMBINATIONS:
+        return np.array(list(product(*inside)))
+    drawn = [np.stack([rng.choice(values, COMBINATIONS) for values in inside], axis=1)]
+    for i, values in enumerate(inside if region.near is not None else ()):
+        assert region.near is not None
+        drawn.append(np.tile(region.near[0, columns], (len(values), 1)))
+        drawn[-1][:, i] = values
+    return np.unique(np.vstack(drawn), axis=0)
 
 
 def _values(points: FloatArray, stack: ModelStack, criteria: Criteria) -> FloatArray:

@@ -166,3 +166,15 @@ def test_an_explanation_says_that_there_is_no_order() -> None:
     explained = agent.explain()
     assert "without order, all values equally far from each other: w" in str(explained)
     assert "a" not in explained.models[0].unordered
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("motors", [0, 1])
+def test_botorch_searches_values_without_order_too(motors: int) -> None:
+    heights = [0.2, 0.9, 0.1, 0.6, 0.3]
+    variables = {"w": wheel(5), **({"a": motor(0.4)} if motors else {})}
+    agent = BayesianAgent({"variables": variables, "objectives": {"f": "MAXIMIZE"}}, engine="botorch", look_around=0.0)
+    results = searched(agent, lambda p: heights[int(p["w"])] - (p.get("a", 0.5) - 0.5) ** 2, 9)
+    assert agent.best().point["w"] == 1
+    assert len({result["w"] for result in results}) >= 3
+    assert all(scale > 0.0 for scale in agent.explain().models[0].length_scales.values())
