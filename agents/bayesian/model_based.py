@@ -26,8 +26,9 @@ __all__ = ["ModelBased"]
 UNDER_DRIFT: Final = TrustRegion(side=0.4)
 """The box under drift, when an improvement says nothing about the right size."""
 TURN: Final = 3
-"""Of so many proposals, one is for an untried value of a discrete variable with few values. Once all are tried, and if
-values of one have no order, it is for any point of the domain: another filter may have its best elsewhere."""
+"""Of so many proposals, one is for an untried value of a discrete variable with few values. If values of one have no
+order, one is within the trust region and the others are for the whole domain: another filter may have its best
+elsewhere, where a box around the best point does not reach."""
 ALIKE: Final = 0.5
 """Distance, in length scales, within which a point tells how a value of a discrete variable does at the best point."""
 LEAST_REACH: Final = 0.05
@@ -101,18 +102,19 @@ class ModelBased:
                 box = trusted.box(near[0, :d], _sides(_length_scales(state), state.unordered))
                 low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched, state.unordered)
                 name = f"{name} within {trusted.side:.3g} of the domain"
-            if (request.number - self._first_own(state)) % TURN == TURN - 1:
+            turn, untried = (request.number - self._first_own(state)) % TURN, None
+            if turn == TURN - 1:
                 known = np.vstack([state.searched, state.coordinates.search(request.out(state))])
                 reach = np.maximum(ALIKE * _length_scales(state), LEAST_REACH) if state.ladders else np.zeros(d)
                 untried = untried_value(near[0, :d], state.ladders, known, reach, state.unordered)
-                if untried is not None:
-                    axis, value = untried
-                    low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
-                    low[axis] = high[axis] = value
-                    name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
-                elif state.unordered:
-                    low[:d], high[:d] = 0.0, 1.0
-                    name = "log-EI of the whole domain"
+            if untried is not None:
+                axis, value = untried
+                low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
+                low[axis] = high[axis] = value
+                name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
+            elif turn and state.unordered:
+                low[:d], high[:d] = 0.0, 1.0
+                name = "log-EI in the whole domain"
         seconds, project = self._seconds(state, request), _projection(state)
         categories = {axis: state.ladders[axis] for axis in state.unordered}
         return SearchRegion(

@@ -168,10 +168,10 @@ def values(
                     r2 += z * z
                 pull = -k[c, p, i] * slope_factor(r2, stack.kind)
                 for j in range(d):
-                    step = points[p, j] - X[i, j]
-                    if abs(step) >= caps[j]:
-                        step = 0.0  # nothing changes between two other values of a category
-                    gradient[p, j] += pull * step * inverse_scales[j] * inverse_scales[j]
+                    gradient[p, j] += pull * (points[p, j] - X[i, j]) * inverse_scales[j] * inverse_scales[j]
+    for j in range(d):
+        if stack.caps[j] < math.inf:
+            gradient[:, j] = 0.0  # there is nothing between the values of a category
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
