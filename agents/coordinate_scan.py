@@ -51,8 +51,9 @@ class CoordinateScanAgent(Agent):
     width of each pass over the motors is a third (`shrink`) of the pass before. Contextual variables have no effect.
 
     A discrete variable is scanned over its allowed values: in the first pass over all, if there are at most `points`,
-    and always at least over the best one and its neighbours. A point that an earlier scan has measured is not measured
-    again, unless nothing is new in a whole pass.
+    and always at least over the best one and its neighbours. A variable whose values have no order is scanned over all
+    of them in every pass. A point that an earlier scan has measured is not measured again, unless nothing is new in a
+    whole pass.
 
     If a batch is larger than the rest of a scan, it is filled from the next scan, through the best point of the present
     results. If a missing result is better, the next scan is replaced by one through the better point, and the points
@@ -150,7 +151,9 @@ class CoordinateScanAgent(Agent):
         name = self.space.names[i]
         half = 0.5 * max(options.span * options.shrink**turn, FINEST)
         low, high = max(centre[i] - half, 0.0), min(centre[i] + half, 1.0)
-        if name in self.space.choices:
+        if name in self.space.unordered:
+            values = self.space.ladder(name)
+        elif name in self.space.choices:
             if turn == 0 and len(self.space.choices[name]) <= options.points:
                 low, high = 0.0, 1.0  # the values of a filter wheel need not follow any order
             values = self._choices(i, centre[i], low, high, options.points)

@@ -34,10 +34,13 @@ class ModelOfOutcome:
         Standard deviation of the measurement noise, in the outcome's unit.
     length_scales : dict of str to float
         Length scale of each searched coordinate, as a share of the coordinate's span over the domain; of the span of
-        the logarithm, if the variable has a logarithmic scale.
+        the logarithm, if the variable has a logarithmic scale; of the distance between any two values, if they have no
+        order.
     predicted, measured, std : FloatArray, shape (n,)
         Leave-one-out prediction of each valid result, its measured value, and the predicted standard deviation, in the
         outcome's unit.
+    unordered : tuple of str
+        The discrete variables whose values have no order.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ModelOfOutcome:
     predicted: FloatArray = field(repr=False)
     measured: FloatArray = field(repr=False)
     std: FloatArray = field(repr=False)
+    unordered: tuple[str, ...] = ()
 
     @property
     def error(self) -> float:
@@ -98,6 +102,8 @@ class Explanation:
                 f"{100 * model.within(2):.0f} % within two (68 % and 95 % would be honest)",
                 f"  length scales, shares of the domain: {scales}",
             ]
+            if model.unordered:
+                lines.append(f"  without order, all values equally far from each other: {', '.join(model.unordered)}")
         for label, trust in self.pasts.items():
             verdict = "discounted"
             if trust > TRUSTED:
@@ -125,7 +131,8 @@ class Explanation:
 
 def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
     """Collect the model's diagnostics and the latest decisions; needs a model. See `Explanation`."""
-    surrogate, models = state.surrogate, []
+    surrogate, models, space = state.surrogate, [], state.space
+    units = [space.unordered.get(name, 1.0) for name in state.coordinates.names]
     for column, name in enumerate(state.outcomes):
         diagnosis = surrogate.diagnose(column)
         models.append(
@@ -133,10 +140,16 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
                 name,
                 diagnosis.modelled_as,
                 diagnosis.noise,
-                dict(zip(state.coordinates.names, map(float, diagnosis.length_scales), strict=False)),
+                {
+                    name: float(scale / unit)
+                    for name, scale, unit in zip(
+                        state.coordinates.names, diagnosis.length_scales[: space.dim], units, strict=True
+                    )
+                },
                 diagnosis.mean,
                 state.data.table.Y[diagnosis.rows, column],
                 diagnosis.std,
+                tuple(space.unordered),
             )
         )
     pasts = dict(zip(state.data.pasts, surrogate.diagnose(0).pasts, strict=False))  # botorch's surrogate has no pasts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +27,9 @@ __all__ = ["ModelBased"]
 UNDER_DRIFT: Final = TrustRegion(side=0.4)
 """The box under drift, when an improvement says nothing about the right size."""
 TURN: Final = 3
-"""Of so many proposals, one is for an untried value of a discrete variable with few values."""
+"""Of so many proposals, one is for an untried value of a discrete variable with few values. If values of one have no
+order, one is within the trust region and the others are for the whole domain: another filter may have its best
+elsewhere, where a box around the best point does not reach."""
 ALIKE: Final = 0.5
 """Distance, in length scales, within which a point tells how a value of a discrete variable does at the best point."""
 LEAST_REACH: Final = 0.05
@@ -115,19 +117,27 @@ class ModelBased:
             near = state.inputs_now(state.best_expected[None])
             if self._options.trust_region and not (state.goal.limits and self._whole_domain(state)):
                 trusted = self._trust_region(state)
-                box = trusted.box(near[0, :d], _length_scales(state))
-                low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched)
+                box = trusted.box(near[0, :d], _sides(_length_scales(state), state.unordered))
+                low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched, state.unordered)
                 name = f"{name} within {trusted.side:.3g} of the domain"
-            if (request.number - self._first_own(state)) % TURN == TURN - 1:
+            turn, untried = (request.number - self._first_own(state)) % TURN, None
+            if turn == TURN - 1:
                 known = np.vstack([state.searched, state.coordinates.search(request.out(state))])
                 reach = np.maximum(ALIKE * _length_scales(state), LEAST_REACH) if state.ladders else np.zeros(d)
-                if (untried := untried_value(near[0, :d], state.ladders, known, reach)) is not None:
-                    axis, value = untried
-                    low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
-                    low[axis] = high[axis] = value
-                    name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
+                untried = untried_value(near[0, :d], state.ladders, known, reach, state.unordered)
+            if untried is not None:
+                axis, value = untried
+                low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
+                low[axis] = high[axis] = value
+                name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
+            elif turn and state.unordered:
+                low[:d], high[:d] = 0.0, 1.0
+                name = "log-EI in the whole domain"
         seconds, project = self._seconds(state, request), _projection(state)
-        return SearchRegion(low, high, state.given_inputs, near, seconds, project, state.reachable), name
+        categories = {axis: state.ladders[axis] for axis in state.unordered}
+        return SearchRegion(
+            low, high, state.given_inputs, near, seconds, project, state.reachable, categories=categories
+        ), name
 
     def _exhausted(self, state: SearchState, acquisition: float, number: int) -> str:
         """Why the search around the best point pays no more; empty if it pays."""
@@ -210,6 +220,15 @@ def _length_scales(state: SearchState) -> FloatArray:
     columns = [column for column, _ in state.goal.factors] or [state.goal.objective]
     scales = [state.surrogate.length_scales(column)[: state.space.dim] for column in columns]
     return np.asarray(np.min(scales, axis=0))
+
+
+def _sides(length_scales: FloatArray, unordered: Collection[int]) -> FloatArray:
+    """Length scales, shape (d,), that shape the box: a variable without order has none there, as it lies open."""
+    if not unordered or len(unordered) == len(length_scales):
+        return length_scales
+    sides, axes = length_scales.copy(), sorted(unordered)
+    sides[axes] = np.exp(np.mean(np.log(np.delete(length_scales, axes))))
+    return sides
 
 
 def _projection(state: SearchState) -> Callable[[FloatArray], FloatArray] | None:

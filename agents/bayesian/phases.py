@@ -165,7 +165,15 @@ class Probing:
         first = 1 if self._after is None else self._after.end(state)
         every = 1 if self._after is None else 2
         return ProbeSequence(
-            state.searched, state.merits, seen_at, self._step, state.ladders, longest, first=first, every=every
+            state.searched,
+            state.merits,
+            seen_at,
+            self._step,
+            state.ladders,
+            longest,
+            state.unordered,
+            first=first,
+            every=every,
         )
 
 
@@ -297,7 +305,7 @@ def _in_growing_box(state: SearchState, request: Request, seed: int) -> FloatArr
     """A random point, shape (d,), in a box around the start that grows with the proposals up to the domain."""
     number, start = request.number, state.start
     half = min(1.0, 0.1 * (1.0 + number / (2.0 * state.space.dim)))
-    low, high = with_next_values(start - half, start + half, start, state.ladders, start[None])
+    low, high = with_next_values(start - half, start + half, start, state.ladders, start[None], state.unordered)
     rng = np.random.default_rng([seed, number])
     drawn = (_in_box(start, half, low, high, rng.random(state.space.dim)) for _ in range(TRIES))
     return _first_new(drawn, request.lattice(state), rng)

@@ -72,6 +72,8 @@ class SearchState:
             for name in space.choices
         }
         """The allowed values of each discrete variable, in searched coordinates, by axis."""
+        self.unordered = {self.coordinates.names.index(name): gap for name, gap in space.unordered.items()}
+        """The axes of discrete variables whose values have no order, and the distance of neighbouring values there."""
         self.data = TrainingData(
             space, self.outcomes, self.coordinates, construction.is_timed(options, space), options.clock
         )

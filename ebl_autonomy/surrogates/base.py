@@ -7,13 +7,14 @@ another without a change to the agent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from ebl_autonomy.space import FloatArray, Limit, violation
+from ebl_autonomy.space import ROUNDING, FloatArray, Limit, violation
 
 __all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
 
@@ -60,12 +61,16 @@ class InputLayout:
         ago may no longer hold.
     pasts : int
         The number of past experiments. Each has a column that is 1 for its own points and 0 for all others.
+    categories : tuple of (column, spacing)
+        The searched coordinates whose values have no order, such as the positions of a filter wheel, and the distance
+        of neighbouring values. All values of such a coordinate are equally far from each other.
     """
 
     searched: int
     context: int = 0
     clock: bool = False
     pasts: int = 0
+    categories: tuple[tuple[int, float], ...] = ()
 
     @property
     def dim(self) -> int:
@@ -81,6 +86,20 @@ class InputLayout:
     def past_at(self) -> int:
         """The first column of past experiments."""
         return self.searched + self.context + self.clock
+
+    @cached_property
+    def caps(self) -> FloatArray:
+        """The largest distance that counts along each input, shape (d,): see `covariance`."""
+        caps = np.full(self.dim, np.inf)
+        for column, spacing in self.categories:
+            # A little less than the spacing, because the distances of neighbouring values differ by rounding.
+            caps[column] = (1.0 - ROUNDING) * spacing
+        return caps
+
+    @property
+    def units(self) -> FloatArray:
+        """The unit of each input's length scale, shape (d,): the domain, or the distance of two categories."""
+        return np.where(np.isfinite(self.caps), self.caps, 1.0)
 
 
 @dataclass(frozen=True)
@@ -177,6 +196,9 @@ class SearchRegion:
         region.
     candidates : FloatArray, shape (k, d), optional
         The only points to choose from, if the region consists of single points.
+    categories : dict of int to FloatArray
+        Coordinates whose values have no order, by column, and all their values. Those within the box are searched one
+        by one.
     reachable : bool array, shape (n,), optional
         Which observations of the present experiment may be the best so far; all if not given. The others are modelled.
     """
@@ -189,6 +211,7 @@ class SearchRegion:
     project: Callable[[FloatArray], FloatArray] | None = None
     reachable: np.ndarray | None = None
     candidates: FloatArray | None = None
+    categories: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

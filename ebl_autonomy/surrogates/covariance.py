@@ -6,6 +6,11 @@ and a factor that grew row by row equals, bit for bit, the one that is computed 
 Notation: X has shape (n, d); K is the covariance of n observations, in units of the prior variance; W is the inverse of
 its lower Cholesky factor, kept in the first n rows of an array of at least that size; alpha = K⁻¹ (y - mean).
 Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5.
+
+``caps``, shape (d,), are the largest distances that count along each input: infinite, but for categories (a filter, a
+crystal) the distance of neighbouring values. All values of a category are then equally far from each other, and r² has
+the term 0 or 1 per squared length scale: the exchangeable kernel of Wan et al. 2021, ICML, "Think global and act local"
+(eq. 2), in the product form of all other inputs. Length scales of categories are in units of their caps.
 """
 
 from __future__ import annotations
@@ -68,13 +73,15 @@ def slope_factor(r2: float, kind: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, kind: int, out: np.ndarray) -> None:
+def correlations(
+    x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, caps: np.ndarray, kind: int, out: np.ndarray
+) -> None:
     """out[i] = k(x, X[i]) for i < n."""
     d = x.shape[0]
     for i in range(n):
         r2 = 0.0
         for j in range(d):
-            z = (x[j] - X[i, j]) * inverse_scales[j]
+            z = min(abs(x[j] - X[i, j]), caps[j]) * inverse_scales[j]
             r2 += z * z
         out[i] = correlation(r2, kind)
 
@@ -97,7 +104,14 @@ def add(out: np.ndarray, factor: float, a: np.ndarray, n: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def extend(
-    X: np.ndarray, noise: np.ndarray, inverse_scales: np.ndarray, kind: int, start: int, stop: int, W: np.ndarray
+    X: np.ndarray,
+    noise: np.ndarray,
+    inverse_scales: np.ndarray,
+    caps: np.ndarray,
+    kind: int,
+    start: int,
+    stop: int,
+    W: np.ndarray,
 ) -> float:
     """Compute rows `start` to `stop` of W from the rows before them.
 
@@ -106,7 +120,7 @@ def extend(
     X : ndarray, shape (>= stop, d)
     noise : ndarray, shape (>= stop,)
         Variances.
-    inverse_scales : ndarray, shape (d,)
+    inverse_scales, caps : ndarray, shape (d,)
     kind : int
         `RBF` or `MATERN52`.
     start, stop : int
@@ -121,7 +135,7 @@ def extend(
     log_determinant = 0.0
     k, row = np.empty(stop), np.empty(stop)
     for i in range(start, stop):
-        correlations(X[i], X, i, inverse_scales, kind, k)
+        correlations(X[i], X, i, inverse_scales, caps, kind, k)
         for j in range(i):
             row[j] = 0.0
         pivot = 1.0 + noise[i]
@@ -167,6 +181,7 @@ def negative_log_posterior(
     y: np.ndarray,
     given_noise: np.ndarray,
     infers_noise: bool,
+    caps: np.ndarray,
     kind: int,
     scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
@@ -189,6 +204,7 @@ def negative_log_posterior(
     given_noise : ndarray, shape (n,)
         Known variances of the values, in units of y².
     infers_noise : bool
+    caps : ndarray, shape (d,)
     kind : int
         `RBF` or `MATERN52`.
     scale_prior : ndarray, shape (d, 2)
@@ -211,7 +227,7 @@ def negative_log_posterior(
     for i in range(n):
         noise[i] = inferred + given_noise[i] * per_signal * per_signal
     W, inverse = work[0], work[1]
-    log_determinant = extend(X, noise, inverse_scales, kind, 0, n, W)
+    log_determinant = extend(X, noise, inverse_scales, caps, kind, 0, n, W)
     residual, alpha = y * per_signal, np.empty(n)
     residual -= constant_mean(W, n, residual)
     solve(W, n, residual, alpha)
@@ -228,11 +244,11 @@ def negative_log_posterior(
         for k in range(i):
             r2 = 0.0
             for j in range(d):
-                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                z = min(abs(X[i, j] - X[k, j]), caps[j]) * inverse_scales[j]
                 r2 += z * z
             weight = (inverse[i, k] - alpha[i] * alpha[k]) * slope_factor(r2, kind)
             for j in range(d):
-                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                z = min(abs(X[i, j] - X[k, j]), caps[j]) * inverse_scales[j]
                 gradient[j] += weight * z * z
         weight = inverse[i, i] - alpha[i] * alpha[i]
         by_noise += 0.5 * weight * inferred
@@ -263,6 +279,7 @@ def fit(
     y: np.ndarray,
     given_noise: np.ndarray,
     infers_noise: bool,
+    caps: np.ndarray,
     kind: int,
     scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
@@ -284,7 +301,7 @@ def fit(
     ----------
     theta : ndarray, shape (d + 2,)
         Where the search starts; overwritten by where it ends. It stays there if the value at the start is not finite.
-    X, y, given_noise, infers_noise, kind, scale_prior, noise_prior, signal_prior
+    X, y, given_noise, infers_noise, caps, kind, scale_prior, noise_prior, signal_prior
         See `negative_log_posterior`.
     low, high : ndarray, shape (d + 2,)
         Bounds of theta.
@@ -302,7 +319,7 @@ def fit(
     H, direction = np.eye(p), np.empty(p)
     s, t, Ht = np.empty(p), np.empty(p), np.empty(p)
     value = negative_log_posterior(
-        theta, X, y, given_noise, infers_noise, kind, scale_prior, noise_prior, signal_prior, gradient, work
+        theta, X, y, given_noise, infers_noise, caps, kind, scale_prior, noise_prior, signal_prior, gradient, work
     )
     first = True
     for _ in range(iterations):
@@ -336,6 +353,7 @@ def fit(
                 y,
                 given_noise,
                 infers_noise,
+                caps,
                 kind,
                 scale_prior,
                 noise_prior,

@@ -123,11 +123,12 @@ class HyperparameterFitter:
         self._plain = frozenset([*plain, *self._bounds, outcomes])
         self._prior = _scale_prior(inputs)
         self._low, self._high = (
-            np.log(np.array([scale] * inputs.dim + [noise, signal]))
+            np.log(np.append(scale * inputs.units, [noise, signal]))
             for scale, noise, signal in zip(
                 covariance.SCALE_BOUNDS, covariance.NOISE_BOUNDS, SIGNAL_BOUNDS, strict=True
             )
         )
+        self._units = np.log(inputs.units[: inputs.searched])
         if inputs.clock_at is not None:
             self._low[inputs.clock_at] = SHORTEST_DRIFT
 
@@ -237,7 +238,9 @@ class HyperparameterFitter:
         noise = self.known_noise(column, fitted.transform, y, variance)
         noise = noise if noise is not None else np.full(n, math.exp(fitted.theta[d]))
         W, z, alpha = np.zeros((n, n)), fitted.transform.forward(y), np.empty(n)
-        covariance.extend(np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._kind, 0, n, W)
+        covariance.extend(
+            np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._inputs.caps, self._kind, 0, n, W
+        )
         covariance.solve(W, n, z - covariance.constant_mean(W, n, z), alpha)
         precision = np.einsum("ij,ij->j", W, W)
         slopes = np.array([fitted.transform.log_slopes(value[None]) for value in y])
@@ -274,7 +277,7 @@ class HyperparameterFitter:
             theta[self._inputs.clock_at] = NO_INFLUENCE
         if column in self._bounds:
             searched = slice(self._inputs.searched)
-            theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale))
+            theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale) + self._units)
         return theta
 
     def _clock_choices(self, column: int, pasts: bool) -> list[tuple[bool, float]]:
@@ -323,9 +326,9 @@ class HyperparameterFitter:
             elif start[clock] > high[clock]:
                 start[clock] = CLOCK_PRIOR[0]
         if column in self._bounds:
-            high[: self._inputs.searched] = math.log(self._hard.max_length_scale)
+            high[: self._inputs.searched] = math.log(self._hard.max_length_scale) + self._units
         if column == self._outcomes:
-            low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE)
+            low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE) + self._units
         theta = np.clip(start, low, high)
         noise = self.known_noise(column, transform, y, variance)
         known = noise[rows] if noise is not None else np.zeros(len(rows))
@@ -342,6 +345,7 @@ class HyperparameterFitter:
                 values,
                 known,
                 noise is None,
+                self._inputs.caps,
                 self._kind,
                 prior,
                 NOISE_PRIOR,
@@ -368,7 +372,9 @@ def _scale_prior(inputs: InputLayout) -> FloatArray:
     """
     chosen = inputs.searched + inputs.context
     scales = [(math.sqrt(2.0) + 0.5 * math.log(chosen), math.sqrt(3.0))] * chosen
-    return np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
+    prior = np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
+    prior[:, 0] += np.log(inputs.units)
+    return prior
 
 
 def _subset(n: int, most: int) -> np.ndarray:

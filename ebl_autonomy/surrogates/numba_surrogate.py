@@ -239,6 +239,7 @@ class NumbaSurrogate:
             self._X[column],
             self._noise[column],
             self._inverse_scales[column],
+            self.inputs.caps,
             self._kind,
             start,
             model.n,
@@ -403,6 +404,7 @@ class NumbaSurrogate:
             self._noise,
             np.array([model.n for model in self._models]),
             self._inverse_scales,
+            self.inputs.caps,
             np.array([model.mean for model in self._models]),
             self._kind,
         )

@@ -94,11 +94,13 @@ def test_the_gradient_of_the_posterior_of_the_hyper_parameters(
     X, y = problem(25, 4)
     kind = {"matern52": covariance.MATERN52, "rbf": covariance.RBF}[kernel]
     given = np.random.default_rng(3).uniform(0.0, 0.1, 25)
+    X[:, 2] = np.round(4.0 * X[:, 2]) / 4.0
+    caps = np.array([math.inf, math.inf, 0.25, math.inf])  # the third input is a category
     prior = np.array([(2.0, 1.7)] * 3 + [(0.0, 0.0)])  # no prior for the last input
     work, gradient = np.zeros((2, 25, 25)), np.empty(6)
 
     def value(theta: np.ndarray, into: np.ndarray) -> float:
-        data = (X, y, given, infers_noise, kind, prior, NOISE_PRIOR, signal_prior)
+        data = (X, y, given, infers_noise, caps, kind, prior, NOISE_PRIOR, signal_prior)
         return float(covariance.negative_log_posterior(theta, *data, into, work))
 
     theta = np.array([-1.0, -0.5, 0.3, 1.0, -4.0, 0.4 if signal_prior else 0.0])

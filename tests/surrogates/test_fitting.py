@@ -26,6 +26,7 @@ class Fit:
         y = np.sin(self.X * waves).sum(axis=1) + 0.02 * rng.standard_normal(n)
         self.y = (y - y.mean()) / y.std()
         self.noise, self.infers = np.full(n, 1e-4 if known else 0.0), not known
+        self.caps = np.full(d, math.inf)
         self.prior = np.array([(math.sqrt(2.0) + 0.5 * math.log(d), math.sqrt(3.0))] * d)
         self.low = np.log([shortest] * d + [covariance.NOISE_BOUNDS[0], 0.1])
         self.high = np.log([covariance.SCALE_BOUNDS[1]] * d + [covariance.NOISE_BOUNDS[1], 10.0])
@@ -39,7 +40,17 @@ class Fit:
 
     def data(self) -> tuple[object, ...]:
         """What is fitted, as the compiled functions take it."""
-        return self.X, self.y, self.noise, self.infers, covariance.MATERN52, self.prior, NOISE_PRIOR, SIGNAL_PRIOR
+        return (
+            self.X,
+            self.y,
+            self.noise,
+            self.infers,
+            self.caps,
+            covariance.MATERN52,
+            self.prior,
+            NOISE_PRIOR,
+            SIGNAL_PRIOR,
+        )
 
     def theirs(self, start: np.ndarray) -> float:
         """The value that L-BFGS-B reaches from `start`."""
