@@ -39,7 +39,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.warnings import NumericalWarning
 
 from ebl_autonomy.space import FloatArray
-from ebl_autonomy.surrogates.base import Diagnosis, Goal, Observations, SafetyLimits, SearchRegion
+from ebl_autonomy.surrogates.base import Diagnosis, Goal, Observations, SafetyLimits, SearchRegion, Suspect
 from ebl_autonomy.surrogates.hyperparameters import VALIDITY_NOISE
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
 from ebl_autonomy.surrogates.transforms import OutcomeTransform, in_units
@@ -177,6 +177,10 @@ class BotorchSurrogate:
         noise_std, present, past = float(ends[1] - ends[0]) / 2.0, rows >= self._data.past, self._data.past
         scales = self.length_scales(column)
         return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
+
+    def suspects(self, column: int) -> tuple[Suspect, ...]:
+        """See `Surrogate.suspects`: this model knows no outliers."""
+        return ()
 
     def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """See `Surrogate.expected`."""

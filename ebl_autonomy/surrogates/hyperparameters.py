@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
-from ebl_autonomy.surrogates import covariance
+from ebl_autonomy.surrogates import covariance, outliers
 from ebl_autonomy.surrogates.base import InputLayout, SafetyLimits
 from ebl_autonomy.surrogates.transforms import POWERS, OutcomeTransform
 
@@ -44,6 +44,16 @@ FIT_POINTS: Final = 400
 """The largest number of observations that a fit uses: half of them the latest, the others spread over the rest."""
 FIT_ITERATIONS: Final = 30
 """The largest number of steps of a fit. A fit that needs more is continued by the next one."""
+OUTLIER_COST: Final = 6.0
+"""A reading counts as an outlier if that makes the measurements more probable by this many nats: about four standard
+deviations."""
+LEAST_OUTLIER: Final = 0.1
+"""Prior standard deviations that an outlier is off at least. What is smaller does little harm, and the last digits of a
+simulation are smooth on no scale."""
+OUTLIER_SHARE: Final = 0.2
+"""The largest share of outliers."""
+OUTLIER_ROUNDS: Final = 3
+"""The largest number of alternations between the outliers and the other hyper-parameters in one fit."""
 CHOOSE_GROWTH: Final = 1.4
 """The transform of an outcome, and whether it drifts, are chosen again when its values are this many times as many."""
 
@@ -60,6 +70,9 @@ class Hyperparameters:
         Its scale is the prior standard deviation, which is inferred too.
     chosen_at : int
         The number of values from which the power of the transform was chosen.
+    extra : FloatArray, shape (n,)
+        Extra variances of the n values that were fitted, in units of the prior variance: positive for outliers, 0 for
+        all others. Values that came later are judged by `numba_surrogate`.
     without_past : bool
         Whether past experiments are left out, because the present one is predicted better without them.
     """
@@ -67,6 +80,7 @@ class Hyperparameters:
     theta: FloatArray
     transform: OutcomeTransform
     chosen_at: int
+    extra: FloatArray
     without_past: bool = False
 
 
@@ -146,7 +160,7 @@ class HyperparameterFitter:
         present = slice(past, None)
         start = previous
         if previous is not None and not previous.without_past:
-            start = replace(previous, theta=self.prior_mode(column), chosen_at=0)
+            start = replace(previous, theta=self.prior_mode(column), chosen_at=0, extra=np.empty(0))
         without_past = self._infer(column, start, X[present], y[present], variance[present], False)
         if without_past is None:
             return with_past
@@ -176,9 +190,8 @@ class HyperparameterFitter:
             clock_choices = [(drifted, 0.0)]
         best, least = previous, math.inf
         for power in powers:
-            transform = self.transform(column, y, power)
             for drifts, evidence in clock_choices:
-                fitted, reached = self._fit(column, previous, transform, drifts, X, y, variance)
+                fitted, reached = self._fit(column, previous, power, drifts, X, y, variance)
                 if np.isfinite(fitted.theta).all() and reached + evidence < least:
                     best, least = replace(fitted, chosen_at=chosen_at), reached + evidence
         return best
@@ -190,6 +203,7 @@ class HyperparameterFitter:
         n, d = X.shape
         noise = self.known_noise(column, fitted.transform, y, variance)
         noise = noise if noise is not None else np.full(n, math.exp(fitted.theta[d]))
+        noise[: len(fitted.extra)] += fitted.extra
         W, z, alpha = np.zeros((n, n)), fitted.transform.forward(y), np.empty(n)
         covariance.extend(np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._kind, 0, n, W)
         covariance.solve(W, n, z - covariance.constant_mean(W, n, z), alpha)
@@ -241,11 +255,22 @@ class HyperparameterFitter:
             return [(True, 0.0)]
         return [(False, 0.0)] if pasts else [(False, 0.0), (True, DRIFT_EVIDENCE)]
 
+    def has_outliers(self, column: int, X: FloatArray) -> bool:
+        """Whether readings of an outcome, at X of shape (n, d), may be outliers.
+
+        Not those of an outcome with a hard limit, where the one that is beside the others may be the one that tells the
+        truth. Nor beside past experiments: the few present readings that contradict these would seem to lie.
+        """
+        return column not in self._bounds and column != self._outcomes and not self._has_past(X)
+
+    def _has_past(self, X: FloatArray) -> bool:
+        return bool(X[:, self._inputs.past_at :].any())
+
     def _fit(
         self,
         column: int,
         previous: Hyperparameters | None,
-        transform: OutcomeTransform,
+        power: float,
         drifts: bool,
         X: FloatArray,
         y: FloatArray,
@@ -253,50 +278,117 @@ class HyperparameterFitter:
     ) -> tuple[Hyperparameters, float]:
         """The hyper-parameters at their maximum a posteriori, and minus the logarithm of their density.
 
-        The density is that of the values as measured, so that those under different transforms can be compared. The
-        signal's standard deviation becomes the scale of the transform.
+        The density is that of the values as measured, so that those under different transforms can be compared.
         """
         chosen = _subset(len(y))
+        data = X[chosen], y[chosen], variance[chosen]
+        theta, extra = self.prior_mode(column), np.zeros(len(y))
+        if previous is not None:
+            theta = previous.theta
+            if previous.transform.power == power:
+                extra[: len(previous.extra)] = previous.extra
+        transform = self.transform(column, y[extra == 0.0], power)
+        if previous is not None and previous.transform.power == power:
+            transform = previous.transform
+        start = Hyperparameters(theta, transform, 0, extra[chosen])
+        starts = [start]
+        if previous is not None and self.has_outliers(column, X):
+            # Under the hyper-parameters so far, new readings may look like outliers that a fit to them would explain by
+            # a shorter length scale or more noise. Both are tried.
+            judged = self._with_outliers(column, start, *data)
+            if not np.array_equal(judged.extra > 0.0, start.extra > 0.0):
+                starts.append(judged)
+        fits = [self._alternate(column, start, drifts, *data) for start in starts]
+        fitted, reached = min(fits, key=lambda fit: fit[1])
+        extra *= _squared_ratio(transform.scale, fitted.transform.scale)
+        extra[chosen] = fitted.extra
+        return replace(fitted, extra=extra), reached
+
+    def _alternate(
+        self, column: int, start: Hyperparameters, drifts: bool, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> tuple[Hyperparameters, float]:
+        """Fit the outliers and all else in turns, until the outliers stay the same."""
+        fitted, reached = self._maximize(column, start, drifts, X, y, variance)
+        for _ in range(OUTLIER_ROUNDS if self.has_outliers(column, X) else 0):
+            judged = self._with_outliers(column, fitted, X, y, variance)
+            if np.array_equal(judged.extra > 0.0, fitted.extra > 0.0):
+                break
+            fitted, reached = self._maximize(column, judged, drifts, X, y, variance)
+        return fitted, reached
+
+    def _with_outliers(
+        self, column: int, fitted: Hyperparameters, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> Hyperparameters:
+        """The hyper-parameters with the most likely outliers, all else being equal."""
+        n, d = X.shape
+        noise = self.known_noise(column, fitted.transform, y, variance)
+        extra = fitted.extra.copy()
+        outliers.pursue(
+            np.ascontiguousarray(X),
+            fitted.transform.forward(y),
+            noise if noise is not None else np.full(n, math.exp(fitted.theta[d])),
+            np.exp(-fitted.theta[:d]),
+            self._kind,
+            extra,
+            OUTLIER_COST,
+            LEAST_OUTLIER,
+            int(OUTLIER_SHARE * n),
+        )
+        return replace(fitted, extra=extra)
+
+    def _maximize(
+        self, column: int, start: Hyperparameters, drifts: bool, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> tuple[Hyperparameters, float]:
+        """The maximum a posteriori given the outliers, which are those of `start`.
+
+        Outliers say nothing about the scale of the outcome. The signal's standard deviation becomes the scale of the
+        transform.
+        """
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
-        start = np.append(previous.theta if previous is not None else self.prior_mode(column), 0.0)
-        if previous is not None and previous.transform.power == transform.power:
-            start[-1] = math.log(previous.transform.scale / transform.scale)
-        # The scale of an outcome with a hard limit, and of validity, says how unsafe and how valid the unknown is.
-        # With a larger scale, all that is old would be unknown under drift, and past experiments would seem to agree
-        # with a present that contradicts them.
-        has_past = bool(X[:, self._inputs.past_at :].any())
-        fixed = column in self._bounds or column == self._outcomes or drifts or has_past
-        signal_prior = 0.0 if fixed else SIGNAL_PRIOR
-        if not signal_prior:
-            low[-1] = high[-1] = 0.0
+        transform = self.transform(column, y[start.extra == 0.0], start.transform.power)
+        theta = np.append(start.theta, math.log(start.transform.scale / transform.scale))
         if (clock := self._inputs.clock_at) is not None:
             if not drifts:
                 low[clock] = high[clock] = NO_INFLUENCE
                 prior[clock, 1] = 0.0
-            elif start[clock] > high[clock]:
-                start[clock] = CLOCK_PRIOR[0]
+            elif theta[clock] > high[clock]:
+                theta[clock] = CLOCK_PRIOR[0]
         if column in self._bounds:
             high[: self._inputs.searched] = math.log(self._hard.max_length_scale)
         if column == self._outcomes:
             low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE)
-        theta = np.clip(start, low, high)
+        # The scale of an outcome with a hard limit, and of validity, says how unsafe and how valid the unknown is.
+        # With a larger scale, all that is old would be unknown under drift, and past experiments would seem to agree
+        # with a present that contradicts them.
+        fixed = column in self._bounds or column == self._outcomes or drifts or self._has_past(X)
+        if fixed:
+            low[-1] = high[-1] = 0.0
+        theta = np.clip(theta, low, high)
         noise = self.known_noise(column, transform, y, variance)
+        extra = start.extra * _squared_ratio(start.transform.scale, transform.scale)
         reached = covariance.fit(
             theta,
-            np.ascontiguousarray(X[chosen]),
-            np.ascontiguousarray(transform.forward(y)[chosen]),
-            noise[chosen] if noise is not None else np.zeros(len(chosen)),
+            np.ascontiguousarray(X),
+            np.ascontiguousarray(transform.forward(y)),
+            extra if noise is None else noise + extra,
             noise is None,
             self._kind,
             prior,
             NOISE_PRIOR,
-            signal_prior,
+            0.0 if fixed else SIGNAL_PRIOR,
             low,
             high,
             FIT_ITERATIONS,
         )
-        scaled = replace(transform, scale=transform.scale * math.exp(theta[-1]))
-        return Hyperparameters(theta[:-1], scaled, 0), reached - transform.log_slopes(y[chosen])
+        signal = math.exp(theta[-1])
+        scaled = replace(transform, scale=transform.scale * signal)
+        reached += OUTLIER_COST * np.count_nonzero(extra) - transform.log_slopes(y)
+        return Hyperparameters(theta[:-1], scaled, 0, extra / signal**2), reached
+
+
+def _squared_ratio(above: float, below: float) -> float:
+    """(above / below)², but finite."""
+    return float(np.clip(above / below, 1e-100, 1e100)) ** 2
 
 
 def _scale_prior(inputs: InputLayout) -> FloatArray:
