@@ -13,6 +13,7 @@ from ebl_autonomy.agents.bayesian.drift import DriftEstimate, estimate_drift
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import FloatArray
+from ebl_autonomy.surrogates.base import Suspect
 
 __all__ = ["Explanation", "ModelOfOutcome", "explain"]
 
@@ -36,6 +37,10 @@ class ModelOfOutcome:
         Length scale of each searched coordinate, as a share of the coordinate's span over the domain; of the span of
         the logarithm, if the variable has a logarithmic scale; of the distance between any two values, if they have no
         order.
+    suspects : tuple of Suspect
+        The results that the model takes for outliers.
+    rows : ndarray, shape (n,)
+        The valid results, by number.
     predicted, measured, std : FloatArray, shape (n,)
         Leave-one-out prediction of each valid result, its measured value, and the predicted standard deviation, in the
         outcome's unit.
@@ -47,25 +52,32 @@ class ModelOfOutcome:
     modelled_as: str
     noise: float
     length_scales: dict[str, float]
+    suspects: tuple[Suspect, ...]
     predicted: FloatArray = field(repr=False)
     measured: FloatArray = field(repr=False)
     std: FloatArray = field(repr=False)
+    rows: np.ndarray = field(repr=False)
     unordered: tuple[str, ...] = ()
 
     @property
+    def trusted(self) -> np.ndarray:
+        """Whether each valid result is no suspect, bool, shape (n,)."""
+        return ~np.isin(self.rows, [suspect.row for suspect in self.suspects])
+
+    @property
     def error(self) -> float:
-        """Root mean square of the leave-one-out errors, in the outcome's unit."""
-        return float(np.sqrt(np.mean((self.predicted - self.measured) ** 2)))
+        """Root mean square of the leave-one-out errors, in the outcome's unit, without suspects."""
+        return float(np.sqrt(np.mean((self.predicted - self.measured)[self.trusted] ** 2)))
 
     @property
     def share_explained(self) -> float:
         """The explained share of the variance: 1 for a perfect model, 0 for a model that is no better than the mean."""
-        spread = float(np.var(self.measured))
+        spread = float(np.var(self.measured[self.trusted]))
         return 1.0 - self.error**2 / spread if spread > 0.0 else math.nan
 
     def within(self, sigmas: float) -> float:
         """Share of results within `sigmas` predicted standard deviations; calibrated: 0.68 at 1 and 0.95 at 2."""
-        return float(np.mean(np.abs(self.predicted - self.measured) <= sigmas * self.std))
+        return float(np.mean((np.abs(self.predicted - self.measured) <= sigmas * self.std)[self.trusted]))
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,12 @@ class Explanation:
             ]
             if model.unordered:
                 lines.append(f"  without order, all values equally far from each other: {', '.join(model.unordered)}")
+            readings = dict(zip(model.rows, model.measured, strict=True))
+            lines += [
+                f"  row {suspect.row}: {readings[suspect.row]:.3g} measured, {suspect.mean:.3g} expected "
+                f"({abs(suspect.sigmas):.0f} standard deviations): suspect"
+                for suspect in model.suspects
+            ]
         for label, trust in self.pasts.items():
             verdict = "discounted"
             if trust > TRUSTED:
@@ -146,9 +164,11 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
                         state.coordinates.names, diagnosis.length_scales[: space.dim], units, strict=True
                     )
                 },
+                surrogate.suspects(column),
                 diagnosis.mean,
                 state.data.table.Y[diagnosis.rows, column],
                 diagnosis.std,
+                diagnosis.rows,
                 tuple(space.unordered),
             )
         )

@@ -19,7 +19,7 @@ from ebl_autonomy.agents.bayesian.refitting import RefitSchedule
 from ebl_autonomy.agents.bayesian.training_data import TrainingData
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import ROUNDING, FloatArray, Space
-from ebl_autonomy.surrogates.base import SearchRegion, Surrogate
+from ebl_autonomy.surrogates.base import SearchRegion, Surrogate, Suspect
 
 __all__ = ["SearchState"]
 
@@ -290,6 +290,15 @@ class SearchState:
             region = SearchRegion(np.zeros(0), np.zeros(0), self.given_inputs, reachable=self.reachable)
             self._expected = surrogate.expected(self.goal, region)
         return self._expected
+
+    @property
+    def suspects(self) -> dict[int, tuple[int, Suspect]]:
+        """The results whose objective, or a factor of it, the model takes for an outlier: the outcome, and the verdict.
+
+        By row. Needs a model.
+        """
+        columns = [column for column, _ in self.goal.factors] or [column for column, _ in self.goal.objectives]
+        return {suspect.row: (column, suspect) for column in columns for suspect in self.surrogate.suspects(column)}
 
     @property
     def best_expected(self) -> FloatArray:

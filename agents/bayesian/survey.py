@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["BROAD", "DARK", "FIRST", "NARROW", "index", "is_turn", "new_point", "points", "surroundings"]
 
 import os
-FIRST: Final = int(os.environ.get('FIRST','2'))
+
+FIRST: Final = int(os.environ.get("FIRST", "2"))
 """Number of points of the survey that tell what the surroundings are."""
 ALIKE: Final = 0.1
 """Difference of two far values, as a share of what the start is better by, below which they are alike."""

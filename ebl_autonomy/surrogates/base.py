@@ -16,7 +16,7 @@ import numpy as np
 
 from ebl_autonomy.space import ROUNDING, FloatArray, Limit, violation
 
-__all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
+__all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate", "Suspect"]
 
 
 @dataclass(frozen=True)
@@ -243,6 +243,29 @@ class Diagnosis:
     pasts: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class Suspect:
+    """A reading that the model of one outcome takes for an outlier.
+
+    Attributes
+    ----------
+    row : int
+        The observation of the present experiment.
+    mean, std : float
+        What all other readings predict, in the outcome's unit.
+    sigmas : float
+        The reading minus this prediction, in predicted standard deviations, on the latent scale.
+    variance : float
+        The extra variance that the model gives the reading, on the latent scale.
+    """
+
+    row: int
+    mean: float
+    std: float
+    sigmas: float
+    variance: float
+
+
 class Surrogate(Protocol):
     """A model of the outcomes, and an acquisition function over it.
 
@@ -299,6 +322,9 @@ class Surrogate(Protocol):
 
     def diagnose(self, column: int) -> Diagnosis:
         """How well one outcome is modelled."""
+
+    def suspects(self, column: int) -> tuple[Suspect, ...]:
+        """The readings of one outcome that its model takes for outliers, in order; they hardly count."""
 
     def resolution(self, goal: Goal) -> float:
         """Standard deviation of one measurement of the first objective, on the latent scale; 0 if unknown."""

@@ -40,7 +40,7 @@ from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.warnings import NumericalWarning
 
 from ebl_autonomy.space import FloatArray
-from ebl_autonomy.surrogates.base import Diagnosis, Goal, InputLayout, Observations, SafetyLimits, SearchRegion
+from ebl_autonomy.surrogates.base import Diagnosis, Goal, InputLayout, Observations, SafetyLimits, SearchRegion, Suspect
 from ebl_autonomy.surrogates.hyperparameters import VALIDITY_NOISE
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
 from ebl_autonomy.surrogates.maximization import combinations_of
@@ -196,6 +196,10 @@ class BotorchSurrogate:
         present, past = rows >= self._data.past, self._data.past
         scales = self.length_scales(column)
         return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
+
+    def suspects(self, column: int) -> tuple[Suspect, ...]:
+        """See `Surrogate.suspects`: this model knows no outliers."""
+        return ()
 
     def resolution(self, goal: Goal) -> float:
         """See `Surrogate.resolution`; the noise of this model is not told."""

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, TypeVar
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
-from ebl_autonomy.surrogates import covariance
+from ebl_autonomy.surrogates import covariance, outliers
 from ebl_autonomy.surrogates.base import InputLayout, SafetyLimits
 from ebl_autonomy.surrogates.transforms import POWERS, OutcomeTransform
 
@@ -19,8 +19,8 @@ __all__ = ["VALIDITY_NOISE", "HyperparameterFitter", "Hyperparameters", "Steps",
 T = TypeVar("T")
 Steps: TypeAlias = Generator[float, None, T]
 """Work in steps, each announced by the seconds that it takes."""
-Choice: TypeAlias = tuple[OutcomeTransform, bool, float]
-"""A transform, whether the outcome drifts, and the nats that this must gain."""
+Choice: TypeAlias = tuple[float, bool, float]
+"""The power of a transform, whether the outcome drifts, and the nats that this must gain."""
 
 VALIDITY_NOISE: Final = 1e-2
 """Variance of the labels of validity, 1 or 0: a point that was valid may be invalid when it is measured again."""
@@ -56,8 +56,20 @@ LEAST_ITERATIONS: Final = 5
 """The least number of iterations of one step of a fit: each step begins without the curvature of the one before."""
 USUAL_EVALUATIONS: Final = 15
 """The number of evaluations that a fit usually takes."""
+PURSUIT: Final = 1.0
+"""The seconds that a pursuit of outliers takes, in evaluations."""
 CONVERGED: Final = 1e-3
 """A fit ends when a step gains fewer nats than this."""
+OUTLIER_COST: Final = 6.0
+"""A reading counts as an outlier if that makes the measurements more probable by this many nats: about four standard
+deviations."""
+LEAST_OUTLIER: Final = 0.1
+"""Prior standard deviations that an outlier is off at least. What is smaller does little harm, and the last digits of a
+simulation are smooth on no scale."""
+OUTLIER_SHARE: Final = 0.2
+"""The largest share of outliers."""
+OUTLIER_ROUNDS: Final = 3
+"""The largest number of alternations between the outliers and the other hyper-parameters in one fit."""
 CHOOSE_GROWTH: Final = 1.4
 """The transform of an outcome, and whether it drifts, are chosen again when its values are this many times as many."""
 
@@ -74,6 +86,9 @@ class Hyperparameters:
         Its scale is the prior standard deviation, which is inferred too.
     chosen_at : int
         The number of values from which the power of the transform was chosen.
+    extra : FloatArray, shape (n,)
+        Extra variances of the n values that were fitted, in units of the prior variance: positive for outliers, 0 for
+        all others. Values that came later are judged by `numba_surrogate`.
     without_past : bool
         Whether past experiments are left out, because the present one is predicted better without them.
     """
@@ -81,6 +96,7 @@ class Hyperparameters:
     theta: FloatArray
     transform: OutcomeTransform
     chosen_at: int
+    extra: FloatArray
     without_past: bool = False
 
 
@@ -168,7 +184,7 @@ class HyperparameterFitter:
         present = slice(past, None)
         start = previous
         if previous is not None and not previous.without_past:
-            start = replace(previous, theta=self.prior_mode(column), chosen_at=0)
+            start = replace(previous, theta=self.prior_mode(column), chosen_at=0, extra=np.empty(0))
         without_past = yield from self._infer(column, start, X[present], y[present], variance[present], False)
         if without_past is None:
             return with_past
@@ -200,8 +216,7 @@ class HyperparameterFitter:
         elif previous is not None and self._inputs.clock_at is not None and len(clock_choices) > 1:
             drifted = bool(previous.theta[self._inputs.clock_at] < NO_INFLUENCE)
             clock_choices = [(drifted, 0.0)]
-        transforms = [self.transform(column, y, power) for power in powers]
-        choices = [(transform, *clock) for transform in transforms for clock in clock_choices]
+        choices = [(power, *clock) for power in powers for clock in clock_choices]
         start = previous
         if len(choices) > 1 and len(y) > CHOICE_POINTS:
             few = yield from self._best_of(choices, start, column, X, y, variance, _subset(len(y), CHOICE_POINTS))
@@ -224,8 +239,8 @@ class HyperparameterFitter:
         """The choice under which the rows are most probable, and the hyper-parameters with it; None if no fit ends."""
         best, least = None, math.inf
         for choice in choices:
-            transform, drifts, evidence = choice
-            fitted, reached = yield from self._fit(column, start, transform, drifts, X, y, variance, rows)
+            power, drifts, evidence = choice
+            fitted, reached = yield from self._fit(column, start, power, drifts, X, y, variance, rows)
             if np.isfinite(fitted.theta).all() and reached + evidence < least:
                 best, least = (choice, fitted), reached + evidence
         return best
@@ -237,6 +252,7 @@ class HyperparameterFitter:
         n, d = X.shape
         noise = self.known_noise(column, fitted.transform, y, variance)
         noise = noise if noise is not None else np.full(n, math.exp(fitted.theta[d]))
+        noise[: len(fitted.extra)] += fitted.extra
         W, z, alpha = np.zeros((n, n)), fitted.transform.forward(y), np.empty(n)
         covariance.extend(
             np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._inputs.caps, self._kind, 0, n, W
@@ -291,11 +307,22 @@ class HyperparameterFitter:
             return [(True, 0.0)]
         return [(False, 0.0)] if pasts else [(False, 0.0), (True, DRIFT_EVIDENCE)]
 
+    def has_outliers(self, column: int, X: FloatArray) -> bool:
+        """Whether readings of an outcome, at X of shape (n, d), may be outliers.
+
+        Not those of an outcome with a hard limit, where the one that is beside the others may be the one that tells the
+        truth. Nor beside past experiments: the few present readings that contradict these would seem to lie.
+        """
+        return column not in self._bounds and column != self._outcomes and not self._has_past(X)
+
+    def _has_past(self, X: FloatArray) -> bool:
+        return bool(X[:, self._inputs.past_at :].any())
+
     def _fit(
         self,
         column: int,
         previous: Hyperparameters | None,
-        transform: OutcomeTransform,
+        power: float,
         drifts: bool,
         X: FloatArray,
         y: FloatArray,
@@ -304,60 +331,131 @@ class HyperparameterFitter:
     ) -> Steps[tuple[Hyperparameters, float]]:
         """The hyper-parameters at their maximum a posteriori, and minus the logarithm of their density.
 
-        The density is that of the values as measured, so that those under different transforms can be compared. The
-        signal's standard deviation becomes the scale of the transform.
+        The density is that of the values as measured, so that those under different transforms can be compared.
+        """
+        data = X[rows], y[rows], variance[rows]
+        theta, extra = self.prior_mode(column), np.zeros(len(y))
+        if previous is not None:
+            theta = previous.theta
+            if previous.transform.power == power:
+                extra[: len(previous.extra)] = previous.extra
+        transform = self.transform(column, y[extra == 0.0], power)
+        if previous is not None and previous.transform.power == power:
+            transform = previous.transform
+        start = Hyperparameters(theta, transform, 0, extra[rows])
+        starts = [start]
+        if previous is not None and self.has_outliers(column, X):
+            # Under the hyper-parameters so far, new readings may look like outliers that a fit to them would explain by
+            # a shorter length scale or more noise. Both are tried.
+            judged = self._with_outliers(column, start, *data)
+            if not np.array_equal(judged.extra > 0.0, start.extra > 0.0):
+                starts.append(judged)
+        fits = []
+        for start in starts:
+            fits.append((yield from self._alternate(column, start, drifts, *data)))
+        fitted, reached = min(fits, key=lambda fit: fit[1])
+        extra *= _squared_ratio(transform.scale, fitted.transform.scale)
+        extra[rows] = fitted.extra
+        return replace(fitted, extra=extra), reached
+
+    def _alternate(
+        self, column: int, start: Hyperparameters, drifts: bool, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> Steps[tuple[Hyperparameters, float]]:
+        """Fit the outliers and all else in turns, until the outliers stay the same."""
+        fitted, reached = yield from self._maximize(column, start, drifts, X, y, variance)
+        for _ in range(OUTLIER_ROUNDS if self.has_outliers(column, X) else 0):
+            yield PURSUIT * evaluation_seconds(len(y))
+            judged = self._with_outliers(column, fitted, X, y, variance)
+            if np.array_equal(judged.extra > 0.0, fitted.extra > 0.0):
+                break
+            fitted, reached = yield from self._maximize(column, judged, drifts, X, y, variance)
+        return fitted, reached
+
+    def _with_outliers(
+        self, column: int, fitted: Hyperparameters, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> Hyperparameters:
+        """The hyper-parameters with the most likely outliers, all else being equal."""
+        n, d = X.shape
+        noise = self.known_noise(column, fitted.transform, y, variance)
+        extra = fitted.extra.copy()
+        outliers.pursue(
+            np.ascontiguousarray(X),
+            fitted.transform.forward(y),
+            noise if noise is not None else np.full(n, math.exp(fitted.theta[d])),
+            np.exp(-fitted.theta[:d]),
+            self._inputs.caps,
+            self._kind,
+            extra,
+            OUTLIER_COST,
+            LEAST_OUTLIER,
+            int(OUTLIER_SHARE * n),
+        )
+        return replace(fitted, extra=extra)
+
+    def _maximize(
+        self, column: int, start: Hyperparameters, drifts: bool, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> Steps[tuple[Hyperparameters, float]]:
+        """The maximum a posteriori given the outliers, which are those of `start`.
+
+        Outliers say nothing about the scale of the outcome. The signal's standard deviation becomes the scale of the
+        transform.
         """
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
-        start = np.append(previous.theta if previous is not None else self.prior_mode(column), 0.0)
-        if previous is not None and previous.transform.power == transform.power:
-            start[-1] = math.log(previous.transform.scale / transform.scale)
-        # The scale of an outcome with a hard limit, and of validity, says how unsafe and how valid the unknown is.
-        # With a larger scale, all that is old would be unknown under drift, and past experiments would seem to agree
-        # with a present that contradicts them.
-        has_past = bool(X[:, self._inputs.past_at :].any())
-        fixed = column in self._bounds or column == self._outcomes or drifts or has_past
-        signal_prior = 0.0 if fixed else SIGNAL_PRIOR
-        if not signal_prior:
-            low[-1] = high[-1] = 0.0
+        transform = self.transform(column, y[start.extra == 0.0], start.transform.power)
+        theta = np.append(start.theta, math.log(start.transform.scale / transform.scale))
         if (clock := self._inputs.clock_at) is not None:
             if not drifts:
                 low[clock] = high[clock] = NO_INFLUENCE
                 prior[clock, 1] = 0.0
-            elif start[clock] > high[clock]:
-                start[clock] = CLOCK_PRIOR[0]
+            elif theta[clock] > high[clock]:
+                theta[clock] = CLOCK_PRIOR[0]
         if column in self._bounds:
             high[: self._inputs.searched] = math.log(self._hard.max_length_scale) + self._units
         if column == self._outcomes:
             low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE) + self._units
-        theta = np.clip(start, low, high)
+        # The scale of an outcome with a hard limit, and of validity, says how unsafe and how valid the unknown is.
+        # With a larger scale, all that is old would be unknown under drift, and past experiments would seem to agree
+        # with a present that contradicts them.
+        fixed = column in self._bounds or column == self._outcomes or drifts or self._has_past(X)
+        if fixed:
+            low[-1] = high[-1] = 0.0
+        theta = np.clip(theta, low, high)
         noise = self.known_noise(column, transform, y, variance)
-        known = noise[rows] if noise is not None else np.zeros(len(rows))
-        inputs, values = np.ascontiguousarray(X[rows]), np.ascontiguousarray(transform.forward(y)[rows])
-        evaluation_s = evaluation_seconds(len(rows))
+        extra = start.extra * _squared_ratio(start.transform.scale, transform.scale)
+        given = extra if noise is None else noise + extra
+        inputs, values = np.ascontiguousarray(X), np.ascontiguousarray(transform.forward(y))
+        evaluation_s = evaluation_seconds(len(y))
         at_once = int(min(max(self._step_s / evaluation_s, LEAST_ITERATIONS), FIT_ITERATIONS))
         reached = math.inf
         for done in range(0, FIT_ITERATIONS, at_once):
-            iterations, before = min(at_once, FIT_ITERATIONS - done), reached
+            iterations, last = min(at_once, FIT_ITERATIONS - done), reached
             yield min(iterations, USUAL_EVALUATIONS) * evaluation_s
             reached = covariance.fit(
                 theta,
                 inputs,
                 values,
-                known,
+                given,
                 noise is None,
                 self._inputs.caps,
                 self._kind,
                 prior,
                 NOISE_PRIOR,
-                signal_prior,
+                0.0 if fixed else SIGNAL_PRIOR,
                 low,
                 high,
                 iterations,
             )
-            if not before - reached > CONVERGED and done:
+            if not last - reached > CONVERGED and done:
                 break
-        scaled = replace(transform, scale=transform.scale * math.exp(theta[-1]))
-        return Hyperparameters(theta[:-1], scaled, 0), reached - transform.log_slopes(y[rows])
+        signal = math.exp(theta[-1])
+        scaled = replace(transform, scale=transform.scale * signal)
+        reached += OUTLIER_COST * np.count_nonzero(extra) - transform.log_slopes(y)
+        return Hyperparameters(theta[:-1], scaled, 0, extra / signal**2), reached
+
+
+def _squared_ratio(above: float, below: float) -> float:
+    """(above / below)², but finite."""
+    return float(np.clip(above / below, 1e-100, 1e100)) ** 2
 
 
 def evaluation_seconds(n: int) -> float:
