@@ -113,7 +113,8 @@ class SearchState:
         options = self._options
         hard = self.hard.for_surrogate(options.sigmas, options.reach)
         surrogate = construction.make_surrogate(options, self.space, self.data.inputs, self.outcomes, self.goal, hard)
-        first = 0 if self.data.pasts else FIRST_FIT
+        first = FIRST_FIT if len(self.goal.objectives) == 1 else 2 * self.space.dim + 1
+        first = 0 if self.data.pasts else first
         return RefitSchedule(surrogate, self.data.observations, first, options.max_decision_s)
 
     def lattice(self, out: FloatArray) -> Lattice | None:
@@ -166,6 +167,12 @@ class SearchState:
         """Number of results until any outcome responded; see `probing.first_signal`."""
         table = self.data.table
         return min(first_signal(y, std) for y, std in zip(table.Y.T, table.std.T, strict=True))
+
+    @property
+    def noise_is_known(self) -> bool:
+        """Whether the readings tell their standard deviations, by the first of them."""
+        std = self.data.table.std[:1]
+        return bool(std.size and np.isfinite(std).all() and (std > 0.0).all())
 
     @property
     def surroundings(self) -> str | None:

@@ -24,12 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BROAD", "DARK", "FIRST", "NARROW", "index", "is_turn", "new_point", "points", "surroundings"]
 
-import os
-
-FIRST: Final = int(os.environ.get("FIRST", "2"))
+FIRST: Final = 2
 """Number of points of the survey that tell what the surroundings are."""
-ALIKE: Final = 0.1
-"""Difference of two far values, as a share of what the start is better by, below which they are alike."""
 TRIES: Final = 64
 """Number of points that are drawn to find one that is not known yet, if all variables are discrete."""
 
@@ -43,7 +39,7 @@ BROAD: Final = "broad"
 
 def points(dim: int) -> int:
     """Number of points of a survey of broad surroundings."""
-    return 4 + dim // 4
+    return 3 + dim // 4
 
 
 def surroundings(merits: FloatArray, responded: bool) -> str | None:
