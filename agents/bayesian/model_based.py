@@ -34,11 +34,15 @@ ALIKE: Final = 0.5
 """Distance, in length scales, within which a point tells how a value of a discrete variable does at the best point."""
 LEAST_REACH: Final = 0.05
 """Such a distance at least, as a share of the domain: early length scales are uncertain."""
-LEAST_GAIN: Final = 1e-3
+LEAST_GAIN: Final = 3e-4
 """The least expected gain that pays, as a share of the range of the expected values at the measured points."""
+LEAST_RISE: Final = 1e-3
+"""The least improvement that counts, as a share of the range of the measured merits."""
 BELOW_NOISE: Final = 0.05
-"""Likewise, as a share of the standard deviation of a measurement."""
-PATIENCE: Final = 2
+"""Likewise, as a share of the standard deviation of a measurement that the model infers. It is uncertain."""
+BELOW_KNOWN_NOISE: Final = 0.01
+"""Likewise, of the standard deviation that the readings tell."""
+PATIENCE: Final = 4
 """Number of proposals per motor without an improvement after which the search also looks elsewhere."""
 LEAST_PATIENCE: Final = 6
 """The same number, at least."""
@@ -147,7 +151,8 @@ class ModelBased:
             return ""
         span = float(np.ptp(expected))
         noise = state.surrogate.resolution(state.goal)
-        if math.exp(min(acquisition, 50.0)) < LEAST_GAIN * span + BELOW_NOISE * noise:
+        below = BELOW_KNOWN_NOISE if state.noise_is_known else BELOW_NOISE
+        if math.exp(min(acquisition, 50.0)) < LEAST_GAIN * span + below * noise:
             return "the gain expected here is negligible"
         merits = state.merits
         own = len(merits) - self._first_own(state)
@@ -155,7 +160,7 @@ class ModelBased:
         if own <= patience:
             return ""
         top = np.fmax.accumulate(merits)
-        least = LEAST_GAIN * float(np.nanmax(merits) - np.nanmin(merits))
+        least = LEAST_RISE * float(np.nanmax(merits) - np.nanmin(merits))
         return "" if top[-1] > top[-1 - patience] + least else "nothing better was found here lately"
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
