@@ -15,8 +15,12 @@ from ebl_autonomy.records import Decision
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.base import Suspect
 
-__all__ = ["Explanation", "ModelOfOutcome", "explain"]
+__all__ = ["Elsewhere", "Explanation", "ModelOfOutcome", "explain"]
 
+NO_INFLUENCE: Final = 6.0
+"""Length scale, as a share of the domain, above which a coordinate hardly matters: opposite ends correlate by 0.97."""
+ELSEWHERE: Final = 0.25
+"""Distance from the best point, as a share of the domain, above which a result lies elsewhere."""
 TRUSTED: Final = 0.5
 """Correlation with the present experiment below which a past experiment is of little use."""
 FULLY_TRUSTED: Final = 0.9
@@ -65,6 +69,11 @@ class ModelOfOutcome:
         return ~np.isin(self.rows, [suspect.row for suspect in self.suspects])
 
     @property
+    def without_influence(self) -> tuple[str, ...]:
+        """The searched coordinates that hardly matter: the outcome is the same in the whole domain."""
+        return tuple(name for name, scale in self.length_scales.items() if scale > NO_INFLUENCE)
+
+    @property
     def error(self) -> float:
         """Root mean square of the leave-one-out errors, in the outcome's unit, without suspects."""
         return float(np.sqrt(np.mean((self.predicted - self.measured)[self.trusted] ** 2)))
@@ -81,6 +90,34 @@ class ModelOfOutcome:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """What was looked for away from the best point, where another hill may be.
+
+    Attributes
+    ----------
+    results : int
+        Number of results that lie elsewhere: more than a quarter of the domain away, along some searched coordinate.
+    best : float
+        The best valid and feasible reading of the objective among them; NaN without any.
+    of : int
+        Number of all results.
+    """
+
+    results: int
+    best: float
+    of: int
+
+    def __str__(self) -> str:
+        if not self.results:
+            return "elsewhere: nothing was measured more than a quarter of the domain away from the best point yet"
+        best = "none of them is valid" if math.isnan(self.best) else f"the best of them reads {self.best:.4g}"
+        return (
+            f"elsewhere: {self.results} of {self.of} results lie more than a quarter of the domain away from the best "
+            f"point; {best}"
+        )
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The answer of `BayesianAgent.explain`; as a string, a report in words.
 
@@ -90,6 +127,8 @@ class Explanation:
     pasts : dict of str to float
         Correlation of each past experiment with the present one, 0 to 1, in the model of the objective.
     drift : DriftEstimate
+    elsewhere : Elsewhere or None
+        Whether another hill was looked for; None for several objectives.
     violations : int or None
         Number of results that violate a hard limit; None without hard limits.
     decisions : tuple of Decision
@@ -99,6 +138,7 @@ class Explanation:
     models: tuple[ModelOfOutcome, ...]
     pasts: dict[str, float]
     drift: DriftEstimate
+    elsewhere: Elsewhere | None
     violations: int | None
     decisions: tuple[Decision, ...]
 
@@ -114,6 +154,8 @@ class Explanation:
                 f"{100 * model.within(2):.0f} % within two (68 % and 95 % would be honest)",
                 f"  length scales, shares of the domain: {scales}",
             ]
+            if model.without_influence:
+                lines.append(f"  hardly any influence: {', '.join(model.without_influence)}")
             if model.unordered:
                 lines.append(f"  without order, all values equally far from each other: {', '.join(model.unordered)}")
             readings = dict(zip(model.rows, model.measured, strict=True))
@@ -135,6 +177,8 @@ class Explanation:
             if math.isnan(self.drift.lost):
                 lost = "no feasible point was measured lately enough to tell what is lost"
             lines.append(f"drift: a measurement holds for about {self.drift.holds_for:.0f} points; {lost}")
+        if self.elsewhere is not None:
+            lines.append(str(self.elsewhere))
         if self.violations is not None:
             lines.append(f"hard limits were broken {self.violations} times")
         for decision in self.decisions:
@@ -174,4 +218,14 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
         )
     pasts = dict(zip(state.data.pasts, surrogate.diagnose(0).pasts, strict=False))  # botorch's surrogate has no pasts
     violations = state.hard_violations if state.hard else None
-    return Explanation(tuple(models), pasts, estimate_drift(state), violations, tuple(decisions))
+    return Explanation(tuple(models), pasts, estimate_drift(state), _elsewhere(state), violations, tuple(decisions))
+
+
+def _elsewhere(state: SearchState) -> Elsewhere | None:
+    if len(state.goal.objectives) > 1:
+        return None
+    far = (np.abs(state.searched - state.best_expected) > ELSEWHERE).any(axis=1)
+    kept = far & np.isfinite(state.merits) & (state.goal.violation(state.data.table.Y) == 0.0)
+    merits = np.where(kept, state.merits, -math.inf)
+    best = state.goal.sign * float(merits.max()) if kept.any() else math.nan
+    return Elsewhere(int(far.sum()), best, len(far))

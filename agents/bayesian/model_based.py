@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from ebl_autonomy.agents.bayesian import survey
+from ebl_autonomy.agents.bayesian.elsewhere import why_exhausted
 from ebl_autonomy.agents.bayesian.lattice import Lattice, untried_value, with_next_values
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.agents.bayesian.phases import SAFEST_AGAIN, OpeningPhase, Proposal, Request
@@ -34,18 +35,6 @@ ALIKE: Final = 0.5
 """Distance, in length scales, within which a point tells how a value of a discrete variable does at the best point."""
 LEAST_REACH: Final = 0.05
 """Such a distance at least, as a share of the domain: early length scales are uncertain."""
-LEAST_GAIN: Final = 3e-4
-"""The least expected gain that pays, as a share of the range of the expected values at the measured points."""
-LEAST_RISE: Final = 1e-3
-"""The least improvement that counts, as a share of the range of the measured merits."""
-BELOW_NOISE: Final = 0.05
-"""Likewise, as a share of the standard deviation of a measurement that the model infers. It is uncertain."""
-BELOW_KNOWN_NOISE: Final = 0.01
-"""Likewise, of the standard deviation that the readings tell."""
-PATIENCE: Final = 4
-"""Number of proposals per motor without an improvement after which the search also looks elsewhere."""
-LEAST_PATIENCE: Final = 6
-"""The same number, at least."""
 NEAR: Final = 16
 """Number of points of a front, or of safe points, around which the search is most dense."""
 
@@ -78,17 +67,9 @@ class ModelBased:
         if (lattice := state.lattice(out)) is not None:
             region = _on_lattice(lattice, region, state, seed)
         X, acquisition = surrogate.propose(state.goal, region, count, pending, seed)
-        reasons = [reason] * len(X)
-        if len(state.goal.objectives) == 1 and not state.hard:
-            for i in range(len(X)):
-                number = request.number + i
-                if survey.is_turn(number) and (why := self._exhausted(state, float(acquisition[i]), number)):
-                    index = survey.index(state.space.dim, number)
-                    u = survey.new_point(state, self._options.seed, index, lattice)
-                    X[i] = state.inputs_now(u[None])[0]
-                    reasons[i] = f"elsewhere, because {why}"
-        units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         safe = acquisition > 0.5 * UNSAFE
+        reasons = self._look_elsewhere(state, request, lattice, X, acquisition, reason)
+        units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         if state.hard and not safe.all():
             units[~safe] = state.hard.safest(
                 state.data.table, state.safe_points
@@ -109,6 +90,33 @@ class ModelBased:
             )
             for i, unit in enumerate(units)
         ]
+
+    def _look_elsewhere(
+        self,
+        state: SearchState,
+        request: Request,
+        lattice: Lattice | None,
+        X: FloatArray,
+        acquisition: FloatArray,
+        reason: str,
+    ) -> list[str]:
+        """Replace proposals X, shape (k, inputs), in place, where the search nearby is exhausted; the reasons of all.
+
+        The acquisition, shape (k,), of those becomes NaN.
+
+        Several objectives need no such turns: their front extends through the domain. Hard limits forbid them.
+        """
+        reasons = [reason] * len(X)
+        if len(state.goal.objectives) > 1 or state.hard:
+            return reasons
+        for i, gain in enumerate(acquisition):
+            number = request.number + i
+            if not survey.is_turn(number) or not (why := why_exhausted(state, float(gain), self._first_own(state))):
+                continue
+            point = survey.new_point(state, self._options.seed, survey.index(state.space.dim, number), lattice)
+            X[i], acquisition[i] = state.inputs_now(point[None])[0], math.nan
+            reasons[i] = f"elsewhere: {why}"
+        return reasons
 
     def region(self, state: SearchState, request: Request) -> tuple[SearchRegion, str]:
         """The search region, and a description of the acquisition function there."""
@@ -142,26 +150,6 @@ class ModelBased:
         return SearchRegion(
             low, high, state.given_inputs, near, seconds, project, state.reachable, categories=categories
         ), name
-
-    def _exhausted(self, state: SearchState, acquisition: float, number: int) -> str:
-        """Why the search around the best point pays no more; empty if it pays."""
-        expected = state.expected[:, 0]
-        expected = expected[np.isfinite(expected)]
-        if not len(expected) or state.drifts:
-            return ""
-        span = float(np.ptp(expected))
-        noise = state.surrogate.resolution(state.goal)
-        below = BELOW_KNOWN_NOISE if state.noise_is_known else BELOW_NOISE
-        if math.exp(min(acquisition, 50.0)) < LEAST_GAIN * span + below * noise:
-            return "the gain expected here is negligible"
-        merits = state.merits
-        own = len(merits) - self._first_own(state)
-        patience = max(LEAST_PATIENCE, PATIENCE * state.space.dim)
-        if own <= patience:
-            return ""
-        top = np.fmax.accumulate(merits)
-        least = LEAST_RISE * float(np.nanmax(merits) - np.nanmin(merits))
-        return "" if top[-1] > top[-1 - patience] + least else "nothing better was found here lately"
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
         """The trust region after all successes and failures of this phase's proposals."""

@@ -138,8 +138,8 @@ class Probing:
     step : float
         Step of the probes, as a share of the domain.
     after : Survey, optional
-        The phase before, after which the probes are left out unless the start is better than all else. Until an outcome
-        responds, every other proposal is left to the phases that follow.
+        The phase before, after which the probes are left out if a far point is better than the start. Until an outcome
+        responds, every other proposal is then left to the phases that follow.
     """
 
     def __init__(self, step: float, after: OpeningPhase | None = None) -> None:

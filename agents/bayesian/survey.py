@@ -1,8 +1,11 @@
 """The survey: a few quasi-random points of the whole domain, which tell how the search should go on.
 
-A start near a narrow peak is best searched motor by motor: far away there is nothing, and all values are alike. A start
-in a landscape of broad hills is worth no probes: points of the whole domain tell more of where the best hill is, and
-the model needs no more than a few. The first points of the survey tell these cases apart.
+A start that is better than points far away is likely near a peak, and is best searched motor by motor. A start that is
+not is worth no probes: points of the whole domain tell more of where the best hill is, and the model needs no more than
+a few. The first two points of the survey tell these cases apart.
+
+Where the readings tell their noise, there is no survey: a response nearby is then told from noise, so probes find the
+slope in any landscape. Without that, differences of neighbours may be noise, and those of far points are larger.
 
 The points are those of a scrambled Sobol sequence (Owen 1998, J. Complexity 14, 466), one sequence in each search, so
 no two of them are close to each other.
@@ -32,9 +35,9 @@ TRIES: Final = 64
 DARK: Final = "dark"
 """Nothing responds, here or far away."""
 NARROW: Final = "narrow"
-"""The start is better than far points, which are all alike: it lies near a peak that is narrow."""
+"""The start is better than the far points: it lies near a peak."""
 BROAD: Final = "broad"
-"""Far points differ from each other, or one is better than the start."""
+"""A far point is better than the start."""
 
 
 def points(dim: int) -> int:
