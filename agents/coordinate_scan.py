@@ -51,8 +51,9 @@ class CoordinateScanAgent(Agent):
     width of each pass over the motors is a third (`shrink`) of the pass before. Contextual variables have no effect.
 
     A discrete variable is scanned over its allowed values: in the first pass over all, if there are at most `points`,
-    and always at least over the best one and its neighbours. A point that an earlier scan has measured is not measured
-    again, unless nothing is new in a whole pass.
+    and always at least over the best one and its neighbours. A variable whose values have no order is scanned over all
+    of them in every pass. A point that an earlier scan has measured is not measured again, unless nothing is new in a
+    whole pass.
 
     If a batch is larger than the rest of a scan, it is filled from the next scan, through the best point of the present
     results. If a missing result is better, the next scan is replaced by one through the better point, and the points
@@ -73,6 +74,7 @@ class CoordinateScanAgent(Agent):
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
         """Retrace all scans from the start: each point has a result, is pending, or is proposed now."""
+        excess = self._violations()
         answers_of = self._answers()
         results = _Unclaimed(self.space.unit([self._asked[rows[0]] for rows in answers_of]))
         pending = _Unclaimed(self.space.unit(self._pending))
@@ -96,7 +98,7 @@ class CoordinateScanAgent(Agent):
                 found = results.claim(target, SAME * step)
                 if found is not None:
                     earlier[target.tobytes()] = highest = max(
-                        self._rank(self._results[row]) for row in answers_of[found]
+                        self._rank(self._results[row], excess[row]) for row in answers_of[found]
                     )
                     answers.append((highest, target))
                     continue
@@ -149,7 +151,9 @@ class CoordinateScanAgent(Agent):
         name = self.space.names[i]
         half = 0.5 * max(options.span * options.shrink**turn, FINEST)
         low, high = max(centre[i] - half, 0.0), min(centre[i] + half, 1.0)
-        if name in self.space.choices:
+        if name in self.space.unordered:
+            values = self.space.ladder(name)
+        elif name in self.space.choices:
             if turn == 0 and len(self.space.choices[name]) <= options.points:
                 low, high = 0.0, 1.0  # the values of a filter wheel need not follow any order
             values = self._choices(i, centre[i], low, high, options.points)
@@ -176,14 +180,19 @@ class CoordinateScanAgent(Agent):
     def _start(self) -> FloatArray:
         return np.asarray(self.space.snap(self.space.unit([self.space.standing()]))[0])
 
-    def _rank(self, result: Point) -> tuple[float, float]:
+    def _violations(self) -> list[float]:
+        """By how much each result breaks the constraints; see `space.violation`."""
+        limits = self.space.limits
+        values = np.array([[result[name] for name in limits] for result in self._results])
+        excess: list[float] = violation(list(limits.values()), values.reshape(len(values), len(limits))).tolist()
+        return excess
+
+    def _rank(self, result: Point, excess: float) -> tuple[float, float]:
         """A sort key, larger is better: feasible and valid results by score, others by the smallest violation."""
         score = self.space.score(result)
         if not math.isnan(score) and self.space.feasible(result):
             return 1.0, score
-        limits = self.space.limits
-        (excess,) = violation(list(limits.values()), np.array([[result[name] for name in limits]]))
-        return (0.0, -float(excess)) if limits and math.isfinite(excess) else _WORST
+        return (0.0, -excess) if self.space.limits and math.isfinite(excess) else _WORST
 
 
 _WORST = (-1.0, 0.0)

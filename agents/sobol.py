@@ -46,7 +46,7 @@ class SobolAgent(Agent):
         if number >= len(self._sequence):
             size = 2 ** max(6, math.ceil(math.log2(number + 1)))
             self._sequence = qmc.Sobol(self.space.dim, scramble=True, rng=self.options.seed).random(size)
-        point: FloatArray = self._sequence[number]
+        point: FloatArray = self.space.evenly(self._sequence[number : number + 1])[0]
         return point
 
     def _values(self, point: Mapping[str, float]) -> tuple[float, ...]:

@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import alignment, deciding, memory, searching, speed
+from benchmarks import alignment, deciding, memory, robustness, searching, speed
 from benchmarks.reporting import Report, filled
 
 REPORTS: dict[str, Report] = {
-    report.name: report for report in (m.REPORT for m in (speed, memory, deciding, searching, alignment))
+    report.name: report for report in (m.REPORT for m in (speed, memory, deciding, searching, robustness, alignment))
 }
 
 
@@ -34,7 +34,7 @@ def main() -> None:
         report.arguments(command)
     options = parser.parse_args()
     chosen = [REPORTS[options.command]] if options.command else list(REPORTS.values())
-    if options.page is not None:  # checked before the reports run, which takes half an hour
+    if options.page is not None:  # checked before the reports run, which takes hours
         text = options.page.read_text()
         if unmarked := [report.name for report in chosen if filled(text, report.name, "") == text]:
             parser.error(f"{options.page} has no place for {unmarked}: add '<!-- NAME -->' and '<!-- end -->' lines")

@@ -7,20 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
+from benchmarks.evolution import CmaEs
 from benchmarks.problems import AlignmentProblem
 from benchmarks.recipe import BotorchRecipe
+from benchmarks.textbook import PENALTY, NelderMead
 from ebl_autonomy.agents import BayesianAgent, CoordinateScanAgent, SobolAgent
-from ebl_autonomy.space import VOCS, FloatArray, Space
+from ebl_autonomy.space import VOCS
 
-__all__ = ["OURS", "PEERS", "Contender", "Peer", "kind"]
+__all__ = ["OURS", "PEERS", "Contender", "Peer", "Problem", "kind"]
 
-PENALTY = 5.0
-"""What is subtracted from the objective where an outcome exceeds a limit by the limit's own size. For methods without
-constraints."""
-CONVERGED = 1e-3
-"""The size of a simplex that has converged, as a share of the domain and in units of the objective."""
+
+class Problem(Protocol):
+    """What a method may know of a problem before it begins."""
+
+    @property
+    def vocs(self) -> VOCS:
+        """Variables with the present position as default values, objectives, constraints."""
+
+    @property
+    def objectives(self) -> Mapping[str, str]:
+        """``"MAXIMIZE"`` or ``"MINIMIZE"``, as in a VOCS."""
+
+    @property
+    def reference(self) -> Mapping[str, float] | None:
+        """With two objectives, the worst value of each that is worth anything."""
 
 
 class Contender(Protocol):
@@ -49,13 +59,16 @@ class Peer:
         The largest number of seeds, for a slow method.
     needs : str
         The module that must be installed.
+    sequential : bool
+        Whether it needs each result before it can propose the next point.
     """
 
     label: str
-    make: Callable[[AlignmentProblem, int], Contender]
+    make: Callable[[Any, int], Contender]
     notes: dict[str, str]
     seeds: int | None = None
     needs: str = "ebl_autonomy"
+    sequential: bool = False
 
     @property
     def installed(self) -> bool:
@@ -73,78 +86,10 @@ def kind(problem: type[AlignmentProblem]) -> str:
     return "constraints" if problem.limits else "one objective"
 
 
-class NelderMead:
-    """scipy's adaptive simplex. It starts where the beamline stands, with steps of a quarter, then from random points.
-
-    scipy calls a function, but here the values come from outside. Therefore each call of `suggest` runs the search
-    again up to the first point without a measured value. The cost is quadratic in the number of points, which is about
-    100.
-
-    Parameters
-    ----------
-    vocs : VOCS
-    seed : int
-        Of the random starting points.
-    """
-
-    def __init__(self, vocs: VOCS, seed: int) -> None:
-        self.space = Space(vocs)
-        self.seed = seed
-        self.answers: list[float] = []
-
-    def suggest(self, num_points: int | None = None) -> list[dict[str, float]]:
-        return self.space.points(self._next())
-
-    def ingest(self, results: Sequence[Mapping[str, Any]]) -> None:
-        self.answers.extend(self._cost(result) for result in results)
-
-    def _next(self) -> FloatArray:
-        from scipy.optimize import minimize
-
-        known = iter(self.answers)
-
-        def answered(u: FloatArray) -> float:
-            try:
-                return next(known)
-            except StopIteration:
-                raise _UnansweredError(u.copy()) from None
-
-        rng = np.random.default_rng(self.seed)
-        start = self.space.unit([self.space.standing()])[0]
-        try:
-            while True:
-                steps = np.where(start > 0.5, -0.25, 0.25) * np.eye(self.space.dim)
-                simplex = np.vstack([start, start + steps])
-                minimize(
-                    answered,
-                    start,
-                    method="Nelder-Mead",
-                    bounds=[(0.0, 1.0)] * self.space.dim,
-                    options={"initial_simplex": simplex, "adaptive": True, "xatol": CONVERGED, "fatol": CONVERGED},
-                )
-                start = rng.random(self.space.dim)
-        except _UnansweredError as question:
-            return question.point
-
-    def _cost(self, result: Mapping[str, Any]) -> float:
-        excess = [
-            max(float(result[name]) - limit.high, limit.low - float(result[name]), 0.0)
-            / max(abs(end) for end in (limit.low, limit.high) if np.isfinite(end))
-            for name, limit in self.space.limits.items()
-        ]
-        return PENALTY * sum(excess) - self.space.score(result)
-
-
-class _UnansweredError(Exception):
-    def __init__(self, point: FloatArray) -> None:
-        super().__init__(point)
-        self.point = point
-
-
 class Xopt:
     """Xopt's expected improvement (of the hypervolume for two objectives) with its defaults, after 2d Sobol points."""
 
-    def __init__(self, problem: AlignmentProblem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int) -> None:
         import torch
         from xopt.generators.bayesian import ExpectedImprovementGenerator, MOBOGenerator
 
@@ -156,8 +101,8 @@ class Xopt:
             self.generator = ExpectedImprovementGenerator(vocs=vocs)
         else:
             self.generator = MOBOGenerator(vocs=vocs, reference_point=dict(problem.reference))
-        self.names = [*problem.bounds, *vocs.output_names]
-        self.variables = list(problem.bounds)
+        self.names = [*vocs.variables, *vocs.output_names]
+        self.variables = list(vocs.variables)
         self.start = BotorchRecipe(vocs, seed, problem.reference)
 
     def suggest(self, num_points: int | None = None) -> list[dict[str, float]]:
@@ -171,13 +116,13 @@ class Xopt:
         self.generator.ingest([{name: result[name] for name in self.names} for result in results])
 
 
-def _sobol(problem: AlignmentProblem, seed: int) -> Contender:
+def _sobol(problem: Problem, seed: int) -> Contender:
     first = next(iter(problem.objectives.items()))
     # The sequence ignores results, so one objective is enough.
     return SobolAgent({"variables": problem.vocs.model_dump()["variables"], "objectives": dict([first])}, seed=seed)
 
 
-def _ours(problem: AlignmentProblem, seed: int) -> Contender:
+def _ours(problem: Problem, seed: int) -> Contender:
     return BayesianAgent(problem.vocs, seed=seed, reference=dict(problem.reference or {}))
 
 
@@ -192,6 +137,13 @@ PEERS: dict[str, Peer] = {
         "Nelder-Mead",
         lambda problem, seed: NelderMead(problem.vocs, seed),
         {**_SCALAR, "constraints": f"a penalty of {PENALTY:g} times the relative excess"},
+        sequential=True,
+    ),
+    "cma_es": Peer(
+        "CMA-ES",
+        lambda problem, seed: CmaEs(problem.vocs, seed),
+        {**_SCALAR, "constraints": f"a penalty of {PENALTY:g} times the relative excess"},
+        needs="cma",
     ),
     "sobol": Peer("SobolAgent", _sobol, {"constraints": "never looks at them"}),
     "botorch": Peer(

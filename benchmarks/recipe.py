@@ -3,7 +3,8 @@
 SingleTaskGP with its default priors and inferred noise, fitted anew before every point; noisy log expected improvement
 (of the hypervolume if there are two objectives, under outcome constraints if there are any); `optimize_acqf` with 10
 restarts, 512 raw samples and at most 200 iterations. The first 2d points are quasi-random. Values that are NaN are left
-out, outcome by outcome. As long as an outcome has fewer than two valid values, the points are quasi-random.
+out, outcome by outcome. As long as an outcome has fewer than two valid values, the points are quasi-random. A batch is
+chosen jointly, and points under way are pending. Discrete values are rounded.
 """
 
 from __future__ import annotations
@@ -49,19 +50,61 @@ class BotorchRecipe:
         self.sequence = qmc.Sobol(self.space.dim, rng=seed)
         self.start = self.sequence.random_base2(size)[: 2 * self.space.dim]
         self.results: list[Mapping[str, float]] = []
+        self.pending: list[dict[str, float]] = []
 
     def suggest(self, num_points: int | None = None) -> list[dict[str, float]]:
-        n, count = len(self.results), num_points or 1
-        if n < len(self.start):
-            return self.space.points(self.start[n : n + count])
-        values = {name: self._values(name) for name in [*self.space.objectives, *self.space.limits]}
-        judged = np.all([np.isfinite(values[name]) for name in self.space.objectives], axis=0)
-        if min(np.count_nonzero(valid) for valid in [judged, *map(np.isfinite, values.values())]) < ENOUGH:
-            return self.space.points(self.sequence.random(count))
-        return self.space.points(self._chosen(count, values, judged))
+        points = self.space.points(self._next(num_points or 1))
+        self.pending.extend(points)
+        return points
 
     def ingest(self, results: Sequence[Mapping[str, float]]) -> None:
-        self.results.extend(results)
+        for result in results:
+            self.results.append(result)
+            if self.pending:
+                # A motor may stop elsewhere than asked: the answer is then to the oldest proposal.
+                answers = [all(result[name] == point[name] for name in point) for point in self.pending]
+                del self.pending[answers.index(True) if any(answers) else 0]
+
+    def recommended(self) -> Mapping[str, float] | None:
+        """The measured point with the largest posterior mean of the objective, among those whose constraints hold.
+
+        The constraints are judged by their posterior means. None without such a point, or without a model.
+        """
+        import torch
+
+        values, judged = self._measured()
+        if not self._can_model(values, judged):
+            return None
+        X = torch.tensor(self.space.unit(self.results))[judged]
+        model = self._model(values)
+        with torch.no_grad():
+            mean = model.posterior(X).mean
+        holds = torch.ones(len(X), dtype=torch.bool)
+        for constraint in self._constraints(values):
+            holds &= constraint(mean) <= 0.0
+        if not bool(holds.any()):
+            return None
+        best = int(torch.where(holds, mean[:, 0], -torch.inf).argmax())
+        return self.results[int(np.flatnonzero(judged)[best])]
+
+    def _next(self, count: int) -> FloatArray:
+        """The next points of the unit cube, shape (count, d)."""
+        n = len(self.results) + len(self.pending)
+        if n < len(self.start):
+            first = self.start[n : n + count]
+            return np.vstack([first, self.sequence.random(count - len(first))])
+        values, judged = self._measured()
+        if not self._can_model(values, judged):
+            return np.asarray(self.sequence.random(count))
+        return np.asarray(self._chosen(count, values, judged))
+
+    def _measured(self) -> tuple[dict[str, FloatArray], Any]:
+        """The values of each outcome, shape (n,), objectives first; and where all objectives are valid, shape (n,)."""
+        values = {name: self._values(name) for name in [*self.space.objectives, *self.space.limits]}
+        return values, np.all([np.isfinite(values[name]) for name in self.space.objectives], axis=0)
+
+    def _can_model(self, values: Mapping[str, FloatArray], judged: Any) -> bool:
+        return min(np.count_nonzero(valid) for valid in [judged, *map(np.isfinite, values.values())]) >= ENOUGH
 
     def _chosen(self, count: int, values: Mapping[str, FloatArray], judged: Any) -> Any:
         """The points with the largest acquisition, shape (count, d), in the unit cube.
@@ -79,24 +122,10 @@ class BotorchRecipe:
         from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
         from botorch.acquisition.multi_objective.objective import IdentityMCMultiOutputObjective
         from botorch.acquisition.objective import GenericMCObjective
-        from botorch.fit import fit_gpytorch_mll
-        from botorch.models.gp_regression import SingleTaskGP
-        from botorch.models.model_list_gp_regression import ModelListGP
         from botorch.optim.optimize import optimize_acqf
-        from gpytorch.mlls import ExactMarginalLogLikelihood
-        from gpytorch.mlls.sum_marginal_log_likelihood import SumMarginalLogLikelihood
 
+        model = self._model(values)
         X = torch.tensor(self.space.unit(self.results))
-        models = []
-        for column in values.values():
-            valid = np.isfinite(column)
-            models.append(SingleTaskGP(X[valid], torch.tensor(column[valid, None])))
-        if len(models) == 1:
-            (model,) = models
-            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-        else:
-            model = ModelListGP(*models)
-            fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
         baseline, constraints = X[judged], self._constraints(values)
         acquisition: Any
         if len(self.space.objectives) > 1:
@@ -120,6 +149,8 @@ class BotorchRecipe:
             )
         else:
             acquisition = qLogNoisyExpectedImprovement(model, baseline, prune_baseline=True)
+        if self.pending:
+            acquisition.set_X_pending(torch.tensor(self.space.unit(self.pending)))
         cube = torch.tensor([[0.0] * self.space.dim, [1.0] * self.space.dim], dtype=torch.double)
         points, _ = optimize_acqf(
             acquisition,
@@ -130,6 +161,28 @@ class BotorchRecipe:
             options={"maxiter": ITERATIONS},
         )
         return points.numpy()
+
+    def _model(self, values: Mapping[str, FloatArray]) -> Any:
+        """A Gaussian process of each outcome, fitted to its valid values."""
+        import torch
+        from botorch.fit import fit_gpytorch_mll
+        from botorch.models.gp_regression import SingleTaskGP
+        from botorch.models.model_list_gp_regression import ModelListGP
+        from gpytorch.mlls import ExactMarginalLogLikelihood
+        from gpytorch.mlls.sum_marginal_log_likelihood import SumMarginalLogLikelihood
+
+        X = torch.tensor(self.space.unit(self.results))
+        models = []
+        for column in values.values():
+            valid = np.isfinite(column)
+            models.append(SingleTaskGP(X[valid], torch.tensor(column[valid, None])))
+        if len(models) == 1:
+            (model,) = models
+            fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+        else:
+            model = ModelListGP(*models)
+            fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
+        return model
 
     def _constraints(self, values: Mapping[str, FloatArray]) -> list[Callable[[Any], Any]]:
         """One function of samples of the outcomes for each finite end of a limit, negative where it holds.

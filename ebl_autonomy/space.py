@@ -28,7 +28,7 @@ from gest_api.vocs import (
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.scales import FloatArray, Logarithm, Ranks, Scale
 from ebl_autonomy.travel import AxisTravel, Travel
-from ebl_autonomy.vocs import VOCS, is_logarithmic, make_vocs, outcome_names, vocs_dict
+from ebl_autonomy.vocs import VOCS, is_logarithmic, is_unordered, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.vocs_mistakes import check_section
 
 ROUNDING: Final = 1e-9
@@ -86,6 +86,8 @@ class Space:
         The allowed values of each discrete variable, ascending.
     logarithmic : bool array, shape (d,)
         Whether each variable is on a logarithmic scale.
+    unordered : dict of str to float
+        The discrete variables whose values have no order, and the distance of neighbouring values in the unit cube.
     objectives : list of str
     signs : FloatArray, shape (m,)
         +1 for an objective to maximise, -1 for one to minimise.
@@ -117,6 +119,7 @@ class Space:
         self._scales: dict[int, Scale] = {i: Logarithm() for i in np.flatnonzero(self.logarithmic).tolist()}
         for name, values in self.choices.items():
             self._scales.setdefault(self.names.index(name), Ranks(values))
+        self._unordered = [name for name in self.names if is_unordered(vocs.variables[name])]
         self._measure()
         self.objectives = list(vocs.objectives)
         for name, objective in vocs.objectives.items():
@@ -228,6 +231,17 @@ class Space:
         """The nearest rows of the cube that motors can reach, shape (n, d): clipped, discrete values snapped."""
         return self._to_unit(self._inside(np.atleast_2d(unit)))
 
+    def evenly(self, unit: FloatArray) -> FloatArray:
+        """Points that fill the cube, shape (n, d), with as many at each value of a variable without order.
+
+        Snapping alone would give the first and the last value half as many as the others.
+        """
+        spread = np.array(unit)
+        for name in self.unordered:
+            i, ladder = self.names.index(name), self.ladder(name)
+            spread[:, i] = ladder[np.minimum((unit[:, i] * len(ladder)).astype(int), len(ladder) - 1)]
+        return spread
+
     def _inside(self, unit: FloatArray) -> FloatArray:
         """Values of the variables in their own units, shape (n, d), all inside the domain."""
         scaled = self._origin + np.clip(unit, 0.0, 1.0) * self._width
@@ -250,6 +264,8 @@ class Space:
         self._origin = self._to_scale(self.low[None])[0]
         width = self._to_scale(self.high[None])[0] - self._origin
         self._width: FloatArray = np.where(width > 0.0, width, 1.0)
+        # On the scale of ranks, neighbours are 1 apart.
+        self.unordered = {name: float(1.0 / self._width[self.names.index(name)]) for name in self._unordered}
 
     def _to_scale(self, values: FloatArray) -> FloatArray:
         """Values in the variables' own units, shape (n, d), on the scale of each variable, shape (n, d)."""
@@ -321,7 +337,9 @@ class Space:
                 values = np.array(sorted(float(v) for v in variable.values))
             except (TypeError, ValueError) as error:
                 raise BadInputError(
-                    f"discrete variable {name!r} has a value that is not a number ({error}): give numbers"
+                    f"discrete variable {name!r} has a value that is not a number ({error}): give the numbers that "
+                    'the motor takes, such as the indices of the states of an enum, with "ordered": false if they are '
+                    "only names"
                 ) from error
             if len(values) < 2:
                 raise BadInputError(f"discrete variable {name!r} has one value only: make it a constant")
@@ -393,20 +411,24 @@ def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
     ----------
     limits : sequence of Limit, length m
     values : FloatArray, shape (n, m)
-        In the outcomes' own units.
+        In the outcomes' own units, in the order in which they were measured.
 
     Returns
     -------
     FloatArray, shape (n,)
-        0 where all limits hold, and at the end of a strict limit. Otherwise the sum of all excesses, each divided by
-        the magnitude of the violated bound, so that excesses of different outcomes can be added; infinite for NaN.
+        0 where all limits hold, and at the end of a strict limit; infinite for NaN. Otherwise the sum of all excesses,
+        each e as the share e / (e + s), so that excesses of different outcomes can be added. The scale s of a limit is
+        the distance of the first value that does not lie on it: it has the unit of the outcome, does not change when
+        the same is added to values and limit, and is known from the first result on.
     """
     total = np.zeros(len(values))
     for limit, value in zip(limits, values.T, strict=True):
         for end, excess in ((limit.low, limit.low - value), (limit.high, value - limit.high)):
-            if math.isfinite(end):
-                total += np.maximum(excess, 0.0) / max(abs(end), 1e-12)
-    return np.where(np.isnan(total), np.inf, total)
+            distances = np.abs(excess[np.isfinite(excess) & (excess != 0.0)])
+            if math.isfinite(end) and len(distances):
+                over = np.maximum(excess, 0.0)
+                total += over / (over + distances[0])
+    return np.where(np.isnan(values).any(axis=1), np.inf, total)
 
 
 def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:

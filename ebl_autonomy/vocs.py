@@ -1,7 +1,8 @@
 """The VOCS: made from JSON with every key checked, and written as JSON again.
 
 gest-api ignores keys that it does not know, so a mistyped key would change nothing and nobody would notice. It has no
-logarithmic scale either; `LogContinuousVariable` and `LogDiscreteVariable` add it.
+logarithmic scale either; `LogContinuousVariable` and `LogDiscreteVariable` add it. Its discrete variables do not say
+whether their values have an order; `UnorderedVariable` says that they have none.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ __all__ = [
     "VOCS",
     "LogContinuousVariable",
     "LogDiscreteVariable",
+    "UnorderedVariable",
     "is_logarithmic",
+    "is_unordered",
     "make_vocs",
     "outcome_names",
     "vocs_dict",
@@ -60,6 +63,21 @@ class LogDiscreteVariable(DiscreteVariable):
         return _only_positive(self, self.values)
 
 
+class UnorderedVariable(DiscreteVariable):
+    """A discrete variable whose values have no order; in JSON a DiscreteVariable with ``"ordered": false``.
+
+    Its values are names in the form of numbers, such as the positions of a wheel with filters: neither their distance
+    nor their order means anything.
+    """
+
+    ordered: Literal[False] = False
+
+
+def is_unordered(variable: object) -> bool:
+    """Whether the values of a variable have no order."""
+    return isinstance(variable, UnorderedVariable)
+
+
 def is_logarithmic(variable: object) -> bool:
     """Whether a variable is searched in its logarithm."""
     return isinstance(variable, (LogContinuousVariable, LogDiscreteVariable))
@@ -69,8 +87,9 @@ class VOCS(gest_vocs.VOCS):
     """A VOCS of gest-api that checks every key, and takes the forms that devices give.
 
     Tuples, ranges and arrays may stand in place of lists, so that ``{motor.name: motor.limits}`` is a mapping of
-    variables. A variable that is described by a mapping may have ``"log_scale": true``. A continuous variable whose
-    ``dtype`` is an integer becomes a discrete one of the integers in its domain.
+    variables. A variable that is described by a mapping may have ``"log_scale": true``, and a discrete one
+    ``"ordered": false``. A continuous variable whose ``dtype`` is an integer becomes a discrete one of the integers in
+    its domain.
 
     Raises
     ------
@@ -113,7 +132,7 @@ def vocs_dict(vocs: gest_vocs.VOCS) -> dict[str, Any]:
     dump = vocs.model_dump()
     for name, variable in vocs.variables.items():
         # The standard's own type, so that every reader of the VOCS knows it.
-        if is_logarithmic(variable):
+        if is_logarithmic(variable) or is_unordered(variable):
             dump["variables"][name]["type"] = type(variable).__mro__[1].__name__
     return {key: _plain(value) for key, value in dump.items() if value}
 
@@ -125,14 +144,23 @@ def outcome_names(vocs: gest_vocs.VOCS) -> list[str]:
 
 # -- from JSON -------------------------------------------------------------------------------------------------
 
-_VARIABLES: Final[dict[str, tuple[type[BaseVariable], type[BaseVariable] | None]]] = {
-    "ContinuousVariable": (ContinuousVariable, LogContinuousVariable),
-    "DiscreteVariable": (DiscreteVariable, LogDiscreteVariable),
-    "ContextualVariable": (ContextualVariable, None),
-    "LogContinuousVariable": (LogContinuousVariable, LogContinuousVariable),
-    "LogDiscreteVariable": (LogDiscreteVariable, LogDiscreteVariable),
+_TYPES: Final[dict[str, type[BaseVariable]]] = {
+    one.__name__: one
+    for one in (
+        ContinuousVariable,
+        DiscreteVariable,
+        ContextualVariable,
+        LogContinuousVariable,
+        LogDiscreteVariable,
+        UnorderedVariable,
+    )
 }
-"""The class of each type of variable, on a linear and on a logarithmic scale."""
+"""The types that a variable may have in a mapping."""
+_SAID_BY_A_KEY: Final[dict[type[BaseVariable], dict[str, tuple[bool, type[BaseVariable]]]]] = {
+    ContinuousVariable: {"log_scale": (True, LogContinuousVariable)},
+    DiscreteVariable: {"log_scale": (True, LogDiscreteVariable), "ordered": (False, UnorderedVariable)},
+}
+"""Further keys of a type of gest-api, the value of each that changes the type, and the type that it is then."""
 
 
 def _prepared(vocs: Any, path: str) -> dict[str, Any]:
@@ -170,18 +198,26 @@ def _variable(name: str, given: Any, path: str) -> Any:
         return _as_list(given)
     fields = dict(given)
     kind = fields.pop("type", None)
-    if not isinstance(kind, str) or kind not in _VARIABLES:
-        types = ", ".join(_VARIABLES)
+    if not isinstance(kind, str) or kind not in _TYPES:
+        types = ", ".join(_TYPES)
         raise BadInputError(f"{path}.type={kind!r:.60}: not a VOCS: give the type of the variable, one of {types}")
-    plain, logarithmic = _VARIABLES[kind]
-    known = [*plain.model_fields, *(["log_scale"] if logarithmic else [])]
+    made = _TYPES[kind]
+    further = _SAID_BY_A_KEY.get(made, {})
+    known = {*made.model_fields, *further, "type"}
     for key in fields:
         if key not in known:
-            raise BadInputError(f"{path}.{key}: {unknown_text(key, sorted({*known, 'type'}))}")
-    log_scale = fields.pop("log_scale", plain is logarithmic)
-    if not isinstance(log_scale, (bool, np.bool_)):
-        raise BadInputError(f"{path}.log_scale={log_scale!r:.60}: give true or false")
-    made = logarithmic if log_scale and logarithmic else plain
+            raise BadInputError(f"{path}.{key}: {unknown_text(key, sorted(known))}")
+    said = {}
+    for key, (telling, changed) in further.items():
+        flag = fields.pop(key, not telling)
+        if not isinstance(flag, (bool, np.bool_)):
+            raise BadInputError(f"{path}.{key}={flag!r:.60}: give true or false")
+        if bool(flag) is telling:
+            said[key] = made = changed
+    if len(said) > 1:
+        raise BadInputError(
+            f"{path}: log_scale=true needs an order of the values, ordered=false denies it: leave one of the two out"
+        )
     try:
         return _with_integers(name, made(**{key: _as_list(value) for key, value in fields.items()}))
     except ValidationError as error:

@@ -140,12 +140,32 @@ def test_constraints_hold_as_gest_api_says() -> None:
     assert not s.feasible({"total": 2e4})
 
 
-def test_violations_add_up_in_units_of_the_ends_that_are_passed() -> None:
+def test_violations_add_up_in_units_of_the_first_distance_to_each_end() -> None:
     limits = [Limit(2.0, math.inf), Limit(-1.0, 4.0, strict=True)]
-    values = [[2.0, 4.0], [1.0, 6.0], [3.0, -3.0], [math.nan, 0.0], [0.0, math.nan]]
-    assert violation(limits, np.array(values)).tolist() == [0.0, 0.5 + 0.5, 2.0, math.inf, math.inf]
+    values = [[2.0, 4.0], [1.0, 6.0], [3.0, -3.0], [math.nan, 0.0], [0.0, math.nan], [-2.0, 10.0]]
+    expected = [0.0, 1 / 2 + 2 / 4, 2 / 7, math.inf, math.inf, 4 / 5 + 6 / 8]
+    assert violation(limits, np.array(values)).tolist() == pytest.approx(expected)
     assert violation([], np.zeros((2, 0))).tolist() == [0.0, 0.0]
-    assert violation([Limit(-math.inf, 0.0)], np.array([[-1.0], [1e-6], [1.0]])).tolist() == [0.0, 1e6, 1e12]
+    assert violation([Limit(-math.inf, 0.0)], np.array([[-1.0], [1.0], [3.0]])).tolist() == [0.0, 0.5, 0.75]
+
+
+@given(
+    values=st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=8),
+    scales=st.tuples(*[st.integers(-40, 40).map(lambda exponent: 2.0**exponent)] * 2),
+    offsets=st.tuples(*[st.integers(-(10**9), 10**9)] * 2),
+)
+def test_a_violation_depends_on_no_unit_and_no_later_result(
+    values: list[tuple[int, int]], scales: tuple[float, float], offsets: tuple[int, int]
+) -> None:
+    ends = [(2.0, 7.0), (-math.inf, 3.0)]
+    here = violation([Limit(*end) for end in ends], np.array(values, dtype=float))
+    others = [Limit(*(s * (end + o) for end in pair)) for pair, s, o in zip(ends, scales, offsets, strict=True)]
+    there = violation(others, np.array(scales) * (np.array(offsets) + np.array(values)))
+    assert there.tolist() == here.tolist()
+    for n in range(len(values)):
+        assert violation([Limit(*end) for end in ends], np.array(values[:n], dtype=float).reshape(n, 2)).tolist() == (
+            here[:n].tolist()
+        )
 
 
 def test_scores_are_such_that_more_is_better() -> None:

@@ -11,7 +11,16 @@ from gest_api.vocs import ContinuousVariable, DiscreteVariable
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import Space
-from ebl_autonomy.vocs import VOCS, LogContinuousVariable, LogDiscreteVariable, is_logarithmic, make_vocs, vocs_dict
+from ebl_autonomy.vocs import (
+    VOCS,
+    LogContinuousVariable,
+    LogDiscreteVariable,
+    UnorderedVariable,
+    is_logarithmic,
+    is_unordered,
+    make_vocs,
+    vocs_dict,
+)
 
 GOAL: dict[str, Any] = {"objectives": {"f": "MINIMIZE"}}
 X: dict[str, Any] = {"type": "ContinuousVariable", "domain": [0, 1]}
@@ -174,3 +183,67 @@ def test_any_other_type_leaves_a_variable_continuous(dtype: Any) -> None:
 def test_integers_must_be_some_and_not_too_many(domain: list[float], says: str) -> None:
     with pytest.raises(BadInputError, match=says):
         made(n={"type": "ContinuousVariable", "domain": domain, "dtype": "int"})
+
+
+def wheel(**keys: Any) -> dict[str, Any]:
+    return {"type": "DiscreteVariable", "values": [3, 1, 40], **keys}
+
+
+@pytest.mark.parametrize(
+    "variable", [wheel(ordered=False), wheel(ordered=np.False_), UnorderedVariable(values={1, 3, 40})]
+)
+def test_a_variable_without_order_comes_back_from_json(variable: Any) -> None:
+    vocs = made(x=X, w=variable)
+    assert is_unordered(vocs.variables["w"])
+    assert not is_unordered(vocs.variables["x"])
+    stored = json.loads(json.dumps(vocs_dict(vocs), allow_nan=False))
+    assert stored["variables"]["w"]["type"] == "DiscreteVariable", "the standard's own type"
+    assert stored["variables"]["w"]["ordered"] is False
+    assert make_vocs(stored) == vocs
+    assert Space(vocs).unordered == {"w": 0.5}
+
+
+@pytest.mark.parametrize("variable", [wheel(), wheel(ordered=True), {1, 3, 40}, DiscreteVariable(values={1, 3, 40})])
+def test_values_have_an_order_unless_the_vocs_denies_it(variable: Any) -> None:
+    vocs = made(w=variable)
+    assert not is_unordered(vocs.variables["w"])
+    assert "ordered" not in vocs_dict(vocs)["variables"]["w"], "stored runs and other readers see what they know"
+    assert Space(vocs).unordered == {}
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        (wheel(ordered="no"), "vocs.variables.w.ordered='no': give true or false"),
+        (wheel(ordered=None), "vocs.variables.w.ordered=None: give true or false"),
+        (wheel(orderd=False), "vocs.variables.w.orderd: .*ordered"),
+        (wheel(ordered=False, log_scale=True), "vocs.variables.w: log_scale=true needs an order"),
+        ({**X, "ordered": False}, "vocs.variables.w.ordered: "),
+    ],
+)
+def test_a_mistaken_order_is_refused_by_its_path(variable: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInputError, match=said):
+        made(w=variable)
+
+
+def test_names_as_values_are_refused_with_the_remedy() -> None:
+    with pytest.raises(
+        BadInputError, match=r"'w' has a value that is not a number .* give the numbers that the motor takes"
+    ):
+        Space(made(w={"type": "DiscreteVariable", "values": ["Si", "Ge"], "ordered": False}))
+
+
+@pytest.mark.parametrize("bounds", [(0, 100), (1, 3), (2, 100)])
+def test_a_part_of_a_space_knows_the_distance_of_the_values_that_are_left(bounds: tuple[float, float]) -> None:
+    part = Space(made(w=wheel(ordered=False))).within({"w": bounds})
+    ladder = part.ladder("w")
+    assert part.unordered["w"] == pytest.approx(np.diff(ladder).min())
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 9])
+def test_even_points_have_as_many_at_each_value(size: int) -> None:
+    space = Space(made(x=X, w={"type": "DiscreteVariable", "values": range(size), "ordered": False}))
+    unit = np.column_stack([np.linspace(0, 1, 20 * size), (np.arange(20 * size) + 0.5) / (20 * size)])
+    points = space.points(space.evenly(unit))
+    assert [sum(point["w"] == value for point in points) for value in range(size)] == [20] * size
+    assert [point["x"] for point in points] == pytest.approx(unit[:, 0].tolist())

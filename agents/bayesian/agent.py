@@ -10,6 +10,7 @@ import numpy as np
 
 from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction, most_wanted
 from ebl_autonomy.agents.bayesian import prior_mean
+from ebl_autonomy.agents.bayesian.confirming import Confirming
 from ebl_autonomy.agents.bayesian.drift import DriftEstimate, estimate_drift
 from ebl_autonomy.agents.bayesian.explanation import Explanation, explain
 from ebl_autonomy.agents.bayesian.model_based import ModelBased
@@ -28,6 +29,7 @@ from ebl_autonomy.agents.bayesian.phases import (
     SafeStart,
     Spread,
     Start,
+    Survey,
 )
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.errors import AgentError, BadInputError
@@ -48,13 +50,14 @@ def order_of_phases(options: BayesianOptions, several_objectives: bool, has_past
     if several_objectives:
         looking = [Spread(options.seed)]
     elif options.look_around:
-        looking = [Probing(options.look_around), Blind(options.seed)]
+        first = Survey(options.seed)
+        looking = [first, Probing(options.look_around, after=first), Blind(options.seed)]
     else:
         looking = [Nearby(options.seed), Blind(options.seed)]
     if has_past:
         # Past experiments replace the probes, unless they hold too little data for a model.
-        return [start, BestOfPast(), ModelBased(options, after=[start, BestOfPast()]), *looking]
-    return [start, *looking, ModelBased(options, after=[start, *looking])]
+        return [start, BestOfPast(), Confirming(), ModelBased(options, after=[start, BestOfPast()]), *looking]
+    return [start, *looking, Confirming(), ModelBased(options, after=[start, *looking])]
 
 
 class BayesianAgent(Agent):
@@ -206,13 +209,12 @@ class BayesianAgent(Agent):
         # One lucky measurement at the edge of feasibility is not a point to recommend.
         if not self._state.can_model:
             return feasible
-        likely = np.flatnonzero(np.isfinite(self._state.expected).all(axis=1))
-        return sorted(set(feasible) & set(likely.tolist()))
+        likely = set(np.flatnonzero(np.isfinite(self._state.expected).all(axis=1)).tolist())
+        likely.difference_update(self._state.suspects)  # nor is one that the model takes for an outlier
+        return sorted(set(feasible) & likely)
 
     def _best_index(self, candidates: Sequence[Point]) -> int:
         # The posterior mean decides, because the luckiest of many noisy readings is not the best point.
-        prediction = self.predict(candidates)
-        if not prediction:
+        if not self._state.can_model:
             return super()._best_index(candidates)
-        means = np.array([prediction[name][0] for name in self.space.objectives])
-        return most_wanted(self.space.signs[:, None] * means)
+        return most_wanted(self._state.expected_objectives(candidates).T)

@@ -106,7 +106,7 @@ def make_surrogate(
     if engine_of(options, space) == "botorch":
         from ebl_autonomy.surrogates.botorch_surrogate import BotorchSurrogate
 
-        return BotorchSurrogate(inputs.dim, len(outcomes), kernel=options.kernel)
+        return BotorchSurrogate(inputs, len(outcomes), kernel=options.kernel)
     from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
 
     return NumbaSurrogate(
@@ -117,4 +117,5 @@ def make_surrogate(
         plain=[column for column, _ in goal.objectives] if goal.others else [],
         drift="on" if options.drift == "on" else "auto",
         hard=hard,
+        step_s=options.max_decision_s,
     )

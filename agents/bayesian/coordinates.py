@@ -45,14 +45,16 @@ class Coordinates:
         rows = {**{str(name): dict(weights) for name, weights in given.items()}}
         rows.update({name: {name: 1.0} for name in space.names if name not in used})
         self.names = list(rows)
-        matrix = np.array([[float(w.get(name, 0.0)) for name in space.names] for w in rows.values()])
-        matrix *= space.span
-        if matrix.shape[0] != matrix.shape[1] or np.linalg.matrix_rank(matrix) < len(matrix):
+        # In units of the domain, because ranges of 1e-9 beside 1e9 would hide that coordinates are independent.
+        matrix = np.array([[float(w.get(name, 0.0)) for name in space.names] for w in rows.values()]) * space.span
+        if zero := sorted(name for name, row in zip(rows, matrix, strict=True) if not row.any()):
+            raise BadInputError(f"coordinates {zero} have no weight that is not 0: give each the motors that it moves")
+        self._forward = matrix / np.abs(matrix).sum(axis=1, keepdims=True)
+        if matrix.shape[0] != matrix.shape[1] or np.linalg.matrix_rank(self._forward) < len(matrix):
             raise BadInputError(
                 f"the coordinates {sorted(given)} of the motors {sorted(used)} do not determine the motor positions: "
-                "give as many independent coordinates as motors"
+                "give as many independent coordinates as motors, none of them negligible over its range in all"
             )
-        self._forward = matrix / np.abs(matrix).sum(axis=1, keepdims=True)
         self._backward = np.linalg.inv(self._forward)
 
     def search(self, unit: FloatArray) -> FloatArray:

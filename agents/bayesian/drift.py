@@ -36,17 +36,20 @@ class DriftEstimate:
         unit.
     sigmas : float
         The loss in standard deviations of the model.
+    noise : float
+        Standard deviation of one measurement, in the objective's unit.
     """
 
     active: bool
     holds_for: float = math.nan
     lost: float = math.nan
     sigmas: float = math.nan
+    noise: float = 0.0
 
     @property
     def realign(self) -> bool:
-        """Whether a realignment would pay, because the loss is significant."""
-        return self.active and self.sigmas > SURE
+        """Whether a realignment would pay: the loss is significant, and larger than the noise of one measurement."""
+        return self.active and self.sigmas > SURE and self.lost > self.noise
 
 
 def estimate_drift(state: SearchState) -> DriftEstimate:
@@ -67,7 +70,7 @@ def estimate_drift(state: SearchState) -> DriftEstimate:
     then = data.observations(n, state.scaled_at).X[-n:][best]
     now = state.inputs_now(state.searched[lately])
     column, sign = goal.objective, goal.sign
-    two = np.vstack([X[int(np.argmax(sign * surrogate.predict_latent(X)[0][:, column]))] for X in (then, now)])
+    two = np.vstack([X[int(np.argmax(sign * surrogate.latent_means(X, [column])[:, 0]))] for X in (then, now)])
     (before, after), stds = (latent[:, column] for latent in surrogate.predict_latent(two))
     expected = surrogate.predict(two)[0][:, column]
     return DriftEstimate(
@@ -75,4 +78,5 @@ def estimate_drift(state: SearchState) -> DriftEstimate:
         holds_for,
         lost=float(sign * (expected[0] - expected[1])),
         sigmas=float(sign * (before - after) / np.hypot(*stds)),
+        noise=surrogate.diagnose(column).noise,
     )

@@ -13,9 +13,14 @@ from ebl_autonomy.agents.bayesian.drift import DriftEstimate, estimate_drift
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import FloatArray
+from ebl_autonomy.surrogates.base import Suspect
 
-__all__ = ["Explanation", "ModelOfOutcome", "explain"]
+__all__ = ["Elsewhere", "Explanation", "ModelOfOutcome", "explain"]
 
+NO_INFLUENCE: Final = 6.0
+"""Length scale, as a share of the domain, above which a coordinate hardly matters: opposite ends correlate by 0.97."""
+ELSEWHERE: Final = 0.25
+"""Distance from the best point, as a share of the domain, above which a result lies elsewhere."""
 TRUSTED: Final = 0.5
 """Correlation with the present experiment below which a past experiment is of little use."""
 FULLY_TRUSTED: Final = 0.9
@@ -34,34 +39,82 @@ class ModelOfOutcome:
         Standard deviation of the measurement noise, in the outcome's unit.
     length_scales : dict of str to float
         Length scale of each searched coordinate, as a share of the coordinate's span over the domain; of the span of
-        the logarithm, if the variable has a logarithmic scale.
+        the logarithm, if the variable has a logarithmic scale; of the distance between any two values, if they have no
+        order.
+    suspects : tuple of Suspect
+        The results that the model takes for outliers.
+    rows : ndarray, shape (n,)
+        The valid results, by number.
     predicted, measured, std : FloatArray, shape (n,)
         Leave-one-out prediction of each valid result, its measured value, and the predicted standard deviation, in the
         outcome's unit.
+    unordered : tuple of str
+        The discrete variables whose values have no order.
     """
 
     name: str
     modelled_as: str
     noise: float
     length_scales: dict[str, float]
+    suspects: tuple[Suspect, ...]
     predicted: FloatArray = field(repr=False)
     measured: FloatArray = field(repr=False)
     std: FloatArray = field(repr=False)
+    rows: np.ndarray = field(repr=False)
+    unordered: tuple[str, ...] = ()
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """Whether each valid result is no suspect, bool, shape (n,)."""
+        return ~np.isin(self.rows, [suspect.row for suspect in self.suspects])
+
+    @property
+    def without_influence(self) -> tuple[str, ...]:
+        """The searched coordinates that hardly matter: the outcome is the same in the whole domain."""
+        return tuple(name for name, scale in self.length_scales.items() if scale > NO_INFLUENCE)
 
     @property
     def error(self) -> float:
-        """Root mean square of the leave-one-out errors, in the outcome's unit."""
-        return float(np.sqrt(np.mean((self.predicted - self.measured) ** 2)))
+        """Root mean square of the leave-one-out errors, in the outcome's unit, without suspects."""
+        return float(np.sqrt(np.mean((self.predicted - self.measured)[self.trusted] ** 2)))
 
     @property
     def share_explained(self) -> float:
         """The explained share of the variance: 1 for a perfect model, 0 for a model that is no better than the mean."""
-        spread = float(np.var(self.measured))
+        spread = float(np.var(self.measured[self.trusted]))
         return 1.0 - self.error**2 / spread if spread > 0.0 else math.nan
 
     def within(self, sigmas: float) -> float:
         """Share of results within `sigmas` predicted standard deviations; calibrated: 0.68 at 1 and 0.95 at 2."""
-        return float(np.mean(np.abs(self.predicted - self.measured) <= sigmas * self.std))
+        return float(np.mean((np.abs(self.predicted - self.measured) <= sigmas * self.std)[self.trusted]))
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What was looked for away from the best point, where another hill may be.
+
+    Attributes
+    ----------
+    results : int
+        Number of results that lie elsewhere: more than a quarter of the domain away, along some searched coordinate.
+    best : float
+        The best valid and feasible reading of the objective among them; NaN without any.
+    of : int
+        Number of all results.
+    """
+
+    results: int
+    best: float
+    of: int
+
+    def __str__(self) -> str:
+        if not self.results:
+            return "elsewhere: nothing was measured more than a quarter of the domain away from the best point yet"
+        best = "none of them is valid" if math.isnan(self.best) else f"the best of them reads {self.best:.4g}"
+        return (
+            f"elsewhere: {self.results} of {self.of} results lie more than a quarter of the domain away from the best "
+            f"point; {best}"
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +127,8 @@ class Explanation:
     pasts : dict of str to float
         Correlation of each past experiment with the present one, 0 to 1, in the model of the objective.
     drift : DriftEstimate
+    elsewhere : Elsewhere or None
+        Whether another hill was looked for; None for several objectives.
     violations : int or None
         Number of results that violate a hard limit; None without hard limits.
     decisions : tuple of Decision
@@ -83,6 +138,7 @@ class Explanation:
     models: tuple[ModelOfOutcome, ...]
     pasts: dict[str, float]
     drift: DriftEstimate
+    elsewhere: Elsewhere | None
     violations: int | None
     decisions: tuple[Decision, ...]
 
@@ -98,6 +154,16 @@ class Explanation:
                 f"{100 * model.within(2):.0f} % within two (68 % and 95 % would be honest)",
                 f"  length scales, shares of the domain: {scales}",
             ]
+            if model.without_influence:
+                lines.append(f"  hardly any influence: {', '.join(model.without_influence)}")
+            if model.unordered:
+                lines.append(f"  without order, all values equally far from each other: {', '.join(model.unordered)}")
+            readings = dict(zip(model.rows, model.measured, strict=True))
+            lines += [
+                f"  row {suspect.row}: {readings[suspect.row]:.3g} measured, {suspect.mean:.3g} expected "
+                f"({abs(suspect.sigmas):.0f} standard deviations): suspect"
+                for suspect in model.suspects
+            ]
         for label, trust in self.pasts.items():
             verdict = "discounted"
             if trust > TRUSTED:
@@ -111,6 +177,8 @@ class Explanation:
             if math.isnan(self.drift.lost):
                 lost = "no feasible point was measured lately enough to tell what is lost"
             lines.append(f"drift: a measurement holds for about {self.drift.holds_for:.0f} points; {lost}")
+        if self.elsewhere is not None:
+            lines.append(str(self.elsewhere))
         if self.violations is not None:
             lines.append(f"hard limits were broken {self.violations} times")
         for decision in self.decisions:
@@ -125,7 +193,8 @@ class Explanation:
 
 def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
     """Collect the model's diagnostics and the latest decisions; needs a model. See `Explanation`."""
-    surrogate, models = state.surrogate, []
+    surrogate, models, space = state.surrogate, [], state.space
+    units = [space.unordered.get(name, 1.0) for name in state.coordinates.names]
     for column, name in enumerate(state.outcomes):
         diagnosis = surrogate.diagnose(column)
         models.append(
@@ -133,12 +202,30 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
                 name,
                 diagnosis.modelled_as,
                 diagnosis.noise,
-                dict(zip(state.coordinates.names, map(float, diagnosis.length_scales), strict=False)),
+                {
+                    name: float(scale / unit)
+                    for name, scale, unit in zip(
+                        state.coordinates.names, diagnosis.length_scales[: space.dim], units, strict=True
+                    )
+                },
+                surrogate.suspects(column),
                 diagnosis.mean,
                 state.data.table.Y[diagnosis.rows, column],
                 diagnosis.std,
+                diagnosis.rows,
+                tuple(space.unordered),
             )
         )
     pasts = dict(zip(state.data.pasts, surrogate.diagnose(0).pasts, strict=False))  # botorch's surrogate has no pasts
     violations = state.hard_violations if state.hard else None
-    return Explanation(tuple(models), pasts, estimate_drift(state), violations, tuple(decisions))
+    return Explanation(tuple(models), pasts, estimate_drift(state), _elsewhere(state), violations, tuple(decisions))
+
+
+def _elsewhere(state: SearchState) -> Elsewhere | None:
+    if len(state.goal.objectives) > 1:
+        return None
+    far = (np.abs(state.searched - state.best_expected) > ELSEWHERE).any(axis=1)
+    kept = far & np.isfinite(state.merits) & (state.goal.violation(state.data.table.Y) == 0.0)
+    merits = np.where(kept, state.merits, -math.inf)
+    best = state.goal.sign * float(merits.max()) if kept.any() else math.nan
+    return Elsewhere(int(far.sum()), best, len(far))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -28,12 +29,20 @@ FARTHEST: Final = 3
 """Largest number of steps along one variable from a point around which candidates are drawn."""
 
 Index = tuple[int, ...]
+NOTHING: Final[Mapping[int, float]] = MappingProxyType({})
 
 
 def with_next_values(
-    low: FloatArray, high: FloatArray, centre: FloatArray, ladders: Mapping[int, FloatArray], tried: FloatArray
+    low: FloatArray,
+    high: FloatArray,
+    centre: FloatArray,
+    ladders: Mapping[int, FloatArray],
+    tried: FloatArray,
+    unordered: Collection[int] = (),
 ) -> tuple[FloatArray, FloatArray]:
     """A box that reaches, along each discrete variable, the neighbours of its centre and the next untried values.
+
+    Where the values have no order, no value is nearer than another, and the box holds all of them.
 
     Parameters
     ----------
@@ -43,6 +52,8 @@ def with_next_values(
         The allowed coordinates of each discrete variable, ascending.
     tried : FloatArray, shape (n, d)
         Points of the results.
+    unordered : collection of int
+        The axes of the variables whose values have no order.
 
     Returns
     -------
@@ -51,6 +62,9 @@ def with_next_values(
     """
     low, high = low.copy(), high.copy()
     for axis, ladder in ladders.items():
+        if axis in unordered:
+            low[axis], high[axis] = ladder[0], ladder[-1]
+            continue
         new = np.abs(ladder[:, None] - tried[None, :, axis]).min(axis=1, initial=np.inf) > ROUNDING
         below, above = ladder < centre[axis] - ROUNDING, ladder > centre[axis] + ROUNDING
         for values in (ladder[below], ladder[below & new]):
@@ -61,12 +75,16 @@ def with_next_values(
 
 
 def untried_value(
-    centre: FloatArray, ladders: Mapping[int, FloatArray], tried: FloatArray, reach: FloatArray
+    centre: FloatArray,
+    ladders: Mapping[int, FloatArray],
+    tried: FloatArray,
+    reach: FloatArray,
+    unordered: Mapping[int, float] = NOTHING,
 ) -> tuple[int, float] | None:
     """Axis and coordinate of the untried value nearest to the centre, of a variable with few values; None if none is.
 
     A value that was only tried far from the centre, where there may have been nothing to see, comes after those that
-    were tried nowhere.
+    were tried nowhere. Of a variable without order, the value comes first that was not tried for the longest time.
 
     Parameters
     ----------
@@ -74,16 +92,25 @@ def untried_value(
         As for `with_next_values`.
     reach : FloatArray, shape (d,)
         Largest distance from the centre, along each of the other variables, at which a value counts as tried.
+    unordered : mapping of int to float
+        The axes of the variables whose values have no order, and the distance of neighbouring values, which is that of
+        any two.
     """
-    close = np.abs(tried - centre) <= reach + ROUNDING
+    distance = np.abs(tried - centre)
+    for axis, spacing in unordered.items():
+        distance[:, axis] = np.minimum(distance[:, axis], spacing)
+    close = distance <= reach + ROUNDING
     found = []
     for axis, ladder in ladders.items():
         alike = np.delete(close, axis, axis=1).all(axis=1)
         for value in ladder if len(ladder) <= WHEEL else ():
             known = np.abs(tried[:, axis] - value) <= ROUNDING
             if not (known & alike).any():
-                found.append((bool(known.any()), abs(value - centre[axis]), axis, float(value)))
-    return min(found)[2:] if found else None
+                away, since = abs(value - centre[axis]), 0
+                if axis in unordered:
+                    away, since = 0.0, int(np.flatnonzero(known)[-1]) if known.any() else -1
+                found.append((bool(known.any()), away, since, axis, float(value)))
+    return min(found)[3:] if found else None
 
 
 class Lattice:
@@ -98,6 +125,7 @@ class Lattice:
 
     def __init__(self, space: Space, known: FloatArray) -> None:
         self.ladders = [space.ladder(name) for name in space.names]
+        self._unordered = [name in space.unordered for name in space.names]
         self.size = math.prod(len(ladder) for ladder in self.ladders)
         indices = self._indices(known)
         off = np.abs(self._units(indices) - known).max(axis=1)
@@ -175,11 +203,13 @@ class Lattice:
         return count == 0 or (count < repeats and all(other in self._counts for other in self._neighbours(index)))
 
     def _neighbours(self, index: Index) -> list[Index]:
-        steps = [(axis, step) for axis in range(len(index)) for step in (-1, 1)]
-        others = [(axis, index[axis] + step) for axis, step in steps]
-        return [
-            (*index[:axis], there, *index[axis + 1 :]) for axis, there in others if 0 <= there < len(self.ladders[axis])
-        ]
+        """The points that differ in one variable: by one step, or by any if its values have no order."""
+        found = []
+        for axis, here in enumerate(index):
+            size = len(self.ladders[axis])
+            others = range(size) if self._unordered[axis] else range(max(here - 1, 0), min(here + 2, size))
+            found += [(*index[:axis], there, *index[axis + 1 :]) for there in others if there != here]
+        return found
 
     def _everywhere(self) -> list[np.ndarray]:
         return [np.arange(len(ladder)) for ladder in self.ladders]
@@ -196,6 +226,9 @@ class Lattice:
             for column in (0, 1):
                 steps = rng.integers(-FARTHEST, FARTHEST + 1, size=half)
                 centres[np.arange(half), axis[:, column]] += steps
+            for unordered in np.flatnonzero(self._unordered):
+                changed = (axis == unordered).any(axis=1)
+                centres[changed, unordered] = rng.choice(ranges[unordered], int(changed.sum()))
             first, last = np.array([(values[0], values[-1]) for values in ranges]).T
             drawn[:half] = np.clip(centres, first, last)
         return [tuple(index) for index in np.unique(drawn, axis=0).tolist()]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
+from ebl_autonomy.agents.bayesian import survey
+from ebl_autonomy.agents.bayesian.elsewhere import why_exhausted
 from ebl_autonomy.agents.bayesian.lattice import Lattice, untried_value, with_next_values
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.agents.bayesian.phases import SAFEST_AGAIN, OpeningPhase, Proposal, Request
@@ -26,7 +28,9 @@ __all__ = ["ModelBased"]
 UNDER_DRIFT: Final = TrustRegion(side=0.4)
 """The box under drift, when an improvement says nothing about the right size."""
 TURN: Final = 3
-"""Of so many proposals, one is for an untried value of a discrete variable with few values."""
+"""Of so many proposals, one is for an untried value of a discrete variable with few values. If values of one have no
+order, one is within the trust region and the others are for the whole domain: another filter may have its best
+elsewhere, where a box around the best point does not reach."""
 ALIKE: Final = 0.5
 """Distance, in length scales, within which a point tells how a value of a discrete variable does at the best point."""
 LEAST_REACH: Final = 0.05
@@ -63,8 +67,9 @@ class ModelBased:
         if (lattice := state.lattice(out)) is not None:
             region = _on_lattice(lattice, region, state, seed)
         X, acquisition = surrogate.propose(state.goal, region, count, pending, seed)
-        units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         safe = acquisition > 0.5 * UNSAFE
+        reasons = self._look_elsewhere(state, request, lattice, X, acquisition, reason)
+        units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         if state.hard and not safe.all():
             units[~safe] = state.hard.safest(
                 state.data.table, state.safe_points
@@ -79,12 +84,39 @@ class ModelBased:
                     mean=dict(zip(state.outcomes, map(float, mean[i]), strict=True)),
                     std=dict(zip(state.outcomes, map(float, std[i]), strict=True)),
                     acquisition=float(acquisition[i]) if safe[i] else math.nan,
-                    reason=reason if safe[i] else SAFEST_AGAIN,
+                    reason=reasons[i] if safe[i] else SAFEST_AGAIN,
                     model_version=surrogate.version,
                 ),
             )
             for i, unit in enumerate(units)
         ]
+
+    def _look_elsewhere(
+        self,
+        state: SearchState,
+        request: Request,
+        lattice: Lattice | None,
+        X: FloatArray,
+        acquisition: FloatArray,
+        reason: str,
+    ) -> list[str]:
+        """Replace proposals X, shape (k, inputs), in place, where the search nearby is exhausted; the reasons of all.
+
+        The acquisition, shape (k,), of those becomes NaN.
+
+        Several objectives need no such turns: their front extends through the domain. Hard limits forbid them.
+        """
+        reasons = [reason] * len(X)
+        if len(state.goal.objectives) > 1 or state.hard:
+            return reasons
+        for i, gain in enumerate(acquisition):
+            number = request.number + i
+            if not survey.is_turn(number) or not (why := why_exhausted(state, float(gain), self._first_own(state))):
+                continue
+            point = survey.new_point(state, self._options.seed, survey.index(state.space.dim, number), lattice)
+            X[i], acquisition[i] = state.inputs_now(point[None])[0], math.nan
+            reasons[i] = f"elsewhere: {why}"
+        return reasons
 
     def region(self, state: SearchState, request: Request) -> tuple[SearchRegion, str]:
         """The search region, and a description of the acquisition function there."""
@@ -97,19 +129,27 @@ class ModelBased:
             near = state.inputs_now(state.best_expected[None])
             if self._options.trust_region and not (state.goal.limits and self._whole_domain(state)):
                 trusted = self._trust_region(state)
-                box = trusted.box(near[0, :d], _length_scales(state))
-                low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched)
+                box = trusted.box(near[0, :d], _sides(_length_scales(state), state.unordered))
+                low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched, state.unordered)
                 name = f"{name} within {trusted.side:.3g} of the domain"
-            if (request.number - self._first_own(state)) % TURN == TURN - 1:
+            turn, untried = (request.number - self._first_own(state)) % TURN, None
+            if turn == TURN - 1:
                 known = np.vstack([state.searched, state.coordinates.search(request.out(state))])
                 reach = np.maximum(ALIKE * _length_scales(state), LEAST_REACH) if state.ladders else np.zeros(d)
-                if (untried := untried_value(near[0, :d], state.ladders, known, reach)) is not None:
-                    axis, value = untried
-                    low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
-                    low[axis] = high[axis] = value
-                    name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
+                untried = untried_value(near[0, :d], state.ladders, known, reach, state.unordered)
+            if untried is not None:
+                axis, value = untried
+                low[:d] = high[:d] = near[0, :d]  # all else equal, so that one measurement can tell
+                low[axis] = high[axis] = value
+                name = f"{name}, at an untried value of {state.coordinates.names[axis]}"
+            elif turn and state.unordered:
+                low[:d], high[:d] = 0.0, 1.0
+                name = "log-EI in the whole domain"
         seconds, project = self._seconds(state, request), _projection(state)
-        return SearchRegion(low, high, state.given_inputs, near, seconds, project, state.reachable), name
+        categories = {axis: state.ladders[axis] for axis in state.unordered}
+        return SearchRegion(
+            low, high, state.given_inputs, near, seconds, project, state.reachable, categories=categories
+        ), name
 
     def _trust_region(self, state: SearchState) -> TrustRegion:
         """The trust region after all successes and failures of this phase's proposals."""
@@ -173,6 +213,15 @@ def _length_scales(state: SearchState) -> FloatArray:
     columns = [column for column, _ in state.goal.factors] or [state.goal.objective]
     scales = [state.surrogate.length_scales(column)[: state.space.dim] for column in columns]
     return np.asarray(np.min(scales, axis=0))
+
+
+def _sides(length_scales: FloatArray, unordered: Collection[int]) -> FloatArray:
+    """Length scales, shape (d,), that shape the box: a variable without order has none there, as it lies open."""
+    if not unordered or len(unordered) == len(length_scales):
+        return length_scales
+    sides, axes = length_scales.copy(), sorted(unordered)
+    sides[axes] = np.exp(np.mean(np.log(np.delete(length_scales, axes))))
+    return sides
 
 
 def _projection(state: SearchState) -> Callable[[FloatArray], FloatArray] | None:

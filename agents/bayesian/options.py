@@ -54,6 +54,10 @@ class BayesianOptions(AgentOptions):
     reach : float
         Largest length scale of outcomes with hard limits, as a share of the domain: the distance over which a
         measurement supports the safety of other points.
+    max_decision_s : float
+        Seconds that a decision may wait for the inference of the model's hyper-parameters, from 50 results on. A longer
+        inference runs on during the next measurements, and takes effect a few results later. The seconds are counted
+        for a common processor, not measured, so that the same results lead to the same decisions on every machine.
     prior_mean : str or callable, optional
         Expected outcomes before the first measurement: an entry point of ``ebl_autonomy.prior_means``,
         ``"module:attribute"``, a callable or a torch module. It takes points, shape (n, d), the variables in the order
@@ -81,6 +85,7 @@ class BayesianOptions(AgentOptions):
     sigmas: float = Field(default=2.0, gt=0.0)
     safe_step: float = Field(default=0.02, gt=0.0, le=0.5)
     reach: float = Field(default=0.2, gt=0.0)
+    max_decision_s: float = Field(default=0.05, gt=0.0)
     prior_mean: Any = None
     kernel: Literal["matern52", "rbf"] = "matern52"
     engine: Literal["auto", "numba", "botorch"] = "auto"

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ebl_autonomy.agents.base import Point
+from ebl_autonomy.agents.bayesian import survey
 from ebl_autonomy.agents.bayesian.lattice import Lattice, with_next_values
 from ebl_autonomy.agents.bayesian.probing import ProbeSequence
 from ebl_autonomy.agents.bayesian.state import SearchState
@@ -136,23 +137,71 @@ class Probing:
     ----------
     step : float
         Step of the probes, as a share of the domain.
+    after : Survey, optional
+        The phase before, after which the probes are left out if a far point is better than the start. Until an outcome
+        responds, every other proposal is then left to the phases that follow.
     """
 
-    def __init__(self, step: float) -> None:
+    def __init__(self, step: float, after: OpeningPhase | None = None) -> None:
         self._step = step
+        self._after = after
 
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
+        if self._is_left_out(state):
+            return []
         point = self._sequence(state).point(request.number, state.start)
         return [] if point is None else _proposed(state, point, "look around")
 
     def end(self, state: SearchState) -> int:
-        return self._sequence(state).end(len(state.results), state.start)
+        return 0 if self._is_left_out(state) else self._sequence(state).end(len(state.results), state.start)
+
+    def _is_left_out(self, state: SearchState) -> bool:
+        if self._after is None or state.noise_is_known:
+            return False
+        return state.surroundings not in (survey.DARK, survey.NARROW)
 
     def _sequence(self, state: SearchState) -> ProbeSequence:
         # Under hard limits, a far probe before the first response would be too risky, and so is a value of a discrete
         # variable beyond the step that the user vouches for.
         seen_at, longest = (0, self._step) if state.hard else (state.first_signal, math.inf)
-        return ProbeSequence(state.searched, state.merits, seen_at, self._step, state.ladders, longest)
+        first = 1 if self._after is None else self._after.end(state)
+        every = 1 if self._after is None or state.noise_is_known else 2
+        return ProbeSequence(
+            state.searched,
+            state.merits,
+            seen_at,
+            self._step,
+            state.ladders,
+            longest,
+            state.unordered,
+            first=first,
+            every=every,
+        )
+
+
+class Survey:
+    """A few quasi-random points of the whole domain; see `survey` for what they tell.
+
+    Parameters
+    ----------
+    seed : int
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def propose(self, state: SearchState, request: Request) -> list[Proposal]:
+        number = request.number
+        # Before the first results, more of the same tells more than anything else.
+        if number >= self.end(state) and (state.noise_is_known or state.surroundings is not None):
+            return []
+        return _proposed(state, survey.new_point(state, self._seed, number - 1, request.lattice(state)), "survey")
+
+    def end(self, state: SearchState) -> int:
+        if state.noise_is_known:
+            return 1
+        narrow = state.surroundings in (survey.DARK, survey.NARROW)
+        return 1 + (survey.FIRST if narrow else survey.points(state.space.dim))
 
 
 class Nearby:
@@ -176,7 +225,7 @@ class Nearby:
 
 
 class Blind:
-    """Random points in a growing box around the start, until an outcome has responded and can be modelled.
+    """Until an outcome responds and can be modelled: points in a growing box around the start, and of the whole domain.
 
     Parameters
     ----------
@@ -189,6 +238,9 @@ class Blind:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if state.can_model and state.first_signal <= len(state.results):
             return []
+        if survey.is_turn(request.number):
+            index = survey.index(state.space.dim, request.number)
+            return _proposed(state, survey.new_point(state, self._seed, index, request.lattice(state)), "find the beam")
         return _proposed(state, _in_growing_box(state, request, self._seed), "find the beam")
 
     def end(self, state: SearchState) -> int:
@@ -258,7 +310,7 @@ def _in_growing_box(state: SearchState, request: Request, seed: int) -> FloatArr
     """A random point, shape (d,), in a box around the start that grows with the proposals up to the domain."""
     number, start = request.number, state.start
     half = min(1.0, 0.1 * (1.0 + number / (2.0 * state.space.dim)))
-    low, high = with_next_values(start - half, start + half, start, state.ladders, start[None])
+    low, high = with_next_values(start - half, start + half, start, state.ladders, start[None], state.unordered)
     rng = np.random.default_rng([seed, number])
     drawn = (_in_box(start, half, low, high, rng.random(state.space.dim)) for _ in range(TRIES))
     return _first_new(drawn, request.lattice(state), rng)

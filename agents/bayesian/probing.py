@@ -5,12 +5,13 @@ one to the other side. Until an outcome responds, each motor is probed four time
 follow, and a search along the motors finds a signal most quickly.
 
 A discrete variable is probed at allowed values: the one whose distance is nearest to the step, each value once. If none
-is left, its remaining probes are left out.
+is left, its remaining probes are left out. If its values have no order, there is no side to step to: as many of its
+other values are probed as the model needs to see how much they differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,8 @@ __all__ = ["ProbeSequence", "first_signal"]
 
 FAR_STEPS: Final = (0.15, 0.32)
 """Far steps, as shares of the domain; they do not miss a beam whose acceptance is a fifth of a motor's range."""
+CATEGORIES: Final = 5
+"""The largest number of values of a variable without order that are probed: all others of a small wheel."""
 DISTINCT: Final = 4.0
 """Difference between two values, in standard deviations, that counts as a response."""
 
@@ -66,7 +69,14 @@ class ProbeSequence:
     ladders : mapping of int to FloatArray, optional
         The allowed coordinates of each discrete variable, by axis.
     longest : float
-        Largest step along a discrete variable, as a share of the domain.
+        Largest step along a discrete variable, as a share of the domain. If it is finite, a variable without order is
+        not probed, because its values are not near each other.
+    unordered : collection of int
+        The axes of discrete variables whose values have no order.
+    first : int
+        Number of the proposal that is the first probe.
+    every : int
+        Until an outcome responds, one of so many proposals is a probe.
     """
 
     def __init__(
@@ -77,6 +87,10 @@ class ProbeSequence:
         step: float,
         ladders: Mapping[int, FloatArray] | None = None,
         longest: float = np.inf,
+        unordered: Collection[int] = (),
+        *,
+        first: int = 1,
+        every: int = 1,
     ) -> None:
         self._points = points
         self._merits = np.array(merits, dtype=float)
@@ -84,6 +98,8 @@ class ProbeSequence:
         self._step = step
         self._ladders = ladders or {}
         self._longest = longest
+        self._first, self._every = first, every
+        self._unordered = frozenset(unordered)
 
     def point(self, number: int, start: FloatArray) -> FloatArray | None:
         """The point of proposal `number` (the start is number 0), shape (d,); None after the end of the sequence."""
@@ -91,7 +107,7 @@ class ProbeSequence:
 
     def end(self, known: int, start: FloatArray) -> int:
         """Number of the first proposal after the sequence; `known` if the sequence is longer than `known` proposals."""
-        last = 0
+        last = self._first - 1
         for number, _ in self._replay(start):
             if number >= known:
                 return known
@@ -100,23 +116,52 @@ class ProbeSequence:
 
     def _replay(self, start: FloatArray) -> Iterator[tuple[int, FloatArray]]:
         """All proposals after the start; a probe without a result counts as not better."""
-        number = 0
+        number = self._next(self._first - 1)
         for axis in range(len(start)):
+            if axis in self._unordered:
+                for point in self._others(number, axis, start):
+                    yield number, point
+                    number = self._next(number)
+                continue
             tried = list[float]()
             at = list[float]()
-            while len(tried) < (2 if self._has_seen(number + 1) and tried else 2 * len(FAR_STEPS)):
-                probe = self._probe(number + 1, axis, tried, at, start)
+            while len(tried) < (2 if self._has_seen(number) and tried else 2 * len(FAR_STEPS)):
+                probe = self._probe(number, axis, tried, at, start)
                 if probe is None:
                     break
-                number += 1
                 point, signed = probe
                 yield number, point
+                number = self._next(number)
                 tried.append(signed)
                 at.append(float(point[axis]))
+
+    def _next(self, number: int) -> int:
+        """Number of the next probe after proposal `number`."""
+        number += 1
+        while not self._has_seen(number) and (number - self._first) % self._every:
+            number += 1
+        return number
 
     def _has_seen(self, number: int) -> bool:
         """Whether an outcome had responded when proposal `number` was made."""
         return self._seen_at <= min(number, len(self._points))
+
+    def _base(self, number: int, start: FloatArray) -> FloatArray:
+        """The point, shape (d,), from which proposal `number` steps: the best so far, once an outcome has responded."""
+        merits = self._merits[: min(number, len(self._points))]
+        if not self._has_seen(number) or np.isnan(merits).all():
+            return start
+        return np.asarray(self._points[int(np.nanargmax(merits))])
+
+    def _others(self, number: int, axis: int, start: FloatArray) -> list[FloatArray]:
+        """Points, shape (d,) each, at other values of a variable without order; the first is proposal `number`."""
+        if np.isfinite(self._longest):
+            return []
+        base = self._base(number, start)
+        others = [value for value in self._ladders[axis] if abs(value - base[axis]) > ROUNDING]
+        points = np.tile(base, (min(len(others), CATEGORIES), 1))
+        points[:, axis] = others[: len(points)]
+        return list(points)
 
     def _probe(
         self, number: int, axis: int, tried: list[float], at: list[float], start: FloatArray
@@ -128,9 +173,7 @@ class ProbeSequence:
         known = min(number, len(self._points))
         merits = self._merits[:known]
         seen = self._has_seen(number)
-        base = start
-        if seen and known and not np.isnan(merits).all():
-            base = self._points[int(np.nanargmax(merits))]
+        base = self._base(number, start)
         inwards = 1.0 if base[axis] <= 0.5 else -1.0  # there is always room towards the middle
         if not tried:
             signed = inwards * (self._step if seen else FAR_STEPS[0])

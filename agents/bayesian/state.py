@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ebl_autonomy.agents.base import Point, latest_context
-from ebl_autonomy.agents.bayesian import construction
+from ebl_autonomy.agents.bayesian import construction, survey
 from ebl_autonomy.agents.bayesian.coordinates import Coordinates
 from ebl_autonomy.agents.bayesian.hard_limits import HardLimits
 from ebl_autonomy.agents.bayesian.lattice import Lattice
@@ -19,9 +19,12 @@ from ebl_autonomy.agents.bayesian.refitting import RefitSchedule
 from ebl_autonomy.agents.bayesian.training_data import TrainingData
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import ROUNDING, FloatArray, Space
-from ebl_autonomy.surrogates.base import SearchRegion, Surrogate
+from ebl_autonomy.surrogates.base import SearchRegion, Surrogate, Suspect
 
 __all__ = ["SearchState"]
+
+FIRST_FIT: Final = 4
+"""Number of results of the first fit of the model."""
 
 
 class SearchState:
@@ -69,6 +72,8 @@ class SearchState:
             for name in space.choices
         }
         """The allowed values of each discrete variable, in searched coordinates, by axis."""
+        self.unordered = {self.coordinates.names.index(name): gap for name, gap in space.unordered.items()}
+        """The axes of discrete variables whose values have no order, and the distance of neighbouring values there."""
         self.data = TrainingData(
             space, self.outcomes, self.coordinates, construction.is_timed(options, space), options.clock
         )
@@ -108,8 +113,9 @@ class SearchState:
         options = self._options
         hard = self.hard.for_surrogate(options.sigmas, options.reach)
         surrogate = construction.make_surrogate(options, self.space, self.data.inputs, self.outcomes, self.goal, hard)
-        first = 0 if self.data.pasts else 2 * self.space.dim + 1
-        return RefitSchedule(surrogate, self.data.observations, first)
+        first = FIRST_FIT if len(self.goal.objectives) == 1 else 2 * self.space.dim + 1
+        first = 0 if self.data.pasts else first
+        return RefitSchedule(surrogate, self.data.observations, first, options.max_decision_s)
 
     def lattice(self, out: FloatArray) -> Lattice | None:
         """The allowed points if all variables are discrete, else None.
@@ -163,6 +169,18 @@ class SearchState:
         return min(first_signal(y, std) for y, std in zip(table.Y.T, table.std.T, strict=True))
 
     @property
+    def noise_is_known(self) -> bool:
+        """Whether the readings tell their standard deviations, by the first of them."""
+        std = self.data.table.std[:1]
+        return bool(std.size and np.isfinite(std).all() and (std > 0.0).all())
+
+    @property
+    def surroundings(self) -> str | None:
+        """What the first results tell of the domain; see `survey.surroundings`."""
+        first = 1 + survey.FIRST
+        return survey.surroundings(self.merits[:first], self.first_signal <= first)
+
+    @property
     def kept_hard_limits(self) -> np.ndarray:
         """Whether each result kept the hard limits, bool, shape (n,)."""
         return self.hard.kept(self.data.table)
@@ -188,10 +206,14 @@ class SearchState:
         Y = self.data.table.Y
         scores = self.goal.sign * Y[:, self.goal.objective]
         violation = self.goal.violation(Y)
-        worst = np.nanmin(scores) if np.isfinite(scores).any() else 0.0
-        spread = np.nanmax(scores) - worst if np.isfinite(scores).any() else 0.0
-        merits = np.where(violation > 0.0, worst - spread - 1.0 - violation, scores)
-        return np.where(np.isfinite(merits) & self.safe_points, merits, math.nan)
+        worst = float(np.nanmin(scores, initial=math.inf))
+        span = float(np.nanmax(scores, initial=-math.inf)) - worst
+        # In units of the scores' range, because scores of any size must leave the violation its digits.
+        span = span if span > 0.0 else abs(worst) or 1.0
+        with np.errstate(invalid="ignore"):  # without any score
+            merits = np.where(violation > 0.0, worst - span * (1.0 + violation / (1.0 + violation)), scores)
+        known = np.isfinite(scores) & np.isfinite(violation)
+        return np.where(known & self.safe_points, merits, math.nan)
 
     @property
     def best_measured(self) -> FloatArray:
@@ -246,11 +268,23 @@ class SearchState:
         points : sequence of mapping, length n
             Variables and contextual variables by name; missing contextual variables have their latest values.
         """
+        return self.surrogate.predict(self._inputs_of(points))
+
+    def expected_objectives(self, points: Sequence[Mapping[str, Any]]) -> FloatArray:
+        """Means of the objectives on the latent scale, shape (n, objectives), signed so that more is better.
+
+        On the latent scale a large offset of an outcome does not take the digits of its mean.
+        """
+        columns, signs = zip(*self.goal.objectives, strict=True)
+        means: FloatArray = self.surrogate.latent_means(self._inputs_of(points), columns) * np.array(signs)
+        return means
+
+    def _inputs_of(self, points: Sequence[Mapping[str, Any]]) -> FloatArray:
+        """Model inputs, shape (n, inputs), of points measured now; missing contextual variables are at their latest."""
         searched = self.coordinates.search(self.space.unit(points))
         latest = latest_context(self.space, self.results)
         context = np.array([[float(point.get(name, now)) for name, now in latest.items()] for point in points])
-        X = self.data.inputs_now(searched, context.reshape(len(points), len(latest)), self.scaled_at)
-        return self.surrogate.predict(X)
+        return self.data.inputs_now(searched, context.reshape(len(points), len(latest)), self.scaled_at)
 
     @property
     def expected(self) -> FloatArray:
@@ -263,6 +297,15 @@ class SearchState:
             region = SearchRegion(np.zeros(0), np.zeros(0), self.given_inputs, reachable=self.reachable)
             self._expected = surrogate.expected(self.goal, region)
         return self._expected
+
+    @property
+    def suspects(self) -> dict[int, tuple[int, Suspect]]:
+        """The results whose objective, or a factor of it, the model takes for an outlier: the outcome, and the verdict.
+
+        By row. Needs a model.
+        """
+        columns = [column for column, _ in self.goal.factors] or [column for column, _ in self.goal.objectives]
+        return {suspect.row: (column, suspect) for column in columns for suspect in self.surrogate.suspects(column)}
 
     @property
     def best_expected(self) -> FloatArray:

@@ -52,7 +52,8 @@ class TrainingData:
     @property
     def inputs(self) -> InputLayout:
         """The layout of the columns of X."""
-        return InputLayout(self._space.dim, len(self._space.context), self._timed, len(self.pasts))
+        categories = sorted((self._coordinates.names.index(name), gap) for name, gap in self._space.unordered.items())
+        return InputLayout(self._space.dim, len(self._space.context), self._timed, len(self.pasts), tuple(categories))
 
     @property
     def searched(self) -> FloatArray:

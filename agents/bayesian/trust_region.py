@@ -6,14 +6,23 @@ proportional to the length scales. When the box becomes too small, the search re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["TrustRegion", "improvements"]
+
+LEAST_SHARE: Final = 1e-9
+"""The least improvement that counts, as a share of the range of the earlier scores."""
+LEAST_CHANGE: Final = 1e-11
+"""The same, as a share of the score itself, as long as all scores are equal."""
+ROUNDED: Final = 4.0 * float(np.finfo(float).eps)
+"""The share of a score that may be rounding."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,18 @@ class TrustRegion:
 
 
 def improvements(scores: Sequence[float] | FloatArray) -> list[bool]:
-    """Whether each score is better than all earlier ones; False for NaN."""
-    best, flags = -np.inf, []
+    """Whether each score is better than all earlier ones by more than rounding; False for NaN.
+
+    Each answer depends on the scores up to there alone. The least improvement is a share of the range of the earlier
+    scores, so it depends neither on the unit nor on what is added to all scores.
+    """
+    best, worst, flags = -math.inf, math.inf, []
     for score in scores:
-        better = bool(score > best + 1e-9 * max(abs(best), 1e-12)) if np.isfinite(best) else bool(score > best)
+        least = LEAST_SHARE * (best - worst) if best > worst else LEAST_CHANGE * abs(best)
+        better = bool(score > best and (math.isinf(best) or score - best > max(least, ROUNDED * abs(best))))
         flags.append(better)
         if better:
-            best = score
+            best = float(score)
+        if math.isfinite(score):
+            worst = min(worst, float(score))
     return flags

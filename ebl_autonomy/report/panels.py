@@ -77,8 +77,11 @@ def draw_line(
     tidy(axes, *labels)
     if along is not None:
         (x,), mean, std = along.values, along.mean[objective], along.std[objective]
-        axes.fill_between(x, mean - 2.0 * std, mean + 2.0 * std, color=BLUE, alpha=0.18, lw=0, label="model ± 2 σ")
-        axes.plot(x, mean, "-", lw=1.4, color=BLUE, label="model")
+        if name in rows.space.choices:  # there is nothing between the values
+            axes.errorbar(x, mean, yerr=2.0 * std, fmt="o", ms=4, lw=0.8, color=BLUE, label="model ± 2 σ")
+        else:
+            axes.fill_between(x, mean - 2.0 * std, mean + 2.0 * std, color=BLUE, alpha=0.18, lw=0, label="model ± 2 σ")
+            axes.plot(x, mean, "-", lw=1.4, color=BLUE, label="model")
         here = along.point[name]
         axes.axvline(here, lw=0.8, ls=":", color=GREY)
         recommended = float(np.interp(here, x, mean))

@@ -9,6 +9,7 @@ The compiled surrogate is made of these parts.
 ``transforms``       The transform of an outcome to the latent scale on which it is modelled, and back.
 ``hyperparameters``  What is inferred for each outcome: length scales, noise, transform, drift, use of past data.
 ``covariance``       Compiled: kernels, factors that grow by rows, the posterior density of hyper-parameters, its fit.
+``outliers``         Compiled: which readings lie.
 ``latent_goal``      The goal of the experiment on the latent scale.
 ``improvement``      Compiled: expected improvement, expected hypervolume improvement, probability of a constraint.
 ``acquisition``      Compiled: the acquisition function over all outcomes, its gradient, its ascent.
@@ -28,8 +29,9 @@ from ebl_autonomy.surrogates.base import (
     SafetyLimits,
     SearchRegion,
     Surrogate,
+    Suspect,
 )
 
-__all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
+__all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate", "Suspect"]
 
 __dir__ = public_dir(__name__)

@@ -37,6 +37,8 @@ class ModelStack(NamedTuple):
         See `covariance`. Column c has its ``counts[c]`` observations in the first rows.
     counts : ndarray of int, shape (columns,)
     inverse_scales : ndarray, shape (columns, d)
+    caps : ndarray, shape (d,)
+        See `covariance`.
     means : ndarray, shape (columns,)
         Constant means.
     kind : int
@@ -50,6 +52,7 @@ class ModelStack(NamedTuple):
     noise: np.ndarray
     counts: np.ndarray
     inverse_scales: np.ndarray
+    caps: np.ndarray
     means: np.ndarray
     kind: int
 
@@ -98,7 +101,7 @@ def posterior(
     """
     s, n, W = points.shape[0], stack.counts[c], stack.W[c]
     for p in range(s):
-        correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.kind, k[p])
+        correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.caps, stack.kind, k[p])
         mean[p] = stack.means[c] + dot(k[p], stack.alpha[c], n)
         variance[p] = 1.0
     for j in range(n):
@@ -116,7 +119,7 @@ def means(points: np.ndarray, stack: ModelStack, c: int, mean: np.ndarray) -> No
     n = stack.counts[c]
     k = np.empty(n)
     for p in range(points.shape[0]):
-        correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.kind, k)
+        correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.caps, stack.kind, k)
         mean[p] = stack.means[c] + dot(k, stack.alpha[c], n)
 
 
@@ -148,6 +151,7 @@ def values(
         return
     for c in stack.active:
         n, X, W, inverse_scales = stack.counts[c], stack.X[c], stack.W[c], stack.inverse_scales[c]
+        caps = stack.caps
         # The gradient is the sum of dk/dx weighted by alpha dvalue/dmean - 2 (Wᵀ v) dvalue/dvariance. The weights
         # overwrite k.
         for p in range(s):
@@ -160,11 +164,14 @@ def values(
             for i in range(n):
                 r2 = 0.0
                 for j in range(d):
-                    z = (points[p, j] - X[i, j]) * inverse_scales[j]
+                    z = min(abs(points[p, j] - X[i, j]), caps[j]) * inverse_scales[j]
                     r2 += z * z
                 pull = -k[c, p, i] * slope_factor(r2, stack.kind)
                 for j in range(d):
                     gradient[p, j] += pull * (points[p, j] - X[i, j]) * inverse_scales[j] * inverse_scales[j]
+    for j in range(d):
+        if stack.caps[j] < math.inf:
+            gradient[:, j] = 0.0  # there is nothing between the values of a category
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -243,7 +250,7 @@ def screen(points: np.ndarray, stack: ModelStack, criteria: Criteria, value: np.
     for p in range(points.shape[0]):
         for c in stack.active:
             n = stack.counts[c]
-            correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.kind, k)
+            correlations(points[p], stack.X[c], n, stack.inverse_scales[c], stack.caps, stack.kind, k)
             nearest = 0.0
             for i in range(n):
                 nearest = max(nearest, k[i] * k[i] / (1.0 + stack.noise[c, i]))
@@ -262,7 +269,7 @@ def climb(
     criteria: Criteria,
     value: np.ndarray,
 ) -> None:
-    """Move `points`, shape (s, d), uphill between `low` and `high`, in place; their acquisition goes into `value`.
+    """Move `points` uphill between `low` and `high`, shape (s, d) each, in place; their acquisition goes into `value`.
 
     Projected gradients with Barzilai and Borwein's step (Birgin, Martínez and Raydan 2000, SIAM J. Optim. 10, 1196), in
     coordinates in which the region is a cube. All points take their steps together.
@@ -272,23 +279,21 @@ def climb(
     k, v = np.empty((stack.counts.shape[0], s, n)), np.empty((stack.counts.shape[0], s, n))
     gradient, trial_gradient = np.empty((s, d)), np.empty((s, d))
     trial, trial_value = np.empty((s, d)), np.empty(s)
-    side2, step = np.empty(d), np.empty(s)
-    for j in range(d):
-        side2[j] = (high[j] - low[j]) ** 2
+    side2, step = (high - low) ** 2, np.empty(s)
     values(points, stack, criteria, True, k, v, value, gradient)
     for p in range(s):
         longest = 1e-300
         for j in range(d):
-            longest = max(longest, abs(gradient[p, j]) * math.sqrt(side2[j]))
+            longest = max(longest, abs(gradient[p, j]) * math.sqrt(side2[p, j]))
         step[p] = 0.1 / longest
     for _iteration in range(iterations):
         moved = 0.0
         for p in range(s):
             for j in range(d):
-                x = points[p, j] + step[p] * gradient[p, j] * side2[j]
-                trial[p, j] = min(max(x, low[j]), high[j])
-                if side2[j] > 0.0:
-                    moved = max(moved, (trial[p, j] - points[p, j]) ** 2 / side2[j])
+                x = points[p, j] + step[p] * gradient[p, j] * side2[p, j]
+                trial[p, j] = min(max(x, low[p, j]), high[p, j])
+                if side2[p, j] > 0.0:
+                    moved = max(moved, (trial[p, j] - points[p, j]) ** 2 / side2[p, j])
         if moved < 1e-12:
             break
         values(trial, stack, criteria, True, k, v, trial_value, trial_gradient)
@@ -298,9 +303,9 @@ def climb(
                 continue
             ss, sy = 0.0, 0.0
             for j in range(d):
-                if side2[j] > 0.0:
+                if side2[p, j] > 0.0:
                     dx = trial[p, j] - points[p, j]
-                    ss += dx * dx / side2[j]
+                    ss += dx * dx / side2[p, j]
                     sy += dx * (gradient[p, j] - trial_gradient[p, j])
                 points[p, j] = trial[p, j]
                 gradient[p, j] = trial_gradient[p, j]

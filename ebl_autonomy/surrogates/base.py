@@ -7,15 +7,16 @@ another without a change to the agent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from ebl_autonomy.space import FloatArray, Limit, violation
+from ebl_autonomy.space import ROUNDING, FloatArray, Limit, violation
 
-__all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate"]
+__all__ = ["Diagnosis", "Goal", "InputLayout", "Observations", "SafetyLimits", "SearchRegion", "Surrogate", "Suspect"]
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,16 @@ class InputLayout:
         ago may no longer hold.
     pasts : int
         The number of past experiments. Each has a column that is 1 for its own points and 0 for all others.
+    categories : tuple of (column, spacing)
+        The searched coordinates whose values have no order, such as the positions of a filter wheel, and the distance
+        of neighbouring values. All values of such a coordinate are equally far from each other.
     """
 
     searched: int
     context: int = 0
     clock: bool = False
     pasts: int = 0
+    categories: tuple[tuple[int, float], ...] = ()
 
     @property
     def dim(self) -> int:
@@ -81,6 +86,20 @@ class InputLayout:
     def past_at(self) -> int:
         """The first column of past experiments."""
         return self.searched + self.context + self.clock
+
+    @cached_property
+    def caps(self) -> FloatArray:
+        """The largest distance that counts along each input, shape (d,): see `covariance`."""
+        caps = np.full(self.dim, np.inf)
+        for column, spacing in self.categories:
+            # A little less than the spacing, because the distances of neighbouring values differ by rounding.
+            caps[column] = (1.0 - ROUNDING) * spacing
+        return caps
+
+    @property
+    def units(self) -> FloatArray:
+        """The unit of each input's length scale, shape (d,): the domain, or the distance of two categories."""
+        return np.where(np.isfinite(self.caps), self.caps, 1.0)
 
 
 @dataclass(frozen=True)
@@ -138,7 +157,7 @@ class Goal:
         return ((self.objective, self.sign), *self.others)
 
     def violation(self, Y: FloatArray, known: np.ndarray | None = None) -> FloatArray:
-        """By how much rows of outcomes break the constraints, in units of each constraint's bound, added up.
+        """By how much rows of outcomes, in the order of measurement, break the constraints; see `space.violation`.
 
         Parameters
         ----------
@@ -177,6 +196,9 @@ class SearchRegion:
         region.
     candidates : FloatArray, shape (k, d), optional
         The only points to choose from, if the region consists of single points.
+    categories : dict of int to FloatArray
+        Coordinates whose values have no order, by column, and all their values. Those within the box are searched one
+        by one.
     reachable : bool array, shape (n,), optional
         Which observations of the present experiment may be the best so far; all if not given. The others are modelled.
     """
@@ -189,6 +211,7 @@ class SearchRegion:
     project: Callable[[FloatArray], FloatArray] | None = None
     reachable: np.ndarray | None = None
     candidates: FloatArray | None = None
+    categories: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -220,6 +243,29 @@ class Diagnosis:
     pasts: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class Suspect:
+    """A reading that the model of one outcome takes for an outlier.
+
+    Attributes
+    ----------
+    row : int
+        The observation of the present experiment.
+    mean, std : float
+        What all other readings predict, in the outcome's unit.
+    sigmas : float
+        The reading minus this prediction, in predicted standard deviations, on the latent scale.
+    variance : float
+        The extra variance that the model gives the reading, on the latent scale.
+    """
+
+    row: int
+    mean: float
+    std: float
+    sigmas: float
+    variance: float
+
+
 class Surrogate(Protocol):
     """A model of the outcomes, and an acquisition function over it.
 
@@ -239,6 +285,13 @@ class Surrogate(Protocol):
 
     def fit(self, data: Observations) -> None:
         """Infer hyper-parameters from `data`, starting from the present ones."""
+
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """The same as `fit`, in steps.
+
+        Before each step, the iterator yields the seconds that it takes on a common processor. They are counted, not
+        measured: the same data give the same steps on every machine.
+        """
 
     def condition_on(self, data: Observations) -> None:
         """Compute the posterior given `data`, with the present hyper-parameters."""
@@ -261,11 +314,20 @@ class Surrogate(Protocol):
     def predict_latent(self, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """As `predict`, on the latent scale, on which predictions are normal distributions."""
 
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """The means of `predict_latent`, shape (k, columns), of some outcomes; the variances would take much longer."""
+
     def length_scales(self, column: int) -> FloatArray:
         """Length scales of one outcome's model, shape (d,), in units of the inputs; infinite for an ignored input."""
 
     def diagnose(self, column: int) -> Diagnosis:
         """How well one outcome is modelled."""
+
+    def suspects(self, column: int) -> tuple[Suspect, ...]:
+        """The readings of one outcome that its model takes for outliers, in order; they hardly count."""
+
+    def resolution(self, goal: Goal) -> float:
+        """Standard deviation of one measurement of the first objective, on the latent scale; 0 if unknown."""
 
     def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """The objectives expected at the observed points of the present experiment, with the region's fixed inputs.

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,20 +31,25 @@ from botorch.exceptions.errors import ModelFittingError
 from botorch.exceptions.warnings import BotorchWarning
 from botorch.fit import fit_gpytorch_mll
 from botorch.models.gp_regression import SingleTaskGP
+from botorch.models.kernels.categorical import CategoricalKernel
 from botorch.models.model_list_gp_regression import ModelListGP
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
-from botorch.optim.optimize import optimize_acqf, optimize_acqf_discrete
+from botorch.optim.optimize import optimize_acqf, optimize_acqf_discrete, optimize_acqf_mixed
 from botorch.sampling.normal import SobolQMCNormalSampler
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.warnings import NumericalWarning
 
 from ebl_autonomy.space import FloatArray
-from ebl_autonomy.surrogates.base import Diagnosis, Goal, Observations, SafetyLimits, SearchRegion
+from ebl_autonomy.surrogates.base import Diagnosis, Goal, InputLayout, Observations, SafetyLimits, SearchRegion, Suspect
 from ebl_autonomy.surrogates.hyperparameters import VALIDITY_NOISE
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
+from ebl_autonomy.surrogates.maximization import combinations_of
 from ebl_autonomy.surrogates.transforms import OutcomeTransform, in_units
 
 __all__ = ["BotorchSurrogate"]
+
+CLIMBED: Final = 8
+"""The largest number of combinations of categories for each of which the acquisition is followed uphill."""
 
 # More than one thread turns milliseconds into hundreds of them on a busy two-core machine.
 torch.set_num_threads(1)
@@ -55,8 +60,8 @@ class BotorchSurrogate:
 
     Parameters
     ----------
-    dim : int
-        The number of inputs d.
+    inputs : InputLayout or int
+        What the columns of X are. A number stands for that many searched coordinates and nothing else.
     outcomes : int
         The number of outcomes m.
     kernel : {"matern52", "rbf"}
@@ -73,7 +78,7 @@ class BotorchSurrogate:
 
     def __init__(
         self,
-        dim: int,
+        inputs: InputLayout | int,
         outcomes: int,
         *,
         kernel: str = "matern52",
@@ -82,7 +87,8 @@ class BotorchSurrogate:
         raw_samples: int = 128,
     ) -> None:
         self.version = f"botorch/SingleTaskGP-{kernel}+qLogNEI"
-        self.dim = dim
+        self.inputs = inputs if isinstance(inputs, InputLayout) else InputLayout(inputs)
+        self.dim = self.inputs.dim
         self.outcomes = outcomes
         self._kernel = kernel
         self._samples, self._restarts, self._raw_samples = samples, restarts, raw_samples
@@ -97,7 +103,7 @@ class BotorchSurrogate:
     def clone(self) -> BotorchSurrogate:
         """See `Surrogate.clone`."""
         clone = BotorchSurrogate(
-            self.dim,
+            self.inputs,
             self.outcomes,
             kernel=self._kernel,
             samples=self._samples,
@@ -124,6 +130,11 @@ class BotorchSurrogate:
                 except ModelFittingError:
                     continue  # keep the hyper-parameters of the previous fit
             self._hyper[column] = _hyper_parameters(model)
+
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """See `Surrogate.fit_in_steps`. One step: a fit of botorch cannot be interrupted."""
+        yield 0.0
+        self.fit(data)
 
     def condition_on(self, data: Observations) -> None:
         """See `Surrogate.condition_on`."""
@@ -153,11 +164,19 @@ class BotorchSurrogate:
                 stds[:, column] = posterior.variance[:, 0].clamp_min(0.0).sqrt().numpy()
         return means, stds
 
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """See `Surrogate.latent_means`."""
+        with torch.no_grad(), _quiet():
+            at = torch.as_tensor(X, dtype=torch.double)
+            return np.stack([self._models[column].posterior(at).mean[:, 0].numpy() for column in columns], axis=1)
+
     def length_scales(self, column: int) -> FloatArray:
         """See `Surrogate.length_scales`."""
-        kernel: Any = self._models[column].covar_module
-        scales: torch.Tensor = kernel.lengthscale
-        return np.array(scales.detach().numpy().reshape(-1))
+        scales = np.empty(self.dim)
+        for part in _factors(self._models[column].covar_module):
+            own = slice(None) if part.active_dims is None else part.active_dims.numpy()
+            scales[own] = part.lengthscale.detach().numpy().reshape(-1)
+        return scales * self.inputs.units
 
     def diagnose(self, column: int) -> Diagnosis:
         """See `Surrogate.diagnose`."""
@@ -172,11 +191,19 @@ class BotorchSurrogate:
         inverse = np.linalg.inv(K)
         left_out = model.train_targets.numpy() - (inverse @ y) / np.diag(inverse)
         mean, std = transform.backward(left_out, 1.0 / np.sqrt(np.diag(inverse)))
-        middle, spread = float(np.median(model.train_targets.numpy())), math.sqrt(float(np.median(noise)))
-        ends, _ = transform.backward(np.array([middle - spread, middle + spread]), np.zeros(2))
-        noise_std, present, past = float(ends[1] - ends[0]) / 2.0, rows >= self._data.past, self._data.past
+        middle, variance = np.median(model.train_targets.numpy()), np.median(noise)
+        noise_std = float(transform.backward(np.array([middle]), np.sqrt(np.array([variance])))[1][0])
+        present, past = rows >= self._data.past, self._data.past
         scales = self.length_scales(column)
         return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
+
+    def suspects(self, column: int) -> tuple[Suspect, ...]:
+        """See `Surrogate.suspects`: this model knows no outliers."""
+        return ()
+
+    def resolution(self, goal: Goal) -> float:
+        """See `Surrogate.resolution`; the noise of this model is not told."""
+        return 0.0
 
     def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """See `Surrogate.expected`."""
@@ -223,17 +250,46 @@ class BotorchSurrogate:
             if region.candidates is not None:
                 choices = torch.as_tensor(region.candidates, dtype=torch.double)
                 return self._as_arrays(*optimize_acqf_discrete(acquisition, q=count, choices=choices))
-            X, value = optimize_acqf(
-                acquisition,
-                bounds=torch.as_tensor(np.stack([region.low, region.high]), dtype=torch.double),
-                q=count,
-                num_restarts=self._restarts,
-                raw_samples=self._raw_samples,
-                fixed_features=region.fixed or None,
-                options={"maxiter": 60, "seed": seed},
-                sequential=count > 1,
-            )
+            effort: dict[str, Any] = {
+                "bounds": torch.as_tensor(np.stack([region.low, region.high]), dtype=torch.double),
+                "q": count,
+                "num_restarts": self._restarts,
+                "raw_samples": self._raw_samples,
+                "options": {"maxiter": 60, "seed": seed},
+            }
+            if region.categories:
+                fixed = self._fixed(region, acquisition, seed)
+                X, value = optimize_acqf_mixed(acquisition, fixed_features_list=fixed, **effort)
+            else:
+                X, value = optimize_acqf(
+                    acquisition, fixed_features=region.fixed or None, sequential=count > 1, **effort
+                )
         return self._as_arrays(X, value)
+
+    def _fixed(self, region: SearchRegion, acquisition: Any, seed: int) -> list[dict[int, float]]:
+        """The fixed inputs with each of the combinations of categories that promise most around the near point."""
+        columns = sorted(region.categories)
+        combinations = combinations_of(region, np.random.default_rng(seed))
+        near = 0.5 * (region.low + region.high) if region.near is None else region.near[0]
+        points = np.tile(near, (len(combinations), 1))
+        points[:, columns] = combinations
+        with torch.no_grad():
+            promise = acquisition(torch.as_tensor(points[:, None], dtype=torch.double)).numpy()
+        best = np.argsort(-promise, kind="stable")[:CLIMBED]
+        return [{**region.fixed, **dict(zip(columns, map(float, combinations[i]), strict=True))} for i in best]
+
+    def _covariance(self) -> Any:
+        """The kernel of one outcome; categories have an exchangeable one, which multiplies that of all other inputs."""
+        rbf, categories = self._kernel == "rbf", [column for column, _ in self.inputs.categories]
+        if not categories:
+            return get_covar_module_with_dim_scaled_prior(ard_num_dims=self.dim, use_rbf_kernel=rbf)
+        exchangeable = CategoricalKernel(ard_num_dims=len(categories), active_dims=categories)
+        if not (others := [column for column in range(self.dim) if column not in categories]):
+            return exchangeable
+        smooth = get_covar_module_with_dim_scaled_prior(
+            ard_num_dims=len(others), active_dims=others, use_rbf_kernel=rbf
+        )
+        return smooth * exchangeable
 
     def _as_arrays(self, X: torch.Tensor, value: torch.Tensor | None) -> tuple[FloatArray, FloatArray]:
         """Points, shape (k, d), and their acquisition, shape (k,), of which botorch may give one value for all."""
@@ -283,9 +339,7 @@ class BotorchSurrogate:
                 Y,
                 train_Yvar=given,
                 outcome_transform=None,
-                covar_module=get_covar_module_with_dim_scaled_prior(
-                    ard_num_dims=self.dim, use_rbf_kernel=self._kernel == "rbf"
-                ),
+                covar_module=self._covariance(),
             )
         previous = self._hyper.get(column)
         if previous is not None:
@@ -320,6 +374,11 @@ def _objectives(goal: Goal) -> GenericMCMultiOutputObjective:
         return torch.stack([sign * Y[..., column] for column, sign in goal.objectives], dim=-1)
 
     return GenericMCMultiOutputObjective(signed)
+
+
+def _factors(kernel: Any) -> list[Any]:
+    """The kernels whose product a kernel is."""
+    return list(getattr(kernel, "kernels", [kernel]))
 
 
 def _bound(column: int, side: float, z: float) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -6,6 +6,11 @@ and a factor that grew row by row equals, bit for bit, the one that is computed 
 Notation: X has shape (n, d); K is the covariance of n observations, in units of the prior variance; W is the inverse of
 its lower Cholesky factor, kept in the first n rows of an array of at least that size; alpha = K⁻¹ (y - mean).
 Rasmussen and Williams 2006, "Gaussian Processes for Machine Learning", chapters 2 and 5.
+
+``caps``, shape (d,), are the largest distances that count along each input: infinite, but for categories (a filter, a
+crystal) the distance of neighbouring values. All values of a category are then equally far from each other, and r² has
+the term 0 or 1 per squared length scale: the exchangeable kernel of Wan et al. 2021, ICML, "Think global and act local"
+(eq. 2), in the product form of all other inputs. Length scales of categories are in units of their caps.
 """
 
 from __future__ import annotations
@@ -40,8 +45,8 @@ LOG_2PI: Final = math.log(2.0 * math.pi)
 
 SCALE_BOUNDS: Final = (0.01, 100.0)
 """Bounds of a length scale, in units of the domain."""
-NOISE_BOUNDS: Final = (1e-6, 1.0)
-"""Bounds of the inferred noise variance, in units of the outcome's variance."""
+NOISE_BOUNDS: Final = (1e-6, 100.0)
+"""Bounds of the inferred noise variance, in units of the prior variance."""
 PIVOT: Final = 1e-10
 """The smallest squared pivot: the share of its prior variance that a repeated point is left with."""
 
@@ -68,13 +73,15 @@ def slope_factor(r2: float, kind: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-def correlations(x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, kind: int, out: np.ndarray) -> None:
+def correlations(
+    x: np.ndarray, X: np.ndarray, n: int, inverse_scales: np.ndarray, caps: np.ndarray, kind: int, out: np.ndarray
+) -> None:
     """out[i] = k(x, X[i]) for i < n."""
     d = x.shape[0]
     for i in range(n):
         r2 = 0.0
         for j in range(d):
-            z = (x[j] - X[i, j]) * inverse_scales[j]
+            z = min(abs(x[j] - X[i, j]), caps[j]) * inverse_scales[j]
             r2 += z * z
         out[i] = correlation(r2, kind)
 
@@ -97,7 +104,14 @@ def add(out: np.ndarray, factor: float, a: np.ndarray, n: int) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def extend(
-    X: np.ndarray, noise: np.ndarray, inverse_scales: np.ndarray, kind: int, start: int, stop: int, W: np.ndarray
+    X: np.ndarray,
+    noise: np.ndarray,
+    inverse_scales: np.ndarray,
+    caps: np.ndarray,
+    kind: int,
+    start: int,
+    stop: int,
+    W: np.ndarray,
 ) -> float:
     """Compute rows `start` to `stop` of W from the rows before them.
 
@@ -106,7 +120,7 @@ def extend(
     X : ndarray, shape (>= stop, d)
     noise : ndarray, shape (>= stop,)
         Variances.
-    inverse_scales : ndarray, shape (d,)
+    inverse_scales, caps : ndarray, shape (d,)
     kind : int
         `RBF` or `MATERN52`.
     start, stop : int
@@ -121,7 +135,7 @@ def extend(
     log_determinant = 0.0
     k, row = np.empty(stop), np.empty(stop)
     for i in range(start, stop):
-        correlations(X[i], X, i, inverse_scales, kind, k)
+        correlations(X[i], X, i, inverse_scales, caps, kind, k)
         for j in range(i):
             row[j] = 0.0
         pivot = 1.0 + noise[i]
@@ -165,48 +179,59 @@ def negative_log_posterior(
     theta: np.ndarray,
     X: np.ndarray,
     y: np.ndarray,
-    known_noise: np.ndarray,
+    given_noise: np.ndarray,
+    infers_noise: bool,
+    caps: np.ndarray,
     kind: int,
     scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
+    signal_prior: float,
     gradient: np.ndarray,
     work: np.ndarray,
 ) -> float:
     """Minus log p(y | theta) p(theta), with the most likely constant mean, and its gradient.
 
-    The priors are log-normal densities of the length scales and of the noise variance, not of their logarithms.
+    The covariance of y is ``s² (R + noise I) + diag(given_noise)`` with the correlations R and the signal's standard
+    deviation s. The priors are log-normal densities of the length scales and of the noise variance ``s² noise``, not of
+    their logarithms, and a log-normal density of s with median 1.
 
     Parameters
     ----------
-    theta : ndarray, shape (d + 1,)
-        Logarithms of the length scales and of the noise variance. The latter is ignored if `known_noise` is given.
+    theta : ndarray, shape (d + 2,)
+        Logarithms of the length scales, of the noise variance in units of s², and of s. The noise variance is ignored
+        unless `infers_noise`.
     X, y : ndarray, shapes (n, d) and (n,)
-    known_noise : ndarray, shape (n,)
-        Variances. If the first is NaN, the noise is inferred.
+    given_noise : ndarray, shape (n,)
+        Known variances of the values, in units of y².
+    infers_noise : bool
+    caps : ndarray, shape (d,)
     kind : int
         `RBF` or `MATERN52`.
     scale_prior : ndarray, shape (d, 2)
         Mean and standard deviation of the logarithm of each length scale; a deviation of 0 stands for no prior.
     noise_prior : (mean, standard deviation)
-        Likewise of the noise variance.
-    gradient : ndarray, shape (d + 1,)
+        Likewise of the noise variance, in units of y².
+    signal_prior : float
+        Standard deviation of the logarithm of s; s is not inferred if it is 0, and must then be 1.
+    gradient : ndarray, shape (d + 2,)
         Written in place.
     work : ndarray, shape (2, n, n)
         Overwritten.
     """
     n, d = X.shape
-    inferred = math.isnan(known_noise[0])
-    inverse_scales, noise = np.empty(d), known_noise.copy()
+    inverse_scales, noise = np.empty(d), np.empty(n)
     for j in range(d):
         inverse_scales[j] = math.exp(-theta[j])
-    if inferred:
-        noise[:] = math.exp(theta[d])
+    inferred = math.exp(theta[d]) if infers_noise else 0.0
+    per_signal = math.exp(-theta[d + 1])
+    for i in range(n):
+        noise[i] = inferred + given_noise[i] * per_signal * per_signal
     W, inverse = work[0], work[1]
-    log_determinant = extend(X, noise, inverse_scales, kind, 0, n, W)
-    mean = constant_mean(W, n, y)
-    residual, alpha = y - mean, np.empty(n)
+    log_determinant = extend(X, noise, inverse_scales, caps, kind, 0, n, W)
+    residual, alpha = y * per_signal, np.empty(n)
+    residual -= constant_mean(W, n, residual)
     solve(W, n, residual, alpha)
-    value: float = 0.5 * (dot(residual, alpha, n) + log_determinant + n * LOG_2PI)
+    value: float = 0.5 * (dot(residual, alpha, n) + log_determinant + n * LOG_2PI) + n * theta[d + 1]
     for i in range(n):
         for j in range(i + 1):
             inverse[i, j] = 0.0
@@ -214,27 +239,36 @@ def negative_log_posterior(
         for i in range(k + 1):
             add(inverse[i], W[k, i], W[k], i + 1)
     gradient[:] = 0.0
+    by_noise, by_signal = 0.0, 0.0
     for i in range(n):
         for k in range(i):
             r2 = 0.0
             for j in range(d):
-                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                z = min(abs(X[i, j] - X[k, j]), caps[j]) * inverse_scales[j]
                 r2 += z * z
             weight = (inverse[i, k] - alpha[i] * alpha[k]) * slope_factor(r2, kind)
             for j in range(d):
-                z = (X[i, j] - X[k, j]) * inverse_scales[j]
+                z = min(abs(X[i, j] - X[k, j]), caps[j]) * inverse_scales[j]
                 gradient[j] += weight * z * z
-        if inferred:
-            gradient[d] += 0.5 * (inverse[i, i] - alpha[i] * alpha[i]) * noise[i]
+        weight = inverse[i, i] - alpha[i] * alpha[i]
+        by_noise += 0.5 * weight * inferred
+        by_signal += 1.0 - residual[i] * alpha[i] - weight * (noise[i] - inferred)
     for j in range(d):
         if scale_prior[j, 1] > 0.0:
             z = (theta[j] - scale_prior[j, 0]) / scale_prior[j, 1]
             value += 0.5 * z * z + theta[j]
             gradient[j] += z / scale_prior[j, 1] + 1.0
-    if inferred:
-        z = (theta[d] - noise_prior[0]) / noise_prior[1]
-        value += 0.5 * z * z + theta[d]
-        gradient[d] += z / noise_prior[1] + 1.0
+    if infers_noise:
+        level = theta[d] + 2.0 * theta[d + 1]
+        z = (level - noise_prior[0]) / noise_prior[1]
+        value += 0.5 * z * z + level
+        by_noise += z / noise_prior[1] + 1.0
+        by_signal += 2.0 * (z / noise_prior[1] + 1.0)
+        gradient[d] = by_noise
+    if signal_prior > 0.0:
+        z = theta[d + 1] / signal_prior
+        value += 0.5 * z * z
+        gradient[d + 1] = by_signal + z / signal_prior
     return value
 
 
@@ -243,10 +277,13 @@ def fit(
     theta: np.ndarray,
     X: np.ndarray,
     y: np.ndarray,
-    known_noise: np.ndarray,
+    given_noise: np.ndarray,
+    infers_noise: bool,
+    caps: np.ndarray,
     kind: int,
     scale_prior: np.ndarray,
     noise_prior: tuple[float, float],
+    signal_prior: float,
     low: np.ndarray,
     high: np.ndarray,
     iterations: int,
@@ -262,11 +299,11 @@ def fit(
 
     Parameters
     ----------
-    theta : ndarray, shape (d + 1,)
+    theta : ndarray, shape (d + 2,)
         Where the search starts; overwritten by where it ends. It stays there if the value at the start is not finite.
-    X, y, known_noise, kind, scale_prior, noise_prior
+    X, y, given_noise, infers_noise, caps, kind, scale_prior, noise_prior, signal_prior
         See `negative_log_posterior`.
-    low, high : ndarray, shape (d + 1,)
+    low, high : ndarray, shape (d + 2,)
         Bounds of theta.
     iterations : int
         The largest number of steps.
@@ -281,7 +318,9 @@ def fit(
     gradient, trial_gradient, trial = np.empty(p), np.empty(p), np.empty(p)
     H, direction = np.eye(p), np.empty(p)
     s, t, Ht = np.empty(p), np.empty(p), np.empty(p)
-    value = negative_log_posterior(theta, X, y, known_noise, kind, scale_prior, noise_prior, gradient, work)
+    value = negative_log_posterior(
+        theta, X, y, given_noise, infers_noise, caps, kind, scale_prior, noise_prior, signal_prior, gradient, work
+    )
     first = True
     for _ in range(iterations):
         for i in range(p):
@@ -309,7 +348,18 @@ def fit(
             for i in range(p):
                 trial[i] = min(max(theta[i] + step * direction[i], low[i]), high[i])
             reached: float = negative_log_posterior(
-                trial, X, y, known_noise, kind, scale_prior, noise_prior, trial_gradient, work
+                trial,
+                X,
+                y,
+                given_noise,
+                infers_noise,
+                caps,
+                kind,
+                scale_prior,
+                noise_prior,
+                signal_prior,
+                trial_gradient,
+                work,
             )
             if math.isfinite(reached) and reached <= value + 1e-4 * step * slope:
                 gained = value - reached

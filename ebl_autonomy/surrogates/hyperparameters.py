@@ -3,39 +3,73 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
-from ebl_autonomy.surrogates import covariance
+from ebl_autonomy.surrogates import covariance, outliers
 from ebl_autonomy.surrogates.base import InputLayout, SafetyLimits
 from ebl_autonomy.surrogates.transforms import POWERS, OutcomeTransform
 
-__all__ = ["VALIDITY_NOISE", "HyperparameterFitter", "Hyperparameters"]
+__all__ = ["VALIDITY_NOISE", "HyperparameterFitter", "Hyperparameters", "Steps", "evaluation_seconds"]
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[float, None, T]
+"""Work in steps, each announced by the seconds that it takes."""
+Choice: TypeAlias = tuple[float, bool, float]
+"""The power of a transform, whether the outcome drifts, and the nats that this must gain."""
 
 VALIDITY_NOISE: Final = 1e-2
 """Variance of the labels of validity, 1 or 0: a point that was valid may be invalid when it is measured again."""
 VALIDITY_MIN_LENGTH_SCALE: Final = 0.4
 """The shortest length scale of validity. Labels are steps: with shorter scales, each would say nothing about others."""
-NOISE_PRIOR: Final = (-4.0, 1.0)
-"""Mean and standard deviation of the logarithm of the noise variance, in units of the outcome's variance."""
+NOISE_PRIOR: Final = (-1.0, 2.0)
+"""Mean and standard deviation of the logarithm of the noise variance, in units of the outcome's variance. The most
+likely noise is a twelfth of the outcome's spread; two nats of evidence move it to a half."""
+SIGNAL_PRIOR: Final = 0.3
+"""Standard deviation of the logarithm of the signal's standard deviation, in units of the outcome's: clustered results
+vary less than the outcome does over the domain, and noisy ones vary more."""
+SIGNAL_BOUNDS: Final = (0.1, 10.0)
+"""Bounds of the signal's standard deviation, in units of the outcome's."""
 CLOCK_PRIOR: Final = (0.0, 1.0)
 """Likewise of the length scale of the clock: how long a measurement holds, in units of 50 measurements."""
+SHORTEST_DRIFT: Final = math.log(15.0 / 50.0)
+"""The logarithm of the shortest length scale of the clock: what changes from one measurement to the next is noise."""
 PAST_PRIOR: Final = (math.log(3.0), 1.0)
 """Likewise of the length scale between the present and a past experiment: at 3 they correlate by 0.9, at 0.3 by 0."""
 NO_INFLUENCE: Final = math.log(1e6)
 """The logarithm of the length scale of an input that has no influence."""
-DRIFT_EVIDENCE: Final = 3.0
-"""A drift is modelled if it makes the measurements more probable by this many nats."""
+DRIFT_EVIDENCE: Final = 5.0
+"""A drift is modelled if it makes the measurements more probable by this many nats. White noise alone gains four."""
 PAST_EVIDENCE: Final = 2.0
 """Past experiments are left out if the present one is predicted better without them by this many nats."""
-FIT_POINTS: Final = 400
+FIT_POINTS: Final = 240
 """The largest number of observations that a fit uses: half of them the latest, the others spread over the rest."""
+CHOICE_POINTS: Final = 120
+"""Likewise of the fits that are compared to choose the transform, and whether the outcome drifts."""
 FIT_ITERATIONS: Final = 30
-"""The largest number of steps of a fit. A fit that needs more is continued by the next one."""
+"""The largest number of iterations of a fit. A fit that needs more is continued by the next one."""
+LEAST_ITERATIONS: Final = 5
+"""The least number of iterations of one step of a fit: each step begins without the curvature of the one before."""
+USUAL_EVALUATIONS: Final = 15
+"""The number of evaluations that a fit usually takes."""
+PURSUIT: Final = 1.0
+"""The seconds that a pursuit of outliers takes, in evaluations."""
+CONVERGED: Final = 1e-3
+"""A fit ends when a step gains fewer nats than this."""
+OUTLIER_COST: Final = 6.0
+"""A reading counts as an outlier if that makes the measurements more probable by this many nats: about four standard
+deviations."""
+LEAST_OUTLIER: Final = 0.1
+"""Prior standard deviations that an outlier is off at least. What is smaller does little harm, and the last digits of a
+simulation are smooth on no scale."""
+OUTLIER_SHARE: Final = 0.2
+"""The largest share of outliers."""
+OUTLIER_ROUNDS: Final = 3
+"""The largest number of alternations between the outliers and the other hyper-parameters in one fit."""
 CHOOSE_GROWTH: Final = 1.4
 """The transform of an outcome, and whether it drifts, are chosen again when its values are this many times as many."""
 
@@ -47,10 +81,14 @@ class Hyperparameters:
     Attributes
     ----------
     theta : FloatArray, shape (d + 1,)
-        Logarithms of the length scales and of the noise variance.
+        Logarithms of the length scales and of the noise variance, in units of the prior variance.
     transform : OutcomeTransform
+        Its scale is the prior standard deviation, which is inferred too.
     chosen_at : int
         The number of values from which the power of the transform was chosen.
+    extra : FloatArray, shape (n,)
+        Extra variances of the n values that were fitted, in units of the prior variance: positive for outliers, 0 for
+        all others. Values that came later are judged by `numba_surrogate`.
     without_past : bool
         Whether past experiments are left out, because the present one is predicted better without them.
     """
@@ -58,6 +96,7 @@ class Hyperparameters:
     theta: FloatArray
     transform: OutcomeTransform
     chosen_at: int
+    extra: FloatArray
     without_past: bool = False
 
 
@@ -78,6 +117,8 @@ class HyperparameterFitter:
     drift : {"auto", "on"}
         Whether the clock has an influence: if the measurements show a drift, or always.
     hard : SafetyLimits
+    step_s : float
+        The seconds that one step of a fit takes at most.
     """
 
     def __init__(
@@ -89,16 +130,23 @@ class HyperparameterFitter:
         plain: Collection[int],
         drift: str,
         hard: SafetyLimits,
+        step_s: float,
     ) -> None:
+        self._step_s = step_s
         self._inputs, self._outcomes, self._kind, self._drift, self._hard = inputs, outcomes, kind, drift, hard
         self._bounds = {column: (low, high) for column, low, high in hard.limits}
         self._logarithms = frozenset(logarithms)
         self._plain = frozenset([*plain, *self._bounds, outcomes])
         self._prior = _scale_prior(inputs)
         self._low, self._high = (
-            np.log(np.array([scale] * inputs.dim + [noise]))
-            for scale, noise in zip(covariance.SCALE_BOUNDS, covariance.NOISE_BOUNDS, strict=True)
+            np.log(np.append(scale * inputs.units, [noise, signal]))
+            for scale, noise, signal in zip(
+                covariance.SCALE_BOUNDS, covariance.NOISE_BOUNDS, SIGNAL_BOUNDS, strict=True
+            )
         )
+        self._units = np.log(inputs.units[: inputs.searched])
+        if inputs.clock_at is not None:
+            self._low[inputs.clock_at] = SHORTEST_DRIFT
 
     def infer(
         self,
@@ -108,8 +156,11 @@ class HyperparameterFitter:
         y: FloatArray,
         variance: FloatArray,
         past: int,
-    ) -> Hyperparameters | None:
-        """The hyper-parameters that make the measurements most probable.
+    ) -> Steps[Hyperparameters | None]:
+        """The hyper-parameters that make the measurements most probable, in steps.
+
+        Before each step, the generator yields the seconds that it takes on a common processor. They are counted, not
+        measured, so they depend on the data alone.
 
         Parameters
         ----------
@@ -127,14 +178,14 @@ class HyperparameterFitter:
         Hyperparameters or None
             `previous` if nothing can be inferred.
         """
-        with_past = self._infer(column, previous, X, y, variance, past > 0)
+        with_past = yield from self._infer(column, previous, X, y, variance, past > 0)
         if not past or len(y) - past < self._inputs.searched + 2 or with_past is None:
             return with_past
         present = slice(past, None)
         start = previous
         if previous is not None and not previous.without_past:
-            start = replace(previous, theta=self.prior_mode(column), chosen_at=0)
-        without_past = self._infer(column, start, X[present], y[present], variance[present], False)
+            start = replace(previous, theta=self.prior_mode(column), chosen_at=0, extra=np.empty(0))
+        without_past = yield from self._infer(column, start, X[present], y[present], variance[present], False)
         if without_past is None:
             return with_past
         density_with = self._log_predictive(column, with_past, X, y, variance)[present].sum()
@@ -149,25 +200,49 @@ class HyperparameterFitter:
         y: FloatArray,
         variance: FloatArray,
         pasts: bool,
-    ) -> Hyperparameters | None:
+    ) -> Steps[Hyperparameters | None]:
         """The best of all transforms and drifts that come into question, each at its maximum a posteriori."""
         fits = OutcomeTransform.fits(y) and column not in self._plain
         powers: tuple[float, ...] = (previous.transform.power if previous is not None and fits else 1.0,)
         chosen_at = previous.chosen_at if previous is not None else 0
         clock_choices = self._clock_choices(column, pasts)
         if len(y) >= CHOOSE_GROWTH * chosen_at:
-            powers = ((0.0,) if column in self._logarithms else POWERS) if fits else (1.0,)
+            powers = (1.0,)
+            if fits and column in self._logarithms:
+                powers = (0.0,)
+            elif fits and OutcomeTransform.matters(y):
+                powers = POWERS
             chosen_at = len(y)
         elif previous is not None and self._inputs.clock_at is not None and len(clock_choices) > 1:
             drifted = bool(previous.theta[self._inputs.clock_at] < NO_INFLUENCE)
             clock_choices = [(drifted, 0.0)]
-        best, least = previous, math.inf
-        for power in powers:
-            transform = self.transform(column, y, power)
-            for drifts, evidence in clock_choices:
-                theta, reached = self._fit(column, previous, transform, drifts, X, y, variance)
-                if np.isfinite(theta).all() and reached + evidence < least:
-                    best, least = Hyperparameters(theta, transform, chosen_at), reached + evidence
+        choices = [(power, *clock) for power in powers for clock in clock_choices]
+        start = previous
+        if len(choices) > 1 and len(y) > CHOICE_POINTS:
+            few = yield from self._best_of(choices, start, column, X, y, variance, _subset(len(y), CHOICE_POINTS))
+            if few is None:
+                return previous
+            choices, start = [few[0]], few[1]
+        best = yield from self._best_of(choices, start, column, X, y, variance, _subset(len(y), FIT_POINTS))
+        return previous if best is None else replace(best[1], chosen_at=chosen_at)
+
+    def _best_of(
+        self,
+        choices: Sequence[Choice],
+        start: Hyperparameters | None,
+        column: int,
+        X: FloatArray,
+        y: FloatArray,
+        variance: FloatArray,
+        rows: np.ndarray,
+    ) -> Steps[tuple[Choice, Hyperparameters] | None]:
+        """The choice under which the rows are most probable, and the hyper-parameters with it; None if no fit ends."""
+        best, least = None, math.inf
+        for choice in choices:
+            power, drifts, evidence = choice
+            fitted, reached = yield from self._fit(column, start, power, drifts, X, y, variance, rows)
+            if np.isfinite(fitted.theta).all() and reached + evidence < least:
+                best, least = (choice, fitted), reached + evidence
         return best
 
     def _log_predictive(
@@ -177,8 +252,11 @@ class HyperparameterFitter:
         n, d = X.shape
         noise = self.known_noise(column, fitted.transform, y, variance)
         noise = noise if noise is not None else np.full(n, math.exp(fitted.theta[d]))
+        noise[: len(fitted.extra)] += fitted.extra
         W, z, alpha = np.zeros((n, n)), fitted.transform.forward(y), np.empty(n)
-        covariance.extend(np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._kind, 0, n, W)
+        covariance.extend(
+            np.ascontiguousarray(X), noise, np.exp(-fitted.theta[:d]), self._inputs.caps, self._kind, 0, n, W
+        )
         covariance.solve(W, n, z - covariance.constant_mean(W, n, z), alpha)
         precision = np.einsum("ij,ij->j", W, W)
         slopes = np.array([fitted.transform.log_slopes(value[None]) for value in y])
@@ -190,7 +268,8 @@ class HyperparameterFitter:
         if column not in self._bounds:
             return transform
         # Far from all data the model predicts the mean, plus or minus one scale. That must reach beyond the limit.
-        margin = min(abs(transform.shift - (end - 1.0)) for end in self._bounds[column] if math.isfinite(end))
+        ends = transform.forward(np.array([end for end in self._bounds[column] if math.isfinite(end)]))
+        margin = float(np.abs(ends).min()) * transform.scale
         return replace(transform, scale=max(transform.scale, margin / (0.8 * self._hard.sigmas)))
 
     def known_noise(
@@ -214,7 +293,7 @@ class HyperparameterFitter:
             theta[self._inputs.clock_at] = NO_INFLUENCE
         if column in self._bounds:
             searched = slice(self._inputs.searched)
-            theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale))
+            theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale) + self._units)
         return theta
 
     def _clock_choices(self, column: int, pasts: bool) -> list[tuple[bool, float]]:
@@ -228,49 +307,160 @@ class HyperparameterFitter:
             return [(True, 0.0)]
         return [(False, 0.0)] if pasts else [(False, 0.0), (True, DRIFT_EVIDENCE)]
 
+    def has_outliers(self, column: int, X: FloatArray) -> bool:
+        """Whether readings of an outcome, at X of shape (n, d), may be outliers.
+
+        Not those of an outcome with a hard limit, where the one that is beside the others may be the one that tells the
+        truth. Nor beside past experiments: the few present readings that contradict these would seem to lie.
+        """
+        return column not in self._bounds and column != self._outcomes and not self._has_past(X)
+
+    def _has_past(self, X: FloatArray) -> bool:
+        return bool(X[:, self._inputs.past_at :].any())
+
     def _fit(
         self,
         column: int,
         previous: Hyperparameters | None,
-        transform: OutcomeTransform,
+        power: float,
         drifts: bool,
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
-    ) -> tuple[FloatArray, float]:
+        rows: np.ndarray,
+    ) -> Steps[tuple[Hyperparameters, float]]:
         """The hyper-parameters at their maximum a posteriori, and minus the logarithm of their density.
 
         The density is that of the values as measured, so that those under different transforms can be compared.
         """
-        chosen = _subset(len(y))
+        data = X[rows], y[rows], variance[rows]
+        theta, extra = self.prior_mode(column), np.zeros(len(y))
+        if previous is not None:
+            theta = previous.theta
+            if previous.transform.power == power:
+                extra[: len(previous.extra)] = previous.extra
+        transform = self.transform(column, y[extra == 0.0], power)
+        if previous is not None and previous.transform.power == power:
+            transform = previous.transform
+        start = Hyperparameters(theta, transform, 0, extra[rows])
+        starts = [start]
+        if previous is not None and self.has_outliers(column, X):
+            # Under the hyper-parameters so far, new readings may look like outliers that a fit to them would explain by
+            # a shorter length scale or more noise. Both are tried.
+            judged = self._with_outliers(column, start, *data)
+            if not np.array_equal(judged.extra > 0.0, start.extra > 0.0):
+                starts.append(judged)
+        fits = []
+        for start in starts:
+            fits.append((yield from self._alternate(column, start, drifts, *data)))
+        fitted, reached = min(fits, key=lambda fit: fit[1])
+        extra *= _squared_ratio(transform.scale, fitted.transform.scale)
+        extra[rows] = fitted.extra
+        return replace(fitted, extra=extra), reached
+
+    def _alternate(
+        self, column: int, start: Hyperparameters, drifts: bool, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> Steps[tuple[Hyperparameters, float]]:
+        """Fit the outliers and all else in turns, until the outliers stay the same."""
+        fitted, reached = yield from self._maximize(column, start, drifts, X, y, variance)
+        for _ in range(OUTLIER_ROUNDS if self.has_outliers(column, X) else 0):
+            yield PURSUIT * evaluation_seconds(len(y))
+            judged = self._with_outliers(column, fitted, X, y, variance)
+            if np.array_equal(judged.extra > 0.0, fitted.extra > 0.0):
+                break
+            fitted, reached = yield from self._maximize(column, judged, drifts, X, y, variance)
+        return fitted, reached
+
+    def _with_outliers(
+        self, column: int, fitted: Hyperparameters, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> Hyperparameters:
+        """The hyper-parameters with the most likely outliers, all else being equal."""
+        n, d = X.shape
+        noise = self.known_noise(column, fitted.transform, y, variance)
+        extra = fitted.extra.copy()
+        outliers.pursue(
+            np.ascontiguousarray(X),
+            fitted.transform.forward(y),
+            noise if noise is not None else np.full(n, math.exp(fitted.theta[d])),
+            np.exp(-fitted.theta[:d]),
+            self._inputs.caps,
+            self._kind,
+            extra,
+            OUTLIER_COST,
+            LEAST_OUTLIER,
+            int(OUTLIER_SHARE * n),
+        )
+        return replace(fitted, extra=extra)
+
+    def _maximize(
+        self, column: int, start: Hyperparameters, drifts: bool, X: FloatArray, y: FloatArray, variance: FloatArray
+    ) -> Steps[tuple[Hyperparameters, float]]:
+        """The maximum a posteriori given the outliers, which are those of `start`.
+
+        Outliers say nothing about the scale of the outcome. The signal's standard deviation becomes the scale of the
+        transform.
+        """
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
-        start = previous.theta.copy() if previous is not None else self.prior_mode(column)
+        transform = self.transform(column, y[start.extra == 0.0], start.transform.power)
+        theta = np.append(start.theta, math.log(start.transform.scale / transform.scale))
         if (clock := self._inputs.clock_at) is not None:
             if not drifts:
                 low[clock] = high[clock] = NO_INFLUENCE
                 prior[clock, 1] = 0.0
-            elif start[clock] > high[clock]:
-                start[clock] = CLOCK_PRIOR[0]
+            elif theta[clock] > high[clock]:
+                theta[clock] = CLOCK_PRIOR[0]
         if column in self._bounds:
-            high[: self._inputs.searched] = math.log(self._hard.max_length_scale)
+            high[: self._inputs.searched] = math.log(self._hard.max_length_scale) + self._units
         if column == self._outcomes:
-            low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE)
-        theta = np.clip(start, low, high)
+            low[: self._inputs.searched] = math.log(VALIDITY_MIN_LENGTH_SCALE) + self._units
+        # The scale of an outcome with a hard limit, and of validity, says how unsafe and how valid the unknown is.
+        # With a larger scale, all that is old would be unknown under drift, and past experiments would seem to agree
+        # with a present that contradicts them.
+        fixed = column in self._bounds or column == self._outcomes or drifts or self._has_past(X)
+        if fixed:
+            low[-1] = high[-1] = 0.0
+        theta = np.clip(theta, low, high)
         noise = self.known_noise(column, transform, y, variance)
-        given = noise[chosen] if noise is not None else np.full(len(chosen), math.nan)
-        reached = covariance.fit(
-            theta,
-            np.ascontiguousarray(X[chosen]),
-            np.ascontiguousarray(transform.forward(y)[chosen]),
-            given,
-            self._kind,
-            prior,
-            NOISE_PRIOR,
-            low,
-            high,
-            FIT_ITERATIONS,
-        )
-        return theta, reached - transform.log_slopes(y[chosen])
+        extra = start.extra * _squared_ratio(start.transform.scale, transform.scale)
+        given = extra if noise is None else noise + extra
+        inputs, values = np.ascontiguousarray(X), np.ascontiguousarray(transform.forward(y))
+        evaluation_s = evaluation_seconds(len(y))
+        at_once = int(min(max(self._step_s / evaluation_s, LEAST_ITERATIONS), FIT_ITERATIONS))
+        reached = math.inf
+        for done in range(0, FIT_ITERATIONS, at_once):
+            iterations, last = min(at_once, FIT_ITERATIONS - done), reached
+            yield min(iterations, USUAL_EVALUATIONS) * evaluation_s
+            reached = covariance.fit(
+                theta,
+                inputs,
+                values,
+                given,
+                noise is None,
+                self._inputs.caps,
+                self._kind,
+                prior,
+                NOISE_PRIOR,
+                0.0 if fixed else SIGNAL_PRIOR,
+                low,
+                high,
+                iterations,
+            )
+            if not last - reached > CONVERGED and done:
+                break
+        signal = math.exp(theta[-1])
+        scaled = replace(transform, scale=transform.scale * signal)
+        reached += OUTLIER_COST * np.count_nonzero(extra) - transform.log_slopes(y)
+        return Hyperparameters(theta[:-1], scaled, 0, extra / signal**2), reached
+
+
+def _squared_ratio(above: float, below: float) -> float:
+    """(above / below)², but finite."""
+    return float(np.clip(above / below, 1e-100, 1e100)) ** 2
+
+
+def evaluation_seconds(n: int) -> float:
+    """The seconds that one evaluation of the density of n values takes on a common processor."""
+    return 1e-10 * n**2 * (n + 200)
 
 
 def _scale_prior(inputs: InputLayout) -> FloatArray:
@@ -280,13 +470,15 @@ def _scale_prior(inputs: InputLayout) -> FloatArray:
     """
     chosen = inputs.searched + inputs.context
     scales = [(math.sqrt(2.0) + 0.5 * math.log(chosen), math.sqrt(3.0))] * chosen
-    return np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
+    prior = np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
+    prior[:, 0] += np.log(inputs.units)
+    return prior
 
 
-def _subset(n: int) -> np.ndarray:
-    """Indices of those of n observations that a fit uses; see `FIT_POINTS`."""
-    if n <= FIT_POINTS:
+def _subset(n: int, most: int) -> np.ndarray:
+    """Indices of those of n observations that a fit to `most` at most uses; see `FIT_POINTS`."""
+    if n <= most:
         return np.arange(n)
-    late = FIT_POINTS // 2
-    early = np.linspace(0, n - late - 1, FIT_POINTS - late).round().astype(int)
+    late = most // 2
+    early = np.linspace(0, n - late - 1, most - late).round().astype(int)
     return np.concatenate([early, np.arange(n - late, n)])

@@ -61,6 +61,11 @@ class LatentGoal:
         if len(transforms) > outcomes:
             self.limits.append((outcomes, self._z(outcomes, 0.5), math.inf))
 
+    @property
+    def resolution(self) -> float:
+        """Standard deviation of one measurement of the first objective."""
+        return math.sqrt(float(self.shares[0] ** 2 @ self._noise))
+
     def gains(self, latent: FloatArray) -> FloatArray:
         """The objectives, signed so that more is better, from latent values of shape (n, models).
 

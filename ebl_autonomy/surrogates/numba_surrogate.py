@@ -9,7 +9,7 @@ anew. A fit starts from the previous hyper-parameters. All loops between the obs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -17,17 +17,40 @@ from typing import Final
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
-from ebl_autonomy.surrogates import acquisition, covariance
+from ebl_autonomy.surrogates import acquisition, covariance, outliers
 from ebl_autonomy.surrogates.acquisition import Criteria, ModelStack
-from ebl_autonomy.surrogates.base import Diagnosis, Goal, InputLayout, Observations, SafetyLimits, SearchRegion
-from ebl_autonomy.surrogates.hyperparameters import NO_INFLUENCE, HyperparameterFitter, Hyperparameters
+from ebl_autonomy.surrogates.base import (
+    Diagnosis,
+    Goal,
+    InputLayout,
+    Observations,
+    SafetyLimits,
+    SearchRegion,
+    Suspect,
+)
+from ebl_autonomy.surrogates.compilation import compilation_announced
+from ebl_autonomy.surrogates.hyperparameters import (
+    NO_INFLUENCE,
+    OUTLIER_SHARE,
+    HyperparameterFitter,
+    Hyperparameters,
+)
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
 from ebl_autonomy.surrogates.maximization import AcquisitionMaximizer
 from ebl_autonomy.surrogates.transforms import OutcomeTransform, in_units
 
 __all__ = ["NumbaSurrogate"]
 
-BOTH_SIDES: Final = np.array([-1.0, 1.0])
+NEW_OUTLIER_COST: Final = 10.0
+"""Nats by which a reading that no fit has seen must be more probable as an outlier: about five standard deviations,
+because hyper-parameters that are fitted to few readings promise too much."""
+LEAST_NEW_OUTLIER: Final = 0.5
+"""Prior standard deviations that such a reading is off at least."""
+LEAST_FITTED: Final = 20
+FITTED_PER_COORDINATE: Final = 4
+"""So many readings must have been fitted before a later one is judged without a fit: few do not tell what is smooth."""
+SURPRISING: Final = 2.5
+"""A new reading within so many standard deviations of its prediction casts no doubt on any."""
 
 
 @dataclass
@@ -47,8 +70,9 @@ class _Model:
     """The number of observations to which the hyper-parameters were fitted."""
     fitted_mean: float | None = None
     """The constant mean of these observations, once it is needed."""
+    extra: FloatArray = field(default_factory=lambda: np.empty(0))
+    """The extra variances of outliers, 0 for all other rows; part of their noise."""
     mean: float = 0.0
-    log_determinant: float = 0.0
 
 
 class NumbaSurrogate:
@@ -69,6 +93,8 @@ class NumbaSurrogate:
         Whether the clock, if there is one, has an influence: if the measurements show a drift, or always.
     hard : SafetyLimits, optional
         Limits that no proposal may risk to break.
+    step_s : float
+        The seconds that one step of a fit takes at most, counted for a common processor.
     """
 
     fits_in_background = True
@@ -84,6 +110,7 @@ class NumbaSurrogate:
         plain: Sequence[int] = (),
         drift: str = "auto",
         hard: SafetyLimits | None = None,
+        step_s: float = math.inf,
     ) -> None:
         self.inputs = inputs if isinstance(inputs, InputLayout) else InputLayout(inputs)
         self.dim = dim = self.inputs.dim
@@ -92,7 +119,9 @@ class NumbaSurrogate:
         self._hard_columns = frozenset(column for column, _, _ in self._hard.limits)
         self.version = f"numba/{kernel}"
         self._kind = {"matern52": covariance.MATERN52, "rbf": covariance.RBF}[kernel]
-        self._fitter = HyperparameterFitter(self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard)
+        self._fitter = HyperparameterFitter(
+            self.inputs, outcomes, self._kind, logarithms, plain, drift, self._hard, step_s
+        )
         self._new = partial(
             NumbaSurrogate,
             self.inputs,
@@ -102,6 +131,7 @@ class NumbaSurrogate:
             plain=plain,
             drift=drift,
             hard=hard,
+            step_s=step_s,
         )
         self._models = [_Model() for _ in range(outcomes + 1)]
         self._data: Observations | None = None
@@ -115,7 +145,8 @@ class NumbaSurrogate:
         self._reserve(32)
         if not NumbaSurrogate._warm:
             NumbaSurrogate._warm = True
-            _warm_up()
+            with compilation_announced():
+                _warm_up()
 
     def _reserve(self, rows: int) -> None:
         """Make room for this many observations, and keep those that are there."""
@@ -141,12 +172,19 @@ class NumbaSurrogate:
 
     def fit(self, data: Observations) -> None:
         """Infer hyper-parameters by maximum a posteriori; see `Surrogate.fit`."""
+        for _ in self.fit_in_steps(data):
+            pass
+
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        """See `Surrogate.fit_in_steps`."""
         for column, model in enumerate(self._models):
             rows, y, variance = self._column_data(data, column)
             if not len(rows):
                 continue
             past = int(np.searchsorted(rows, data.past))
-            model.hyperparameters = self._fitter.infer(column, model.hyperparameters, data.X[rows], y, variance, past)
+            model.hyperparameters = yield from self._fitter.infer(
+                column, model.hyperparameters, data.X[rows], y, variance, past
+            )
             model.factored, model.fitted_to, model.fitted_mean = 0, len(data.X), None
 
     def condition_on(self, data: Observations) -> None:
@@ -167,10 +205,7 @@ class NumbaSurrogate:
             if model.transform != model.hyperparameters.transform:
                 residuals[column] = math.inf
                 continue
-            if model.fitted_mean is None:
-                fitted = int(np.searchsorted(model.rows, model.fitted_to))
-                model.fitted_mean = self._mean(column, fitted)
-            y = self._y[column, : model.n] - model.fitted_mean
+            y = self._y[column, : model.n] - self._fitted_mean(column)
             residuals[column] = covariance.dot(self._W[column, model.n - 1], y, model.n)
         return residuals
 
@@ -206,32 +241,82 @@ class NumbaSurrogate:
         noise = self._fitter.known_noise(column, model.transform, y, variance)
         if noise is None:
             noise = np.full(n, math.exp(theta[self.dim]))
+        fitted = model.hyperparameters.extra[:n] if model.hyperparameters is not None else np.empty(0)
         kept = min(model.factored, n)
+        if n < model.factored:
+            kept = min(kept, len(fitted))  # later rows may have changed the verdict on earlier ones
+        extra = np.zeros(n)
+        extra[: len(fitted)] = fitted
+        extra[len(fitted) : kept] = model.extra[len(fitted) : kept]
         if kept and not (
             np.array_equal(rows[:kept], model.rows[:kept])
-            and np.array_equal(noise[:kept], self._noise[column, :kept])
+            and np.array_equal(noise[:kept] + extra[:kept], self._noise[column, :kept])
             and np.array_equal(X[:kept], self._X[column, :kept])
         ):
             kept = 0
-        if not kept:
-            model.log_determinant = 0.0
-        self._X[column, :n], self._noise[column, :n] = X, noise
+            extra[len(fitted) :] = 0.0
+        self._X[column, :n], self._noise[column, :n] = X, noise + extra
         self._y[column, :n] = model.transform.forward(y)
         self._inverse_scales[column] = np.exp(-theta[: self.dim])
-        model.rows, model.n, model.factored = rows, n, n
-        self._extend(column, model, kept)
-
-    def _extend(self, column: int, model: _Model, start: int) -> None:
-        """Compute the rows of one column's factor from row `start` on."""
-        model.log_determinant += covariance.extend(
-            self._X[column],
-            self._noise[column],
-            self._inverse_scales[column],
-            self._kind,
-            start,
-            model.n,
-            self._W[column],
+        model.rows, model.n, model.factored, model.extra = rows, n, n, extra
+        judged = (
+            model.hyperparameters is not None
+            and model.transform == model.hyperparameters.transform
+            and self._fitter.has_outliers(column, X)
         )
+        if not judged or len(fitted) < max(LEAST_FITTED, FITTED_PER_COORDINATE * self.inputs.searched):
+            self._extend(column, kept, n)
+            return
+        self._extend(column, kept, max(kept, len(fitted)))
+        for row in range(max(kept, len(fitted)), n):
+            # One by one, so that the verdicts do not depend on how many rows come at once.
+            self._extend(column, row, row + 1)
+            self._judge(column, len(fitted), row + 1, noise)
+
+    def _judge(self, column: int, first: int, n: int, noise: FloatArray) -> None:
+        """Find the outliers among the rows from `first` on, of which row n - 1 is new, and factor them anew.
+
+        They are judged from scratch: a second reading that agrees with a suspect one acquits it.
+        """
+        model, mean = self._models[column], self._fitted_mean(column)
+        if abs(covariance.dot(self._W[column, n - 1], self._y[column, :n] - mean, n)) < SURPRISING:
+            return
+        suspects = np.flatnonzero(model.extra[first:n])
+        if len(suspects):
+            model.extra[first:n] = 0.0
+            self._noise[column, first:n] = noise[first:n]
+            self._extend(column, first + int(suspects[0]), n)
+        most = math.ceil(OUTLIER_SHARE * n)
+        outliers.judge_latest(
+            self._X[column],
+            self._W[column],
+            self._y[column],
+            mean,
+            self._inverse_scales[column],
+            self.inputs.caps,
+            self._kind,
+            first,
+            n,
+            model.extra,
+            NEW_OUTLIER_COST,
+            LEAST_NEW_OUTLIER,
+            most,
+        )
+        if model.extra[first:n].any():
+            self._noise[column, first:n] += model.extra[first:n]
+            self._extend(column, first + int(np.flatnonzero(model.extra[first:n])[0]), n)
+
+    def _fitted_mean(self, column: int) -> float:
+        """The constant mean of the observations that were fitted."""
+        model = self._models[column]
+        if model.fitted_mean is None:
+            model.fitted_mean = self._mean(column, int(np.searchsorted(model.rows, model.fitted_to)))
+        return model.fitted_mean
+
+    def _extend(self, column: int, start: int, stop: int) -> None:
+        """Compute the rows of one column's factor from `start` to `stop`."""
+        X, noise, scales = self._X[column], self._noise[column], self._inverse_scales[column]
+        covariance.extend(X, noise, scales, self.inputs.caps, self._kind, start, stop, self._W[column])
 
     def _solve(self, column: int) -> None:
         """Compute the mean and alpha of one column from its factor."""
@@ -259,6 +344,13 @@ class NumbaSurrogate:
             means[:, column], variances[:, column] = self._latent(column, np.ascontiguousarray(X, dtype=float))
         return means, np.sqrt(variances)
 
+    def latent_means(self, X: FloatArray, columns: Sequence[int]) -> FloatArray:
+        """See `Surrogate.latent_means`."""
+        means, stack = np.empty((len(columns), len(X))), self.stack()
+        for row, column in zip(means, columns, strict=True):
+            acquisition.means(np.ascontiguousarray(X, dtype=float), stack, column, row)
+        return means.T
+
     def length_scales(self, column: int) -> FloatArray:
         """See `Surrogate.length_scales`."""
         scales = 1.0 / self._inverse_scales[column]
@@ -274,13 +366,12 @@ class NumbaSurrogate:
         left_out = self._y[column, :n] - self._alpha[column, :n] / precision
         mean, std = model.transform.backward(left_out, 1.0 / np.sqrt(precision))
         present = model.rows >= past
-        noise = math.sqrt(float(np.median(self._noise[column, :n])))
-        ends = float(np.median(self._y[column, :n])) + noise * BOTH_SIDES
-        (low, high), _ = model.transform.backward(ends, np.zeros(2))
+        middle, variance = np.median(self._y[column, :n]), np.median(self._noise[column, :n])
+        _, noise = model.transform.backward(np.array([middle]), np.sqrt(np.array([variance])))
         scales = self.length_scales(column)
         return Diagnosis(
             modelled_as=model.transform.in_words,
-            noise=float(high - low) / 2.0,
+            noise=float(noise[0]),
             length_scales=scales,
             rows=model.rows[present] - past,
             mean=mean[present],
@@ -293,12 +384,30 @@ class NumbaSurrogate:
             ),
         )
 
+    def suspects(self, column: int) -> tuple[Suspect, ...]:
+        """See `Surrogate.suspects`."""
+        assert self._data is not None
+        model, past = self._models[column], self._data.past
+        n = model.n
+        found = []
+        for i in np.flatnonzero(model.extra[:n]):
+            own = self._W[column, i:n, i]
+            precision = float(own @ own)
+            residual = self._alpha[column, i] / precision
+            std = math.sqrt(max(1.0 / precision - model.extra[i], covariance.PIVOT))
+            mean, deviation = model.transform.backward(self._y[column, [i]] - residual, np.array([std]))
+            if model.rows[i] >= past:
+                row = int(model.rows[i] - past)
+                found.append(Suspect(row, float(mean[0]), float(deviation[0]), residual / std, float(model.extra[i])))
+        return tuple(found)
+
     def log_marginal_likelihood(self, column: int) -> float:
         """log p(y | hyper-parameters) of one outcome on the latent scale, with its constant mean."""
         model = self._models[column]
         n = model.n
         quadratic = float((self._y[column, :n] - model.mean) @ self._alpha[column, :n])
-        return -0.5 * (quadratic + model.log_determinant + n * covariance.LOG_2PI)
+        log_determinant = -2.0 * float(np.log(np.diagonal(self._W[column])[:n]).sum())
+        return -0.5 * (quadratic + log_determinant + n * covariance.LOG_2PI)
 
     def propose(
         self, goal: Goal, region: SearchRegion, count: int, pending: FloatArray, seed: int
@@ -340,6 +449,10 @@ class NumbaSurrogate:
         gains = np.where(valid, self.latent_goal(goal).gains(latent), math.nan)[self._data.past :]
         return gains if region.reachable is None else np.where(region.reachable[:, None], gains, math.nan)
 
+    def resolution(self, goal: Goal) -> float:
+        """See `Surrogate.resolution`."""
+        return self.latent_goal(goal).resolution
+
     def latent_goal(self, goal: Goal) -> LatentGoal:
         """The goal under the transforms in use."""
         used = self._models[: self._modelled]
@@ -364,11 +477,7 @@ class NumbaSurrogate:
         X = self._data.X.copy()
         for i, value in region.fixed.items():
             X[:, i] = value
-        latent = np.empty((self._modelled, len(X)))
-        stack = self.stack()
-        for column in range(self._modelled):
-            acquisition.means(X, stack, column, latent[column])
-        return latent.T
+        return self.latent_means(X, range(self._modelled))
 
     def stack(self, criteria: Criteria | None = None) -> ModelStack:
         """The models as the compiled functions take them. Active are those on which `criteria` depends, else all."""
@@ -385,6 +494,7 @@ class NumbaSurrogate:
             self._noise,
             np.array([model.n for model in self._models]),
             self._inverse_scales,
+            self.inputs.caps,
             np.array([model.mean for model in self._models]),
             self._kind,
         )
@@ -439,11 +549,9 @@ class NumbaSurrogate:
             self._X[column, n], self._y[column, n] = point, mean[0]
             # With more noise, the point would seem to be worth a second measurement.
             self._noise[column, n] = covariance.NOISE_BOUNDS[0]
-            determinant = model.log_determinant
             model.n = n + 1
-            self._extend(column, model, n)
+            self._extend(column, n, n + 1)
             self._solve(column)
-            model.log_determinant = determinant
         gains = latent_goal.gains(predicted)
         return gains[~np.isnan(gains).any(axis=1)]
 
@@ -460,3 +568,7 @@ def _warm_up() -> None:
         goal = Goal(0, 1.0, ((1, 0.0, math.inf),), others=others)
         surrogate.propose(goal, SearchRegion(np.zeros(1), np.ones(1)), 2, np.empty((0, 1)), 0)
     surrogate.expected(goal, SearchRegion(np.zeros(1), np.ones(1), {0: 0.5}))
+    X, W, ones = np.zeros((2, 1)), np.eye(2), np.ones(2)
+    outliers.judge_latest(
+        X, W, ones, 0.0, np.ones(1), np.full(1, math.inf), covariance.MATERN52, 1, 2, np.zeros(2), 1.0, 1.0, 1
+    )

@@ -46,6 +46,43 @@ def test_the_best_point_is_at_the_end_of_the_limit(objectives: dict[str, str], l
     assert point["x"] == pytest.approx(best, abs=0.06)
 
 
+@pytest.mark.parametrize(
+    ("objectives", "limit", "best"),
+    [(RISING, ["LESS_THAN", 7.0], 0.65), (FALLING, ["GREATER_THAN", 4.0], 0.5), (RISING, ["LESS_THAN", 0.1], None)],
+)
+def test_the_allowed_measured_point_with_the_best_mean_is_recommended(
+    objectives: dict[str, str], limit: list[Any], best: float | None
+) -> None:
+    recommended = informed(objectives, limit).recommended()
+    assert (recommended and recommended["x"]) == best
+
+
+def test_an_outlier_is_not_recommended() -> None:
+    generator = BotorchRecipe(VOCS(variables={"x": [0.0, 1.0]}, objectives=RISING), 0)
+    readings = [(i / 39, 1.0 - (i / 39 - 0.7) ** 2 + 0.01 * (-1) ** i) for i in range(40)]
+    readings[4] = (readings[4][0], 1.05)
+    generator.ingest([{"x": x, "f": f} for x, f in readings])
+    recommended = generator.recommended()
+    assert recommended is not None
+    assert recommended["x"] == pytest.approx(0.7, abs=0.15)
+
+
+def test_points_under_way_are_not_proposed_again() -> None:
+    generator = informed(RISING, ["LESS_THAN", 7.0])
+    (first,) = generator.suggest(1)
+    (second,) = generator.suggest(1)
+    assert generator.pending == [first, second]
+    assert first != second
+    generator.ingest([measured(second["x"])])
+    assert generator.pending == [first]
+
+
+def test_a_batch_has_as_many_points_as_asked_while_the_start_lasts() -> None:
+    generator = BotorchRecipe(VOCS(variables={"x": [0.0, 1.0], "y": [0.0, 1.0]}, objectives=RISING), 0)
+    points = [*generator.suggest(3), *generator.suggest(3)]
+    assert len({(point["x"], point["y"]) for point in points}) == 6
+
+
 def test_rows_without_values_are_left_out() -> None:
     generator = informed(RISING, ["BOUNDS", 4.0, 7.0])
     generator.ingest([{"x": 0.9, "f": math.nan, "g": math.nan}, {"x": 0.1, "f": math.nan, "g": 1.0}])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ebl_autonomy.surrogates import acquisition, covariance, hypervolume, improvement
 from ebl_autonomy.surrogates.base import Goal, Observations, SearchRegion
-from ebl_autonomy.surrogates.hyperparameters import NOISE_PRIOR
+from ebl_autonomy.surrogates.hyperparameters import NOISE_PRIOR, Hyperparameters
 from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore")]  # botorch's advice on scaling
@@ -37,20 +37,25 @@ def ours(X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = Non
     return surrogate
 
 
+def hyperparameters_of(surrogate: NumbaSurrogate) -> Hyperparameters:
+    hyperparameters = surrogate._models[0].hyperparameters
+    assert hyperparameters is not None
+    return hyperparameters
+
+
 def theirs(surrogate: NumbaSurrogate, X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = None) -> Any:
-    """botorch's model with the hyper-parameters of our surrogate."""
+    """botorch's model of the latent values, with the hyper-parameters of our surrogate."""
     d = X.shape[1]
     Yvar = None if variance is None else torch.full((len(y), 1), variance, dtype=torch.double)
+    transform = hyperparameters_of(surrogate).transform
     model = SingleTaskGP(
         torch.as_tensor(X),
-        torch.as_tensor(y)[:, None],
-        train_Yvar=Yvar,
+        torch.as_tensor(transform.forward(y))[:, None],
+        train_Yvar=None if Yvar is None else Yvar / transform.scale**2,
         outcome_transform=None,
         covar_module=get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf"),
     )
-    hyperparameters = surrogate._models[0].hyperparameters
-    assert hyperparameters is not None
-    theta = hyperparameters.theta
+    theta = hyperparameters_of(surrogate).theta
     model.covar_module.lengthscale = torch.as_tensor(np.exp(theta[:d]))
     model.mean_module.constant.data.fill_(surrogate._models[0].mean)
     if variance is None:
@@ -68,7 +73,7 @@ def test_posterior_and_likelihood(kernel: str, variance: float | None, n: int, d
     surrogate = ours(X, y, kernel, variance)
     model = theirs(surrogate, X, y, kernel, variance)
     at = np.random.default_rng(1).random((50, d)) * 1.4 - 0.2
-    mean, std = surrogate.predict(at)
+    mean, std = surrogate.predict_latent(at)
     model.train()
     output = model.likelihood(model(*model.train_inputs))
     likelihood = float(output.log_prob(model.train_targets))
@@ -80,35 +85,66 @@ def test_posterior_and_likelihood(kernel: str, variance: float | None, n: int, d
     assert surrogate.log_marginal_likelihood(0) == pytest.approx(likelihood, rel=1e-8, abs=1e-6)
 
 
-@pytest.mark.parametrize(("kernel", "variance"), CASES)
-def test_the_gradient_of_the_posterior_of_the_hyper_parameters(kernel: str, variance: float | None) -> None:
+@pytest.mark.parametrize("signal_prior", [0.0, 0.75])
+@pytest.mark.parametrize("infers_noise", [True, False])
+@pytest.mark.parametrize("kernel", ["matern52", "rbf"])
+def test_the_gradient_of_the_posterior_of_the_hyper_parameters(
+    kernel: str, infers_noise: bool, signal_prior: float
+) -> None:
     X, y = problem(25, 4)
     kind = {"matern52": covariance.MATERN52, "rbf": covariance.RBF}[kernel]
-    known = np.full(25, math.nan if variance is None else variance)
-    work, gradient = np.zeros((2, 25, 25)), np.empty(5)
-
+    given = np.random.default_rng(3).uniform(0.0, 0.1, 25)
+    X[:, 2] = np.round(4.0 * X[:, 2]) / 4.0
+    caps = np.array([math.inf, math.inf, 0.25, math.inf])  # the third input is a category
     prior = np.array([(2.0, 1.7)] * 3 + [(0.0, 0.0)])  # no prior for the last input
+    work, gradient = np.zeros((2, 25, 25)), np.empty(6)
 
     def value(theta: np.ndarray, into: np.ndarray) -> float:
-        return float(covariance.negative_log_posterior(theta, X, y, known, kind, prior, NOISE_PRIOR, into, work))
+        data = (X, y, given, infers_noise, caps, kind, prior, NOISE_PRIOR, signal_prior)
+        return float(covariance.negative_log_posterior(theta, *data, into, work))
 
-    theta = np.array([-1.0, -0.5, 0.3, 1.0, -4.0])
+    theta = np.array([-1.0, -0.5, 0.3, 1.0, -4.0, 0.4 if signal_prior else 0.0])
     value(theta, gradient)
-    free = 5 if variance is None else 4
-    for j in range(free):
+    free = np.array([True] * 4 + [infers_noise, signal_prior > 0.0])
+    assert (gradient[~free] == 0.0).all()
+    for j in np.flatnonzero(free):
         ends = [theta.copy(), theta.copy()]
         ends[0][j] -= 1e-5
         ends[1][j] += 1e-5
-        slope = (value(ends[1], np.empty(5)) - value(ends[0], np.empty(5))) / 2e-5
+        slope = (value(ends[1], np.empty(6)) - value(ends[0], np.empty(6))) / 2e-5
         assert gradient[j] == pytest.approx(slope, rel=1e-5, abs=1e-6)
+
+
+def test_the_likelihood_of_a_scaled_signal_is_that_of_a_scaled_covariance() -> None:
+    """Against the multivariate normal density written out, noise and known variances included."""
+    from scipy.stats import multivariate_normal
+
+    X, y = problem(15, 2)
+    given, scale = np.random.default_rng(4).uniform(0.0, 0.1, 15), 1.7
+    theta = np.log([0.4, 0.8, 0.05, scale])
+    none = (0.0, 1.0)
+    reached = covariance.negative_log_posterior(
+        theta, X, y, given, True, covariance.RBF, np.zeros((2, 2)), none, 1.0, np.empty(4), np.zeros((2, 15, 15))
+    )
+    level = theta[2] + 2.0 * theta[3]
+    without_priors = reached - 0.5 * level**2 - level - 0.5 * theta[3] ** 2
+    distances = np.sum(((X[:, None] - X[None]) / np.exp(theta[:2])) ** 2, axis=-1)
+    K = scale**2 * (np.exp(-0.5 * distances) + 0.05 * np.eye(15)) + np.diag(given)
+    inverse = np.linalg.inv(K)
+    mean = inverse.sum(axis=0) @ y / inverse.sum()
+    assert without_priors == pytest.approx(-multivariate_normal(np.full(15, mean), K).logpdf(y), abs=1e-8)
 
 
 def test_the_fit_is_as_likely_as_botorchs() -> None:
     from botorch.fit import fit_gpytorch_mll
+    from gpytorch.priors import LogNormalPrior
 
     X, y = problem(60, 4, noise=0.2)
     surrogate = ours(X, y, "matern52")
     model = theirs(surrogate, X, y, "matern52")
+    signal = math.log(hyperparameters_of(surrogate).transform.scale / y.std())
+    prior = LogNormalPrior(NOISE_PRIOR[0] - 2.0 * signal, NOISE_PRIOR[1])
+    model.likelihood.noise_covar.register_prior("noise_prior", prior, lambda module: module.noise)
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
 
     def posterior_density() -> float:
@@ -141,10 +177,10 @@ def test_the_gain_of_a_noisy_point_is_that_of_the_posterior_mean_after_the_measu
     """E[max(mean after x is measured - best, 0)], by fantasies: botorch's models of each possible reading."""
     from gpytorch import settings as gpytorch_settings
 
-    own = 0.2
     X, y = problem(25, 2, noise=0.5)
-    surrogate = ours(X, y, "matern52", own)
-    model = theirs(surrogate, X, y, "matern52", own)
+    surrogate = ours(X, y, "matern52", 0.2)
+    model = theirs(surrogate, X, y, "matern52", 0.2)
+    own = 0.2 / hyperparameters_of(surrogate).transform.scale ** 2
     model.eval()
     at, best = np.random.default_rng(3).random((6, 2)), 0.4
     value, gradient = acquired(surrogate, at, 1.0, best, noise=own)
@@ -207,7 +243,7 @@ def test_log_ehvi_and_its_gradient_are_botorchs(n: int) -> None:
     models = []
     for column in (0, 1):
         single = ours(X, Y[:, column], "matern52")
-        model = theirs(single, X, single._y[0, :40], "matern52")
+        model = theirs(single, X, Y[:, column], "matern52")
         model.eval()
         models.append(model)
     partitioning = FastNondominatedPartitioning(torch.as_tensor(corner), torch.as_tensor(known))

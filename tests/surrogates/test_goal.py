@@ -6,11 +6,11 @@ import pytest
 from ebl_autonomy.surrogates.base import Goal
 
 
-def test_violations_add_up_in_units_of_their_bounds() -> None:
+def test_violations_add_up_in_units_of_the_first_distances() -> None:
     goal = Goal(0, 1.0, ((0, 2.0, np.inf), (1, -np.inf, 4.0)))
     violation = goal.violation(np.array([[3.0, 3.0], [1.0, 6.0], [np.nan, 0.0]]))
     assert violation[0] == 0.0
-    assert violation[1] == pytest.approx(0.5 + 0.5)
+    assert violation[1] == pytest.approx(1.0 / (1.0 + 1.0) + 2.0 / (2.0 + 1.0))
     assert np.isinf(violation[2])
 
 

@@ -29,3 +29,36 @@ def test_a_transform_keeps_order_so_that_bounds_keep_their_meaning(y: np.ndarray
     transform = OutcomeTransform.of(y)
     ends = transform.forward(np.array([-1.0, 0.0, *np.sort(y)]))
     assert (np.diff(ends[1:]) >= 0).all()
+
+
+@settings(deadline=None)
+@given(st.one_of(positive, anything), st.sampled_from([1.0, 0.5, 0.0]), st.integers(-900, 900))
+def test_a_unit_that_is_a_power_of_two_changes_no_digit(y: np.ndarray, power: float, exponent: int) -> None:
+    power = power if OutcomeTransform.fits(y) else 1.0
+    scaled = np.ldexp(y, exponent)
+    here, there = OutcomeTransform.of(y, power), OutcomeTransform.of(scaled, power)
+    assert here.forward(y).tolist() == there.forward(scaled).tolist()
+    assert there.log_slopes(scaled) == pytest.approx(here.log_slopes(y) - len(y) * np.log(there.unit / here.unit))
+
+
+@pytest.mark.parametrize("signal", [1e-12, 1e-3, 1.0, 1e12])
+@pytest.mark.parametrize("offset", [0.0, 1.0, -1e9, 1e9])
+def test_what_is_added_to_a_signal_leaves_it_as_it_is(signal: float, offset: float) -> None:
+    y = np.array([0.3, -0.1, 0.9, 0.4, -0.7])
+    z = OutcomeTransform.of(y, 1.0).forward(y)
+    measured = signal * (offset + y)
+    assert OutcomeTransform.of(measured).power == 1.0
+    assert OutcomeTransform.of(measured).forward(measured) == pytest.approx(z, abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e-12, 1e-300, 1e21])
+def test_equal_values_are_flat(value: float) -> None:
+    transform = OutcomeTransform.of(np.full(7, value))
+    assert transform.scale == 1.0
+    assert transform.forward(np.full(7, value)).tolist() == [0.0] * 7
+
+
+def test_powers_matter_where_values_differ_by_a_factor() -> None:
+    assert OutcomeTransform.matters(np.array([1.0, 2.0]))
+    assert not OutcomeTransform.matters(1e9 + np.array([1.0, 2.0]))
+    assert not OutcomeTransform.matters(np.array([-1.0, 2.0]))

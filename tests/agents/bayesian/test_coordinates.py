@@ -64,11 +64,23 @@ def test_motors_that_no_coordinate_names_are_coordinates_of_their_own() -> None:
         ({"height": {"up": 0.5, "down": 0.5}}, "do not determine the motor positions"),
         ({"a": {"up": 1.0, "down": 1.0}, "b": {"up": 2.0, "down": 2.0}}, "do not determine"),
         ({"height": {"up": 0.5, "dwon": 0.5}}, "dwon"),
+        ({"height": {"up": 0.5, "down": 0.5}, "pitch": {"up": 0.0, "down": 0.0}}, r"\['pitch'\] have no weight"),
     ],
 )
 def test_coordinates_that_make_no_sense(given: dict[str, dict[str, float]], says: str) -> None:
     with pytest.raises(BadInputError, match=says):
         BayesianAgent(JACKS, coordinates=given)
+
+
+@pytest.mark.parametrize("spans", [(1e-9, 1e9), (1e-12, 1e12), (1e9, 1e-9)])
+def test_ranges_may_differ_by_any_factor(spans: tuple[float, float]) -> None:
+    up, down = spans
+    vocs: dict[str, Any] = {"variables": {"up": [0.0, up], "down": [-down, 0.0]}, "objectives": {"f": "MINIMIZE"}}
+    assert len(BayesianAgent(vocs).suggest(1)) == 1
+    weights = {"height": {"up": 0.5 / up, "down": 0.5 / down}, "pitch": {"up": 1.0 / up, "down": -1.0 / down}}
+    coordinates = Coordinates(Space(make_vocs(vocs)), weights)
+    unit = np.random.default_rng(0).random((4, 2))
+    assert coordinates.motors(coordinates.search(unit)) == pytest.approx(unit)
 
 
 def test_a_valley_askew_to_the_motors_lies_along_a_coordinate() -> None:

@@ -17,22 +17,25 @@ from ebl_autonomy.agents.bayesian.refitting import BACKGROUND_FROM, RefitSchedul
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.space import Space, make_vocs
 from ebl_autonomy.surrogates.base import Observations
+from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
 
 
 class Notes:
-    """A surrogate that only records its calls, and whose surprises are scripted."""
+    """A surrogate that only records its calls, and whose surprises and steps are scripted."""
 
     version, outcomes, fits_in_background = "notes", 1, True
 
-    def __init__(self, surprising: frozenset[int], fits: tuple[int, ...] = ()) -> None:
-        self.surprising, self.fits = surprising, fits
+    def __init__(self, surprising: frozenset[int], steps: int = 1, fits: tuple[int, ...] = ()) -> None:
+        self.surprising, self.steps, self.fits = surprising, steps, fits
         self.knows = 0
         self.threads = [threading.current_thread().name]
 
     def clone(self) -> "Notes":
-        return Notes(self.surprising, self.fits)
+        return Notes(self.surprising, self.steps, self.fits)
 
-    def fit(self, data: Observations) -> None:
+    def fit_in_steps(self, data: Observations) -> Iterator[float]:
+        for _ in range(self.steps):
+            yield 1.0
         self.fits = (*self.fits, len(data.X))
         self.threads.append(threading.current_thread().name)
         if len(data.X) in FAILING:
@@ -58,8 +61,10 @@ def observations(n: int, scaled_at: int = 0) -> Observations:
     return Observations(np.zeros((n, 1)), np.zeros((n, 1)), np.zeros((n, 1)))
 
 
-def brought(sizes: Sequence[int], surprising: frozenset[int] = frozenset(), first: int = 5) -> RefitSchedule:
-    made = RefitSchedule(Notes(surprising), observations, first)
+def brought(
+    sizes: Sequence[int], surprising: frozenset[int] = frozenset(), first: int = 5, steps: int = 1
+) -> RefitSchedule:
+    made = RefitSchedule(Notes(surprising, steps), observations, first, slice_s=1.5)
     for n in sizes:
         made.surrogate_of(n)
         assert made.surrogate.knows == n
@@ -85,14 +90,74 @@ def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatc
 
 @settings(deadline=None, max_examples=60)
 @given(
-    batches=st.lists(st.integers(1, 9), min_size=1, max_size=25),
-    surprising=st.frozensets(st.integers(1, 140), max_size=20),
+    batches=st.lists(st.integers(1, 9), min_size=1, max_size=45),
+    surprising=st.frozensets(st.integers(1, 240), max_size=30),
+    steps=st.integers(1, 30),
 )
-def test_the_model_is_a_function_of_the_results(batches: list[int], surprising: frozenset[int]) -> None:
+def test_the_model_is_a_function_of_the_results(batches: list[int], surprising: frozenset[int], steps: int) -> None:
     sizes = np.cumsum(batches)
-    lived = brought(sizes.tolist(), surprising)
-    replayed = brought([int(sizes[-1])], surprising)
+    lived = brought(sizes.tolist(), surprising, steps=steps)
+    replayed = brought([int(sizes[-1])], surprising, steps=steps)
     assert lived.surrogate.fits == replayed.surrogate.fits
+    assert lived.fitted_to == replayed.fitted_to
+
+
+def test_a_fit_takes_effect_as_many_results_later_as_it_has_slices() -> None:
+    lag = 2  # at 100 results
+    for n in range(100, 104 + lag):
+        assert brought(range(5, n + 1), steps=4).fitted_to < 100
+    assert brought(range(5, 105 + lag), steps=4).fitted_to == 100
+
+
+def test_a_fit_takes_effect_before_the_next_is_due_however_long_it_takes() -> None:
+    for size in (100, 140, 196):
+        late = size + size // 10 + (size - BACKGROUND_FROM) // 20
+        assert brought([late - 1], steps=1000).fitted_to < size
+        assert brought([late], steps=1000).fitted_to == size
+
+
+def test_a_batch_of_results_finds_a_fit_under_way_made() -> None:
+    """The thread does not pause between slices, and a fit that is due within a batch has until the next one."""
+    made = brought([*range(5, 190), 198], steps=6)
+    assert made.fitted_to < 196
+    made.surrogate_of(206)
+    made.surrogate_of(214)
+    assert made.fitted_to == 196
+    assert made.surrogate.threads[1:] == ["ebl-autonomy-refit"]
+
+
+def test_what_came_before_a_fresh_fit_has_no_influence() -> None:
+    made = brought([99, 150, 250], frozenset({60, 70, 80, 120}))
+    assert made.surrogate.fits == brought([250]).surrogate.fits == (196, 236)
+
+
+def test_many_results_at_once_need_few_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = list[int]()
+    in_steps = Notes.fit_in_steps
+
+    def noted(notes: Notes, data: Observations) -> Iterator[float]:
+        fitted.append(len(data.X))
+        yield from in_steps(notes, data)
+
+    monkeypatch.setattr(Notes, "fit_in_steps", noted)
+    brought([1000])
+    assert fitted == [753, 904]
+
+
+def test_one_step_is_not_longer_than_a_decision_may_wait() -> None:
+    """So a fit to hundreds of results has many steps, and ends where a fit without limit ends."""
+    rng = np.random.default_rng(0)
+    X = rng.random((300, 6))
+    Y = np.sin(5.0 * X).sum(axis=1, keepdims=True) + 0.1 * rng.standard_normal((300, 1))
+    data = Observations(X, Y, np.full((300, 1), np.nan))
+    short, whole = NumbaSurrogate(6, 1, step_s=0.02), NumbaSurrogate(6, 1)
+    steps = list(short.fit_in_steps(data))
+    assert max(steps) <= 0.02
+    assert sum(steps) >= 0.02
+    whole.fit(data)
+    for surrogate in (short, whole):
+        surrogate.condition_on(data)
+    assert short.log_marginal_likelihood(0) == pytest.approx(whole.log_marginal_likelihood(0), abs=1.0)
 
 
 def test_a_long_fit_runs_beside_the_next_measurement() -> None:
@@ -136,7 +201,7 @@ def test_validity_does_not_make_it_learn() -> None:
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
 def test_a_copy_makes_the_fit_that_is_under_way_itself(copied: Any) -> None:
     made = brought(range(5, 59))
-    assert made._background is not None
+    assert made._under_way is not None
     other = copied(made)
     made.surrogate_of(59)
     other.surrogate_of(59)

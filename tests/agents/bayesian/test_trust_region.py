@@ -51,6 +51,17 @@ def test_what_is_an_improvement() -> None:
     assert improvements([nan, -1.0, -1.0 + 1e-12]) == [False, True, False]
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("offset", [0.0, 1e9, -1e9])
+def test_an_improvement_depends_neither_on_the_unit_nor_on_an_offset(scale: float, offset: float) -> None:
+    scores = np.array([0.1, 0.5, 0.5, 0.50001, 0.2, float("nan"), 0.7])
+    assert improvements(scale * (offset + scores)) == [True, True, False, True, False, False, True]
+
+
+def test_rounding_is_no_improvement() -> None:
+    assert improvements([0.0, 1.0, float(np.nextafter(1.0, 2.0))]) == [True, True, False]
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("gain", [1.0, 0.0])
 def test_the_agents_region_follows_its_successes(seed: int, gain: float) -> None:

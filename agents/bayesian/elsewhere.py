@@ -1,0 +1,65 @@
+"""When a search around the best point pays no more, so that every other proposal looks elsewhere.
+
+A model that has seen one hill well knows nothing of another one. As its expected gain is judged by what was measured,
+no acquisition function asks for the far side of the domain as long as there is something to be won nearby. So the share
+of the whole domain grows from nothing to a half as soon as the search nearby wins nothing that counts: the model
+expects no gain, or the latest proposals brought none. An improvement, wherever it is found, brings the search back.
+
+If the readings tell their noise, the model can be trusted with smaller gains, and the search stays longer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from ebl_autonomy.agents.bayesian.state import SearchState
+
+__all__ = ["why_exhausted"]
+
+LEAST_GAIN: Final = 3e-4
+"""The least expected gain that pays, as a share of the range of the expected values at the measured points."""
+BELOW_NOISE: Final = 0.05
+"""The same, as a share of the standard deviation of a reading."""
+PATIENCE: Final = 2
+"""Proposals per motor, without an improvement, after which the search is exhausted."""
+BELOW_KNOWN_NOISE, PATIENCE_WITH_KNOWN_NOISE = 0.01, 6
+"""The same two, if the readings tell their standard deviations."""
+LEAST_PATIENCE: Final = 6
+"""Such proposals, at least."""
+LEAST_RISE: Final = 1e-3
+"""The least improvement that counts, as a share of the range of the merits."""
+
+
+def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:
+    """Why the search around the best point pays no more; empty if it pays.
+
+    Under drift it always pays, because the best point must be followed.
+
+    Parameters
+    ----------
+    state : SearchState
+        With a model.
+    acquisition : float
+        The logarithm of the improvement that is expected of the best proposal nearby.
+    first : int
+        Index of the first result that a model proposed.
+    """
+    expected = state.expected[:, 0]
+    expected = expected[np.isfinite(expected)]
+    if not len(expected) or state.drifts:
+        return ""
+    known = state.noise_is_known
+    noise = state.surrogate.resolution(state.goal)
+    least = LEAST_GAIN * float(np.ptp(expected)) + (BELOW_KNOWN_NOISE if known else BELOW_NOISE) * noise
+    if acquisition < math.log(max(least, 1e-300)):
+        return "no gain is expected here"
+    merits = state.merits
+    patience = max(LEAST_PATIENCE, (PATIENCE_WITH_KNOWN_NOISE if known else PATIENCE) * state.space.dim)
+    if len(merits) - first <= patience:
+        return ""
+    best = np.fmax.accumulate(merits)
+    rise = LEAST_RISE * float(np.nanmax(merits) - np.nanmin(merits))
+    return "" if best[-1] > best[-1 - patience] + rise else f"{patience} points here brought nothing better"

@@ -1,0 +1,91 @@
+"""The survey: a few quasi-random points of the whole domain, which tell how the search should go on.
+
+A start that is better than points far away is likely near a peak, and is best searched motor by motor. A start that is
+not is worth no probes: points of the whole domain tell more of where the best hill is, and the model needs no more than
+a few. The first two points of the survey tell these cases apart.
+
+Where the readings tell their noise, there is no survey: a response nearby is then told from noise, so probes find the
+slope in any landscape. Without that, differences of neighbours may be noise, and those of far points are larger.
+
+The points are those of a scrambled Sobol sequence (Owen 1998, J. Complexity 14, 466), one sequence in each search, so
+no two of them are close to each other.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy.stats import qmc
+
+from ebl_autonomy.space import FloatArray
+
+if TYPE_CHECKING:
+    from ebl_autonomy.agents.bayesian.lattice import Lattice
+    from ebl_autonomy.agents.bayesian.state import SearchState
+
+__all__ = ["BROAD", "DARK", "FIRST", "NARROW", "index", "is_turn", "new_point", "points", "surroundings"]
+
+FIRST: Final = 2
+"""Number of points of the survey that tell what the surroundings are."""
+TRIES: Final = 64
+"""Number of points that are drawn to find one that is not known yet, if all variables are discrete."""
+
+DARK: Final = "dark"
+"""Nothing responds, here or far away."""
+NARROW: Final = "narrow"
+"""The start is better than the far points: it lies near a peak."""
+BROAD: Final = "broad"
+"""A far point is better than the start."""
+
+
+def points(dim: int) -> int:
+    """Number of points of a survey of broad surroundings."""
+    return 3 + dim // 4
+
+
+def surroundings(merits: FloatArray, responded: bool) -> str | None:
+    """What the start and the first points of the survey tell: `DARK`, `NARROW` or `BROAD`; None before they are known.
+
+    Parameters
+    ----------
+    merits : FloatArray, shape (n,)
+        Merits of the results, the start's first, more is better; NaN if invalid.
+    responded : bool
+        Whether an outcome has responded in these results.
+    """
+    if len(merits) < 1 + FIRST:
+        return None
+    if not responded:
+        return DARK
+    start, far = merits[0], merits[1 : 1 + FIRST]
+    known = far[np.isfinite(far)]
+    if not np.isfinite(start):
+        return BROAD
+    if not len(known):
+        return NARROW
+    return NARROW if start > known.max() else BROAD
+
+
+def is_turn(number: int) -> bool:
+    """Whether it is the turn of the whole domain, if every other proposal is to be one of its points."""
+    return number % 2 == 1
+
+
+def index(dim: int, number: int) -> int:
+    """Index in the sequence of the point of the whole domain that proposal `number` is, after the survey."""
+    return points(dim) + number // 2
+
+
+def new_point(state: SearchState, seed: int, index: int, lattice: Lattice | None) -> FloatArray:
+    """Point `index` of the sequence, shape (d,), or the next one that is not known if all variables are discrete."""
+    wanted = index + (1 if lattice is None else TRIES)
+    sequence = qmc.Sobol(state.space.dim, seed=seed).random_base2(math.ceil(math.log2(wanted + 1)))
+    drawn = np.asarray(sequence[index:wanted])
+    if lattice is None:
+        return np.asarray(drawn[0])
+    new = next((point for point in drawn if lattice.is_new(point)), None)
+    if new is None:
+        new = lattice.new(np.random.default_rng([seed, index]))
+    return np.asarray(drawn[0] if new is None else new)
