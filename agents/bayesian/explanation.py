@@ -228,4 +228,4 @@ def _elsewhere(state: SearchState) -> Elsewhere | None:
     kept = far & np.isfinite(state.merits) & (state.goal.violation(state.data.table.Y) == 0.0)
     merits = np.where(kept, state.merits, -math.inf)
     best = state.goal.sign * float(merits.max()) if kept.any() else math.nan
-    return Elsewhere(int(far.sum()), best, len(far))
+    return Elsewhere(int(far.sum()), best, len(state.results))
