@@ -156,7 +156,7 @@ class Probing:
         return 0 if self._is_left_out(state) else self._sequence(state).end(len(state.results), state.start)
 
     def _is_left_out(self, state: SearchState) -> bool:
-        if self._after is None or state.noise_is_known:
+        if self._after is None or not state.has_survey:
             return False
         return state.surroundings not in (survey.DARK, survey.NARROW)
 
@@ -165,7 +165,7 @@ class Probing:
         # variable beyond the step that the user vouches for.
         seen_at, longest = (0, self._step) if state.hard else (state.first_signal, math.inf)
         first = 1 if self._after is None else self._after.end(state)
-        every = 1 if self._after is None or state.noise_is_known else 2
+        every = 1 if self._after is None or not state.has_survey else 2
         return ProbeSequence(
             state.searched,
             state.merits,
@@ -193,12 +193,12 @@ class Survey:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         number = request.number
         # Before the first results, more of the same tells more than anything else.
-        if number >= self.end(state) and (state.noise_is_known or state.surroundings is not None):
+        if number >= self.end(state) and (not state.has_survey or state.surroundings is not None):
             return []
         return _proposed(state, survey.new_point(state, self._seed, number - 1, request.lattice(state)), "survey")
 
     def end(self, state: SearchState) -> int:
-        if state.noise_is_known:
+        if not state.has_survey:
             return 1
         narrow = state.surroundings in (survey.DARK, survey.NARROW)
         return 1 + (survey.FIRST if narrow else survey.points(state.space.dim))

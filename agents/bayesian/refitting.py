@@ -26,8 +26,6 @@ __all__ = ["BACKGROUND_FROM", "FIRST_FRESH", "RefitSchedule"]
 
 GROWTH: Final = 1.2
 """Growth factor of the number of results between scheduled fits."""
-EACH: Final = 40
-"""Up to so many results, each is followed by a fit: a short one, which pays while little is known."""
 SURPRISE_GROWTH: Final = 1.05
 """Least growth factor before a surprise triggers a fit, because a fit does not explain every surprise."""
 FIRST_FRESH: Final = 100
@@ -62,6 +60,8 @@ class RefitSchedule:
         Number of results at the first fit.
     slice_s : float
         Counted seconds of a long fit between two results.
+    each : int
+        Number of results up to which each is followed by a fit.
 
     Attributes
     ----------
@@ -79,6 +79,7 @@ class RefitSchedule:
         observations: Callable[[int, int], Observations],
         first: int,
         slice_s: float = math.inf,
+        each: int = 0,
     ) -> None:
         self.surrogate = surrogate
         self.conditioned_on = -1
@@ -87,6 +88,7 @@ class RefitSchedule:
         self._observations = observations
         self._first = first
         self._slice_s = slice_s
+        self._each = each
         self._at = -1
         """Number of results up to which the schedule has been followed."""
         self._begun: tuple[int, int] | None = None
@@ -162,7 +164,7 @@ class RefitSchedule:
         if self.fitted_to < 0:
             scheduled = self._first
         else:
-            growth = GROWTH if self.fitted_to >= EACH else 1.0
+            growth = GROWTH if self.fitted_to >= self._each else 1.0
             scheduled = max(math.ceil(self.fitted_to * growth), self.fitted_to + 1)
             earliest = max(math.ceil(self.fitted_to * SURPRISE_GROWTH), self.fitted_to + 1)
             while not self._surprised and self._watched < min(scheduled - 1, n):

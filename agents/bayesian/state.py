@@ -24,7 +24,9 @@ from ebl_autonomy.surrogates.base import SearchRegion, Surrogate, Suspect
 __all__ = ["SearchState"]
 
 FIRST_FIT: Final = 4
-"""Number of results of the first fit of the model."""
+"""Number of results of the first fit of the model of one objective without limits or factors."""
+EACH_FIT: Final = 40
+"""Up to so many results, each is followed by a fit of that model: a short one, which pays while little is known."""
 
 
 class SearchState:
@@ -113,9 +115,10 @@ class SearchState:
         options = self._options
         hard = self.hard.for_surrogate(options.sigmas, options.reach)
         surrogate = construction.make_surrogate(options, self.space, self.data.inputs, self.outcomes, self.goal, hard)
-        first = FIRST_FIT if len(self.goal.objectives) == 1 else 2 * self.space.dim + 1
+        first = FIRST_FIT if self._is_plain else 2 * self.space.dim + 1
         first = 0 if self.data.pasts else first
-        return RefitSchedule(surrogate, self.data.observations, first, options.max_decision_s)
+        each = EACH_FIT if self._is_plain else 0
+        return RefitSchedule(surrogate, self.data.observations, first, options.max_decision_s, each)
 
     def lattice(self, out: FloatArray) -> Lattice | None:
         """The allowed points if all variables are discrete, else None.
@@ -167,6 +170,16 @@ class SearchState:
         """Number of results until any outcome responded; see `probing.first_signal`."""
         table = self.data.table
         return min(first_signal(y, std) for y, std in zip(table.Y.T, table.std.T, strict=True))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether there is one objective, without limits or factors."""
+        return len(self.goal.objectives) == 1 and not self.goal.limits and not self.goal.factors
+
+    @property
+    def has_survey(self) -> bool:
+        """Whether the search begins with a survey; see `survey`."""
+        return self._is_plain and not self.noise_is_known
 
     @property
     def noise_is_known(self) -> bool:

@@ -5,7 +5,9 @@ not is worth no probes: points of the whole domain tell more of where the best h
 a few. The first two points of the survey tell these cases apart.
 
 Where the readings tell their noise, there is no survey: a response nearby is then told from noise, so probes find the
-slope in any landscape. Without that, differences of neighbours may be noise, and those of far points are larger.
+slope in any landscape. Without that, differences of neighbours may be noise, and those of far points are larger. Nor is
+there one under limits on outcomes, or with a product of factors: whoever gives these has a beam, and far points, which
+break the limits and have no beam, would only bend the models.
 
 The points are those of a scrambled Sobol sequence (Owen 1998, J. Complexity 14, 466), one sequence in each search, so
 no two of them are close to each other.

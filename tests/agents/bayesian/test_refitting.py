@@ -62,9 +62,13 @@ def observations(n: int, scaled_at: int = 0) -> Observations:
 
 
 def brought(
-    sizes: Sequence[int], surprising: frozenset[int] = frozenset(), first: int = 5, steps: int = 1
+    sizes: Sequence[int],
+    surprising: frozenset[int] = frozenset(),
+    first: int = 5,
+    steps: int = 1,
+    each: int = 0,
 ) -> RefitSchedule:
-    made = RefitSchedule(Notes(surprising, steps), observations, first, slice_s=1.5)
+    made = RefitSchedule(Notes(surprising, steps), observations, first, slice_s=1.5, each=each)
     for n in sizes:
         made.surrogate_of(n)
         assert made.surrogate.knows == n
@@ -72,11 +76,12 @@ def brought(
 
 
 def test_fits_follow_the_number_of_results() -> None:
-    assert brought(range(5, 70)).surrogate.fits == (*range(5, 41), 48, 58)
+    assert brought(range(5, 50)).surrogate.fits == (5, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 48)
+    assert brought(range(5, 70), each=40).surrogate.fits == (*range(5, 41), 48, 58)
 
 
 def test_what_is_improbable_is_learned_as_soon_as_the_last_fit_is_a_twentieth_old() -> None:
-    assert brought(range(40, 66), frozenset({42, 47, 58}), first=40).surrogate.fits == (40, 42, 47, 57, 60)
+    assert brought(range(5, 34), frozenset({24, 30})).surrogate.fits == (5, 6, 8, 10, 12, 15, 18, 22, 24, 29, 31)
 
 
 def test_much_that_is_a_little_improbable_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
