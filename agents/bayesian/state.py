@@ -178,7 +178,13 @@ class SearchState:
     def surroundings(self) -> str | None:
         """What the first results tell of the domain; see `survey.surroundings`."""
         first = 1 + survey.FIRST
-        return survey.surroundings(self.merits[:first], self.first_signal <= first)
+        merits = self.merits[:first]
+        # Of measurements that run at the same time, that at the start need not end first.
+        away = np.abs(self.searched[:first] - self.start).max(axis=1)
+        if (away <= survey.SAME_PLACE).any():
+            row = int(np.argmin(away))
+            merits = np.concatenate([merits[[row]], np.delete(merits, row)])
+        return survey.surroundings(merits, self.first_signal <= first)
 
     @property
     def kept_hard_limits(self) -> np.ndarray:
