@@ -63,6 +63,7 @@ class SearchState:
         self.space = space
         self.results: list[Point] = []
         self._reachable: list[bool] = []
+        self._asked: FloatArray = np.empty((0, space.dim))
         self.outcomes = construction.outcomes_of(options, space)
         self.goal = construction.goal_of(options, space, self.outcomes)
         self.hard = HardLimits(options.hard, self.outcomes)
@@ -81,7 +82,12 @@ class SearchState:
         self.refits = self._new_refits()
         self._expected: FloatArray | None = None
 
-    def add(self, results: Sequence[Point], reachable: Sequence[bool] | None = None) -> None:
+    def add(
+        self,
+        results: Sequence[Point],
+        reachable: Sequence[bool] | None = None,
+        asked: Sequence[Point] | None = None,
+    ) -> None:
         """Add results of the present experiment.
 
         Parameters
@@ -90,8 +96,11 @@ class SearchState:
         reachable : sequence of bool, optional
             Whether each lies in the searched part of the domain; if not, it is modelled, but never the best. By
             default, all do.
+        asked : sequence of dict, optional
+            The point that was proposed for each; by default, the motors reached it exactly.
         """
         self.results.extend(results)
+        self._asked = np.vstack([self._asked, self.space.unit(results if asked is None else asked)])
         self._reachable.extend([True] * len(results) if reachable is None else reachable)
         self.data.table.extend(results)
 
@@ -145,6 +154,11 @@ class SearchState:
         return self.data.searched
 
     @property
+    def places(self) -> FloatArray:
+        """Where results were asked for and read, in the unit cube of motors, shape (k, d)."""
+        return np.vstack([self.data.table.unit, self._asked])
+
+    @property
     def reachable(self) -> np.ndarray | None:
         """Whether each result lies in the searched part of the domain, bool, shape (n,); None if all do."""
         return None if all(self._reachable) else np.array(self._reachable, dtype=bool)
@@ -180,7 +194,7 @@ class SearchState:
         first = 1 + survey.FIRST
         merits = self.merits[:first]
         # Of measurements that run at the same time, that at the start need not end first.
-        away = np.abs(self.searched[:first] - self.start).max(axis=1)
+        away = np.abs(self.coordinates.search(self._asked[:first]) - self.start).max(axis=1)
         if (away <= survey.SAME_PLACE).any():
             row = int(np.argmin(away))
             merits = np.concatenate([merits[[row]], np.delete(merits, row)])

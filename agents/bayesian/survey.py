@@ -103,7 +103,7 @@ def new_point(state: SearchState, seed: int, index: int, out: FloatArray) -> Flo
     sequence = qmc.Sobol(state.space.dim, seed=seed).random_base2(math.ceil(math.log2(stop)))
     drawn = evenly(np.asarray(sequence[index:stop]), {axis: state.ladders[axis] for axis in state.unordered})
     places = state.space.snap(state.coordinates.unit(drawn, state.best_measured))
-    known = np.vstack([state.data.table.unit, out])
+    known = np.vstack([state.places, out])
     for point, place in zip(drawn, places, strict=True):
         if (np.abs(known - place).max(axis=1) > SAME_PLACE).all():
             return np.asarray(point)

@@ -201,9 +201,9 @@ def test_under_limits_the_box_and_the_domain_take_turns(batch: int) -> None:
     reasons = []
     for _ in range(10):
         agent.ingest([{**p, "f": valley(p), "g": p["x"]} for p in agent.suggest(batch)])
-        reasons.append(agent.decisions()[0].reason)
+        reasons += [decision.reason for decision in agent.decisions()]
     within = sum(reason.startswith("log-EI within") for reason in reasons)
-    assert 2 <= within <= 8
+    assert 0.1 <= within / len(reasons) <= 0.8
     everywhere = [reason for reason in reasons if reason == "log-EI" or reason.startswith("elsewhere: ")]
     assert len(everywhere) == len(reasons) - within
 
