@@ -42,6 +42,7 @@ __all__ = [
     "Limit",
     "Space",
     "Travel",
+    "evenly",
     "hard_limits",
     "limit_of",
     "make_vocs",
@@ -232,15 +233,8 @@ class Space:
         return self._to_unit(self._inside(np.atleast_2d(unit)))
 
     def evenly(self, unit: FloatArray) -> FloatArray:
-        """Points that fill the cube, shape (n, d), with as many at each value of a variable without order.
-
-        Snapping alone would give the first and the last value half as many as the others.
-        """
-        spread = np.array(unit)
-        for name in self.unordered:
-            i, ladder = self.names.index(name), self.ladder(name)
-            spread[:, i] = ladder[np.minimum((unit[:, i] * len(ladder)).astype(int), len(ladder) - 1)]
-        return spread
+        """Points that fill the cube, shape (n, d), with as many at each value of a variable without order."""
+        return evenly(unit, {self.names.index(name): self.ladder(name) for name in self.unordered})
 
     def _inside(self, unit: FloatArray) -> FloatArray:
         """Values of the variables in their own units, shape (n, d), all inside the domain."""
@@ -429,6 +423,24 @@ def violation(limits: Sequence[Limit], values: FloatArray) -> FloatArray:
                 over = np.maximum(excess, 0.0)
                 total += over / (over + distances[0])
     return np.where(np.isnan(values).any(axis=1), np.inf, total)
+
+
+def evenly(points: FloatArray, ladders: Mapping[int, FloatArray]) -> FloatArray:
+    """Points of the cube, shape (n, d), with as many at each value of some discrete variables.
+
+    Snapping alone would give the first and the last value half as many as the others.
+
+    Parameters
+    ----------
+    points : FloatArray, shape (n, d)
+        Points that fill the unit cube.
+    ladders : mapping of int to FloatArray
+        The allowed coordinates of each of these variables, by axis.
+    """
+    spread = np.array(points)
+    for axis, ladder in ladders.items():
+        spread[:, axis] = ladder[np.minimum((points[:, axis] * len(ladder)).astype(int), len(ladder) - 1)]
+    return spread
 
 
 def hard_limits(constraints: Mapping[str, Any]) -> dict[str, Limit]:

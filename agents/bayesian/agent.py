@@ -127,7 +127,8 @@ class BayesianAgent(Agent):
 
     def _learn(self) -> None:
         new = range(len(self._state.results), len(self._results))
-        self._state.add([self._results[i] for i in new], [self._reachable(i) for i in new])
+        results, asked = [self._results[i] for i in new], [self._asked[i] for i in new]
+        self._state.add(results, [self._reachable(i) for i in new], asked)
 
     def ingest_prior(self, results: Sequence[Mapping[str, Any]], label: str = "prior") -> None:
         """See `Agent.ingest_prior`.

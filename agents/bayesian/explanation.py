@@ -12,7 +12,7 @@ import numpy as np
 from ebl_autonomy.agents.bayesian.drift import DriftEstimate, estimate_drift
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import ROUNDING, FloatArray
 from ebl_autonomy.surrogates.base import Suspect
 
 __all__ = ["Elsewhere", "Explanation", "ModelOfOutcome", "explain"]
@@ -96,7 +96,8 @@ class Elsewhere:
     Attributes
     ----------
     results : int
-        Number of results that lie elsewhere: more than a quarter of the domain away, along some searched coordinate.
+        Number of results that lie elsewhere: more than a quarter of the domain away along some searched coordinate, or
+        at another value of a variable without order.
     best : float
         The best valid and feasible reading of the objective among them; NaN without any.
     of : int
@@ -110,7 +111,9 @@ class Elsewhere:
     def __str__(self) -> str:
         if not self.results:
             return "elsewhere: nothing was measured more than a quarter of the domain away from the best point yet"
-        best = "none of them is valid" if math.isnan(self.best) else f"the best of them reads {self.best:.4g}"
+        best = (
+            "none of them is valid and feasible" if math.isnan(self.best) else f"the best of them reads {self.best:.4g}"
+        )
         return (
             f"elsewhere: {self.results} of {self.of} results lie more than a quarter of the domain away from the best "
             f"point; {best}"
@@ -224,7 +227,9 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
 def _elsewhere(state: SearchState) -> Elsewhere | None:
     if len(state.goal.objectives) > 1:
         return None
-    far = (np.abs(state.searched - state.best_expected) > ELSEWHERE).any(axis=1)
+    reach = np.full(state.space.dim, ELSEWHERE)
+    reach[list(state.unordered)] = ROUNDING
+    far = (np.abs(state.searched - state.best_expected) > reach).any(axis=1)
     kept = far & np.isfinite(state.merits) & (state.goal.violation(state.data.table.Y) == 0.0)
     merits = np.where(kept, state.merits, -math.inf)
     best = state.goal.sign * float(merits.max()) if kept.any() else math.nan

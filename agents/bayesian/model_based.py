@@ -68,7 +68,7 @@ class ModelBased:
             region = _on_lattice(lattice, region, state, seed)
         X, acquisition = surrogate.propose(state.goal, region, count, pending, seed)
         safe = acquisition > 0.5 * UNSAFE
-        reasons = self._look_elsewhere(state, request, lattice, X, acquisition, reason)
+        reasons = self._look_elsewhere(state, request, X, acquisition, reason)
         units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         if state.hard and not safe.all():
             units[~safe] = state.hard.safest(
@@ -92,30 +92,31 @@ class ModelBased:
         ]
 
     def _look_elsewhere(
-        self,
-        state: SearchState,
-        request: Request,
-        lattice: Lattice | None,
-        X: FloatArray,
-        acquisition: FloatArray,
-        reason: str,
+        self, state: SearchState, request: Request, X: FloatArray, acquisition: FloatArray, reason: str
     ) -> list[str]:
         """Replace proposals X, shape (k, inputs), in place, where the search nearby is exhausted; the reasons of all.
 
         The acquisition, shape (k,), of those becomes NaN.
 
-        Several objectives need no such turns: their front extends through the domain. Hard limits forbid them.
+        Several objectives need no such turns: their front extends through the domain. Hard limits forbid them. Where
+        all allowed points are known, there is no elsewhere.
         """
         reasons = [reason] * len(X)
         if len(state.goal.objectives) > 1 or state.hard:
             return reasons
+        out, d = request.out(state), state.space.dim
+        units = state.space.snap(state.coordinates.unit(X[:, :d], state.best_expected))
         for i, gain in enumerate(acquisition):
             number = request.number + i
-            if not survey.is_turn(number) or not (why := why_exhausted(state, float(gain), self._first_own(state))):
-                continue
-            point = survey.new_point(state, self._options.seed, survey.index(state.space.dim, number), lattice)
-            X[i], acquisition[i] = state.inputs_now(point[None])[0], math.nan
-            reasons[i] = f"elsewhere: {why}"
+            # Where nothing is to be won, the best proposals of a batch may all be the same corner of the box.
+            again = bool((np.abs(out - units[i]).max(axis=1) <= survey.SAME_PLACE).any())
+            why = why_exhausted(state, float(gain), self._first_own(state)) if survey.is_turn(number) or again else ""
+            point = survey.new_point(state, self._options.seed, survey.index(d, number), out) if why else None
+            if point is not None:
+                units[i] = state.space.snap(state.coordinates.unit(point[None], state.best_expected))[0]
+                X[i], acquisition[i] = state.inputs_now(point[None])[0], math.nan
+                reasons[i] = f"elsewhere: {why}"
+            out = np.vstack([out, units[i]])
         return reasons
 
     def region(self, state: SearchState, request: Request) -> tuple[SearchRegion, str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
-from scipy.stats import qmc
 
 from ebl_autonomy.agents.base import Point
 from ebl_autonomy.agents.bayesian import survey
@@ -17,7 +16,7 @@ from ebl_autonomy.agents.bayesian.probing import ProbeSequence
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.errors import AgentError
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import FloatArray, evenly
 
 __all__ = [
     "SAFEST_AGAIN",
@@ -195,7 +194,8 @@ class Survey:
         # Before the first results, more of the same tells more than anything else.
         if number >= self.end(state) and (not state.has_survey or state.surroundings is not None):
             return []
-        return _proposed(state, survey.new_point(state, self._seed, number - 1, request.lattice(state)), "survey")
+        point = survey.new_point(state, self._seed, number - 1, request.out(state))
+        return [] if point is None else _proposed(state, point, "survey")
 
     def end(self, state: SearchState) -> int:
         if not state.has_survey:
@@ -238,10 +238,13 @@ class Blind:
     def propose(self, state: SearchState, request: Request) -> list[Proposal]:
         if state.can_model and state.first_signal <= len(state.results):
             return []
+        point = None
         if survey.is_turn(request.number):
             index = survey.index(state.space.dim, request.number)
-            return _proposed(state, survey.new_point(state, self._seed, index, request.lattice(state)), "find the beam")
-        return _proposed(state, _in_growing_box(state, request, self._seed), "find the beam")
+            point = survey.new_point(state, self._seed, index, request.out(state))
+        if point is None:
+            point = _in_growing_box(state, request, self._seed)
+        return _proposed(state, point, "find the beam")
 
     def end(self, state: SearchState) -> int:
         return min(state.first_signal, len(state.results))
@@ -262,11 +265,8 @@ class Spread:
         number = request.number
         if number >= self.end(state) and state.can_model:
             return []
-        lattice = request.lattice(state)
-        wanted = number if lattice is None else number + TRIES
-        sequence = qmc.Sobol(state.space.dim, seed=self._seed).random_base2(math.ceil(math.log2(wanted + 1)))
-        points = iter(np.asarray(sequence[number - 1 : wanted]))
-        return _proposed(state, _first_new(points, lattice, request.rng), "spread")
+        point = survey.new_point(state, self._seed, number - 1, request.out(state))
+        return _proposed(state, _in_growing_box(state, request, self._seed) if point is None else point, "spread")
 
     def end(self, state: SearchState) -> int:
         return SPREAD_POINTS + 1
@@ -311,24 +311,14 @@ def _in_growing_box(state: SearchState, request: Request, seed: int) -> FloatArr
     number, start = request.number, state.start
     half = min(1.0, 0.1 * (1.0 + number / (2.0 * state.space.dim)))
     low, high = with_next_values(start - half, start + half, start, state.ladders, start[None], state.unordered)
+    low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
     rng = np.random.default_rng([seed, number])
-    drawn = (_in_box(start, half, low, high, rng.random(state.space.dim)) for _ in range(TRIES))
-    return _first_new(drawn, request.lattice(state), rng)
-
-
-def _in_box(start: FloatArray, half: float, low: FloatArray, high: FloatArray, u: FloatArray) -> FloatArray:
-    """The point of the box at `u` of the unit cube, clipped to the domain; shape (d,) each."""
-    # A box that only `half` determines is symmetric; it is computed from the start, because rounding would differ.
-    symmetric = (low == start - half) & (high == start + half)
-    return np.clip(np.where(symmetric, start + half * (2.0 * u - 1.0), low + u * (high - low)), 0.0, 1.0)
-
-
-def _first_new(points: Iterator[FloatArray], lattice: Lattice | None, rng: np.random.Generator) -> FloatArray:
-    """The first of the points, shape (d,), that is not known yet; if all are, any point that is not."""
-    first = next(points)
-    if lattice is None or lattice.is_new(first):
-        return first
-    new = next((point for point in points if lattice.is_new(point)), None)
+    drawn = evenly(rng.random((TRIES, state.space.dim)), {axis: state.ladders[axis] for axis in state.unordered})
+    drawn = low + drawn * (high - low)
+    lattice = request.lattice(state)
+    if lattice is None:
+        return np.asarray(drawn[0])
+    new = next((point for point in drawn if lattice.is_new(point)), None)
     if new is None:
         new = lattice.new(rng)
-    return first if new is None else new
+    return np.asarray(drawn[0] if new is None else new)

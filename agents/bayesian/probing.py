@@ -4,9 +4,9 @@ Each motor is probed twice: one step to one side, then another step in the same 
 one to the other side. Until an outcome responds, each motor is probed four times and further away: there is no slope to
 follow, and a search along the motors finds a signal most quickly.
 
-A discrete variable is probed at allowed values: the one whose distance is nearest to the step, each value once. If none
-is left, its remaining probes are left out. If its values have no order, there is no side to step to: as many of its
-other values are probed as the model needs to see how much they differ.
+A discrete variable is probed at allowed values that are new: the one whose distance is nearest to the step. If none is
+left, its remaining probes are left out. If its values have no order, there is no side to step to: as many of its other
+values are probed as the model needs to see how much they differ.
 """
 
 from __future__ import annotations
@@ -185,7 +185,9 @@ class ProbeSequence:
             signed = np.sign(tried[-1]) * self._step * (1.0 if better else -1.0)
         point = base.copy()
         if axis in self._ladders:
-            value = self._next_value(self._ladders[axis], base[axis], float(signed), at)
+            along = (np.abs(np.delete(self._points[:known] - base, axis, axis=1)) <= ROUNDING).all(axis=1)
+            measured = self._points[:known][along, axis]
+            value = self._next_value(self._ladders[axis], base[axis], float(signed), [*at, *measured])
             if value is None:
                 return None
             point[axis] = value

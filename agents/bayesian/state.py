@@ -65,6 +65,7 @@ class SearchState:
         self.space = space
         self.results: list[Point] = []
         self._reachable: list[bool] = []
+        self._asked: FloatArray = np.empty((0, space.dim))
         self.outcomes = construction.outcomes_of(options, space)
         self.goal = construction.goal_of(options, space, self.outcomes)
         self.hard = HardLimits(options.hard, self.outcomes)
@@ -83,7 +84,12 @@ class SearchState:
         self.refits = self._new_refits()
         self._expected: FloatArray | None = None
 
-    def add(self, results: Sequence[Point], reachable: Sequence[bool] | None = None) -> None:
+    def add(
+        self,
+        results: Sequence[Point],
+        reachable: Sequence[bool] | None = None,
+        asked: Sequence[Point] | None = None,
+    ) -> None:
         """Add results of the present experiment.
 
         Parameters
@@ -92,8 +98,11 @@ class SearchState:
         reachable : sequence of bool, optional
             Whether each lies in the searched part of the domain; if not, it is modelled, but never the best. By
             default, all do.
+        asked : sequence of dict, optional
+            The point that was proposed for each; by default, the motors reached it exactly.
         """
         self.results.extend(results)
+        self._asked = np.vstack([self._asked, self.space.unit(results if asked is None else asked)])
         self._reachable.extend([True] * len(results) if reachable is None else reachable)
         self.data.table.extend(results)
 
@@ -148,6 +157,11 @@ class SearchState:
         return self.data.searched
 
     @property
+    def places(self) -> FloatArray:
+        """Where results were asked for and read, in the unit cube of motors, shape (k, d)."""
+        return np.vstack([self.data.table.unit, self._asked])
+
+    @property
     def reachable(self) -> np.ndarray | None:
         """Whether each result lies in the searched part of the domain, bool, shape (n,); None if all do."""
         return None if all(self._reachable) else np.array(self._reachable, dtype=bool)
@@ -191,7 +205,13 @@ class SearchState:
     def surroundings(self) -> str | None:
         """What the first results tell of the domain; see `survey.surroundings`."""
         first = 1 + survey.FIRST
-        return survey.surroundings(self.merits[:first], self.first_signal <= first)
+        merits = self.merits[:first]
+        # Of measurements that run at the same time, that at the start need not end first.
+        away = np.abs(self.coordinates.search(self._asked[:first]) - self.start).max(axis=1)
+        if (away <= survey.SAME_PLACE).any():
+            row = int(np.argmin(away))
+            merits = np.concatenate([merits[[row]], np.delete(merits, row)])
+        return survey.surroundings(merits, self.first_signal <= first)
 
     @property
     def kept_hard_limits(self) -> np.ndarray:

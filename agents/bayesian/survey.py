@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.stats import qmc
 
-from ebl_autonomy.space import FloatArray
+from ebl_autonomy.space import FloatArray, evenly
 
 if TYPE_CHECKING:
-    from ebl_autonomy.agents.bayesian.lattice import Lattice
     from ebl_autonomy.agents.bayesian.state import SearchState
 
 __all__ = ["BROAD", "DARK", "FIRST", "NARROW", "index", "is_turn", "new_point", "points", "surroundings"]
@@ -32,7 +31,9 @@ __all__ = ["BROAD", "DARK", "FIRST", "NARROW", "index", "is_turn", "new_point", 
 FIRST: Final = 2
 """Number of points of the survey that tell what the surroundings are."""
 TRIES: Final = 64
-"""Number of points that are drawn to find one that is not known yet, if all variables are discrete."""
+"""Number of points, at least, that are drawn to find one that is not known yet."""
+SAME_PLACE: Final = 1e-3
+"""Shares of the domain within which motors stand at the same point: readbacks differ."""
 
 DARK: Final = "dark"
 """Nothing responds, here or far away."""
@@ -71,8 +72,11 @@ def surroundings(merits: FloatArray, responded: bool) -> str | None:
 
 
 def is_turn(number: int) -> bool:
-    """Whether it is the turn of the whole domain, if every other proposal is to be one of its points."""
-    return number % 2 == 1
+    """Whether it is the turn of the whole domain, if every other proposal is to be one of its points.
+
+    The other turns are those of the probes in the dark: the first probe is proposal 3.
+    """
+    return number % 2 == 0
 
 
 def index(dim: int, number: int) -> int:
@@ -80,14 +84,30 @@ def index(dim: int, number: int) -> int:
     return points(dim) + number // 2
 
 
-def new_point(state: SearchState, seed: int, index: int, lattice: Lattice | None) -> FloatArray:
-    """Point `index` of the sequence, shape (d,), or the next one that is not known if all variables are discrete."""
-    wanted = index + (1 if lattice is None else TRIES)
-    sequence = qmc.Sobol(state.space.dim, seed=seed).random_base2(math.ceil(math.log2(wanted + 1)))
-    drawn = np.asarray(sequence[index:wanted])
-    if lattice is None:
-        return np.asarray(drawn[0])
-    new = next((point for point in drawn if lattice.is_new(point)), None)
-    if new is None:
-        new = lattice.new(np.random.default_rng([seed, index]))
-    return np.asarray(drawn[0] if new is None else new)
+def new_point(state: SearchState, seed: int, index: int, out: FloatArray) -> FloatArray | None:
+    """Point `index` of the sequence, shape (d,), or the next one that is neither measured nor pending.
+
+    A large batch, which is requested before anything is known, takes more points of the sequence than a survey has.
+
+    Parameters
+    ----------
+    state : SearchState
+    seed, index : int
+    out : FloatArray, shape (p, d)
+        Points of the unit cube of motors that are proposed and not yet measured.
+
+    Returns
+    -------
+    FloatArray, shape (d,), or None
+        In searched coordinates; None if all variables are discrete, and all allowed points are known.
+    """
+    stop = 2 * index + TRIES
+    sequence = qmc.Sobol(state.space.dim, seed=seed).random_base2(math.ceil(math.log2(stop)))
+    drawn = evenly(np.asarray(sequence[index:stop]), {axis: state.ladders[axis] for axis in state.unordered})
+    places = state.space.snap(state.coordinates.unit(drawn, state.best_measured))
+    known = np.vstack([state.places, out])
+    for point, place in zip(drawn, places, strict=True):
+        if (np.abs(known - place).max(axis=1) > SAME_PLACE).all():
+            return np.asarray(point)
+    lattice = state.lattice(out)
+    return drawn[0] if lattice is None else lattice.new(np.random.default_rng([seed, index]))

@@ -9,6 +9,7 @@ The compiled surrogate is made of these parts.
 ``transforms``       The transform of an outcome to the latent scale on which it is modelled, and back.
 ``hyperparameters``  What is inferred for each outcome: length scales, noise, transform, drift, use of past data.
 ``covariance``       Compiled: kernels, factors that grow by rows, the posterior density of hyper-parameters, its fit.
+``conditioning``     The models of all outcomes under the observations; the judgement of readings that no fit has seen.
 ``outliers``         Compiled: which readings lie.
 ``latent_goal``      The goal of the experiment on the latent scale.
 ``improvement``      Compiled: expected improvement, expected hypervolume improvement, probability of a constraint.

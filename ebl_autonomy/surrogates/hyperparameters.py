@@ -88,7 +88,7 @@ class Hyperparameters:
         The number of values from which the power of the transform was chosen.
     extra : FloatArray, shape (n,)
         Extra variances of the n values that were fitted, in units of the prior variance: positive for outliers, 0 for
-        all others. Values that came later are judged by `numba_surrogate`.
+        all others. Values that came later are judged by `conditioning`.
     without_past : bool
         Whether past experiments are left out, because the present one is predicted better without them.
     """

@@ -38,7 +38,7 @@ def ours(X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = Non
 
 
 def hyperparameters_of(surrogate: NumbaSurrogate) -> Hyperparameters:
-    hyperparameters = surrogate._models[0].hyperparameters
+    hyperparameters = surrogate._gps.models[0].hyperparameters
     assert hyperparameters is not None
     return hyperparameters
 
@@ -57,7 +57,7 @@ def theirs(surrogate: NumbaSurrogate, X: np.ndarray, y: np.ndarray, kernel: str,
     )
     theta = hyperparameters_of(surrogate).theta
     model.covar_module.lengthscale = torch.as_tensor(np.exp(theta[:d]))
-    model.mean_module.constant.data.fill_(surrogate._models[0].mean)
+    model.mean_module.constant.data.fill_(surrogate._gps.models[0].mean)
     if variance is None:
         model.likelihood.noise = float(np.exp(theta[d]))
     return model
@@ -212,7 +212,7 @@ def acquired(
     strips: np.ndarray | None = None,
     noise: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    columns, n = surrogate.outcomes + 1, len(surrogate._models[0].rows)
+    columns, n = surrogate.outcomes + 1, len(surrogate._gps.models[0].rows)
     shares = np.zeros((1 if strips is None else 2, columns))
     np.fill_diagonal(shares, sign)
     none = np.full(columns, math.inf)
@@ -220,7 +220,7 @@ def acquired(
     criteria = acquisition.Criteria(shares, -none, none, -none, none, 2.0, best, front, np.full(columns, noise))
     work = np.empty((2, columns, len(at), n))
     value, gradient = np.empty(len(at)), np.empty_like(at)
-    acquisition.values(at, surrogate.stack(criteria), criteria, True, work[0], work[1], value, gradient)
+    acquisition.values(at, surrogate._gps.stack(criteria), criteria, True, work[0], work[1], value, gradient)
     return value, gradient
 
 

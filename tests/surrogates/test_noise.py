@@ -69,6 +69,6 @@ def test_the_prior_deviation_exceeds_the_spread_of_clustered_results(seed: int, 
     rng = np.random.default_rng(seed)
     X = np.clip(0.5 + width * rng.standard_normal((25, 2)), 0.0, 1.0)
     y = 3.0 * X[:, 0] - X[:, 1] + 0.5 * (X**2).sum(axis=1)
-    hyperparameters = fitted(X, y)._models[0].hyperparameters
+    hyperparameters = fitted(X, y)._gps.models[0].hyperparameters
     assert hyperparameters is not None
     assert hyperparameters.transform.scale > 1.1 * y.std()

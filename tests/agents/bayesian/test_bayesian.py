@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ebl_autonomy.agents import BayesianAgent
-from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
+from ebl_autonomy.surrogates.conditioning import ConditionedModels
 
 XY: dict[str, Any] = {"x": [-1.0, 4.0], "y": [-2.0, 2.0]}
 PLAIN: dict[str, Any] = {"variables": XY, "objectives": {"f": "MINIMIZE"}}
@@ -51,13 +51,13 @@ def test_the_best_point_is_known_from_means_alone(aims: dict[str, str], monkeypa
     results = run(agent, 14)
     predicted = agent.predict(results)
     asked = list[int]()
-    with_variances = NumbaSurrogate._latent
+    with_variances = ConditionedModels.latent
 
-    def noted(surrogate: NumbaSurrogate, column: int, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def noted(models: ConditionedModels, column: int, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         asked.append(len(X))
-        return with_variances(surrogate, column, X)
+        return with_variances(models, column, X)
 
-    monkeypatch.setattr(NumbaSurrogate, "_latent", noted)
+    monkeypatch.setattr(ConditionedModels, "latent", noted)
     best = agent.best()
     assert set(asked) == {1}, "the recommended point alone"
     if len(aims) == 1:
@@ -201,9 +201,9 @@ def test_under_limits_the_box_and_the_domain_take_turns(batch: int) -> None:
     reasons = []
     for _ in range(10):
         agent.ingest([{**p, "f": valley(p), "g": p["x"]} for p in agent.suggest(batch)])
-        reasons.append(agent.decisions()[0].reason)
+        reasons += [decision.reason for decision in agent.decisions()]
     within = sum(reason.startswith("log-EI within") for reason in reasons)
-    assert 2 <= within <= 8
+    assert 0.1 <= within / len(reasons) <= 0.8
     everywhere = [reason for reason in reasons if reason == "log-EI" or reason.startswith("elsewhere: ")]
     assert len(everywhere) == len(reasons) - within
 

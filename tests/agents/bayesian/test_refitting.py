@@ -235,7 +235,7 @@ def test_inputs_keep_their_scale_from_one_fit_to_the_next() -> None:
         if fitted_to > 5 and i + 1 > fitted_to:
             now, before = (state.data.observations(n, fitted_to).X for n in (i + 1, fitted_to))
             assert np.array_equal(now[:fitted_to], before)
-            assert state.surrogate._models[0].factored == i + 1
+            assert state.surrogate._gps.models[0].factored == i + 1
 
 
 def test_a_long_search_is_the_same_again() -> None:
