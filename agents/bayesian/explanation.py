@@ -98,7 +98,7 @@ class Elsewhere:
     results : int
         Number of results that lie elsewhere: more than a quarter of the domain away, along some searched coordinate.
     best : float
-        The best valid and feasible reading of the objective among them; NaN without any.
+        The best valid and feasible reading of the objective among them that is no suspect; NaN without any.
     of : int
         Number of all results.
     """
@@ -110,7 +110,11 @@ class Elsewhere:
     def __str__(self) -> str:
         if not self.results:
             return "elsewhere: nothing was measured more than a quarter of the domain away from the best point yet"
-        best = "none of them is valid" if math.isnan(self.best) else f"the best of them reads {self.best:.4g}"
+        best = (
+            "all of them are invalid, infeasible or suspect"
+            if math.isnan(self.best)
+            else f"the best of them reads {self.best:.4g}"
+        )
         return (
             f"elsewhere: {self.results} of {self.of} results lie more than a quarter of the domain away from the best "
             f"point; {best}"
@@ -226,6 +230,7 @@ def _elsewhere(state: SearchState) -> Elsewhere | None:
         return None
     far = (np.abs(state.searched - state.best_expected) > ELSEWHERE).any(axis=1)
     kept = far & np.isfinite(state.merits) & (state.goal.violation(state.data.table.Y) == 0.0)
+    kept[list(state.suspects)] = False
     merits = np.where(kept, state.merits, -math.inf)
     best = state.goal.sign * float(merits.max()) if kept.any() else math.nan
     return Elsewhere(int(far.sum()), best, len(state.results))
