@@ -30,7 +30,7 @@ BELOW_KNOWN_NOISE, PATIENCE_WITH_KNOWN_NOISE = 0.01, 6
 LEAST_PATIENCE: Final = 6
 """Such proposals, at least."""
 LEAST_RISE: Final = 1e-3
-"""The least improvement that counts, as a share of the range of the merits."""
+"""The least improvement that counts, as a share of the same range."""
 
 
 def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:
@@ -48,18 +48,18 @@ def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:
         Index of the first result that a model proposed.
     """
     expected = state.expected[:, 0]
-    expected = expected[np.isfinite(expected)]
-    if not len(expected) or state.drifts:
+    if np.isnan(expected).all() or state.drifts:
         return ""
     known = state.noise_is_known
+    span = float(np.nanmax(expected) - np.nanmin(expected))
     noise = state.surrogate.resolution(state.goal)
-    least = LEAST_GAIN * float(np.ptp(expected)) + (BELOW_KNOWN_NOISE if known else BELOW_NOISE) * noise
+    least = LEAST_GAIN * span + (BELOW_KNOWN_NOISE if known else BELOW_NOISE) * noise
     if acquisition < math.log(max(least, 1e-300)):
         return "no gain is expected here"
-    merits = state.merits
     patience = max(LEAST_PATIENCE, (PATIENCE_WITH_KNOWN_NOISE if known else PATIENCE) * state.space.dim)
-    if len(merits) - first <= patience:
+    if len(expected) - first <= patience:
         return ""
-    best = np.fmax.accumulate(merits)
-    rise = LEAST_RISE * float(np.nanmax(merits) - np.nanmin(merits))
-    return "" if best[-1] > best[-1 - patience] + rise else f"{patience} points here brought nothing better"
+    # By the posterior means, because the luckiest of the readings is no improvement.
+    before, lately = expected[:-patience], expected[-patience:]
+    rise = np.nanmax(lately, initial=-math.inf) - np.nanmax(before, initial=-math.inf)
+    return "" if rise > LEAST_RISE * span else f"{patience} points brought nothing better"

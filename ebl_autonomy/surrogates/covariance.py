@@ -287,6 +287,7 @@ def fit(
     low: np.ndarray,
     high: np.ndarray,
     iterations: int,
+    H: np.ndarray,
 ) -> float:
     """Minimise `negative_log_posterior` over `theta` by projected BFGS.
 
@@ -307,6 +308,8 @@ def fit(
         Bounds of theta.
     iterations : int
         The largest number of steps.
+    H : ndarray, shape (d + 2, d + 2)
+        Inverse Hessian at the end of an earlier call that made only part of the steps, or zeros; overwritten likewise.
 
     Returns
     -------
@@ -316,12 +319,15 @@ def fit(
     p, n = theta.shape[0], X.shape[0]
     work = np.zeros((2, n, n))
     gradient, trial_gradient, trial = np.empty(p), np.empty(p), np.empty(p)
-    H, direction = np.eye(p), np.empty(p)
+    direction = np.empty(p)
     s, t, Ht = np.empty(p), np.empty(p), np.empty(p)
     value = negative_log_posterior(
         theta, X, y, given_noise, infers_noise, caps, kind, scale_prior, noise_prior, signal_prior, gradient, work
     )
-    first = True
+    first = H[0, 0] == 0.0
+    if first:
+        for i in range(p):
+            H[i, i] = 1.0
     for _ in range(iterations):
         for i in range(p):
             total = 0.0
@@ -399,4 +405,6 @@ def fit(
                 for j in range(p):
                     H[i, j] += (1.0 + tHt / st) * s[i] * s[j] / st - (Ht[i] * s[j] + s[i] * Ht[j]) / st
             first = False
+    if first:
+        H[:] = 0.0
     return value

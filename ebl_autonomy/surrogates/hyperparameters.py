@@ -53,7 +53,7 @@ CHOICE_POINTS: Final = 120
 FIT_ITERATIONS: Final = 30
 """The largest number of iterations of a fit. A fit that needs more is continued by the next one."""
 LEAST_ITERATIONS: Final = 5
-"""The least number of iterations of one step of a fit: each step begins without the curvature of the one before."""
+"""The least number of iterations of one step of a fit: each step begins with one more evaluation."""
 USUAL_EVALUATIONS: Final = 15
 """The number of evaluations that a fit usually takes."""
 PURSUIT: Final = 1.0
@@ -426,6 +426,7 @@ class HyperparameterFitter:
         inputs, values = np.ascontiguousarray(X), np.ascontiguousarray(transform.forward(y))
         evaluation_s = evaluation_seconds(len(y))
         at_once = int(min(max(self._step_s / evaluation_s, LEAST_ITERATIONS), FIT_ITERATIONS))
+        curvature = np.zeros((len(theta), len(theta)))
         reached = math.inf
         for done in range(0, FIT_ITERATIONS, at_once):
             iterations, last = min(at_once, FIT_ITERATIONS - done), reached
@@ -444,6 +445,7 @@ class HyperparameterFitter:
                 low,
                 high,
                 iterations,
+                curvature,
             )
             if not last - reached > CONVERGED and done:
                 break

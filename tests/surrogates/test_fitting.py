@@ -36,7 +36,8 @@ class Fit:
     def ours(self, iterations: int = ITERATIONS) -> tuple[np.ndarray, float]:
         """What the compiled fit reaches, and its value."""
         theta = self.start.copy()
-        return theta, float(covariance.fit(theta, *self.data(), self.low, self.high, iterations))
+        curvature = np.zeros((len(theta), len(theta)))
+        return theta, float(covariance.fit(theta, *self.data(), self.low, self.high, iterations, curvature))
 
     def data(self) -> tuple[object, ...]:
         """What is fitted, as the compiled functions take it."""

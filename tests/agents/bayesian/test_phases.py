@@ -30,6 +30,16 @@ def bright(p: dict[str, Any]) -> dict[str, float]:
     return {"f": bowl(p), "g": -bowl({"x": -p["x"], "y": -p["y"]}), "flux": 0.5 - 0.1 * p["x"]}
 
 
+def told(p: dict[str, Any]) -> dict[str, float]:
+    """As `bright`, with readings that tell their noise."""
+    return {**bright(p), "f_std": 1e-3, "g_std": 1e-3, "flux_std": 1e-3}
+
+
+def near_a_peak(p: dict[str, Any]) -> dict[str, float]:
+    """The start is better than all that is far away."""
+    return {**bright(p), "f": -math.exp(-20.0 * bowl({"x": p["x"] + 0.3, "y": p["y"] - 0.2}))}
+
+
 def no_objective(p: dict[str, Any]) -> dict[str, float]:
     return {**bright(p), "f": math.nan}
 
@@ -48,6 +58,12 @@ def searched(agent: BayesianAgent, n: int, measure: Measure) -> list[str]:
     return reasons
 
 
+def started_far_away(**options: Any) -> BayesianAgent:
+    agent = BayesianAgent(ONE, **options)
+    agent.start_from({"x": -0.9, "y": 0.9})
+    return agent
+
+
 def with_past(measure: Measure, **options: Any) -> BayesianAgent:
     agent = BayesianAgent(ONE, **options)
     agent.ingest_prior([{**p, **measure(p)} for p in SobolAgent(ONE, seed=3).suggest(20)], "before")
@@ -57,8 +73,10 @@ def with_past(measure: Measure, **options: Any) -> BayesianAgent:
 @pytest.mark.parametrize(
     ("agent", "measure", "expected"),
     [
-        (lambda: BayesianAgent(ONE), bright, ["start", *["look around"] * 4, "log-EI"]),
-        (lambda: BayesianAgent(ONE, start="random"), bright, ["random start", *["look around"] * 4, "log-EI"]),
+        (lambda: BayesianAgent(ONE), told, ["start", *["look around"] * 4, "log-EI"]),
+        (started_far_away, bright, ["start", *["survey"] * 3, "log-EI"]),
+        (lambda: BayesianAgent(ONE), near_a_peak, ["start", *["survey"] * 2, *["look around"] * 4, "log-EI"]),
+        (lambda: BayesianAgent(ONE, start="random"), told, ["random start", *["look around"] * 4, "log-EI"]),
         (lambda: BayesianAgent(ONE, look_around=0.0), bright, ["start", *["look nearby"] * 4, "log-EI"]),
         (lambda: BayesianAgent(ONE), dark, ["start", *["look around"] * 8, *["find the beam"] * 3]),
         (lambda: BayesianAgent(ONE, look_around=0.0), dark, ["start", *["look nearby"] * 4, "find the beam"]),
@@ -67,8 +85,12 @@ def with_past(measure: Measure, **options: Any) -> BayesianAgent:
         (lambda: with_past(bright), bright, ["start", "best of the past", "log-EI"]),
         (lambda: with_past(bright), dark, ["start", "best of the past", "log-EI"]),
         (lambda: with_past(bright, look_around=0.0), bright, ["start", "best of the past", "log-EI"]),
-        (lambda: with_past(no_objective), bright, ["start", "look around", "log-EI"]),
-        (lambda: with_past(no_objective), no_objective, ["start", *["look around"] * 8, "find the beam"]),
+        (lambda: with_past(no_objective), bright, ["start", "survey", "log-EI"]),
+        (
+            lambda: with_past(no_objective),
+            no_objective,
+            ["start", "survey", "survey", *["look around", "find the beam"] * 8, "find the beam"],
+        ),
         (lambda: BayesianAgent(FLUX, **SAFE), bright, ["start", *["look around"] * 4, "log-EI"]),
         (
             lambda: BayesianAgent(FLUX, **SAFE, start="random", look_around=0.0),
@@ -83,7 +105,7 @@ def test_phases_follow_one_another(agent: Callable[[], BayesianAgent], measure: 
 
 def test_a_batch_goes_through_phases() -> None:
     agent = BayesianAgent(ONE, seed=0)
-    searched(agent, 3, bright)
+    searched(agent, 3, told)
     agent.suggest(4)
     reasons = [decision.reason for decision in agent.decisions()]
     assert reasons[:2] == ["look around"] * 2
@@ -138,9 +160,11 @@ def test_it_looks_around_the_point_that_is_expected_to_be_the_best_not_the_lucki
     good = [{**p, "f": bowl(p) + 0.001 * rng.standard_normal(), "f_std": 0.001} for p in points]
     agent.ingest([*good[1:], {"x": -0.8, "y": 0.8, "f": -9.0, "f_std": 30.0}, good[0]])
     # No result of the model-based phase is better than the lucky one, so the region has shrunk.
-    for point in agent.suggest(3):
+    points = agent.suggest(4)
+    near = ["within" in decision.reason for decision in agent.decisions()]
+    assert sum(near) >= 2, "the others look elsewhere, because the best point is known"
+    for point in np.array(points)[near]:
         assert math.hypot(point["x"] - 0.4, point["y"] + 0.3) < 0.5
-    assert all("within" in decision.reason for decision in agent.decisions())
 
 
 def test_a_point_is_priced_from_where_the_motors_will_stand() -> None:
