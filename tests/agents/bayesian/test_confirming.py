@@ -58,6 +58,17 @@ def test_suspects_are_told_by_number_and_are_not_the_best_elsewhere() -> None:
     assert elsewhere.best < 11.2
 
 
+def test_another_value_without_order_is_elsewhere() -> None:
+    wheel = {"type": "DiscreteVariable", "values": range(1, 7), "ordered": False}
+    agent = BayesianAgent({"variables": {"wheel": wheel}, "objectives": {"f": "MAXIMIZE"}}, seed=0)
+    for value, read in zip(range(1, 7), (0.2, 0.9, 0.1, 0.5, 0.3, 0.0), strict=True):
+        agent.ingest([{"wheel": value, "f": read}])
+    told = agent.explain()
+    assert told.elsewhere is not None
+    assert (told.elsewhere.results, told.elsewhere.best) == (5, 0.5)
+    assert "5 of 6 results lie more than a quarter of the domain away, or at another value of wheel," in str(told)
+
+
 def test_a_glitch_is_not_on_the_front() -> None:
     rng = np.random.default_rng(5)
     agent = BayesianAgent({**ONE, "objectives": {"f": "MAXIMIZE", "g": "MINIMIZE"}}, seed=5)
