@@ -26,7 +26,8 @@ class Until(BaseModel):
         Event key that holds the time in seconds, for example the clock of a simulated beamline that does not wait.
     target : float, optional
         Sufficient value of the first objective, in its own unit: the run ends when a valid point that satisfies all
-        constraints reaches it. A reading that the agent takes for an outlier does not count.
+        constraints reaches it. A reading that the agent takes for an outlier does not count, so an
+        agent that knows outliers is told of the whole batch first.
     improvement : float, optional
         Least expected improvement over the best point, in the objective's unit. The run ends when it is lower for
         `patience` proposals in a row.
