@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ebl_autonomy.agents.base import Agent, AgentOptions
 from ebl_autonomy.agents.making import make_agent
-from ebl_autonomy.agents.protocols import BoundsAware, Explains, PositionAware, TravelAware, Withdraws
+from ebl_autonomy.agents.protocols import BoundsAware, Explains, PositionAware, Suspects, TravelAware, Withdraws
 from ebl_autonomy.lazy import lazy_attributes
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "GridOptions",
     "PositionAware",
     "SobolAgent",
+    "Suspects",
     "TravelAware",
     "Withdraws",
     "make_agent",

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import Travel
 
-__all__ = ["BoundsAware", "Explains", "PositionAware", "TravelAware", "Withdraws"]
+__all__ = ["BoundsAware", "Explains", "PositionAware", "Suspects", "TravelAware", "Withdraws"]
 
 
 @runtime_checkable
@@ -17,6 +17,14 @@ class Explains(Protocol):
 
     def decisions(self) -> list[Decision]:
         """One `Decision` per point of the latest ``suggest``, in the same order."""
+
+
+@runtime_checkable
+class Suspects(Protocol):
+    """A generator that takes some readings for outliers, such as glitches of a detector."""
+
+    def suspects(self) -> Mapping[str, Sequence[int]]:
+        """The suspect results of each outcome that has some, by their numbers, from 0 in the order of ``ingest``."""
 
 
 @runtime_checkable

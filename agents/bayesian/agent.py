@@ -166,11 +166,12 @@ class BayesianAgent(Agent):
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._state.outcomes)}
 
     def front(self) -> list[Recommendation]:
-        """The Pareto front of the feasible measured points inside the searched part.
+        """The Pareto front of the feasible measured points inside the searched part, without suspect readings.
 
         Sorted by the first objective, worst first.
         """
-        inside = [result for i, result in enumerate(self._results) if self._reachable(i)]
+        suspects = self._state.suspects if self._state.can_model else {}
+        inside = [r for i, r in enumerate(self._results) if self._reachable(i) and i not in suspects]
         feasible = [r for r in inside if self.space.feasible(r) and self._scored(r)]
         if not feasible:
             return []
@@ -183,6 +184,20 @@ class BayesianAgent(Agent):
     def pasts(self) -> list[str]:
         """Labels of the past experiments, in the order in which they were added."""
         return list(self._state.data.pasts)
+
+    def suspects(self) -> dict[str, list[int]]:
+        """The results that the model takes for outliers, by outcome; empty without a model.
+
+        They are numbered from 0 in the order of `ingest`, as in `explain`. They hardly count, and are never recommended
+        while there is another feasible result.
+        """
+        if not self._state.can_model:
+            return {}
+        surrogate = self._state.surrogate
+        found = {
+            name: [suspect.row for suspect in surrogate.suspects(i)] for i, name in enumerate(self._state.outcomes)
+        }
+        return {name: rows for name, rows in found.items() if rows}
 
     def violations(self) -> int:
         """Number of results that violate a hard limit."""

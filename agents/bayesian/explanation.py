@@ -96,28 +96,36 @@ class Elsewhere:
     Attributes
     ----------
     results : int
-        Number of results that lie elsewhere: more than a quarter of the domain away along some searched coordinate, or
+        Number of results that lie elsewhere: more than a quarter of the domain away, along some searched coordinate, or
         at another value of a variable without order.
     best : float
-        The best valid and feasible reading of the objective among them; NaN without any.
+        The best valid and feasible reading of the objective among them that is no suspect; NaN without any.
     of : int
         Number of all results.
+    unordered : tuple of str
+        The discrete variables whose values have no order.
     """
 
     results: int
     best: float
     of: int
+    unordered: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """What counts as elsewhere, in words."""
+        values = f", or at another value of {' or '.join(self.unordered)}," if self.unordered else ""
+        return f"more than a quarter of the domain away{values}"
 
     def __str__(self) -> str:
         if not self.results:
-            return "elsewhere: nothing was measured more than a quarter of the domain away from the best point yet"
+            return f"elsewhere: nothing was measured {self.where} from the best point yet"
         best = (
-            "none of them is valid and feasible" if math.isnan(self.best) else f"the best of them reads {self.best:.4g}"
+            "all of them are invalid, infeasible or suspect"
+            if math.isnan(self.best)
+            else f"the best of them reads {self.best:.4g}"
         )
-        return (
-            f"elsewhere: {self.results} of {self.of} results lie more than a quarter of the domain away from the best "
-            f"point; {best}"
-        )
+        return f"elsewhere: {self.results} of {self.of} results lie {self.where} from the best point; {best}"
 
 
 @dataclass(frozen=True)
@@ -227,10 +235,11 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
 def _elsewhere(state: SearchState) -> Elsewhere | None:
     if len(state.goal.objectives) > 1:
         return None
-    reach = np.full(state.space.dim, ELSEWHERE)
-    reach[list(state.unordered)] = ROUNDING
-    far = (np.abs(state.searched - state.best_expected) > reach).any(axis=1)
+    distance = np.abs(state.searched - state.best_expected)
+    unordered = list(state.unordered)  # another filter is another place, however near its number is
+    far = (distance > ELSEWHERE).any(axis=1) | (distance[:, unordered] > 0.0).any(axis=1)
     kept = far & np.isfinite(state.merits) & (state.goal.violation(state.data.table.Y) == 0.0)
+    kept[list(state.suspects)] = False
     merits = np.where(kept, state.merits, -math.inf)
     best = state.goal.sign * float(merits.max()) if kept.any() else math.nan
-    return Elsewhere(int(far.sum()), best, len(state.results))
+    return Elsewhere(int(far.sum()), best, len(state.results), tuple(state.space.unordered))

@@ -160,6 +160,8 @@ def report(
         units = record.metadata.units
         for line in findings(told.recommended, summary.best_reading, summary.left_at, objectives, units):
             _print(line)
+        for line in told.suspect_readings:
+            _print(f"suspect: {line}")
         _print(f"verdict: {told.verdict.headline}")
         _print(f"report: {write_report(record, output, told=told)}")
 

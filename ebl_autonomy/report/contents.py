@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -130,6 +130,11 @@ class Contents(BaseModel):
         As the run recorded them at its end; of a run that ended early, what its agent recommends of the same results.
     recommended_afterwards : bool
         Whether the run did not record the recommendation.
+    suspects : dict of str to list of int
+        By outcome, the rows, counted from 0, whose readings the run's agent takes for outliers. The best readings and
+        the gains leave them out.
+    suspect_readings : list of str
+        The same in words, one line for each.
     objectives : list of ObjectiveFound
     constraints : list of ConstraintFound
     model : ModelSection
@@ -142,6 +147,8 @@ class Contents(BaseModel):
     recommended: Recommendation | None
     front: list[Recommendation]
     recommended_afterwards: bool
+    suspects: dict[str, list[int]]
+    suspect_readings: list[str]
     objectives: list[ObjectiveFound]
     constraints: list[ConstraintFound]
     model: ModelSection
@@ -159,8 +166,9 @@ def report_contents(record: RunRecord, *, client: Any = None, agent: Generator |
         The run's agent with all of its results. By default it is made again from the record, which works for the agents
         that are registered under a name.
     """
-    rows = RowsInOrder(record)
     asked = _Agent(record, client, agent)
+    suspects = asked.suspects()
+    rows = RowsInOrder(record, suspects)
     recommended, front = record.recommended, list(record.front)
     afterwards = recommended is None and bool(rows.space.objectives) and len(rows) > 0
     if afterwards:
@@ -168,11 +176,13 @@ def report_contents(record: RunRecord, *, client: Any = None, agent: Generator |
         front = asked.front() if len(rows.space.objectives) > 1 else []
     objectives = [_objective(record, rows, i, recommended) for i in range(len(rows.space.objectives))]
     return Contents(
-        summary=summarise(record),
-        verdict=standing_of(record),
+        summary=summarise(record, rows),
+        verdict=standing_of(record, rows),
         recommended=recommended,
         front=front,
         recommended_afterwards=afterwards and recommended is not None,
+        suspects=suspects,
+        suspect_readings=rows.suspect_readings(record.metadata.units),
         objectives=objectives,
         constraints=[_constraint(record, rows, n, limit, recommended) for n, limit in rows.space.limits.items()],
         model=asked.section(rows.space, recommended),
@@ -198,6 +208,17 @@ class _Agent:
 
     def front(self) -> list[Recommendation]:
         return [one for one in self._asked("front") or () if isinstance(one, Recommendation)]
+
+    def suspects(self) -> dict[str, list[int]]:
+        """The suspect readings of each outcome by row; the agent numbers its results, unmeasured ones included."""
+        row_of: list[int | None] = []
+        for proposal in self._record.proposals:
+            row_of += proposal.rows or [None] * len(proposal.results)
+        found = self._asked("suspects") or {}
+        return {
+            name: sorted(row for i in numbers if (row := row_of[i]) is not None)
+            for name, numbers in (found.items() if isinstance(found, Mapping) else ())
+        }
 
     def section(self, space: Space, recommended: Recommendation | None) -> ModelSection:
         explanation = self._record.explanation or str(self._asked("explain") or "")
@@ -244,7 +265,8 @@ class _Agent:
 def _objective(record: RunRecord, rows: RowsInOrder, i: int, recommended: Recommendation | None) -> ObjectiveFound:
     name, sign = rows.space.objectives[i], float(rows.space.signs[i])
     values = np.array([to_float(result[name]) for result in rows.results], dtype=float)
-    valid, usable = values[np.isfinite(values)], values[np.isfinite(values) & rows.feasible]
+    valid = values[np.isfinite(values)]
+    usable = values[np.isfinite(values) & rows.feasible & ~rows.suspect(name)]
     value, std, _ = _at(recommended, name)
     return ObjectiveFound(
         name=name,

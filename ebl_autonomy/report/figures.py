@@ -40,7 +40,7 @@ def figures(
         The best possible value of the objective, if it is known.
     """
     drawn: dict[str, str] = {}
-    rows, points = RowsInOrder(record), told.summary.points
+    rows, points = RowsInOrder(record, told.suspects), told.summary.points
     with mpl.rc_context(STYLE):
         images = [(key, values) for key, values in record.baseline.items() if len(values) and np.ndim(values[0]) == 2]
         for key, values in images:
@@ -124,10 +124,13 @@ def _objective(
     values = np.array([to_float(result[name]) for result in rows.results])
     points = np.arange(1, len(values) + 1)
     valid = np.isfinite(values)
-    shown, broken = valid & rows.feasible, valid & ~rows.feasible
+    suspect = valid & rows.suspect(name)
+    shown, broken = valid & rows.feasible & ~suspect, valid & ~rows.feasible & ~suspect
     axes.plot(points[shown], values[shown], "o", ms=4, color=GREY, alpha=0.7, label="read")
     if broken.any():
         axes.plot(points[broken], values[broken], "x", ms=5, color=RED, label="breaks a constraint")
+    if suspect.any():
+        axes.plot(points[suspect], values[suspect], "s", ms=6, mfc="none", color=RED, label="suspect")
     if shown.any():
         gains = np.where(shown, sign * values, -np.inf)
         so_far = np.maximum.accumulate(gains)
@@ -164,10 +167,13 @@ def _front(record: RunRecord, rows: RowsInOrder, told: Contents) -> Figure:
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
     x, y = (np.array([to_float(result[name]) for result in rows.results]) for name in (first, second))
-    shown, broken = rows.feasible, ~rows.feasible
+    suspect = rows.suspect(first) | rows.suspect(second)
+    shown, broken = rows.feasible & ~suspect, ~rows.feasible & ~suspect
     axes.plot(x[shown], y[shown], "o", ms=4, color=GREY, alpha=0.7, label="read")
     if broken.any():
         axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label="breaks a constraint")
+    if suspect.any():
+        axes.plot(x[suspect], y[suspect], "s", ms=6, mfc="none", color=RED, label="suspect")
     _errorbars(axes, told.front, first, second, fmt="o", ms=4, color=BLUE, ecolor=PALE, label="front, ± σ")
     if told.recommended is not None:
         compromise = [told.recommended]

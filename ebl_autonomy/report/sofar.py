@@ -68,9 +68,9 @@ class ResultsInOrder:
         self.best_row: int | None = None
         self._best = BestSoFar(space)
 
-    def append(self, result: dict[str, Any]) -> None:
-        """Add the next result."""
-        if self._best.take(result):
+    def append(self, result: dict[str, Any], *, suspect: bool = False) -> None:
+        """Add the next result; a suspect one is never the best."""
+        if not suspect and self._best.take(result):
             self.best_row = len(self.results)
         self.results.append(result)
         self.values.append(to_float(result.get(next(iter(self.space.objectives), ""))))

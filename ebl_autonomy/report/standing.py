@@ -65,9 +65,9 @@ class Standing(BaseModel):
     objectives: dict[str, str] = {}
 
 
-def standing_of(record: RunRecord) -> Standing:
-    """See `Standing`."""
-    rows = RowsInOrder(record)
+def standing_of(record: RunRecord, rows: RowsInOrder | None = None) -> Standing:
+    """See `Standing`; `rows` are those of the record, with the suspects that are known."""
+    rows = RowsInOrder(record) if rows is None else rows
     space, warnings = rows.space, _fruitless(record, rows)
     if not len(rows):
         return _standing("no points", warnings=warnings)
@@ -219,6 +219,7 @@ def _expected_by_the_agent(record: RunRecord, rows: RowsInOrder, spread: float) 
     """What the agent expected of its latest proposals, by the predictions in the stream `decisions`."""
     name, sign = rows.space.objectives[0], float(rows.space.signs[0])
     best, gains = -math.inf, []
+    suspect = rows.suspect(name)
     by_proposal: dict[int, list[int]] = {}
     for i, owner in enumerate(rows.owners):
         by_proposal.setdefault(owner, []).append(i)
@@ -227,7 +228,7 @@ def _expected_by_the_agent(record: RunRecord, rows: RowsInOrder, spread: float) 
         if mean is not None and math.isfinite(best):
             gains.append(expected_improvement(sign * mean, std, best))
         for i in by_proposal.get(owner, ()):
-            if rows.feasible[i] and math.isfinite(rows.values[i]):
+            if rows.feasible[i] and not suspect[i] and math.isfinite(rows.values[i]):
                 best = max(best, sign * float(rows.values[i]))
     if len(gains) < LATEST:
         return ""

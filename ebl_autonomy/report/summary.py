@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from ebl_autonomy.records import ROW, BestReading, Recommendation, RunRecord, to_float
 from ebl_autonomy.report.sofar import ResultsInOrder
+from ebl_autonomy.report.wording import number, quantity
 from ebl_autonomy.space import FloatArray, Space, make_vocs
 
 __all__ = ["RowsInOrder", "Summary", "summarise"]
@@ -37,7 +39,7 @@ class Summary(BaseModel):
     front : list of Recommendation
         Of several objectives, the points that no other one betters in all of them.
     best_reading : BestReading or None
-        The best value that was read among the valid rows that hold all constraints.
+        The best value that was read among the valid rows that hold all constraints and are not suspect.
     best, best_point : float or None, dict
         The objective and the motors of `best_reading`.
     start_point, left_at : dict
@@ -87,6 +89,8 @@ class RowsInOrder:
     Parameters
     ----------
     record : RunRecord
+    suspects : mapping of str to collection of int, optional
+        By outcome, the rows that the run's agent takes for outliers: none of them is the best.
 
     Attributes
     ----------
@@ -94,6 +98,8 @@ class RowsInOrder:
         That the run's agent searched.
     results : list of dict, length n
         Variables and outcomes of each row.
+    rows : list of int, length n
+        Number of each row in `RunRecord.rows`.
     owners : list of int, length n
         Whose row it is: the position in `RunRecord.proposals`.
     values : FloatArray, shape (n,)
@@ -106,7 +112,7 @@ class RowsInOrder:
         The row of the best reading.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunRecord, suspects: Mapping[str, Collection[int]] | None = None) -> None:
         self.space = Space(make_vocs(record.metadata.agent["vocs"]))
         told = {
             row: (owner, result)
@@ -114,10 +120,13 @@ class RowsInOrder:
             if proposal.rows  # the agent was told of refused proposals too
             for row, result in zip(proposal.rows, proposal.results, strict=True)
         }
-        self.owners = [told[row][0] for row in sorted(told)]
+        self.rows = sorted(told)
+        self.owners = [told[row][0] for row in self.rows]
+        self._suspects = suspects or {}
         ordered = ResultsInOrder(self.space)
-        for row in sorted(told):
-            ordered.append(told[row][1])
+        doubted = self._rows_doubted(next(iter(self.space.objectives), ""))
+        for row in self.rows:
+            ordered.append(told[row][1], suspect=row in doubted)
         self.results, self.best_row = ordered.results, ordered.best_row
         self.values: FloatArray = np.array(ordered.values, dtype=float)
         self.feasible = np.array(ordered.feasible, dtype=bool)
@@ -125,6 +134,28 @@ class RowsInOrder:
 
     def __len__(self) -> int:
         return len(self.results)
+
+    def suspect_readings(self, units: Mapping[str, str]) -> list[str]:
+        """One line for each suspect reading: its row, its point in the figures, which count from 1, and its value.
+
+        Parameters
+        ----------
+        units : mapping of str to str
+            Of the outcomes.
+        """
+        return [
+            f"row {row} (point {i + 1}): {quantity(name, number(result.get(name)), units)}"
+            for i, (row, result) in enumerate(zip(self.rows, self.results, strict=True))
+            for name, rows in self._suspects.items()
+            if row in rows
+        ]
+
+    def suspect(self, objective: str) -> NDArray[np.bool_]:
+        """Whether the reading of an objective, or of a constraint beside it, is suspect, shape (n,)."""
+        return np.isin(self.rows, list(self._rows_doubted(objective)))
+
+    def _rows_doubted(self, objective: str) -> set[int]:
+        return {row for name in (objective, *self.space.limits) for row in self._suspects.get(name, ())}
 
     def best_reading(self, record: RunRecord) -> BestReading | None:
         """The best reading of the run; see `BestReading`."""
@@ -138,9 +169,10 @@ class RowsInOrder:
         )
 
 
-def summarise(record: RunRecord) -> Summary:
-    """See `Summary`."""
-    rows, metadata, ends = RowsInOrder(record), record.metadata, record.baseline
+def summarise(record: RunRecord, rows: RowsInOrder | None = None) -> Summary:
+    """See `Summary`; `rows` are those of the record, with the suspects that are known."""
+    metadata, ends = record.metadata, record.baseline
+    rows = RowsInOrder(record) if rows is None else rows
     space, values = rows.space, rows.values
     status = Counter(proposal.status for proposal in record.proposals)
     valid = values[np.isfinite(values)]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gest_api.generator import Generator
 
-from ebl_autonomy.agents.protocols import Withdraws
+from ebl_autonomy.agents.protocols import Suspects, Withdraws
 from ebl_autonomy.errors import AgentError, BadInputError, BudgetSpentError, NoMoreProposals, RefusedError
 from ebl_autonomy.guard import Gate, Line
 from ebl_autonomy.records import (
@@ -87,7 +87,8 @@ class SteeringSession:
     stop_reason : str
         The reason to stop the measurements; empty while the experiment continues.
     best_reading : BestReading or None
-        The best reading so far; None before the first valid row that satisfies all constraints.
+        The best reading so far; None before the first valid row that satisfies all constraints. A reading that the
+        agent takes for an outlier is left out as soon as the agent knows it.
     """
 
     def __init__(
@@ -124,7 +125,13 @@ class SteeringSession:
         self.stop_reason = ""
         self.best_reading: BestReading | None = None
         self._best_so_far = BestSoFar(self.space)
-        self._rules = StopRules(self.until, self.space)
+        self._rules = StopRules(self.until, self.space, doubtful=isinstance(agent, Suspects))
+        self._told: list[tuple[Proposal, Mapping[str, Any]]] = []
+        """The results that the agent has received, with their proposals."""
+        self._told_before = len(getattr(agent, "results", ())) if isinstance(agent, Suspects) else 0
+        """Number of results that the agent had received before this session."""
+        self._suspects: frozenset[int] = frozenset()
+        """Numbers of the results in `_told` that the agent takes for outliers."""
         self._made = self._batches = 0
         self._refused_in_a_row = 0
         self._last_refusal = ""
@@ -151,6 +158,8 @@ class SteeringSession:
     def ask(self) -> list[Proposal]:
         """Give the agent its new results, and return its next proposals. Blocks while the agent computes.
 
+        It returns none, and sets `stop_reason`, if the new results reach the target of an agent that knows outliers.
+
         Raises
         ------
         NoMoreProposals
@@ -168,6 +177,9 @@ class SteeringSession:
             )
         began = time.perf_counter()
         self.flush()
+        if self._reaches_target():
+            self.surplus = 0
+            return []
         left = math.ceil((self.max_points - self.rows) / self.rows_per_proposal)
         count = max(min(self.batch, left), 1)
         try:
@@ -271,11 +283,14 @@ class SteeringSession:
         self.rows += len(rows)
         self.rows_per_proposal = max(self.rows_per_proposal, len(rows))
         self.gate.spend(*rows)
+        best_before = self._best_so_far.score
+        doubted = {id(self._told[i][1]) for i in self._suspects}
         for result in proposal.results:
-            self._compare(proposal, result)
+            if id(result) not in doubted:
+                self._compare(proposal, result)
         recorded = to_float(rows[-1].get(ROW.seconds_elapsed))
         seconds = recorded if math.isfinite(recorded) else self.elapsed()
-        reason = self._rules.after(proposal, rows[-1], seconds, self._best_so_far.score)
+        reason = self._rules.after(proposal, rows[-1], seconds, best_before)
         if self.rows >= self.max_points:
             reason = f"max_points: {self.rows} points are measured"
         self.stop_reason = self.stop_reason or reason
@@ -297,11 +312,42 @@ class SteeringSession:
         if results:
             self.agent.ingest(results)
             self.known += len(results)
+            self._told += [(proposal, result) for proposal in over for result in proposal.results]
         self._withdraw(over)
+        self._leave_out_suspects()
 
     def finish(self) -> None:
         """Give the agent all remaining results, after the last measurement."""
         self.flush()
+
+    def _leave_out_suspects(self) -> None:
+        """Find the best reading again, among those that the agent does not take for outliers."""
+        suspects = self._suspects_now()
+        if suspects != self._suspects:
+            self._suspects, self._best_so_far, self.best_reading = suspects, BestSoFar(self.space), None
+            for i, (proposal, result) in enumerate(self._told):
+                if i not in suspects:
+                    self._compare(proposal, result)
+
+    def _suspects_now(self) -> frozenset[int]:
+        if not isinstance(self.agent, Suspects):
+            return frozenset()
+        try:
+            found = self.agent.suspects()
+        except (Exception, SystemExit):  # somebody else's agent; without its doubts the run goes on
+            logger.exception("the agent's suspects() failed, so all readings count")
+            return frozenset()
+        names = (*self.space.objectives, *self.space.limits)
+        numbers = (number - self._told_before for name in names for number in found.get(name, ()))
+        return frozenset(number for number in numbers if 0 <= number < len(self._told))
+
+    def _reaches_target(self) -> bool:
+        """Whether a result that is no suspect reaches the target; sets `stop_reason` if so."""
+        if isinstance(self.agent, Suspects) and not self.stop_reason:
+            trusted = (result for i, (_, result) in enumerate(self._told) if i not in self._suspects)
+            self.stop_reason = self._rules.target_reached(trusted)
+            return bool(self.stop_reason)
+        return False
 
     def _compare(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
         outcome = {name: to_float(result[name]) for name in self.outcomes}

@@ -1,7 +1,7 @@
 """Stop rules of a run, which depend on its rows and its proposals."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +26,8 @@ class Until(BaseModel):
         Event key that holds the time in seconds, for example the clock of a simulated beamline that does not wait.
     target : float, optional
         Sufficient value of the first objective, in its own unit: the run ends when a valid point that satisfies all
-        constraints reaches it.
+        constraints reaches it. A reading that the agent takes for an outlier does not count, so an
+        agent that knows outliers is told of the whole batch first.
     improvement : float, optional
         Least expected improvement over the best point, in the objective's unit. The run ends when it is lower for
         `patience` proposals in a row.
@@ -61,10 +62,12 @@ class StopRules:
     ----------
     until : Until
     space : Space
+    doubtful : bool
+        Whether a reading may prove to be an outlier: then `after` ignores the target, and `target_reached` tells.
     """
 
-    def __init__(self, until: Until, space: Space) -> None:
-        self._until, self._space = until, space
+    def __init__(self, until: Until, space: Space, *, doubtful: bool = False) -> None:
+        self._until, self._space, self._doubtful = until, space, doubtful
         self._clock_start = math.nan
         self._unpromising = 0
         """Number of proposals in a row with too small an expected improvement."""
@@ -81,17 +84,25 @@ class StopRules:
         seconds : float
             Wall-clock seconds since the start of the run.
         best_score : float
-            The best objective so far, signed such that more is better; -inf before the first feasible point.
+            The best objective before the proposal, signed such that more is better; -inf before the first feasible
+            point.
         """
         rules = self._until
         if rules.seconds is not None and (spent := self._spent(row, seconds)) >= rules.seconds:
             return f"seconds: {spent:.1f} s have passed"
-        if rules.target is not None:
-            for result in proposal.results:
-                if self._reached(result, rules.target):
-                    return f"target: {self._space.objectives[0]} = {result[self._space.objectives[0]]:.6g}"
+        if not self._doubtful and (reason := self.target_reached(proposal.results)):
+            return reason
         if rules.improvement is not None and self._few_gains(proposal, rules.improvement, best_score):
             return f"improvement: less than {rules.improvement} expected, {rules.patience} times in a row"
+        return ""
+
+    def target_reached(self, results: Iterable[Mapping[str, float]]) -> str:
+        """The reason to end the experiment because one of some results reaches the target; empty if none does."""
+        target, name = self._until.target, next(iter(self._space.objectives), "")
+        if target is not None:
+            for result in results:
+                if self._reached(result, target):
+                    return f"target: {name} = {result[name]:.6g}"
         return ""
 
     def _spent(self, row: Mapping[str, Any], seconds: float) -> float:

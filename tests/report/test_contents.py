@@ -16,6 +16,7 @@ from ebl_autonomy.agents import make_agent
 from ebl_autonomy.records import Recommendation, RunMetadata, RunRecord, assemble_record
 from ebl_autonomy.report import Contents, report_contents, standing_of, write_report
 from ebl_autonomy.report.drawing import svg
+from ebl_autonomy.report.summary import RowsInOrder
 from ebl_autonomy.space import make_vocs, vocs_dict
 
 pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
@@ -90,6 +91,47 @@ def bowl(row: Mapping[str, float]) -> float:
 
 
 ONE: Mapping[str, Any] = {"variables": XY, "objectives": {"f": "MINIMIZE"}}
+
+
+def glitching(at: int, off: float, n: int = 26) -> RunRecord:
+    """A run whose reading number `at` is wrong by `off`."""
+    rng, made = np.random.default_rng(3), iter(range(n))
+    return run(
+        ONE, lambda row: {"f": bowl(row) + 0.002 * rng.standard_normal() + (off if next(made) == at else 0.0)}, n
+    )
+
+
+@pytest.mark.parametrize(("at", "off"), [(14, -3.0), (20, 4.0)])
+def test_a_glitch_is_shown_as_suspect_and_is_no_best_reading(at: int, off: float, tmp_path: Path) -> None:
+    record = glitching(at, off)
+    told = report_contents(record)
+    value = float(record.rows["f"][at])
+    assert told.suspects == {"f": [at]}
+    assert told.suspect_readings == [f"row {at} (point {at + 1}): f {value:.4g}"]
+    others = [f for row, f in enumerate(record.rows["f"]) if row != at]
+    assert told.summary.best == told.objectives[0].best == min(others)
+    assert told.verdict == standing_of(record, RowsInOrder(record, told.suspects))
+    page = write_report(record, tmp_path, told=told).read_text()
+    assert told.suspect_readings[0] in page
+    assert "<!-- suspect -->" in page  # in the legend of the figure
+
+
+def test_a_run_without_glitches_has_no_suspects(tmp_path: Path) -> None:
+    record = run(ONE, lambda row: {"f": bowl(row)}, 14)
+    told = report_contents(record)
+    assert (told.suspects, told.suspect_readings) == ({}, [])
+    assert "suspect" not in write_report(record, tmp_path, told=told).read_text().lower()
+
+
+def test_suspects_are_rows_also_after_proposals_without_a_row() -> None:
+    record = glitching(20, 4.0)
+    refused = dataclasses.replace(
+        record.proposals[0], proposal_id="refused", status="refused", rows=(), results=record.proposals[0].results
+    )
+    record = dataclasses.replace(
+        record, proposals=(refused, *record.proposals), results=(refused.results[0], *record.results)
+    )
+    assert report_contents(record).suspects == {"f": [20]}
 
 
 def test_a_run_that_was_aborted_has_its_recommendation_its_model_and_its_explanation(tmp_path: Path) -> None:
@@ -307,17 +349,16 @@ def test_each_motor_is_drawn_as_it_is_searched(
 
 def test_a_flat_run_says_how_far_its_readings_scatter() -> None:
     rng = np.random.default_rng(0)
-    (sentence,) = (
-        s for s in standing_of(run(ONE, lambda _: {"f": rng.normal(0, 0.01)}, 25)).evidence if "scatter" in s
-    )
+    ended = run(ONE, lambda _: {"f": rng.normal(0, 0.01)}, 25, agent="sobol")
+    (sentence,) = (s for s in standing_of(ended).evidence if "scatter" in s)
     told = float(sentence.split("scatter by ")[1].split()[0])
     assert 0.006 < told < 0.016
 
 
 def test_large_odds_are_written_out() -> None:
     rng = np.random.default_rng(1)
-    noise = 0.06
-    ended = run({**ONE, "variables": {"x": [0.0, 1.0]}}, lambda row: {"f": row["x"] + noise * rng.normal()}, 12)
+    vocs = {**ONE, "variables": {"x": [0.0, 1.0]}}
+    ended = run(vocs, lambda row: {"f": row["x"] + 0.1 * rng.normal()}, 12, agent="sobol")
     (sentence,) = (s for s in standing_of(ended).evidence if "more probable with one" in s)
     assert re.search(r"they are ([0-9]+,)*[0-9]{3} times more probable", sentence), sentence
 

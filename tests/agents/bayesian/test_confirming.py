@@ -47,6 +47,40 @@ def test_a_glitch_is_measured_again_once_and_never_recommended(seed: int) -> Non
     assert agent.best().outcome["f"] < 11.2
 
 
+def test_suspects_are_told_by_number_and_are_not_the_best_elsewhere() -> None:
+    assert BayesianAgent(ONE).suspects() == {}
+    agent = searched(0)
+    assert agent.suspects() == {}
+    agent.ingest([{**AT, "f": 30.0}])
+    assert agent.suspects() == {"f": [30]}
+    elsewhere = agent.explain().elsewhere
+    assert elsewhere is not None
+    assert elsewhere.best < 11.2
+
+
+def test_another_value_without_order_is_elsewhere() -> None:
+    wheel = {"type": "DiscreteVariable", "values": range(1, 7), "ordered": False}
+    agent = BayesianAgent({"variables": {"wheel": wheel}, "objectives": {"f": "MAXIMIZE"}}, seed=0)
+    for value, read in zip(range(1, 7), (0.2, 0.9, 0.1, 0.5, 0.3, 0.0), strict=True):
+        agent.ingest([{"wheel": value, "f": read}])
+    told = agent.explain()
+    assert told.elsewhere is not None
+    assert (told.elsewhere.results, told.elsewhere.best) == (5, 0.5)
+    assert "5 of 6 results lie more than a quarter of the domain away, or at another value of wheel," in str(told)
+
+
+def test_a_glitch_is_not_on_the_front() -> None:
+    rng = np.random.default_rng(5)
+    agent = BayesianAgent({**ONE, "objectives": {"f": "MAXIMIZE", "g": "MINIMIZE"}}, seed=5)
+    for i in range(30):
+        x, y = rng.uniform(-1.0, 1.0, 2)
+        point = {"x": float(x), "y": float(y)}
+        agent.ingest([{**point, "f": 30.0 if i == 20 else hill(point), "g": 1.0 + (x - 0.1) ** 2 + 0.5 * y**2}])
+    assert agent.suspects() == {"f": [20]}
+    assert max(one.outcome["f"] for one in agent.front()) < 11.2
+    assert agent.best().outcome["f"] < 11.2
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_peak_that_is_confirmed_is_the_best(seed: int) -> None:
     agent = searched(seed)
