@@ -12,7 +12,7 @@ import numpy as np
 from ebl_autonomy.agents.bayesian.drift import DriftEstimate, estimate_drift
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import ROUNDING, FloatArray
+from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.base import Suspect
 
 __all__ = ["Elsewhere", "Explanation", "ModelOfOutcome", "explain"]
