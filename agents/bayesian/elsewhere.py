@@ -4,6 +4,7 @@ A model that has seen one hill well knows nothing of another one. As its expecte
 no acquisition function asks for the far side of the domain as long as there is something to be won nearby. So the share
 of the whole domain grows from nothing to a half as soon as the search nearby wins nothing that counts: the model
 expects no gain, or the latest proposals brought none. An improvement, wherever it is found, brings the search back.
+The share exceeds a half only in batches whose other proposals would be the same point again.
 
 If the readings tell their noise, the model can be trusted with smaller gains, and the search stays longer.
 """
