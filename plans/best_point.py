@@ -1,6 +1,6 @@
 """Going to the best point of a run that has ended, or was aborted, through the gate that the run had."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from ebl_autonomy.plans.remembered import RememberedRun, recall
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.thinking import DaemonExecutor, think
 from ebl_autonomy.plans.tolerances import Tolerances
-from ebl_autonomy.records import RunMetadata, RunRecord
+from ebl_autonomy.records import BestReading, RunMetadata, RunRecord
 from ebl_autonomy.space import Space, make_vocs
 
 __all__ = ["go_to_best"]
@@ -36,7 +36,7 @@ def go_to_best(
     envelope: Any = None,
     move_timeout_s: float | None = None,
 ) -> MsgGenerator[dict[str, float]]:
-    """Move the motors to the point that a run recommends, or else to its best reading.
+    """Move the motors to the point that a run recommends, or else to the best reading that is not suspect.
 
     The move passes the gate as the run's own moves did: within its limits, around its forbidden regions, in steps if it
     limits them. No run is opened.
@@ -108,19 +108,33 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
     if isinstance(run, RunRecord):
         record = run
     else:
-        executor = DaemonExecutor("ebl-best")
-        try:
-            record = yield from think(executor, lambda: _read(run))
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+        record = yield from _asked(lambda: _read(run))
     known = recall(record.uid)
     if known is not None and named:
         return known
-    from ebl_autonomy.report.summary import RowsInOrder
-
-    found = RowsInOrder(record).best_reading(record)
+    found = None if record.recommended is not None else (yield from _asked(lambda: _best_reading(record)))
     motors = {} if known is None else known.motors
     return RememberedRun(record.uid, record.metadata, record.recommended, found, motors)
+
+
+def _asked(question: Callable[[], Any]) -> MsgGenerator[Any]:
+    """The answer of a function that takes long, while the RunEngine goes on."""
+    executor = DaemonExecutor("ebl-best")
+    try:
+        return (yield from think(executor, question))
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _best_reading(record: RunRecord) -> BestReading | None:
+    """The best reading of a run that its agent does not take for an outlier."""
+    from ebl_autonomy.data import latest_connection  # imported here, because it loads Tiled
+    from ebl_autonomy.report.contents import suspect_rows
+    from ebl_autonomy.report.summary import RowsInOrder
+
+    connection = latest_connection()
+    suspects = suspect_rows(record, None if connection is None else connection.client)
+    return RowsInOrder(record, suspects).best_reading(record)
 
 
 def _is_scan_id(run: str) -> bool:

@@ -19,7 +19,15 @@ from ebl_autonomy.report.summary import RowsInOrder, Summary, summarise
 from ebl_autonomy.space import Limit, Space
 from ebl_autonomy.steering import restore_agent
 
-__all__ = ["ConstraintFound", "Contents", "ModelSection", "ModelSlice", "ObjectiveFound", "report_contents"]
+__all__ = [
+    "ConstraintFound",
+    "Contents",
+    "ModelSection",
+    "ModelSlice",
+    "ObjectiveFound",
+    "report_contents",
+    "suspect_rows",
+]
 
 SAMPLES: Final = {1: 61, 2: 25}
 """Values of each variable, by the number of variables of a slice."""
@@ -187,6 +195,18 @@ def report_contents(record: RunRecord, *, client: Any = None, agent: Generator |
         constraints=[_constraint(record, rows, n, limit, recommended) for n, limit in rows.space.limits.items()],
         model=asked.section(rows.space, recommended),
     )
+
+
+def suspect_rows(record: RunRecord, client: Any = None) -> dict[str, list[int]]:
+    """By outcome, the rows whose readings the run's agent takes for outliers; empty if it cannot be asked.
+
+    Parameters
+    ----------
+    record : RunRecord
+    client : tiled container, optional
+        See `report_contents`.
+    """
+    return _Agent(record, client, None).suspects()
 
 
 class _Agent:

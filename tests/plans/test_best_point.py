@@ -1,11 +1,13 @@
 """The plan that goes to the best point of a run, of this session or out of Tiled."""
 
+import itertools
 import math
 import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from advised import Advised, last_line, pause_and
 from bluesky import RunEngine
@@ -215,6 +217,34 @@ def test_without_a_recommendation_the_rows_in_tiled_say_what_was_best(
     monkeypatch.setattr(remembered, "_runs", {})
     RE(go_to_best(uid, motors))
     assert (motors[0].position, motors[1].position) == (0.25, -0.125)
+
+
+@pytest.mark.integration
+def test_without_a_recommendation_nobody_is_sent_to_a_glitch(
+    RE: RunEngine, bench: Any, tiled: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bowl, motors = bench
+    rng, read = np.random.default_rng(5), itertools.count()
+
+    def with_a_glitch(reading: Any) -> float:
+        return float(reading["bowl"] + 0.01 * rng.standard_normal() - (50.0 if next(read) == 18 else 0.0))
+
+    variables = {"mx": [-2.0, 2.0], "my": [-2.0, 2.0]}
+    agent = {"agent": "bayesian", "vocs": {"variables": variables, "objectives": {"f": "MINIMIZE"}}}
+    pause_in_exposure(RE, bowl, 24)
+    plan = optimize([bowl], motors, agent, max_points=40, envelope=ENVELOPE, derive={"f": with_a_glitch})
+    pause_and(RE, "halt", plan)
+    assert tiled.flush()
+    record = read_run(list(tiled.client)[-1], tiled.client)
+    assert record.recommended is None
+    glitch = int(np.argmin(record.rows["f"]))
+    assert record.rows["f"][glitch] < -40.0
+    honest = np.delete(np.array(record.rows["f"]), glitch)
+    for memory in (remembered._runs, {}):  # of the session that has steered it, and of another one
+        monkeypatch.setattr(remembered, "_runs", memory)
+        RE(go_to_best(record.uid, motors))
+        there = np.flatnonzero(np.isclose(record.rows["mx"], motors[0].position))
+        assert record.rows["f"][int(there[0])] == honest.min()
 
 
 def test_a_queueserver_takes_the_plan() -> None:
