@@ -46,12 +46,14 @@ def hyperparameters_of(surrogate: NumbaSurrogate) -> Hyperparameters:
 def theirs(surrogate: NumbaSurrogate, X: np.ndarray, y: np.ndarray, kernel: str, variance: float | None = None) -> Any:
     """botorch's model of the latent values, with the hyper-parameters of our surrogate."""
     d = X.shape[1]
-    Yvar = None if variance is None else torch.full((len(y), 1), variance, dtype=torch.double)
-    transform = hyperparameters_of(surrogate).transform
+    transform, Yvar = hyperparameters_of(surrogate).transform, None
+    if variance is not None:
+        own = variance / transform.scale**2 + surrogate._gps.models[0].extra  # outliers have a variance of their own
+        Yvar = torch.as_tensor(own)[:, None]
     model = SingleTaskGP(
         torch.as_tensor(X),
         torch.as_tensor(transform.forward(y))[:, None],
-        train_Yvar=None if Yvar is None else Yvar / transform.scale**2,
+        train_Yvar=Yvar,
         outcome_transform=None,
         covar_module=get_covar_module_with_dim_scaled_prior(ard_num_dims=d, use_rbf_kernel=kernel == "rbf"),
     )
@@ -123,9 +125,8 @@ def test_the_likelihood_of_a_scaled_signal_is_that_of_a_scaled_covariance() -> N
     given, scale = np.random.default_rng(4).uniform(0.0, 0.1, 15), 1.7
     theta = np.log([0.4, 0.8, 0.05, scale])
     none = (0.0, 1.0)
-    reached = covariance.negative_log_posterior(
-        theta, X, y, given, True, covariance.RBF, np.zeros((2, 2)), none, 1.0, np.empty(4), np.zeros((2, 15, 15))
-    )
+    data, priors = (X, y, given, True, np.full(2, math.inf), covariance.RBF), (np.zeros((2, 2)), none, 1.0)
+    reached = covariance.negative_log_posterior(theta, *data, *priors, np.empty(4), np.zeros((2, 15, 15)))
     level = theta[2] + 2.0 * theta[3]
     without_priors = reached - 0.5 * level**2 - level - 0.5 * theta[3] ** 2
     distances = np.sum(((X[:, None] - X[None]) / np.exp(theta[:2])) ** 2, axis=-1)

@@ -127,7 +127,7 @@ def test_without_anything_feasible_there_is_no_better_place_to_look() -> None:
     _, reasons = searched(agent, lambda unit: {**hill(unit), "g": -1.0 - float(unit[0] ** 2)}, 24)
     assert not away(reasons)
     assert not agent.best().feasible
-    assert str(agent.explain().elsewhere).endswith("none of them is valid and feasible")
+    assert str(agent.explain().elsewhere).endswith("all of them are invalid, infeasible or suspect")
 
 
 def test_an_improvement_brings_the_search_back() -> None:
@@ -205,7 +205,7 @@ def test_of_twenty_motors_four_are_found(seed: int) -> None:
             Elsewhere(0, math.nan, 7),
             "nothing was measured more than a quarter of the domain away from the best point yet",
         ),
-        (Elsewhere(3, math.nan, 7), "3 of 7 results .*; none of them is valid and feasible"),
+        (Elsewhere(3, math.nan, 7), "3 of 7 results .*; all of them are invalid, infeasible or suspect"),
         (Elsewhere(3, 0.25, 7), "3 of 7 results .*; the best of them reads 0.25"),
     ],
 )

@@ -225,6 +225,8 @@ def test_a_probe_is_not_where_the_survey_was(dim: int, size: int) -> None:
         (motors(2), {"look_around": 0.0}, {}),
         (motors(2, objectives={"f": "MAXIMIZE", "g": "MINIMIZE"}), {}, {"g": 1.0}),
         (motors(2, observables=["g"]), {"hard": {"g": ["GREATER_THAN", 0.0]}}, {"g": 1.0}),
+        (motors(2, constraints={"g": ["LESS_THAN", 3.0]}), {}, {"g": 1.0}),
+        (motors(2, observables=["g", "h"]), {"composite": {"g": 1.0, "h": -1.0}}, {"g": 1.0, "h": 2.0}),
     ],
 )
 def test_without_a_survey(vocs: dict[str, Any], options: dict[str, Any], more: dict[str, float]) -> None:
