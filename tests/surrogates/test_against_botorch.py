@@ -48,7 +48,8 @@ def theirs(surrogate: NumbaSurrogate, X: np.ndarray, y: np.ndarray, kernel: str,
     d = X.shape[1]
     transform, Yvar = hyperparameters_of(surrogate).transform, None
     if variance is not None:
-        own = variance / transform.scale**2 + surrogate._gps.models[0].extra  # outliers have a variance of their own
+        # Outliers have a variance of their own.
+        own = transform.variance(y, np.full(len(y), variance)) + surrogate._gps.models[0].extra
         Yvar = torch.as_tensor(own)[:, None]
     model = SingleTaskGP(
         torch.as_tensor(X),
@@ -181,7 +182,7 @@ def test_the_gain_of_a_noisy_point_is_that_of_the_posterior_mean_after_the_measu
     X, y = problem(25, 2, noise=0.5)
     surrogate = ours(X, y, "matern52", 0.2)
     model = theirs(surrogate, X, y, "matern52", 0.2)
-    own = 0.2 / hyperparameters_of(surrogate).transform.scale ** 2
+    (own,) = hyperparameters_of(surrogate).transform.variance(y[:1], np.array([0.2]))
     model.eval()
     at, best = np.random.default_rng(3).random((6, 2)), 0.4
     value, gradient = acquired(surrogate, at, 1.0, best, noise=own)
