@@ -17,7 +17,7 @@ from ebl_autonomy.agents.bayesian.phases import SAFEST_AGAIN, OpeningPhase, Prop
 from ebl_autonomy.agents.bayesian.state import SearchState
 from ebl_autonomy.agents.bayesian.travel_cost import TravelCost
 from ebl_autonomy.agents.bayesian.trust_region import TrustRegion, improvements
-from ebl_autonomy.records import Decision
+from ebl_autonomy.records import ELSEWHERE, Decision
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates import hypervolume
 from ebl_autonomy.surrogates.acquisition import UNSAFE
@@ -115,7 +115,7 @@ class ModelBased:
             if point is not None:
                 units[i] = state.space.snap(state.coordinates.unit(point[None], state.best_expected))[0]
                 X[i], acquisition[i] = state.inputs_now(point[None])[0], math.nan
-                reasons[i] = f"elsewhere: {why}"
+                reasons[i] = ELSEWHERE + why
             out = np.vstack([out, units[i]])
         return reasons
 

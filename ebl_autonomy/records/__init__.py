@@ -1,7 +1,7 @@
 """Plain types that all layers share: the contents of a run, and the conversion of one row into one result."""
 
 from ebl_autonomy.lazy import public_dir
-from ebl_autonomy.records.findings import Best, BestReading, Decision, Recommendation, ending_text, reason_of
+from ebl_autonomy.records.findings import ELSEWHERE, Best, BestReading, Decision, Recommendation, ending_text, reason_of
 from ebl_autonomy.records.keys import (
     ABANDONED,
     ABANDONMENT,
@@ -43,6 +43,7 @@ __all__ = [
     "DECISION",
     "DECISIONS",
     "DOSE",
+    "ELSEWHERE",
     "EXPLANATION",
     "LEFT",
     "LEFT_WHERE",

@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Best", "BestReading", "Decision", "Recommendation", "ending_text", "reason_of"]
+__all__ = ["ELSEWHERE", "Best", "BestReading", "Decision", "Recommendation", "ending_text", "reason_of"]
 
+ELSEWHERE: Final = "elsewhere: "
+"""Beginning of the reason of a proposal that looks for another optimum than the best point so far, which goes on as
+long as there are points: it says nothing of what is left to gain nearby."""
 _MOTORS: Final = "; motors "
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ebl_autonomy.errors import validated
-from ebl_autonomy.records import to_float
+from ebl_autonomy.records import ELSEWHERE, to_float
 from ebl_autonomy.space import Space
 from ebl_autonomy.steering.proposal import Proposal
 
@@ -30,7 +30,7 @@ class Until(BaseModel):
         agent that knows outliers is told of the whole batch first.
     improvement : float, optional
         Least expected improvement over the best point, in the objective's unit. The run ends when it is lower for
-        `patience` proposals in a row.
+        `patience` proposals in a row; those that look elsewhere for another optimum are not counted.
     patience : int
         Number of proposals in a row for `improvement`.
     """
@@ -121,8 +121,9 @@ class StopRules:
         from ebl_autonomy.surrogates.improvement import expected_improvement  # numba is loaded where it is used
 
         name, sign = self._space.objectives[0], float(self._space.signs[0])
-        if name not in proposal.decision.mean or math.isinf(best_score):
+        decision = proposal.decision
+        if name not in decision.mean or math.isinf(best_score) or decision.reason.startswith(ELSEWHERE):
             return False
-        mean, std = proposal.decision.mean[name], proposal.decision.std.get(name, 0.0)
+        mean, std = decision.mean[name], decision.std.get(name, 0.0)
         self._unpromising = self._unpromising + 1 if expected_improvement(sign * mean, std, best_score) < least else 0
         return self._unpromising >= self._until.patience

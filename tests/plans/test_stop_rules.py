@@ -11,7 +11,7 @@ from simple import BOUNDS, ENVELOPE, Documents, truth
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.plans import optimize
-from ebl_autonomy.records import Decision, reason_of
+from ebl_autonomy.records import ELSEWHERE, Decision, reason_of
 
 VARIABLES = {name: list(bounds) for name, bounds in BOUNDS.items()}
 MEASURED = truth(1.0, 0.0)
@@ -21,13 +21,13 @@ MEASURED = truth(1.0, 0.0)
 class Forecaster(Scripted):
     """Proposes the same point every time, with a scripted prediction."""
 
-    def __init__(self, expected: Sequence[float], goal: str = "MINIMIZE") -> None:
+    def __init__(self, expected: Sequence[float], goal: str = "MINIMIZE", reasons: Sequence[str] = ()) -> None:
         given = VOCS(variables=VARIABLES, objectives={"bowl": goal})
         super().__init__([at(1.0)] * len(expected), given)
-        self.expected = list(expected)
+        self.expected, self.reasons = list(expected), [*reasons, *[""] * len(expected)]
 
     def decisions(self) -> list[Decision]:
-        return [Decision(mean={"bowl": self.expected.pop(0)}, std={"bowl": 1e-3})]
+        return [Decision(mean={"bowl": self.expected.pop(0)}, std={"bowl": 1e-3}, reason=self.reasons.pop(0))]
 
 
 @pytest.mark.parametrize("goal", ["MINIMIZE", "MAXIMIZE"])
@@ -40,6 +40,17 @@ def test_what_little_is_expected_of_is_counted_in_a_row(RE: RunEngine, bench: An
     result = RE(optimize([bowl], motors, agent, max_points=99, until=until, envelope=ENVELOPE)).plan_result
     assert result.accepted == 9
     assert result.stop_reason == "improvement: less than 0.05 expected, 3 times in a row"
+
+
+def test_turns_elsewhere_are_not_counted(RE: RunEngine, bench: Any) -> None:
+    """They promise much, because little is known there, and the search nearby is over nevertheless."""
+    bowl, motors = bench
+    dull, promising, there = MEASURED + 1.0, MEASURED - 1.0, ELSEWHERE + "no gain is expected here"
+    agent = Forecaster([dull, dull, promising, dull, promising, dull, dull], reasons=["", "", there, "", there])
+    until = {"improvement": 0.05, "patience": 3}
+    result = RE(optimize([bowl], motors, agent, max_points=99, until=until, envelope=ENVELOPE)).plan_result
+    assert result.accepted == 6, "the first, which nothing could be compared with, and three after it"
+    assert result.stop_reason.startswith("improvement")
 
 
 def test_a_target_is_reached_in_the_sense_of_the_goal(RE: RunEngine, bench: Any) -> None:
