@@ -68,7 +68,7 @@ class ModelBased:
             region = _on_lattice(lattice, region, state, seed)
         X, acquisition = surrogate.propose(state.goal, region, count, pending, seed)
         safe = acquisition > 0.5 * UNSAFE
-        reasons = self._look_elsewhere(state, request, X, acquisition, reason)
+        reasons = self._look_elsewhere(state, request, region, X, acquisition, reason)
         units = state.coordinates.unit(X[:, : state.space.dim], state.best_expected)
         if state.hard and not safe.all():
             units[~safe] = state.hard.safest(
@@ -92,7 +92,13 @@ class ModelBased:
         ]
 
     def _look_elsewhere(
-        self, state: SearchState, request: Request, X: FloatArray, acquisition: FloatArray, reason: str
+        self,
+        state: SearchState,
+        request: Request,
+        region: SearchRegion,
+        X: FloatArray,
+        acquisition: FloatArray,
+        reason: str,
     ) -> list[str]:
         """Replace proposals X, shape (k, inputs), in place, where the search nearby is exhausted; the reasons of all.
 
@@ -102,9 +108,10 @@ class ModelBased:
         all allowed points are known, there is no elsewhere.
         """
         reasons = [reason] * len(X)
-        if len(state.goal.objectives) > 1 or state.hard:
-            return reasons
         out, d = request.out(state), state.space.dim
+        is_untried_value = bool((region.low[:d] == region.high[:d]).all())
+        if len(state.goal.objectives) > 1 or state.hard or is_untried_value:
+            return reasons
         units = state.space.snap(state.coordinates.unit(X[:, :d], state.best_expected))
         for i, gain in enumerate(acquisition):
             number = request.number + i

@@ -58,7 +58,8 @@ def test_the_wheel_of_four_positions() -> None:
     for kind in (BayesianAgent, CoordinateScanAgent):
         agent = kind({"variables": {"w": wheel([1, 2, 3, 4], 1)}, "objectives": {"f": "MINIMIZE"}})
         points = [result["w"] for result in searched(agent, lambda p: (p["w"] - 3.0) ** 2, 4)]
-        assert points == [1.0, 2.0, 3.0, 4.0]
+        assert points[0] == 1.0
+        assert sorted(points) == [1.0, 2.0, 3.0, 4.0]
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ebl_autonomy.agents import Agent, BayesianAgent, CoordinateScanAgent, GridAgent, SobolAgent
 from ebl_autonomy.agents.bayesian.lattice import Lattice, with_next_values
 from ebl_autonomy.agents.bayesian.probing import ProbeSequence
+from ebl_autonomy.records import ELSEWHERE
 from ebl_autonomy.space import Space, make_vocs
 
 Objective = Callable[[dict[str, Any]], float]
@@ -58,11 +59,15 @@ def test_other_names_of_the_values_change_nothing_but_the_names(size: int, seed:
         agent.ingest(results)
         (proposal,) = agent.suggest(1)
         at = [{"w": float(name[i]), "a": 0.4, "b": 0.2} for i in range(size)]
-        decided.append((proposal, agent.best().point, *agent.predict(at)["f"]))
-    (first, best, mean, std), (second, other_best, other_mean, other_std) = decided
+        (decision,) = agent.decisions()
+        decided.append((proposal, decision.reason, agent.best().point, *agent.predict(at)["f"]))
+    (first, reason, best, mean, std), (second, other_reason, other_best, other_mean, other_std) = decided
     assert other_best == {**best, "w": renamed[int(best["w"])]}
     assert other_mean == pytest.approx(mean, rel=1e-7)
     assert other_std == pytest.approx(std, rel=1e-5)
+    assert other_reason == reason
+    if reason.startswith(ELSEWHERE):
+        return  # at a value that is drawn, whatever its name is
     assert second["w"] == renamed[int(first["w"])]
     assert [second[name] for name in "ab"] == pytest.approx([first[name] for name in "ab"], abs=1e-4)
 

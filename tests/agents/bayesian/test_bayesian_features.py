@@ -253,11 +253,15 @@ def seconds(results: list[dict[str, Any]]) -> float:
 
 
 def test_what_takes_long_must_gain_much() -> None:
-    plain, minding = BayesianAgent(ONE, seed=1), BayesianAgent(ONE, seed=1)
-    minding.set_travel(SLOW, 0.5)
-    slow, quick = run(plain, 30, steep), run(minding, 30, steep)
-    assert seconds(quick) < 0.8 * seconds(slow)
-    assert minding.best().outcome["f"] < 0.01
+    took = {"plain": 0.0, "minding": 0.0}
+    for seed in (2, 3, 1):
+        plain, minding = BayesianAgent(ONE, seed=seed), BayesianAgent(ONE, seed=seed)
+        minding.set_travel(SLOW, 0.5)
+        took["plain"] += seconds(run(plain, 20, steep))
+        quick = run(minding, 20, steep)
+        took["minding"] += seconds(quick)
+        assert minding.best().outcome["f"] < 0.01
+    assert took["minding"] < 0.8 * took["plain"]
     again = BayesianAgent.from_config(json.loads(json.dumps(minding.config())))
     again.ingest(quick)
     assert again.suggest(1) == minding.suggest(1)  # the travel times are part of the configuration
