@@ -174,7 +174,7 @@ class ProbeSequence:
         merits = self._merits[:known]
         seen = self._has_seen(number)
         base = self._base(number, start)
-        inwards = 1.0 if base[axis] <= 0.5 else -1.0  # there is always room towards the middle
+        inwards = 1.0 if base[axis] <= 0.5 + ROUNDING else -1.0  # there is always room towards the middle
         if not tried:
             signed = inwards * (self._step if seen else FAR_STEPS[0])
         elif not seen:

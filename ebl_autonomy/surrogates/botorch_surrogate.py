@@ -329,7 +329,7 @@ class BotorchSurrogate:
         Y = torch.as_tensor(transform.forward(y[used]), dtype=torch.double)[:, None]
         Yvar = transform.variance(y[used], variance[used])
         if column == self.outcomes:
-            Yvar = np.full(len(Yvar), VALIDITY_NOISE / transform.scale**2)
+            Yvar = np.full(len(Yvar), VALIDITY_NOISE / transform.whole_scale**2)
         given = (
             torch.as_tensor(np.maximum(Yvar, 1e-8), dtype=torch.double)[:, None] if np.isfinite(Yvar).all() else None
         )

@@ -277,7 +277,7 @@ class HyperparameterFitter:
     ) -> FloatArray | None:
         """Variances of the transformed values, shape (n,); None if the noise must be inferred."""
         if column == self._outcomes:
-            return np.full(len(y), VALIDITY_NOISE / transform.scale**2)
+            return np.full(len(y), VALIDITY_NOISE / transform.whole_scale**2)
         known = transform.variance(y, variance)
         if not np.isfinite(known).all():
             return None
@@ -354,7 +354,7 @@ class HyperparameterFitter:
         for start in starts:
             fits.append((yield from self._alternate(column, start, drifts, *data)))
         fitted, reached = min(fits, key=lambda fit: fit[1])
-        extra *= _squared_ratio(transform.scale, fitted.transform.scale)
+        extra *= _squared_ratio(transform.whole_scale, fitted.transform.whole_scale)
         extra[rows] = fitted.extra
         return replace(fitted, extra=extra), reached
 
@@ -402,7 +402,7 @@ class HyperparameterFitter:
         """
         low, high, prior = self._low.copy(), self._high.copy(), self._prior.copy()
         transform = self.transform(column, y[start.extra == 0.0], start.transform.power)
-        theta = np.append(start.theta, math.log(start.transform.scale / transform.scale))
+        theta = np.append(start.theta, math.log(start.transform.whole_scale / transform.whole_scale))
         if (clock := self._inputs.clock_at) is not None:
             if not drifts:
                 low[clock] = high[clock] = NO_INFLUENCE
@@ -421,7 +421,7 @@ class HyperparameterFitter:
             low[-1] = high[-1] = 0.0
         theta = np.clip(theta, low, high)
         noise = self.known_noise(column, transform, y, variance)
-        extra = start.extra * _squared_ratio(start.transform.scale, transform.scale)
+        extra = start.extra * _squared_ratio(start.transform.whole_scale, transform.whole_scale)
         given = extra if noise is None else noise + extra
         inputs, values = np.ascontiguousarray(X), np.ascontiguousarray(transform.forward(y))
         evaluation_s = evaluation_seconds(len(y))

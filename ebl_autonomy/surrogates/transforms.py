@@ -78,6 +78,11 @@ class OutcomeTransform:
         return cls(power, shift, 1.0 if flat else scale, offset, unit)
 
     @property
+    def whole_scale(self) -> float:
+        """The scale for values that are not divided by the unit, so that transforms of one power can be compared."""
+        return float(self.scale * self.unit**self.power)
+
+    @property
     def in_words(self) -> str:
         """What `Diagnosis.modelled_as` says."""
         return {1.0: "as it is", 0.5: "by its square root", 0.0: "by its logarithm"}[self.power]

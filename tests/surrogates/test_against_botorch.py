@@ -144,7 +144,7 @@ def test_the_fit_is_as_likely_as_botorchs() -> None:
     X, y = problem(60, 4, noise=0.2)
     surrogate = ours(X, y, "matern52")
     model = theirs(surrogate, X, y, "matern52")
-    signal = math.log(hyperparameters_of(surrogate).transform.scale / y.std())
+    signal = math.log(hyperparameters_of(surrogate).transform.whole_scale / y.std())
     prior = LogNormalPrior(NOISE_PRIOR[0] - 2.0 * signal, NOISE_PRIOR[1])
     model.likelihood.noise_covar.register_prior("noise_prior", prior, lambda module: module.noise)
     mll = ExactMarginalLogLikelihood(model.likelihood, model)

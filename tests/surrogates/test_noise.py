@@ -71,4 +71,4 @@ def test_the_prior_deviation_exceeds_the_spread_of_clustered_results(seed: int, 
     y = 3.0 * X[:, 0] - X[:, 1] + 0.5 * (X**2).sum(axis=1)
     hyperparameters = fitted(X, y)._gps.models[0].hyperparameters
     assert hyperparameters is not None
-    assert hyperparameters.transform.scale > 1.1 * y.std()
+    assert hyperparameters.transform.whole_scale > 1.1 * y.std()

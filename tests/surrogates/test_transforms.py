@@ -1,12 +1,14 @@
 """Transforms of outcomes can be inverted and keep the order of values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ebl_autonomy.surrogates.transforms import OutcomeTransform
+from ebl_autonomy.surrogates.transforms import POWERS, OutcomeTransform
 
 positive = arrays(float, st.integers(2, 20), elements=st.floats(1e-6, 1e6))
 anything = arrays(float, st.integers(1, 20), elements=st.floats(-1e6, 1e6))
@@ -62,3 +64,15 @@ def test_powers_matter_where_values_differ_by_a_factor() -> None:
     assert OutcomeTransform.matters(np.array([1.0, 2.0]))
     assert not OutcomeTransform.matters(1e9 + np.array([1.0, 2.0]))
     assert not OutcomeTransform.matters(np.array([-1.0, 2.0]))
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_the_whole_scale_does_not_depend_on_the_unit(power: float) -> None:
+    y = np.array([1.0, 1.5, 2.5, 7.0])
+    transform = OutcomeTransform.of(y, power)
+    z = transform.forward(y)
+    other = replace(transform, unit=4.0 * transform.unit, offset=transform.offset / 4.0, scale=1.0, shift=0.0)
+    there = other.forward(y)
+    as_before = replace(other, shift=float(there.mean()), scale=float(there.std()))
+    assert as_before.forward(y) == pytest.approx(z)
+    assert as_before.whole_scale == pytest.approx(transform.whole_scale)
