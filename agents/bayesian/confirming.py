@@ -7,20 +7,17 @@ which looks the same, is not lost: two readings that agree are no outliers.
 from __future__ import annotations
 
 import math
-from typing import Final
 
 import numpy as np
 
 from ebl_autonomy.agents.bayesian.phases import Proposal, Request
 from ebl_autonomy.agents.bayesian.state import SearchState
+from ebl_autonomy.agents.bayesian.survey import SAME_PLACE
 from ebl_autonomy.agents.bayesian.training_data import CLOCK_UNIT
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["Confirming", "row_to_confirm"]
-
-SAME_PLACE: Final = 1e-3
-"""Shares of the domain within which motors stand at the same point: readbacks differ."""
 
 
 class Confirming:

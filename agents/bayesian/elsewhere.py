@@ -26,8 +26,10 @@ BELOW_NOISE: Final = 0.05
 """The same, as a share of the standard deviation of a reading."""
 PATIENCE: Final = 2
 """Proposals per motor, without an improvement, after which the search is exhausted."""
-BELOW_KNOWN_NOISE, PATIENCE_WITH_KNOWN_NOISE = 0.01, 6
-"""The same two, if the readings tell their standard deviations."""
+BELOW_KNOWN_NOISE: Final = 0.01
+"""`BELOW_NOISE`, if the readings tell their standard deviations."""
+PATIENCE_WITH_KNOWN_NOISE: Final = 6
+"""`PATIENCE`, likewise."""
 LEAST_PATIENCE: Final = 6
 """Such proposals, at least."""
 LEAST_RISE: Final = 1e-3

@@ -26,7 +26,7 @@ from ebl_autonomy.space import FloatArray, evenly
 if TYPE_CHECKING:
     from ebl_autonomy.agents.bayesian.state import SearchState
 
-__all__ = ["BROAD", "DARK", "FIRST", "NARROW", "index", "is_turn", "new_point", "points", "surroundings"]
+__all__ = ["BROAD", "DARK", "FIRST", "NARROW", "SAME_PLACE", "index", "is_turn", "new_point", "points", "surroundings"]
 
 FIRST: Final = 2
 """Number of points of the survey that tell what the surroundings are."""
@@ -40,7 +40,7 @@ DARK: Final = "dark"
 NARROW: Final = "narrow"
 """The start is better than the far points: it lies near a peak."""
 BROAD: Final = "broad"
-"""A far point is better than the start."""
+"""A far point is better than the start, or the start is invalid."""
 
 
 def points(dim: int) -> int:
