@@ -150,7 +150,7 @@ class MeasurementError(EblError, RuntimeError):
 
 
 class DataError(EblError):
-    """A run in Tiled cannot be read as an autonomous experiment."""
+    """A run in Tiled, or a file of measurements, cannot be read."""
 
 
 class TiledUnreachableError(EblError, ConnectionError):
