@@ -2,8 +2,7 @@
 
 from ebl_autonomy.guard import Envelope, Line
 from ebl_autonomy.lazy import public_dir
-from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, FlyLine, UserStub
-from ebl_autonomy.plans.acquisition.fly import Sweep
+from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, FlyLine, PointOrLine, Snake, Stretch, Sweep, UserStub
 from ebl_autonomy.plans.best_point import go_to_best
 from ebl_autonomy.plans.exploration import explore
 from ebl_autonomy.plans.optimization import OptimizeResult, optimize
@@ -21,7 +20,10 @@ __all__ = [
     "FlyLine",
     "Line",
     "OptimizeResult",
+    "PointOrLine",
     "RunResult",
+    "Snake",
+    "Stretch",
     "Sweep",
     "Until",
     "UserStub",

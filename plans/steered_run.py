@@ -18,6 +18,7 @@ from bluesky.utils import (
     root_ancestor,
 )
 
+from ebl_autonomy.agents.protocols import OrdersBatches
 from ebl_autonomy.errors import AgentError, BadInputError, DeviceFailedError, MeasurementError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
 from ebl_autonomy.plans.arguments import check_seconds
@@ -226,6 +227,8 @@ class SteeredRun:
             left_at=dict(self.motion.here),
             front=tuple(self._front),
             left_where=self._left_where,
+            seconds=session.seconds_spent,
+            dose=session.gate.dose,
             line=self._line,
         )
 
@@ -307,11 +310,13 @@ class SteeredRun:
             yield from self.measuring.measure(proposal)
 
     def _admitted_in_shortest_order(self, proposals: list[Proposal]) -> MsgGenerator[list[Proposal]]:
-        """The admitted proposals of a batch, in the order with the least travel."""
+        """The admitted proposals of a batch, in the order with the least travel, unless their agent orders them."""
         admitted = []
         for proposal in proposals:
             if (yield from self.measuring.admit(proposal)):
                 admitted.append(proposal)
+        if isinstance(self.session.agent, OrdersBatches):
+            return admitted
         yield from self.motion.find()
         here = self.motion.here
         order = self.experiment.travel.order(here, [{**here, **proposal.target} for proposal in admitted])
