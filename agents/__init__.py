@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.agents.bayesian import BayesianAgent, BayesianOptions
     from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent, CoordinateScanOptions
     from ebl_autonomy.agents.grid import GridAgent, GridOptions
+    from ebl_autonomy.agents.mapping import MappingAgent, MappingOptions
     from ebl_autonomy.agents.sobol import SobolAgent
 
 # Loaded on demand, because the Bayesian agent can load torch.
@@ -28,6 +29,8 @@ __all__ = [
     "Explains",
     "GridAgent",
     "GridOptions",
+    "MappingAgent",
+    "MappingOptions",
     "PositionAware",
     "SobolAgent",
     "Suspects",
@@ -46,6 +49,8 @@ __getattr__, __dir__ = lazy_attributes(
         "CoordinateScanOptions": ".coordinate_scan",
         "GridAgent": ".grid",
         "GridOptions": ".grid",
+        "MappingAgent": ".mapping",
+        "MappingOptions": ".mapping",
         "SobolAgent": ".sobol",
     },
 )
