@@ -12,6 +12,7 @@ from ebl_autonomy.lazy import lazy_attributes
 if TYPE_CHECKING:
     from ebl_autonomy.agents.bayesian import BayesianAgent, BayesianOptions
     from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent, CoordinateScanOptions
+    from ebl_autonomy.agents.energy import EnergyAgent, EnergyOptions
     from ebl_autonomy.agents.grid import GridAgent, GridOptions
     from ebl_autonomy.agents.mapping import MappingAgent, MappingOptions
     from ebl_autonomy.agents.sobol import SobolAgent
@@ -26,6 +27,8 @@ __all__ = [
     "BoundsAware",
     "CoordinateScanAgent",
     "CoordinateScanOptions",
+    "EnergyAgent",
+    "EnergyOptions",
     "Explains",
     "GridAgent",
     "GridOptions",
@@ -47,6 +50,8 @@ __getattr__, __dir__ = lazy_attributes(
         "BayesianOptions": ".bayesian",
         "CoordinateScanAgent": ".coordinate_scan",
         "CoordinateScanOptions": ".coordinate_scan",
+        "EnergyAgent": ".energy",
+        "EnergyOptions": ".energy",
         "GridAgent": ".grid",
         "GridOptions": ".grid",
         "MappingAgent": ".mapping",
