@@ -330,8 +330,7 @@ def _energies(given: Sequence[float] | None, references: References) -> Any:
 def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, md: Mapping[str, Any]) -> MsgGenerator[str]:
     """The run that holds the phase maps."""
     described = [
-        {"region": one.region.model_dump(mode="json"), "phases": list(one.names), "energies": one.energies.tolist()}
-        for one in phase_maps
+        {"label": one.region.label, "phases": list(one.names), "energies": one.energies.tolist()} for one in phase_maps
     ]
     uid = yield from bps.open_run(
         {"plan_name": "characterise", **md, SURVEY: {"coarse": coarse.uid, "phase_maps": described}}

@@ -154,8 +154,12 @@ class Survey:
         return float(x[best]), float(y[best])
 
     def link(self, coarse: RunResult, number: int, of: int, region: Region) -> dict[str, Any]:
-        """What the start document of a scan says of its survey."""
-        return {"coarse": coarse.uid, "number": number, "of": of, "region": region.model_dump(mode="json")}
+        """What the start document of a scan says of its survey.
+
+        Without the features, because the names of ratios, ``Cr/Fe``, may not be keys of a document.
+        """
+        told = region.model_dump(mode="json", exclude={"features"})
+        return {"coarse": coarse.uid, "number": number, "of": of, "region": told}
 
     def fine_scans(self, coarse: RunResult, ranked: Sequence[Region]) -> MsgGenerator[list[RunResult]]:
         """A run for each region, as far as the budgets reach."""
