@@ -118,6 +118,7 @@ class SteeringSession:
         )
         self.until = Until.of(until)
         self.max_points, self.batch, self.rows_per_proposal = max_points, batch, rows_per_proposal
+        self._rows_without_line = rows_per_proposal
         self.counts = {"accepted": 0, "refused": 0, "abandoned": 0}
         self.known = 0
         self.rows = 0
@@ -237,7 +238,7 @@ class SteeringSession:
     def check_budgets(self, proposal: Proposal) -> str:
         """The reason not to measure this proposal; empty if it may be measured. Sets `stop_reason`."""
         line = proposal.admitted.line if proposal.admitted is not None else None
-        rows = line.rows if line is not None else self.rows_per_proposal
+        rows = line.rows if line is not None else self._rows_without_line
         if not self.stop_reason:
             try:
                 self.gate.check_budget(self.elapsed(), rows)
@@ -287,6 +288,8 @@ class SteeringSession:
         self._refused_in_a_row = 0
         self.rows += len(rows)
         self.rows_per_proposal = max(self.rows_per_proposal, len(rows))
+        if proposal.admitted is None or proposal.admitted.line is None:
+            self._rows_without_line = max(self._rows_without_line, len(rows))
         self.gate.spend(*rows)
         best_before = self._best_so_far.score
         doubted = {id(self._told[i][1]) for i in self._suspects}
