@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.flyer import SimFlyer
     from ebl_autonomy.sim_devices.imperfections import Drift, Fault
     from ebl_autonomy.sim_devices.microprobe import SimMicroprobe
+    from ebl_autonomy.sim_devices.microprobe_async import AsyncMicroprobe
     from ebl_autonomy.sim_devices.motor import SimMotor
     from ebl_autonomy.sim_devices.sample import SimSample
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncEpicsBeamline",
+    "AsyncMicroprobe",
     "Clock",
     "Drift",
     "EpicsBeamline",
@@ -40,6 +42,7 @@ __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
         "AsyncEpicsBeamline": ".epics_async",
+        "AsyncMicroprobe": ".microprobe_async",
         "Clock": ".clock",
         "Drift": ".imperfections",
         "EpicsBeamline": ".epics",
