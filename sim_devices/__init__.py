@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.clock import Clock
     from ebl_autonomy.sim_devices.epics import EpicsBeamline
     from ebl_autonomy.sim_devices.epics_async import AsyncEpicsBeamline
+    from ebl_autonomy.sim_devices.epics_microprobe import EpicsMicroprobe
+    from ebl_autonomy.sim_devices.epics_microprobe_async import AsyncEpicsMicroprobe
     from ebl_autonomy.sim_devices.flyer import SimFlyer
     from ebl_autonomy.sim_devices.imperfections import Drift, Fault
     from ebl_autonomy.sim_devices.microprobe import SimMicroprobe
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncEpicsBeamline",
+    "AsyncEpicsMicroprobe",
     "AsyncMicroprobe",
     "Clock",
     "Drift",
     "EpicsBeamline",
+    "EpicsMicroprobe",
     "Fault",
     "SimBeamline",
     "SimCamera",
@@ -42,10 +46,12 @@ __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
         "AsyncEpicsBeamline": ".epics_async",
+        "AsyncEpicsMicroprobe": ".epics_microprobe_async",
         "AsyncMicroprobe": ".microprobe_async",
         "Clock": ".clock",
         "Drift": ".imperfections",
         "EpicsBeamline": ".epics",
+        "EpicsMicroprobe": ".epics_microprobe",
         "Fault": ".imperfections",
         "SimBeamline": ".beamline",
         "SimCamera": ".camera",
