@@ -6,6 +6,7 @@ from ebl_autonomy.analysis.regions.features import features_of
 from ebl_autonomy.analysis.regions.finding import feature_table, find_regions
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Limits, Rank, Region, RegionOptions, Regions
+from ebl_autonomy.analysis.regions.phases import dominant_phase, marker_ratios, phase_maps, phase_segments
 from ebl_autonomy.analysis.regions.rules import AllOf, AnyOf, Feature, Not, Relation, Rule, RuleError
 from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, segment
 
@@ -25,8 +26,12 @@ __all__ = [
     "RuleError",
     "Segment",
     "Segmentation",
+    "dominant_phase",
     "feature_table",
     "features_of",
     "find_regions",
+    "marker_ratios",
+    "phase_maps",
+    "phase_segments",
     "segment",
 ]

@@ -193,6 +193,8 @@ class RegionOptions(_Options):
         Number of accidents of noise expected in a map.
     level : float
         Factor on Otsu's threshold above the background: less gives larger regions.
+    thresholds : mapping of str to float
+        Rates or values above which a pixel belongs to a region, of channels for which Otsu's threshold is not wanted.
     saturation : float, optional
         The rate that the detector cannot exceed.
     min_pixels : int
@@ -200,7 +202,8 @@ class RegionOptions(_Options):
     merge : float
         Regions are merged if they share at least this part of the smaller one.
     parts : int
-        Boxes at most for one region: an oblique or bent one needs several, because one would be mostly empty.
+        Boxes at most for one region: an oblique or bent one needs several, because one would be mostly empty. With
+        more than one, a box leaves out what a better region's box covers, so that nothing is measured twice.
     margin : float or (x, y), optional
         Space around each region; half a pixel of the map by default, because no more is known of its edge.
     limits : Limits
@@ -229,6 +232,7 @@ class RegionOptions(_Options):
     scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 3, 5, 9), min_length=1)
     false_alarms: float = Field(default=0.01, gt=0.0, le=1.0)
     level: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    thresholds: dict[str, float] = Field(default_factory=dict)
     saturation: Positive | None = None
     min_pixels: int = Field(default=1, ge=1)
     min_confidence: float = Field(default=0.5, ge=0.0, le=1.0)
