@@ -78,7 +78,7 @@ def clipped(box: Box, x: Interval | None, y: Interval | None) -> Box | None:
     for side, limits in ((box.x, x), (box.y, y)):
         low, high = (-math.inf, math.inf) if limits is None else limits
         sides.append((max(side[0], low), min(side[1], high)))
-    if any(low > high for low, high in sides):
+    if any(low >= high for low, high in sides):
         return None
     cut = box.clipped or tuple(sides) != (box.x, box.y)
     return replace(box, x=sides[0], y=sides[1], clipped=cut)

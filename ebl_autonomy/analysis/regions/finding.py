@@ -15,6 +15,7 @@ from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.features import features_of
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Rank, Region, RegionOptions, Regions, pair
+from ebl_autonomy.analysis.regions.phases import phases_in
 from ebl_autonomy.analysis.regions.rules import Feature, Rule
 from ebl_autonomy.analysis.regions.scene import Scene
 from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, segment, segment_together
@@ -80,8 +81,8 @@ def find_regions(
     maps : Maps
     options : RegionOptions or mapping, optional
     segments : sequence of Segment, optional
-        What to choose from, in place of the segments of the channels: those of phases (see `phase_segments`), or of a
-        segmentation of your own. Rules may name their channels too, as subjects and otherwise.
+        What to choose from, in place of the segments of the channels: of a segmentation of your own, on the pixels of
+        the map (refined, if `refine` is more than 1). Rules may name their channels too, as subjects and otherwise.
     earlier : sequence of Maps or of tables of features
         Earlier scans, whose regions count for kinds and rarity; tables as `feature_table` gives them.
 
@@ -96,11 +97,16 @@ def find_regions(
         If an option is wrong, or names a channel or feature that there is not.
     """
     chosen = validated(RegionOptions, options, "options")
+    measured, reason = maps, ""
+    if chosen.refine > 1 and min(maps.shape) > 1:
+        maps, chosen = maps.refined(chosen.refine), _on_finer_pixels(chosen)
+    if chosen.phases is not None and segments is None:
+        segments, reason = phases_in(measured, maps, chosen.phases, chosen.level, chosen.min_pixels)
     given = _by_channel(segments or (), maps.shape)
     _check_names(maps, chosen, given)
     segmentations, candidates = _candidates(maps, chosen, None if segments is None else given)
     if not candidates:
-        return Regions((), "; ".join(one.reason for one in segmentations.values()) or "no segments were given")
+        return Regions((), reason or "; ".join(one.reason for one in segmentations.values()) or "no segments")
     scene = Scene({**{name: one.segments for name, one in segmentations.items()}, **given}, maps.shape, maps.pixel)
     allowed = _allowed(candidates, scene, chosen)
     if not allowed:
@@ -123,8 +129,18 @@ def find_regions(
 def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None = None) -> list[dict[str, float]]:
     """The features of all regions of a map, for the kinds of later ones (``earlier=`` of `find_regions`)."""
     chosen = validated(RegionOptions, options, "options")
-    _, candidates = _candidates(maps, chosen)
+    segments = None
+    if chosen.phases is not None:
+        segments = _by_channel(phases_in(maps, maps, chosen.phases, chosen.level, chosen.min_pixels)[0], maps.shape)
+    _, candidates = _candidates(maps, chosen, segments)
     return [one.features for one in candidates]
+
+
+def _on_finer_pixels(options: RegionOptions) -> RegionOptions:
+    """The same options where a pixel has become `refine` times smaller."""
+    factor = options.refine
+    scales = tuple(size * factor + (size * factor + 1) % 2 for size in options.scales)
+    return options.model_copy(update={"scales": scales, "min_pixels": options.min_pixels * factor**2, "refine": 1})
 
 
 def _by_channel(segments: Sequence[Segment], shape: tuple[int, int]) -> dict[str, list[Segment]]:

@@ -11,11 +11,12 @@ from scipy import ndimage, special
 
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.maps import Maps
-from ebl_autonomy.analysis.regions.segmentation import EIGHT, Segment
+from ebl_autonomy.analysis.regions.options import Phases
+from ebl_autonomy.analysis.regions.segmentation import EIGHT, Segment, segment
 from ebl_autonomy.errors import BadInputError, unknown_text
 from ebl_autonomy.scales import FloatArray
 
-__all__ = ["dominant_phase", "marker_ratios", "phase_maps", "phase_segments"]
+__all__ = ["dominant_phase", "marker_ratios", "minority_phases", "phase_maps", "phase_segments", "phases_in"]
 
 
 def phase_maps(
@@ -113,6 +114,8 @@ def marker_ratios(maps: Maps, markers: list[str], common: str, window: int = 3) 
         )
     found = {}
     for marker in markers:
+        if marker not in maps.channels:
+            raise BadInputError(f"the marker {marker!r}: {unknown_text(marker, maps.channels, 'channels')}")
         of = Evidence.of(maps, marker).over(window)
         ratio = (np.nan_to_num(of.rate) / np.maximum(rate, 1e-300))[bright & of.known]
         if not len(ratio) or not ratio.max() > 0.0:
@@ -192,3 +195,48 @@ def phase_segments(
             noise = max(math.hypot(std, dominance * rival_std), 1e-12)
             segments.append(Segment(phase, mask, float(special.ndtr((mean - dominance * rival) / noise))))
     return tuple(segments)
+
+
+def minority_phases(shares: Mapping[str, FloatArray]) -> tuple[str, ...]:
+    """The phases that dominate somewhere, but in less than half of the sample.
+
+    Parameters
+    ----------
+    shares : mapping of str to FloatArray, shape (ny, nx)
+        As for `dominant_phase`.
+    """
+    labels = dominant_phase(shares)
+    sample = int((labels > 0).sum())
+    areas = {name: int((labels == i).sum()) for i, name in enumerate(shares, 1)}
+    return tuple(name for name, area in areas.items() if 0 < 2 * area < sample)
+
+
+def phases_in(
+    maps: Maps, fine: Maps, options: Phases, level: float, min_pixels: int
+) -> tuple[tuple[Segment, ...], str]:
+    """The segments of the wanted phases, and the reason if there are none.
+
+    Parameters
+    ----------
+    maps, fine : Maps
+        As measured, which tells where the sample is and the ratios; and refined, on which the segments are drawn.
+    options : Phases
+    level : float
+        Factor on the threshold of the common element; see `segment`.
+    min_pixels : int
+        Of `fine`.
+    """
+    common = options.common
+    if common not in maps.channels:
+        raise BadInputError(f"options.phases.common={common!r}: {unknown_text(common, maps.channels, 'channels')}")
+    sample = segment(maps, common, level=level)
+    if sample.reason:
+        return (), sample.reason
+    present = np.nan_to_num(fine.rate(common)) > sample.threshold
+    markers = [name for name in options.markers.values() if name is not None]
+    missing = [name for name in markers if name not in options.ratios]
+    ratios = {**(marker_ratios(maps, missing, common) if missing else {}), **options.ratios}
+    shares = phase_maps(fine, options.markers, common, ratios=ratios, window=1, present=present)
+    wanted = minority_phases(shares.channels) if options.wanted is None else options.wanted
+    segments = phase_segments(shares, wanted, dominance=options.dominance, min_pixels=min_pixels)
+    return segments, "" if segments else f"none of the phases {list(options.markers)} is a minority, or none is large"
