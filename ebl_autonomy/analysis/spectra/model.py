@@ -29,7 +29,7 @@ from ebl_autonomy.space import FloatArray
 __all__ = ["SpectrumModel"]
 
 PRIOR_MEAN: Final = np.array(
-    [0.0, np.log(3.0), np.log(15.0), np.log(2.5), np.log(2.0), np.log(0.2), np.log(0.4), np.log(0.001)]
+    [0.0, np.log(3.5), np.log(10.0), np.log(2.0), np.log(2.0), np.log(0.2), np.log(0.4), np.log(0.002)]
 )
 PRIOR_STD: Final = np.array([8.0, 0.4, 0.5, 0.4, 0.4, 0.8, 0.6, 1.5])
 """Of the hyper-parameters, in the order of `kernel.EDGE` and the following."""
