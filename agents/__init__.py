@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent, CoordinateScanOptions
     from ebl_autonomy.agents.energy import EnergyAgent, EnergyOptions
     from ebl_autonomy.agents.grid import GridAgent, GridOptions
+    from ebl_autonomy.agents.mapping import MappingAgent, MappingOptions
     from ebl_autonomy.agents.sobol import SobolAgent
 
 # Loaded on demand, because the Bayesian agent can load torch.
@@ -31,6 +32,8 @@ __all__ = [
     "Explains",
     "GridAgent",
     "GridOptions",
+    "MappingAgent",
+    "MappingOptions",
     "PositionAware",
     "SobolAgent",
     "Suspects",
@@ -51,6 +54,8 @@ __getattr__, __dir__ = lazy_attributes(
         "EnergyOptions": ".energy",
         "GridAgent": ".grid",
         "GridOptions": ".grid",
+        "MappingAgent": ".mapping",
+        "MappingOptions": ".mapping",
         "SobolAgent": ".sobol",
     },
 )

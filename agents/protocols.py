@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import Travel
 
-__all__ = ["BoundsAware", "Explains", "PositionAware", "Suspects", "TravelAware", "Withdraws"]
+__all__ = ["BoundsAware", "Explains", "OrdersBatches", "PositionAware", "Suspects", "TravelAware", "Withdraws"]
 
 
 @runtime_checkable
@@ -49,6 +49,14 @@ class BoundsAware(Protocol):
 
     def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
         """Search only this part of the domain, in motor units; called before the first suggest."""
+
+
+@runtime_checkable
+class OrdersBatches(Protocol):
+    """A generator whose batches are measured in its own order, and not in the order with the least travel."""
+
+    orders_batches: bool
+    """The presence of the attribute tells; its value is True."""
 
 
 @runtime_checkable

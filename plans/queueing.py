@@ -20,12 +20,18 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "detectors": {"annotation": "typing.Sequence[Detector]", "devices": {"Detector": ["__READABLE__:?.*"]}},
     "motors": {"annotation": "typing.Sequence[Motor]", "devices": {"Motor": ["__MOTOR__:?.*"]}},
     "baseline": {"annotation": "typing.Sequence[Readable]", "devices": {"Readable": ["__READABLE__:?.*"]}},
+    **{name: {"annotation": "Motor", "devices": {"Motor": ["__MOTOR__:?.*"]}} for name in ("x", "y", "energy")},
+    "dwell": {"annotation": "typing.Optional[Motor]", "devices": {"Motor": ["__MOTOR__:?.*"]}},
+    "flyers": {"annotation": "typing.Sequence[Flyer]", "devices": {"Flyer": ["__FLYABLE__:?.*"]}},
     "measure": {"annotation": "typing.Optional[Stub]", "plans": {"Stub": [":.*"]}},
     "agent": {"annotation": "typing.Union[str, typing.Dict[str, typing.Any]]"},
     "until": _JSON,
     "envelope": _JSON,
     "vocs": _JSON,
     "derive": {"annotation": "typing.Union[typing.Dict[str, str], typing.List[str], str, None]"},
+    "regions": _JSON,
+    "approve": {"annotation": "typing.Optional[str]"},
+    "realign": {"annotation": "None"},
     "prior": {"annotation": "typing.Sequence[str]"},
 }
 """Parameters of our plans by name, in the form of bluesky-queueserver's ``parameter_annotation_decorator``."""

@@ -29,6 +29,10 @@ class RunResult:
         Final positions of the motors, in motor units.
     left_where : str
         The same in words: ``"are at the recommended point"``, or why they are not.
+    seconds : float
+        Duration as the stop rules count it: of `Until.clock`, if it is given, or else wall-clock seconds.
+    dose : float
+        Sum of ``dose_key`` of the envelope over all exposures; 0 without such a key.
     line : str
         The line that the run printed at its end, which is also the text of the result.
     front : tuple of Recommendation
@@ -46,6 +50,8 @@ class RunResult:
     left_at: dict[str, float] = field(default_factory=dict)
     front: tuple[Recommendation, ...] = ()
     left_where: str = ""
+    seconds: float = 0.0
+    dose: float = 0.0
     line: str = field(default="", repr=False)
 
     def __str__(self) -> str:

@@ -52,7 +52,7 @@ from ebl_autonomy.records import (
 from ebl_autonomy.space import Space, Travel, make_vocs, outcome_names, vocs_dict
 from ebl_autonomy.steering import SteeringSession, Until
 
-__all__ = ["Experiment", "check_staged", "prepare"]
+__all__ = ["Experiment", "check_staged", "generator_of", "prepare"]
 
 _NUMBER = {"dtype": "number", "shape": []}
 _NUMBERS = {"number", "integer", "boolean"}
@@ -200,7 +200,7 @@ def prepare(
     check_devices([*acquisition.detectors, *baseline], motors)
     rules, allowed = Until.of(until), Envelope.of(envelope)
     functions = resolve_derivations(derive)
-    generator, space = _agent_of(agent, vocs)
+    generator, space = generator_of(agent, vocs)
     motor_keys: dict[str, dict[str, Any]] = {}
     for motor in motors:
         motor_keys[motor.name] = yield from describe([motor])
@@ -277,7 +277,7 @@ def check_staged(experiment: Experiment) -> MsgGenerator[None]:
     experiment.units.update(units(experiment.rows.keys, [*experiment.motors, *experiment.session.outcomes]))
 
 
-def _agent_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
+def generator_of(agent: Any, vocs: Any) -> tuple[Generator, Space]:
     """The generator and its space, from an object, a name or a JSON mapping."""
     if isinstance(agent, str):
         if vocs is None:

@@ -18,6 +18,7 @@ from bluesky.utils import (
     root_ancestor,
 )
 
+from ebl_autonomy.agents.protocols import OrdersBatches
 from ebl_autonomy.errors import AgentError, BadInputError, DeviceFailedError, MeasurementError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
 from ebl_autonomy.plans.arguments import check_seconds
@@ -37,7 +38,7 @@ from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
 
-__all__ = ["SteeredRun", "acquisition_of", "steer"]
+__all__ = ["LEAVES_MOTORS", "SteeredRun", "acquisition_of", "steer"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ _ENDED: dict[type[Exception], str] = {
 }
 """Reasons for bluesky's exceptions that have no message."""
 
-_LEAVES_MOTORS = (RequestAbort, FailedPause)
+LEAVES_MOTORS = (RequestAbort, FailedPause)
 """After these the motors stay where they are, also if they were to return: the user wants nothing to move."""
 
 _ON_THE_WAY = "were stopped on their way"
@@ -226,6 +227,8 @@ class SteeredRun:
             left_at=dict(self.motion.here),
             front=tuple(self._front),
             left_where=self._left_where,
+            seconds=session.seconds_spent,
+            dose=session.gate.dose,
             line=self._line,
         )
 
@@ -307,11 +310,13 @@ class SteeredRun:
             yield from self.measuring.measure(proposal)
 
     def _admitted_in_shortest_order(self, proposals: list[Proposal]) -> MsgGenerator[list[Proposal]]:
-        """The admitted proposals of a batch, in the order with the least travel."""
+        """The admitted proposals of a batch, in the order with the least travel, unless their agent orders them."""
         admitted = []
         for proposal in proposals:
             if (yield from self.measuring.admit(proposal)):
                 admitted.append(proposal)
+        if isinstance(self.session.agent, OrdersBatches):
+            return admitted
         yield from self.motion.find()
         here = self.motion.here
         order = self.experiment.travel.order(here, [{**here, **proposal.target} for proposal in admitted])
@@ -341,7 +346,7 @@ class SteeredRun:
             except Exception:  # the error that ended the run must be the one that is raised
                 logger.exception("the agent could not ingest the last results")
         yield from self._write_recommended()
-        if self.experiment.finish == "return" and not isinstance(error, _LEAVES_MOTORS):
+        if self.experiment.finish == "return" and not isinstance(error, LEAVES_MOTORS):
             yield from self._go_to_finish()
         yield from self._record_left()
 

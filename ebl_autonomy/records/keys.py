@@ -11,6 +11,9 @@ from typing import Final, Literal
 METADATA_KEY: Final = "ebl_autonomy"
 """Key of the start document that holds `RunMetadata`."""
 
+SURVEY: Final = "ebl_survey"
+"""Key of the start document of a fine scan that holds its survey: the uid of the coarse map, and the region."""
+
 PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"
 ABANDONED: Final = "abandoned"

@@ -153,6 +153,11 @@ class SteeringSession:
         """Seconds since the start of the run, including those before a restart."""
         return self._seconds_before + self._clock() - self._began
 
+    @property
+    def seconds_spent(self) -> float:
+        """Seconds up to the latest accepted proposal, as the stop rules count them: see `Until.clock`."""
+        return self._rules.seconds_spent
+
     # -- ask ---------------------------------------------------------------------------------------------------
 
     def ask(self) -> list[Proposal]:

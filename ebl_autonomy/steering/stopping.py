@@ -68,6 +68,8 @@ class StopRules:
 
     def __init__(self, until: Until, space: Space, *, doubtful: bool = False) -> None:
         self._until, self._space, self._doubtful = until, space, doubtful
+        self.seconds_spent = 0.0
+        """Seconds up to the latest accepted proposal, of `Until.clock` if it is given."""
         self._clock_start = math.nan
         self._unpromising = 0
         """Number of proposals in a row with too small an expected improvement."""
@@ -88,8 +90,9 @@ class StopRules:
             point.
         """
         rules = self._until
-        if rules.seconds is not None and (spent := self._spent(row, seconds)) >= rules.seconds:
-            return f"seconds: {spent:.1f} s have passed"
+        self.seconds_spent = self._spent(row, seconds)
+        if rules.seconds is not None and self.seconds_spent >= rules.seconds:
+            return f"seconds: {self.seconds_spent:.1f} s have passed"
         if not self._doubtful and (reason := self.target_reached(proposal.results)):
             return reason
         if rules.improvement is not None and self._few_gains(proposal, rules.improvement, best_score):

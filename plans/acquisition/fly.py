@@ -8,7 +8,7 @@ raw row. The page holds all rows of the line, or is not emitted.
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -38,7 +38,7 @@ from ebl_autonomy.plans.user_functions import called
 from ebl_autonomy.records import OUR_STREAMS, PRIMARY
 from ebl_autonomy.space import AxisTravel
 
-__all__ = ["FlyLine", "Sweep", "default_preparation"]
+__all__ = ["FlyLine", "default_preparation"]
 
 RAW_ROW = "row_in_stream"
 """Event key of `primary`: the sequence number of a row in the flyers' own stream."""
@@ -50,52 +50,6 @@ STOP_S = 5.0
 LineMaker = Callable[[Mapping[str, float]], Line]
 Preparation = Callable[[Any, Line], Any]
 Reader = Callable[[Mapping[str, Any], int, int], Any]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Turns a proposal into a line along one motor, between two positions or relative to the proposed position.
-
-    Attributes
-    ----------
-    motor : str
-    start, stop : float
-        In motor units; relative to the proposed position if `relative`.
-    rows : int
-        Number of rows on the line.
-    seconds : float
-        Seconds from start to stop.
-    relative : bool
-        Whether `start` and `stop` are relative to the proposed position.
-
-    Raises
-    ------
-    BadInputError
-        If a number is out of range. On a call: if `relative` is set and the motor is not a variable.
-    """
-
-    motor: str
-    start: float
-    stop: float
-    rows: int
-    seconds: float
-    relative: bool = False
-
-    def __post_init__(self) -> None:
-        if self.rows < 1 or not self.seconds > 0.0:
-            raise BadInputError(
-                f"a sweep of {self.rows} rows in {self.seconds} s: give at least one row and a positive time"
-            )
-
-    def __call__(self, point: Mapping[str, float]) -> Line:
-        """The line of a proposed point."""
-        if self.relative and self.motor not in point:
-            raise BadInputError(
-                f"relative=True: {self.motor!r} is not a variable of the VOCS, which has {sorted(point)}"
-            )
-        middle = point[self.motor] if self.relative else 0.0
-        ends = {self.motor: middle + self.start}, {self.motor: middle + self.stop}
-        return Line(*ends, rows=self.rows, seconds=self.seconds)
 
 
 class FlyLine:
@@ -215,8 +169,8 @@ class FlyLine:
         }
         return replace(line, overrun=overrun)
 
-    def acquire(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
-        """See `Acquisition.acquire`."""
+    def acquire(self, attempt: Attempt, kept: Collection[str] | None = None) -> MsgGenerator[list[Row]]:
+        """See `Acquisition.acquire`; of the readings, only those under the keys `kept` are recorded, if it is given."""
         admitted = attempt.proposal.admitted
         assert admitted is not None
         assert admitted.line is not None
@@ -253,6 +207,8 @@ class FlyLine:
                     raise
                 why = "a pause or a suspender" if interrupted else f"{type(error).__name__}: {error}"
                 raise LineCutError(f"the line was cut by {why}", interrupted, devices_of(error)) from error
+        if kept is not None:
+            readings = [{key: value for key, value in reading.items() if key in kept} for reading in readings]
         return (yield from attempt.record_rows(readings))
 
     def _fly(self, attempt: Attempt, timeout_s: float, flight: dict[str, Any]) -> MsgGenerator[None]:
