@@ -51,7 +51,7 @@ class EnergyOptions(AgentOptions):
     edge: Positive | str | None = None
     edge_std_ev: Positive = 8.0
     resolution_ev: Positive = 0.25
-    initial: int = Field(default=10, ge=3)
+    initial: int = Field(default=8, ge=3)
     sweep: int = Field(default=4, ge=1)
     references: dict[str, list[FiniteFloat]] | None = None
     reference_energies: list[FiniteFloat] | None = None

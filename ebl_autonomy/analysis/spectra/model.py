@@ -22,54 +22,24 @@ import numpy.typing as npt
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 
+from ebl_autonomy.analysis.spectra import kernel
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["SpectrumModel"]
 
-EV_PER_K2: Final = 3.81
-"""Energy of a photoelectron with wave number 1/Angstrom, in eV: hbar^2 / (2 m)."""
-GRID_EV: Final = 0.2
-"""Step of the grid on which the warp is integrated, in eV."""
-GRID_POINTS: Final = 20_000
-"""Largest number of points of that grid."""
-PRE_PEAKS_EV: Final = 14.0
-"""How far ahead of the edge peaks are expected, in eV."""
-
-EDGE, AT_EDGE, AHEAD, GROWTH, WIDTH, AMPLITUDE_AHEAD, AMPLITUDE, NOISE = range(8)
-"""Places of the hyper-parameters: the edge in eV, and the logarithms of the seven others.
-
-They are the correlation length at the edge and ahead of it, in eV; the growth of the length with k, in eV Angstrom; the
-width of the step, in eV; the ratio of the amplitudes ahead of the edge and behind it; the amplitude and the noise, as
-shares of the range of the spectrum.
-"""
 PRIOR_MEAN: Final = np.array(
-    [0.0, np.log(3.0), np.log(15.0), np.log(2.5), np.log(2.0), np.log(0.2), np.log(0.4), np.log(0.001)]
+    [0.0, np.log(3.5), np.log(10.0), np.log(2.0), np.log(2.0), np.log(0.2), np.log(0.4), np.log(0.002)]
 )
 PRIOR_STD: Final = np.array([8.0, 0.4, 0.5, 0.4, 0.4, 0.8, 0.6, 1.5])
+"""Of the hyper-parameters, in the order of `kernel.EDGE` and the following."""
 FARTHEST: Final = 4.0
 """Bounds of the hyper-parameters, in standard deviations of the prior."""
-LINES: Final = np.array([3.0, 0.5, 1.0, 0.5])
-"""Prior standard deviations of the mean's coefficients: constant, slope in 1/(100 eV), step, slope behind the step."""
-JITTER: Final = 1e-9
-CHEAP_ITERATIONS: Final = 40
-
-
-@dataclass(frozen=True)
-class _Features:
-    """What the covariance of n energies consists of."""
-
-    warped: FloatArray
-    """Shape (n,)."""
-    amplitude: FloatArray
-    """Shape (n,)."""
-    lines: FloatArray
-    """Shape (n, 4), scaled by the prior standard deviations of the coefficients."""
-
-    @property
-    def variance(self) -> FloatArray:
-        total: FloatArray = self.amplitude**2 + np.sum(self.lines**2, axis=1)
-        return total
+ITERATIONS: Final = 40
+FEW: Final = 16
+"""Up to so many readings the fit begins at several places, because the edge may be in another gap."""
+PRIOR_READINGS: Final = 0.3
+"""Weight of the prior in the local surprise, in readings that surprised as the model expects."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +48,8 @@ class _Conditioned:
 
     columns: npt.NDArray[np.int_]
     """Numbers of the spectra, shape (k,)."""
-    features: _Features
+    features: FloatArray
+    """Shape (n, 6)."""
     cholesky: FloatArray
     weights: FloatArray
     """Shape (n, k)."""
@@ -101,16 +72,13 @@ class SpectrumModel:
     Attributes
     ----------
     parameters : FloatArray, shape (8,)
-        The hyper-parameters, in the order of `EDGE` and the following.
+        The hyper-parameters, in the order of `kernel.EDGE` and the following.
     """
 
     def __init__(self, low: float, high: float, edge: float | None = None, edge_std: float = 8.0) -> None:
-        margin = 0.05 * (high - low)
-        points = min(int((high - low) / GRID_EV) + 2, GRID_POINTS)
-        self._grid: FloatArray = np.linspace(low - margin, high + margin, max(points, 50))
         self._mean, self._std = PRIOR_MEAN.copy(), PRIOR_STD.copy()
-        self._mean[EDGE] = 0.5 * (low + high) if edge is None else edge
-        self._std[EDGE] = (high - low) / 3.0 if edge is None else edge_std
+        self._mean[kernel.EDGE] = 0.5 * (low + high) if edge is None else edge
+        self._std[kernel.EDGE] = (high - low) / 3.0 if edge is None else edge_std
         self.parameters: FloatArray = self._mean.copy()
         self._groups: list[_Conditioned] = []
         self._offset = self._scale = np.ones(0)
@@ -118,12 +86,12 @@ class SpectrumModel:
     @property
     def edge(self) -> float:
         """The most likely edge, in eV; the expected one before the fit."""
-        return float(self.parameters[EDGE])
+        return float(self.parameters[kernel.EDGE])
 
     @property
     def noise_std(self) -> FloatArray:
         """Fitted standard deviation of a reading of each spectrum, in its own unit, shape (m,)."""
-        noise: FloatArray = np.exp(self.parameters[NOISE]) * self._scale
+        noise: FloatArray = np.exp(self.parameters[kernel.NOISE]) * self._scale
         return noise
 
     def density(self, energies: FloatArray) -> FloatArray:
@@ -132,11 +100,11 @@ class SpectrumModel:
         It is the inverse of the correlation length, averaged over the expectation of the edge.
         """
         total = np.zeros(len(energies))
-        edges = self._mean[EDGE] + self._std[EDGE] * np.linspace(-1.5, 1.5, 13)
+        edges = self._mean[kernel.EDGE] + self._std[kernel.EDGE] * np.linspace(-1.5, 1.5, 13)
         for edge in edges:
             parameters = self._mean.copy()
-            parameters[EDGE] = edge
-            total += np.interp(energies, self._grid, 1.0 / self._length(parameters)) / len(edges)
+            parameters[kernel.EDGE] = edge
+            total += np.gradient(kernel.features(parameters, energies)[:, kernel.WARPED], energies) / len(edges)
         return total
 
     def fit(self, energies: FloatArray, values: FloatArray, std: FloatArray | None = None) -> None:
@@ -174,19 +142,24 @@ class SpectrumModel:
             for rows, columns in groups
         ]
 
-        def cost(shifts: FloatArray) -> float:
-            parameters = self._mean + shifts * self._std
-            return sum(self._cost(parameters, *part[:3]) for part in parts) + 0.5 * float(shifts @ shifts)
+        def cost(shifts: FloatArray) -> tuple[float, FloatArray]:
+            found = sum(kernel.slope(self._mean + shifts * self._std, *part[:3]) for part in parts)
+            return found[0] + 0.5 * float(shifts @ shifts), found[1:] * self._std + shifts
 
+        starts = sorted(
+            (np.clip((start - self._mean) / self._std, -FARTHEST, FARTHEST) for start in self._starts(*parts[0][:2])),
+            key=lambda start: cost(start)[0],
+        )
         fits = [
             minimize(
                 cost,
-                np.clip((start - self._mean) / self._std, -FARTHEST, FARTHEST),
+                start,
+                jac=True,
                 method="L-BFGS-B",
                 bounds=[(-FARTHEST, FARTHEST)] * len(self._mean),
-                options={"maxiter": CHEAP_ITERATIONS},
+                options={"maxiter": ITERATIONS},
             )
-            for start in self._starts(parts[0][0], parts[0][1])
+            for start in (starts if len(energies) <= FEW else starts[:1])
         ]
         best = min(fits, key=lambda fit: float(fit.fun))
         self.parameters = self._mean + best.x * self._std
@@ -199,11 +172,11 @@ class SpectrumModel:
         """
         shape = (len(energies), len(self._scale))
         mean, std = np.zeros(shape), np.zeros(shape)
-        features = self._features(self.parameters, energies)
+        features = kernel.features(self.parameters, energies)
         for group in self._groups:
-            cross = _covariance(features, group.features)
+            cross = kernel.covariance(features, group.features)
             solved = solve_triangular(group.cholesky, cross.T, lower=True)
-            left = np.sqrt(np.maximum(features.variance - np.sum(solved**2, axis=0), 0.0))
+            left = np.sqrt(np.maximum(_variance(features) - np.sum(solved**2, axis=0), 0.0))
             mean[:, group.columns] = cross @ group.weights
             std[:, group.columns] = (left * _local_surprise(features, group))[:, None]
         return self._offset + self._scale * mean, self._scale * std
@@ -224,27 +197,27 @@ class SpectrumModel:
             The largest predicted standard deviation at each, as a share of the spectrum's range.
         """
         group = max(self._groups, key=lambda group: len(group.columns))
-        features = self._features(self.parameters, candidates)
+        features = kernel.features(self.parameters, candidates)
         weight = np.max([_local_surprise(features, one) for one in self._groups], axis=0)
-        noise = float(np.exp(2.0 * self.parameters[NOISE])) + JITTER
-        solved = solve_triangular(group.cholesky, _covariance(features, group.features).T, lower=True)
-        left = np.maximum(features.variance - np.sum(solved**2, axis=0), 0.0)
+        noise = float(np.exp(2.0 * self.parameters[kernel.NOISE])) + kernel.JITTER
+        solved = solve_triangular(group.cholesky, kernel.covariance(features, group.features).T, lower=True)
+        left = np.maximum(_variance(features) - np.sum(solved**2, axis=0), 0.0)
         rows: list[FloatArray] = []
 
-        def measure(other: _Features, of_other: FloatArray) -> None:
+        def measure(other: FloatArray, of_other: FloatArray) -> None:
             """Take in a reading at one more energy: its row of the Cholesky factor."""
             nonlocal left
-            column = _covariance(features, other)[:, 0] - solved.T @ of_other[: len(solved)]
+            column = kernel.covariance(features, other)[:, 0] - solved.T @ of_other[: len(solved)]
             for row, part in zip(rows, of_other[len(solved) :], strict=True):
                 column = column - row * part
-            own = float(other.variance[0] - np.sum(of_other**2)) + noise
+            own = float(_variance(other)[0] - np.sum(of_other**2)) + noise
             row = column / np.sqrt(max(own, noise))
             left = np.maximum(left - row**2, 0.0)
             rows.append(row)
 
         for energy in [] if pending is None else pending:
             nearest = int(np.argmin(np.abs(candidates - energy)))
-            measure(_only(features, nearest), np.array([*solved[:, nearest], *(row[nearest] for row in rows)]))
+            measure(features[nearest : nearest + 1], np.array([*solved[:, nearest], *(row[nearest] for row in rows)]))
         chosen, stds = [], []
         free = np.ones(len(candidates), dtype=bool)
         for _ in range(count):
@@ -253,42 +226,16 @@ class SpectrumModel:
             chosen.append(best)
             stds.append(float(score[best]))
             free[best] = False
-            measure(_only(features, best), np.array([*solved[:, best], *(row[best] for row in rows)]))
+            measure(features[best : best + 1], np.array([*solved[:, best], *(row[best] for row in rows)]))
         return np.array(chosen), np.array(stds)
 
     # -- the process -------------------------------------------------------------------------------------------
 
-    def _length(self, parameters: FloatArray) -> FloatArray:
-        """Correlation length on the grid, in eV, shape (g,)."""
-        at_edge, ahead, growth = np.exp(parameters[[AT_EDGE, AHEAD, GROWTH]])
-        above = self._grid - parameters[EDGE]
-        wave_number = np.sqrt(np.maximum(above, 0.0) / EV_PER_K2)
-        near = _logistic((above + PRE_PEAKS_EV) / 2.0)
-        length_ahead = 1.0 / (near / at_edge + (1.0 - near) / ahead)
-        return np.asarray(np.where(above > 0.0, np.hypot(at_edge, growth * wave_number), length_ahead), dtype=float)
-
-    def _features(self, parameters: FloatArray, energies: FloatArray) -> _Features:
-        rate = 1.0 / self._length(parameters)
-        steps = 0.5 * (rate[1:] + rate[:-1]) * np.diff(self._grid)
-        warped = np.interp(energies, self._grid, np.concatenate([[0.0], np.cumsum(steps)]))
-        width, ahead, amplitude = np.exp(parameters[[WIDTH, AMPLITUDE_AHEAD, AMPLITUDE]])
-        above = energies - parameters[EDGE]
-        step = 0.5 + np.arctan(above / width) / np.pi
-        lines = np.stack([np.ones_like(above), above / 100.0, step, step * above / 100.0], axis=1)
-        return _Features(warped, amplitude * (ahead + (1.0 - ahead) * _logistic((above + 3.0) / 1.5)), lines * LINES)
-
-    def _cost(self, parameters: FloatArray, energies: FloatArray, scaled: FloatArray, told: FloatArray) -> float:
-        """Negative logarithm of the likelihood of readings at the same energies, shape (n, k)."""
-        features = self._features(parameters, energies)
-        cholesky = _factor(features, float(np.exp(2.0 * parameters[NOISE])), told)
-        white = solve_triangular(cholesky, scaled, lower=True)
-        return float(0.5 * np.sum(white**2) + scaled.shape[1] * np.sum(np.log(np.diag(cholesky))))
-
     def _conditioned(
         self, energies: FloatArray, scaled: FloatArray, told: FloatArray, columns: npt.NDArray[np.int_]
     ) -> _Conditioned:
-        features = self._features(self.parameters, energies)
-        cholesky = _factor(features, float(np.exp(2.0 * self.parameters[NOISE])), told)
+        features = kernel.features(self.parameters, energies)
+        cholesky = kernel.factor(features, float(np.exp(2.0 * self.parameters[kernel.NOISE])), told)
         weights = cho_solve((cholesky, True), scaled)
         precision = np.diag(cho_solve((cholesky, True), np.eye(len(energies))))
         # Leaving reading i out changes its prediction by weights / precision, with the variance 1 / precision.
@@ -302,7 +249,7 @@ class SpectrumModel:
             rise = np.mean(np.diff(scaled, axis=0), axis=1)
             for gap in np.argsort(-rise)[:1]:
                 start = self._mean.copy()
-                start[EDGE] = 0.5 * (energies[gap] + energies[gap + 1])
+                start[kernel.EDGE] = 0.5 * (energies[gap] + energies[gap + 1])
                 starts.append(start)
         return starts
 
@@ -316,35 +263,15 @@ def _groups(known: npt.NDArray[np.bool_]) -> list[tuple[npt.NDArray[np.int_], np
     return sorted(groups, key=lambda group: -len(group[0]) * len(group[1]))
 
 
-def _logistic(x: FloatArray) -> FloatArray:
-    curve: FloatArray = 1.0 / (1.0 + np.exp(-np.clip(x, -50.0, 50.0)))
-    return curve
+def _variance(features: FloatArray) -> FloatArray:
+    """Prior variance of each energy, shape (n,)."""
+    return np.asarray(
+        features[:, kernel.AMPLITUDES] ** 2 + np.sum(features[:, kernel.LINES :] ** 2, axis=1), dtype=float
+    )
 
 
-def _covariance(a: _Features, b: _Features) -> FloatArray:
-    distance = np.sqrt(5.0) * np.abs(a.warped[:, None] - b.warped[None, :])
-    correlation = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)
-    covariance: FloatArray = a.amplitude[:, None] * b.amplitude[None, :] * correlation + a.lines @ b.lines.T
-    return covariance
-
-
-def _factor(features: _Features, noise: float, told: FloatArray) -> FloatArray:
-    covariance = _covariance(features, features)
-    covariance[np.diag_indices_from(covariance)] += noise + told + JITTER
-    return np.asarray(np.linalg.cholesky(covariance), dtype=float)
-
-
-def _only(features: _Features, place: int) -> _Features:
-    part = slice(place, place + 1)
-    return _Features(features.warped[part], features.amplitude[part], features.lines[part])
-
-
-PRIOR_READINGS: Final = 0.3
-"""Weight of the prior in the local surprise, in readings that surprised as the model expects."""
-
-
-def _local_surprise(features: _Features, group: _Conditioned) -> FloatArray:
+def _local_surprise(features: FloatArray, group: _Conditioned) -> FloatArray:
     """How much larger than predicted errors are about each energy, shape (n,): from the left-out residuals nearby."""
-    near = np.exp(-0.5 * (features.warped[:, None] - group.features.warped[None, :]) ** 2)
+    near = np.exp(-0.5 * (features[:, kernel.WARPED][:, None] - group.features[:, kernel.WARPED][None, :]) ** 2)
     square = (PRIOR_READINGS + near @ group.surprise**2) / (PRIOR_READINGS + near.sum(axis=1))
     return np.asarray(np.sqrt(square), dtype=float)
