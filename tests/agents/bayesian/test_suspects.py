@@ -1,7 +1,6 @@
 """Which readings are suspected: glitches are, beside past runs too; honest ones where there is no beam are not."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
