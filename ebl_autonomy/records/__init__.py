@@ -27,6 +27,7 @@ from ebl_autonomy.records.keys import (
     RULE_RUN,
     START_AND_END,
     STD,
+    SURVEY,
     AbandonedStatus,
     ProposalStatus,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "START_AND_END",
     "STD",
+    "SURVEY",
     "AbandonedStatus",
     "Best",
     "BestReading",

@@ -11,6 +11,10 @@ from typing import Final, Literal
 METADATA_KEY: Final = "ebl_autonomy"
 """Key of the start document that holds `RunMetadata`."""
 
+SURVEY: Final = "ebl_survey"
+"""Key of the start document of a fine scan that says which survey it belongs to: ``{"coarse": uid of the coarse map's
+run, "number": i, "of": n, "region": {"label", "x": [low, high], "y": [low, high], "score", "reason", ...}}``."""
+
 PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"
 ABANDONED: Final = "abandoned"
