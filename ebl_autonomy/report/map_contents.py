@@ -350,7 +350,7 @@ def _sentences(record: RunRecord, told: MapSection, rows: int) -> list[str]:
             f"{'row' if rows == 1 else 'rows'}."
         ]
     if record.stop_reason:
-        sentences.append(f"The run ended because of: {record.stop_reason}.")
+        sentences.append(f"Why it ended: {record.stop_reason}.")
     errors = [
         f"{one.name} {number(one.predicted_error, 2)}" for one in told.channels if one.predicted_error is not None
     ]
@@ -405,8 +405,8 @@ def _scores_in_words(of: str, scores: Sequence[RasterScore]) -> str:
             "of the agent's map, because the truth is not known."
         )
     told = "; ".join(
-        f"{one.channel} {number(one.nrmse, 2)} (SSIM {number(one.similarity, 2)}), this run "
-        f"{number(one.own_nrmse, 2)} (SSIM {number(one.own_similarity, 2)})"
+        f"{one.channel} {number(one.nrmse, 2)} (SSIM {number(one.similarity, 3)}), this run "
+        f"{number(one.own_nrmse, 2)} (SSIM {number(one.own_similarity, 3)})"
         for one in scores
     )
     return (

@@ -24,6 +24,8 @@ __all__ = [
     "draw_points",
     "draw_regions",
     "draw_route",
+    "draw_scale",
+    "height_over_width",
     "is_stacked",
     "shape_axes",
     "shown_range",
@@ -35,8 +37,13 @@ MANY: Final = 2000
 """Marks above this number are drawn as an image, so that a page with them stays small."""
 OUTLYING: Final = 0.5
 """Percent of the values at either end that may lie outside of the scale of colours, such as hot pixels."""
+FREE: Final = 0.7
+"""Height over width of axes whose scales differ."""
 LONG: Final = 6.0
 """Maps that are longer than this are drawn with axes of different scales: a true strip would be too thin to read."""
+
+MOST_LABELS: Final = 8
+"""Regions beyond this number have their rank only; the table tells the rest."""
 
 
 class Box(Protocol):
@@ -106,12 +113,21 @@ def draw_field(
         finite = values[np.isfinite(values)]
         above, below = bool((finite > ends[1]).any()), bool((finite < ends[0]).any())
         extend = {(True, True): "both", (True, False): "max", (False, True): "min"}.get((above, below), "neither")
-        scale = axes.figure.colorbar(shown, ax=axes, extend=extend, pad=0.02, aspect=24)
-        scale.set_label(label, fontsize=8)
-        scale.ax.tick_params(labelsize=7)
-        scale.outline.set_visible(False)
-        scale.formatter.set_powerlimits((-3, 4))  # type: ignore[attr-defined]
-        scale.ax.yaxis.get_offset_text().set_fontsize(7)
+        draw_scale(axes, shown, label, extend=extend)
+
+
+def draw_scale(axes: Axes, shown: Any, label: str, **style: Any) -> None:
+    """A scale of colours beside axes, as high as they are, also where their aspect is fixed."""
+    figure = axes.figure
+    assert figure is not None
+    scale = figure.colorbar(shown, cax=axes.inset_axes((1.02, 0.0, 0.035, 1.0)), **style)
+    scale.set_label(label, fontsize=8, color="#333333")
+    scale.ax.tick_params(labelsize=7, color="#555555", labelcolor="#555555")
+    outline: Any = scale.outline
+    outline.set_visible(False)
+    formatter: Any = scale.formatter
+    formatter.set_powerlimits((-3, 4))
+    scale.ax.yaxis.get_offset_text().set_fontsize(7)
 
 
 def shape_axes(axes: Axes, pixels: PixelGrid, names: tuple[str, str], units: Mapping[str, str]) -> None:
@@ -128,9 +144,14 @@ def shape_axes(axes: Axes, pixels: PixelGrid, names: tuple[str, str], units: Map
         axes.set_aspect("equal")
 
 
+def height_over_width(pixels: PixelGrid, names: tuple[str, str], units: Mapping[str, str]) -> float:
+    """Of the axes of a map."""
+    return 1.0 / _length(pixels) if _is_true(pixels, names, units) else FREE
+
+
 def is_stacked(pixels: PixelGrid, names: tuple[str, str], units: Mapping[str, str]) -> bool:
     """Whether two maps are better one above the other than side by side."""
-    return _is_true(pixels, names, units) and _length(pixels) > 1.7
+    return height_over_width(pixels, names, units) < 0.58
 
 
 def draw_points(axes: Axes, x: FloatArray, y: FloatArray, *, pixels: PixelGrid) -> None:
@@ -193,7 +214,7 @@ def draw_regions(axes: Axes, regions: Sequence[Box]) -> None:
         box = Rectangle((left, low), right - left, high - low, fill=False, edgecolor=RED, linewidth=1.2)
         box.set_path_effects([patheffects.withStroke(linewidth=2.4, foreground="white")])
         axes.add_patch(box)
-        text = f"{rank}" if one.label in ("", str(rank)) else f"{rank}: {one.label}" if len(regions) <= 6 else f"{rank}"
+        text = _short(rank, one.label) if len(regions) <= MOST_LABELS else str(rank)
         at_top = high > 0.9 * axes.get_ylim()[1] + 0.1 * axes.get_ylim()[0]
         at_right = left > 0.7 * axes.get_xlim()[1] + 0.3 * axes.get_xlim()[0]
         axes.annotate(
@@ -209,6 +230,11 @@ def draw_regions(axes: Axes, regions: Sequence[Box]) -> None:
             path_effects=[patheffects.withStroke(linewidth=2.0, foreground="white")],
             annotation_clip=True,
         )
+
+
+def _short(rank: int, label: str) -> str:
+    """The rank and the label of a region, without saying the rank twice."""
+    return label if label.split()[-1:] == [str(rank)] else f"{rank}: {label}" if label else str(rank)
 
 
 def _size_of(count: int) -> float:

@@ -21,6 +21,8 @@ from ebl_autonomy.report.map_drawing import (
     draw_points,
     draw_regions,
     draw_route,
+    draw_scale,
+    height_over_width,
     is_stacked,
     shape_axes,
     shown_range,
@@ -65,31 +67,25 @@ def map_figures(record: RunRecord, rows: RowsInOrder, told: Contents) -> dict[st
     return drawn
 
 
-def _panels(record: RunRecord, told: MapSection, images: Images, count: int) -> tuple[Figure, list[Any]]:
-    """A figure with room for some maps, side by side, or one above the other if they are wide."""
-    names, units = (told.x, told.y), record.metadata.units
-    pixels = images.pixels
-    stacked = count > 1 and is_stacked(pixels, names, units)
-    probe = Figure().add_subplot()
-    shape_axes(probe, pixels, names, units)
-    true = probe.get_aspect() != "auto"
-    ratio = (pixels.y[1] - pixels.y[0]) / (pixels.x[1] - pixels.x[0]) if true else 0.75
-    columns = 1 if stacked else count
-    wide = WIDTH / max(columns, 2 if not stacked and ratio > 0.6 else 1) - 1.3
-    height = float(np.clip(wide * ratio, 0.9, 6.0)) + 0.75
-    figure = Figure(figsize=(WIDTH, height * (count if stacked else 1)), layout="constrained", dpi=150)
-    if stacked:
-        panels = figure.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
-    else:
-        panels = figure.subplots(1, max(columns, 2 if ratio > 0.6 else 1), squeeze=False)[0]
-        for unused in panels[count:]:
-            unused.set_visible(False)
-    return figure, list(panels[:count])
+def _panels(record: RunRecord, told: MapSection, images: Images, count: int, columns: int) -> tuple[Figure, list[Any]]:
+    """A figure with room for some maps, each with its labels and a scale of colours."""
+    ratio = height_over_width(images.pixels, (told.x, told.y), record.metadata.units)
+    lines, room = math.ceil(count / columns), max(columns, 2 if ratio > 1.0 else 1)  # a tall map fills no page alone
+    width = (WIDTH - 0.5) / room - 0.7
+    height = lines * (float(np.clip(width * ratio, 0.8, 7.0)) + 0.45) + 0.3
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
+    panels = figure.subplots(lines, room, squeeze=False, sharex=True, sharey=True)
+    kept = panels[:, :columns].ravel().tolist()
+    for axes in {*panels.ravel().tolist()} - {*kept[:count]}:
+        axes.set_visible(False)
+    return figure, kept[:count]
 
 
 def _channel(record: RunRecord, told: MapSection, images: Images, rows: Measured, name: str) -> Figure:
     units, names = record.metadata.units, (told.x, told.y)
-    figure, panels = _panels(record, told, images, 2 if name in images.std else 1)
+    count = 2 if name in images.std else 1
+    columns = 1 if is_stacked(images.pixels, names, units) else count
+    figure, panels = _panels(record, told, images, count, columns)
     mean = images.mean.get(name, np.full(images.pixels.shape, math.nan))
     draw_field(panels[0], images.pixels, mean, with_unit(name, units))
     panels[0].set_title("mean" if name in images.std else "mean of the readings in each pixel", fontsize=8)
@@ -98,7 +94,7 @@ def _channel(record: RunRecord, told: MapSection, images: Images, rows: Measured
         draw_field(panels[1], images.pixels, images.std[name], with_unit(f"σ of {name}", units), cmap="cividis")
         read = rows.inside & np.isfinite(rows.values[name])
         draw_points(panels[1], rows.x[read], rows.y[read], pixels=images.pixels)
-        panels[1].set_title("standard deviation, and the measured points", fontsize=8)
+        panels[1].set_title("σ, and the measured points", fontsize=8)
     for axes in panels:
         shape_axes(axes, images.pixels, names, units)
         axes.label_outer()
@@ -106,16 +102,12 @@ def _channel(record: RunRecord, told: MapSection, images: Images, rows: Measured
 
 
 def _route(record: RunRecord, told: MapSection, images: Images, rows: Measured, owners: Sequence[int]) -> Figure:
-    figure, (axes,) = _panels(record, told, images, 1)
+    figure, (axes,) = _panels(record, told, images, 1, 1)
     shown = draw_route(axes, rows.x, rows.y, owners, images.pixels)
     draw_regions(axes, told.regions)
     shape_axes(axes, images.pixels, (told.x, told.y), record.metadata.units)
     if shown is not None:
-        scale = figure.colorbar(shown, ax=axes, pad=0.02, aspect=24)
-        scale.set_label("row", fontsize=8)
-        scale.ax.tick_params(labelsize=7)
-        scale.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-        scale.outline.set_visible(False)
+        draw_scale(axes, shown, "row", ticks=MaxNLocator(nbins=6, integer=True))
     return figure
 
 
@@ -130,38 +122,23 @@ def _compared(record: RunRecord, told: MapSection, images: Images, name: str, sc
     for one in scores:
         what = "as many points" if one.of == "points" else "the same time"
         found = even_raster(pixels.shape, one.points)
-        text = f"raster, {what} ({one.points:,})\n{_scored(one.nrmse, one.similarity)}"
+        against = "" if true is not None else "off by "  # the run's own map, as far as anybody knows
+        text = f"raster, {what} ({one.points:,})\n{against}{_scored(one.nrmse, one.similarity)}"
         maps.append((text, rebuilt(np.asarray(reference), *found)))
     ends = shown_range(np.asarray(reference))
     columns = 2 if len(maps) in (2, 4) or is_stacked(pixels, (told.x, told.y), units) else 3
-    lines = math.ceil(len(maps) / columns)
-    figure, _ = _panels(record, told, images, 1)
-    width, height = WIDTH / columns - 0.4, pixels.y[1] - pixels.y[0]
-    probe = Figure().add_subplot()
-    shape_axes(probe, pixels, (told.x, told.y), units)
-    ratio = height / (pixels.x[1] - pixels.x[0]) if probe.get_aspect() != "auto" else 0.8
-    size = (WIDTH, lines * (float(np.clip(width * ratio, 0.8, 6.0)) + 0.75))
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
-    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for k, axes in enumerate(panels):
-        if k >= len(maps):
-            axes.set_visible(False)
-            continue
-        title, values = maps[k]
-        draw_field(axes, pixels, np.asarray(values), with_unit(name, units), ends=ends, bar=False)
+    figure, panels = _panels(record, told, images, len(maps), columns)
+    for k, (axes, (title, values)) in enumerate(zip(panels, maps, strict=True)):
+        bar = (k + 1) % columns == 0 or k == len(maps) - 1
+        draw_field(axes, pixels, np.asarray(values), with_unit(name, units), ends=ends, bar=bar)
         axes.set_title(title, fontsize=8)
         shape_axes(axes, pixels, (told.x, told.y), units)
         axes.label_outer()
-    if ends is not None:
-        scale = figure.colorbar(panels[0].images[0], ax=list(panels[: len(maps)]), pad=0.02, aspect=24 * lines)
-        scale.set_label(with_unit(name, units), fontsize=8)
-        scale.ax.tick_params(labelsize=7)
-        scale.outline.set_visible(False)
     return figure
 
 
 def _scored(error: float | None, alike: float | None) -> str:
-    return f"NRMSE {number(error, 2)}, SSIM {number(alike, 2)}"
+    return f"NRMSE {number(error, 2)}, SSIM {number(alike, 3)}"
 
 
 def _spectrum(record: RunRecord, rows: RowsInOrder, told: SpectrumSection, measured: Measured, which: int) -> Figure:
@@ -178,18 +155,14 @@ def _spectrum(record: RunRecord, rows: RowsInOrder, told: SpectrumSection, measu
         order = read[np.argsort(measured.x[read], kind="stable")]
         axes.plot(measured.x[order], values[order], "-", lw=0.7, color=GREY, alpha=0.7)
     if one.edge is not None:
-        edge = with_unit(number(one.edge, 7), {})
+        edge = number(one.edge, 7)
         axes.axvline(one.edge, color=ORANGE, lw=1.0, ls="--", label=f"edge: {edge} {units.get(told.x, '')}".rstrip())
     if len(read):
         shown = axes.scatter(
             measured.x[read], values[read], c=read + 1, s=16, cmap="plasma", vmin=1, vmax=max(len(values), 2),
             edgecolors="white", linewidths=0.4, zorder=3, label="read", rasterized=len(read) > 2000,
         )  # fmt: skip
-        scale = figure.colorbar(shown, ax=axes, pad=0.01, aspect=24)
-        scale.set_label("row", fontsize=8)
-        scale.ax.tick_params(labelsize=7)
-        scale.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-        scale.outline.set_visible(False)
+        draw_scale(axes, shown, "row", ticks=MaxNLocator(nbins=6, integer=True))
     fit_to_variable(axes, "x", rows.space, told.x)
     axes.set_xlabel(with_unit(told.x, units), fontsize=8)
     axes.set_ylabel(with_unit(one.name, units), fontsize=8)

@@ -55,7 +55,8 @@ class ResultsInOrder:
     best_row : int or None
         The row of the best reading.
     invalid : int
-        Number of results without a value of an objective or of a constraint.
+        Number of results without a value of an objective or of a constraint; without an objective, of those without
+        a value of any outcome.
     """
 
     def __init__(self, space: Space) -> None:
@@ -76,8 +77,12 @@ class ResultsInOrder:
         self.values.append(to_float(result.get(next(iter(self.space.objectives), ""))))
         self.feasible.append(self.space.feasible(result))
         self.best_values.append(self._best.value)
-        needed = (*self.space.objectives, *self.space.limits)
-        self.invalid += not all(math.isfinite(to_float(result.get(name))) for name in needed)
+        self.invalid += not self._is_valid(result)
+
+    def _is_valid(self, result: Mapping[str, Any]) -> bool:
+        needed, told = (*self.space.objectives, *self.space.limits), self.space.vocs.output_names
+        finite = (math.isfinite(to_float(result.get(name))) for name in (needed or told))
+        return all(finite) if needed or not told else any(finite)
 
     def __len__(self) -> int:
         return len(self.results)
@@ -104,6 +109,10 @@ class RunSoFar:
     metadata : RunMetadata
     space : Space
     rows : ResultsInOrder
+    mapped : Mapped or None
+        The map or the spectrum that a run without an objective measures.
+    seconds : float
+        Wall seconds from the start of the run to the latest row; NaN before it.
     recommended : str
         The recommended values of the objectives in words; empty before the end.
     model_decided : bool
@@ -115,7 +124,10 @@ class RunSoFar:
         self.metadata = RunMetadata.read(start[METADATA_KEY])
         self.space = Space(make_vocs(self.metadata.agent["vocs"]))
         self.rows = ResultsInOrder(self.space)
+        self.mapped = Mapped.of(start, self.metadata, self.space)
+        self.seconds = math.nan
         self.recommended = ""
+        self._covered: tuple[int, str] = (-1, "")
         self.model_decided = False
         self._layout = ResultLayout.of(self.metadata)
         self._streams: dict[str, str] = {}
@@ -167,7 +179,21 @@ class RunSoFar:
         point = {name: self.rows.results[row][name] for name in self.space.names}
         return at(point, self.metadata.units)
 
+    def covered_in_words(self) -> str:
+        """The share of the map's pixels that were measured; empty if there is no map, or its pixels are not known."""
+        count = len(self.rows)
+        if self.mapped is None or not self.mapped.is_map or self.mapped.grid is None or not count:
+            return ""
+        counted, told = self._covered
+        if not counted <= count <= counted * (1.0 + RECOUNT):  # counting at each row would grow with the square
+            pixels = self.mapped.grid
+            measured = self.mapped.measured(self.rows.results).count_on(pixels)
+            told = f"{percent(measured / pixels.size)} of {pixels.size:,} pixels"
+            self._covered = count, told
+        return told
+
     def _measured(self, row: Mapping[str, Any]) -> None:
+        self.seconds = to_float(row.get(ROW.seconds_elapsed))
         proposal, attempt = str(row.get(PROPOSAL_ID, "")), int(row.get(ROW.attempt, 1))
         if attempt > self._attempts.get(proposal, attempt):  # rows of an earlier attempt at the proposal do not count
             kept = [i for i, owner in enumerate(self._owners) if owner != proposal]

@@ -184,7 +184,7 @@ def _phases(told: Any, name: str) -> dict[str, tuple[float, float | None]]:
 def _sentences(record: RunRecord, channels: Sequence[ChannelSpectrum], unit: str) -> list[str]:
     sentences = []
     if record.stop_reason:
-        sentences.append(f"The run ended because of: {record.stop_reason}.")
+        sentences.append(f"Why it ended: {record.stop_reason}.")
     for one in channels:
         told = [f"{one.points} {'reading' if one.points == 1 else 'readings'}"]
         if one.edge is not None:

@@ -79,7 +79,9 @@ class PixelAgent(Agent):
             row, column = divmod(self._order.pop(), self.pixels.shape[1])
             values = [self.pixels.centres_x[column], self.pixels.centres_y[row]]
             if len(self.space.names) > 2:  # every other proposal is a line of eight pixels
-                length = 8.0 * self.pixels.step[0] if column + 8 < self.pixels.shape[1] and len(self._order) % 2 else 0.0
+                length = (
+                    8.0 * self.pixels.step[0] if column + 8 < self.pixels.shape[1] and len(self._order) % 2 else 0.0
+                )
                 values = [self.pixels.edges_x[column] if length else values[0], values[1], length]
             unit = self.space.unit([dict(zip(self.space.names, map(float, values), strict=True))])[0]
             proposals.append((unit, Decision(reason="random", model_version="idw")))
@@ -158,7 +160,11 @@ def record_of(
     vocs = {"variables": {"x": list(x), "y": list(y)}, "observables": list(values)}
     metadata = RunMetadata(
         package_version="0",
-        agent={"agent": agent, "vocs": vocs_dict(make_vocs(vocs)), "options": {"step": 0.5} if options is None else options},
+        agent={
+            "agent": agent,
+            "vocs": vocs_dict(make_vocs(vocs)),
+            "options": {"step": 0.5} if options is None else options,
+        },
         motors=["x", "y"],
         outcomes=list(values),
         positions_from_rows=["x", "y"],
