@@ -150,11 +150,11 @@ class Measured:
                 maps[name] = np.where(count > 0, total / np.maximum(count, 1), math.nan).reshape(pixels.shape)
         return maps
 
-    def count_on(self, pixels: PixelGrid) -> int:
-        """Number of pixels with at least one valid row."""
+    def numbers_on(self, pixels: PixelGrid) -> set[int]:
+        """The pixels with at least one valid row, counted row by row."""
         row, column = pixels.indices(self.x, self.y)
         read = (row >= 0) & self.valid
-        return len(np.unique(row[read] * pixels.shape[1] + column[read]))
+        return set((row[read] * pixels.shape[1] + column[read]).tolist())
 
 
 def _raster_of(start: Mapping[str, Any]) -> PixelGrid | None:

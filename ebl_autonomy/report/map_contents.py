@@ -227,7 +227,7 @@ def map_section(
         If a region lacks a key, or a true map is of no channel or of another shape than the map.
     """
     known = {name: _true_map(name, values, mapped, images) for name, values in (truth or {}).items()}
-    pixels, measured = images.pixels, rows.count_on(images.pixels)
+    pixels, measured = images.pixels, len(rows.numbers_on(images.pixels))
     declared = bool(images.std) or mapped.grid is not None
     channels = [_channel(record, name, images, errors) for name in mapped.channels]
     times = RasterTimes.of(record, mapped, pixels)

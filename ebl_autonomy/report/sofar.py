@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
 
+from ebl_autonomy.data.mapped import Mapped
 from ebl_autonomy.records import (
     DECISION,
     DECISIONS,
@@ -23,7 +24,7 @@ from ebl_autonomy.records import (
     RunMetadata,
     to_float,
 )
-from ebl_autonomy.report.wording import at, number, quantity, with_error
+from ebl_autonomy.report.wording import at, number, percent, quantity, with_error
 from ebl_autonomy.space import BestSoFar, Space, make_vocs
 
 __all__ = ["ResultsInOrder", "RunSoFar", "is_ours"]
@@ -127,7 +128,7 @@ class RunSoFar:
         self.mapped = Mapped.of(start, self.metadata, self.space)
         self.seconds = math.nan
         self.recommended = ""
-        self._covered: tuple[int, str] = (-1, "")
+        self._pixels: set[int] = set()
         self.model_decided = False
         self._layout = ResultLayout.of(self.metadata)
         self._streams: dict[str, str] = {}
@@ -181,16 +182,13 @@ class RunSoFar:
 
     def covered_in_words(self) -> str:
         """The share of the map's pixels that were measured; empty if there is no map, or its pixels are not known."""
-        count = len(self.rows)
-        if self.mapped is None or not self.mapped.is_map or self.mapped.grid is None or not count:
+        if self.mapped is None or self.mapped.grid is None or not len(self.rows):
             return ""
-        counted, told = self._covered
-        if not counted <= count <= counted * (1.0 + RECOUNT):  # counting at each row would grow with the square
-            pixels = self.mapped.grid
-            measured = self.mapped.measured(self.rows.results).count_on(pixels)
-            told = f"{percent(measured / pixels.size)} of {pixels.size:,} pixels"
-            self._covered = count, told
-        return told
+        return f"{percent(len(self._pixels) / self.mapped.grid.size)} of {self.mapped.grid.size:,} pixels"
+
+    def _cover(self, results: Sequence[Mapping[str, Any]]) -> None:
+        if self.mapped is not None and self.mapped.grid is not None:
+            self._pixels |= self.mapped.measured(results).numbers_on(self.mapped.grid)
 
     def _measured(self, row: Mapping[str, Any]) -> None:
         self.seconds = to_float(row.get(ROW.seconds_elapsed))
@@ -200,11 +198,14 @@ class RunSoFar:
             results, self.rows = self.rows.results, ResultsInOrder(self.space)
             for i in kept:
                 self.rows.append(results[i])
+            self._pixels = set()
+            self._cover(self.rows.results)
             self._owners = [self._owners[i] for i in kept]
         self._attempts[proposal] = attempt
         unknown = dict.fromkeys(self.space.names, math.nan)
         self.rows.append(self._layout.measured(row, {**unknown, **self._proposed.get(proposal, {})}))
         self._owners.append(proposal)
+        self._cover(self.rows.results[-1:])
 
     def _recommended(self, row: Mapping[str, Any]) -> str:
         told = []

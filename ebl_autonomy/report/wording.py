@@ -31,6 +31,13 @@ def number(value: Any, digits: int = 4) -> str:
     return f"{float(value):.{digits}g}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads well."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.2g} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 5970.0 else f"{seconds / 3600.0:.1f} h"
+
+
 def percent(share: float) -> str:
     """A share in percent to two digits; nearly the whole is never 100 %."""
     if 0.95 < share < 1.0:

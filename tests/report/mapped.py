@@ -106,7 +106,7 @@ class PixelAgent(Agent):
         return found
 
     def predicted_error(self) -> dict[str, float]:
-        return {name: 0.25 for name in self.vocs.output_names}
+        return dict.fromkeys(self.vocs.output_names, 0.25)
 
 
 class EdgeAgent(Agent):
