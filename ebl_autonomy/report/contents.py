@@ -226,7 +226,7 @@ def report_contents(
         objectives=objectives,
         constraints=[_constraint(record, rows, n, limit, recommended) for n, limit in rows.space.limits.items()],
         model=asked.section(rows.space, recommended),
-        **_mapped(record, rows, asked, fine_scans(client, record.uid) if regions is None else regions, truth),
+        **_mapped(record, rows, asked, client, regions, truth),
     )
 
 
@@ -234,7 +234,8 @@ def _mapped(
     record: RunRecord,
     rows: RowsInOrder,
     asked: _Agent,
-    regions: Sequence[Mapping[str, Any]],
+    client: Any,
+    regions: Sequence[Mapping[str, Any]] | None,
     truth: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The section of the map or of the spectrum that the run measured, if it did."""
@@ -252,11 +253,9 @@ def _mapped(
     images, note = asked.tried(lambda: Images.of_agent(agent, mapped) if isinstance(agent, Maps) else None)
     if images is None or not any(np.isfinite(one).any() for one in images.mean.values()):
         images = Images.measured(mapped, measured)
-    return {
-        "map": map_section(
-            record, mapped, measured, images, errors=errors or {}, note=note, regions=regions, truth=truth
-        )
-    }
+    boxes = fine_scans(client, record.uid) if regions is None else regions
+    told = map_section(record, mapped, measured, images, errors=errors or {}, note=note, regions=boxes, truth=truth)
+    return {"map": told}
 
 
 def suspect_rows(record: RunRecord, client: Any = None) -> dict[str, list[int]]:
@@ -290,9 +289,9 @@ class _Agent:
         return self._agent
 
     def tried(self, ask: Callable[[], Told]) -> tuple[Told | None, str]:
-        """An answer of the agent, or why there is none."""
+        """An answer of the agent, or why it failed; `ModelSection` says why there is no agent."""
         if self._agent is None:
-            return None, self._why
+            return None, ""
         try:
             return ask(), ""
         except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's agent; the page must not fail

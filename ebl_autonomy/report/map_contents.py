@@ -15,7 +15,7 @@ from ebl_autonomy.errors import BadInputError, validation_text
 from ebl_autonomy.records import SURVEY, RunRecord, to_float
 from ebl_autonomy.report.map_images import Images
 from ebl_autonomy.report.raster_times import RasterTimes
-from ebl_autonomy.report.wording import number, percent
+from ebl_autonomy.report.wording import duration, number, percent
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["DRAWN", "ChannelMap", "DoseSaved", "MapSection", "RasterScore", "RegionBox", "map_section"]
@@ -243,7 +243,7 @@ def map_section(
         share=measured / pixels.size if declared else None,
         channels=channels,
         not_drawn=list(mapped.channels[DRAWN:]),
-        dose=_dose(record, mapped, rows, pixels.size) if declared else None,
+        dose=_dose(record, mapped, rows, pixels.size) if declared and measured else None,
         rasters=_scores(images, known, len(rows), times),
         raster_seconds=times.seconds(pixels.size) if times is not None and declared else None,
         run_seconds=times.taken if times is not None and declared else None,
@@ -343,11 +343,12 @@ def _scores(
 
 def _sentences(record: RunRecord, told: MapSection, rows: int) -> list[str]:
     size = math.prod(told.shape)
-    sentences = [f"{rows:,} rows were measured."]
+    sentences = [f"{rows:,} {'row was' if rows == 1 else 'rows were'} measured."]
     if told.share is not None:
+        valid = "" if told.measured or not rows else " None of them is valid."
         sentences = [
             f"{told.measured:,} of {size:,} pixels ({percent(told.share)}) were measured, in {rows:,} "
-            f"{'row' if rows == 1 else 'rows'}."
+            f"{'row' if rows == 1 else 'rows'}.{valid}"
         ]
     if record.stop_reason:
         sentences.append(f"Why it ended: {record.stop_reason}.")
@@ -363,8 +364,8 @@ def _sentences(record: RunRecord, told: MapSection, rows: int) -> list[str]:
         sentences.append(_dose_in_words(told.dose))
     if told.raster_seconds is not None and told.run_seconds is not None:
         sentences.append(
-            f"The run took {number(told.run_seconds, 3)} s up to its last row; by its own seconds for each point and "
-            f"for travel, a full raster would have taken {number(told.raster_seconds, 3)} s."
+            f"The run took {duration(told.run_seconds)} up to its last row; by its own seconds for each point and for "
+            f"travel, a full raster would have taken {duration(told.raster_seconds)}."
         )
     for of in ("points", "time"):
         if scores := [one for one in told.rasters if one.of == of]:
@@ -384,7 +385,7 @@ def _dose_in_words(dose: DoseSaved) -> str:
     spent = {
         "dose": f"a dose of {number(dose.spent)}",
         "dwell": f"{number(dose.spent)} s of exposure",
-        "points": f"{dose.spent:,.0f} exposures",
+        "points": f"{dose.spent:,.0f} {'exposure' if dose.spent == 1.0 else 'exposures'}",
     }[dose.basis]
     against = f"against {number(dose.full)} of a full raster with the same mean exposure of each point"
     if dose.basis == "points":

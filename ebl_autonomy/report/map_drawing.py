@@ -39,6 +39,8 @@ OUTLYING: Final = 0.5
 """Percent of the values at either end that may lie outside of the scale of colours, such as hot pixels."""
 FREE: Final = 0.7
 """Height over width of axes whose scales differ."""
+STRIP: Final = 0.25
+"""The same of a map of one row."""
 LONG: Final = 6.0
 """Maps that are longer than this are drawn with axes of different scales: a true strip would be too thin to read."""
 
@@ -126,7 +128,7 @@ def draw_scale(axes: Axes, shown: Any, label: str, **style: Any) -> None:
     outline: Any = scale.outline
     outline.set_visible(False)
     formatter: Any = scale.formatter
-    formatter.set_powerlimits((-3, 4))
+    formatter.set_powerlimits((-3, 5))
     scale.ax.yaxis.get_offset_text().set_fontsize(7)
 
 
@@ -146,7 +148,9 @@ def shape_axes(axes: Axes, pixels: PixelGrid, names: tuple[str, str], units: Map
 
 def height_over_width(pixels: PixelGrid, names: tuple[str, str], units: Mapping[str, str]) -> float:
     """Of the axes of a map."""
-    return 1.0 / _length(pixels) if _is_true(pixels, names, units) else FREE
+    if _is_true(pixels, names, units):
+        return 1.0 / _length(pixels)
+    return FREE if min(pixels.shape) > 1 or pixels.shape[1] == 1 else STRIP
 
 
 def is_stacked(pixels: PixelGrid, names: tuple[str, str], units: Mapping[str, str]) -> bool:
@@ -154,13 +158,13 @@ def is_stacked(pixels: PixelGrid, names: tuple[str, str], units: Mapping[str, st
     return height_over_width(pixels, names, units) < 0.58
 
 
-def draw_points(axes: Axes, x: FloatArray, y: FloatArray, *, pixels: PixelGrid) -> None:
+def draw_points(axes: Axes, x: FloatArray, y: FloatArray, *, pixels: PixelGrid, label: str = "") -> None:
     """Where the map was measured, in small points that leave it visible."""
     inside = np.isfinite(x) & np.isfinite(y)
     size = _size_of(int(inside.sum()))
     axes.plot(
         x[inside], y[inside], ".", ms=size, mfc="white", mec="black", mew=min(0.3, 0.15 * size), alpha=0.85,
-        rasterized=bool(inside.sum() > MANY),
+        rasterized=bool(inside.sum() > MANY), label=label,
     )  # fmt: skip
     axes.set_xlim(*pixels.x)
     axes.set_ylim(*pixels.y)

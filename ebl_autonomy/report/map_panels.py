@@ -104,10 +104,11 @@ def draw_mapped(
         values = images.mean.get(name, np.full(images.pixels.shape, math.nan))
         draw_field(axes, images.pixels, values, with_unit(name, units))
         if known.images is not None:
-            draw_points(axes, rows.x, rows.y, pixels=images.pixels)
+            draw_points(axes, rows.x, rows.y, pixels=images.pixels, label="measured")
         axes.plot(rows.x[recent], rows.y[recent], "o", ms=5, mfc="none", mec=RED, mew=1.0, label="latest")
         shape_axes(axes, images.pixels, names, units)
         axes.label_outer()
+    legend(grid[0])
     for unused in grid[len(channels) :]:
         unused.set_visible(False)
 
