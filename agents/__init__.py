@@ -12,7 +12,9 @@ from ebl_autonomy.lazy import lazy_attributes
 if TYPE_CHECKING:
     from ebl_autonomy.agents.bayesian import BayesianAgent, BayesianOptions
     from ebl_autonomy.agents.coordinate_scan import CoordinateScanAgent, CoordinateScanOptions
+    from ebl_autonomy.agents.energy import EnergyAgent, EnergyOptions
     from ebl_autonomy.agents.grid import GridAgent, GridOptions
+    from ebl_autonomy.agents.mapping import MappingAgent, MappingOptions
     from ebl_autonomy.agents.sobol import SobolAgent
 
 # Loaded on demand, because the Bayesian agent can load torch.
@@ -25,9 +27,13 @@ __all__ = [
     "BoundsAware",
     "CoordinateScanAgent",
     "CoordinateScanOptions",
+    "EnergyAgent",
+    "EnergyOptions",
     "Explains",
     "GridAgent",
     "GridOptions",
+    "MappingAgent",
+    "MappingOptions",
     "PositionAware",
     "SobolAgent",
     "Suspects",
@@ -44,8 +50,12 @@ __getattr__, __dir__ = lazy_attributes(
         "BayesianOptions": ".bayesian",
         "CoordinateScanAgent": ".coordinate_scan",
         "CoordinateScanOptions": ".coordinate_scan",
+        "EnergyAgent": ".energy",
+        "EnergyOptions": ".energy",
         "GridAgent": ".grid",
         "GridOptions": ".grid",
+        "MappingAgent": ".mapping",
+        "MappingOptions": ".mapping",
         "SobolAgent": ".sobol",
     },
 )

@@ -1,6 +1,6 @@
 """Going to the best point of a run that has ended, or was aborted, through the gate that the run had."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.remembered import RememberedRun, recall
 from ebl_autonomy.plans.result import RunResult
-from ebl_autonomy.plans.thinking import DaemonExecutor, think
+from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.tolerances import Tolerances
 from ebl_autonomy.records import BestReading, RunMetadata, RunRecord
 from ebl_autonomy.space import Space, make_vocs
@@ -108,22 +108,13 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
     if isinstance(run, RunRecord):
         record = run
     else:
-        record = yield from _asked(lambda: _read(run))
+        record = yield from thought(lambda: _read(run))
     known = recall(record.uid)
     if known is not None and named:
         return known
-    found = None if record.recommended is not None else (yield from _asked(lambda: _best_reading(record)))
+    found = None if record.recommended is not None else (yield from thought(lambda: _best_reading(record)))
     motors = {} if known is None else known.motors
     return RememberedRun(record.uid, record.metadata, record.recommended, found, motors)
-
-
-def _asked(question: Callable[[], Any]) -> MsgGenerator[Any]:
-    """The answer of a function that takes long, while the RunEngine goes on."""
-    executor = DaemonExecutor("ebl-best")
-    try:
-        return (yield from think(executor, question))
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _best_reading(record: RunRecord) -> BestReading | None:

@@ -141,13 +141,13 @@ def _length_of_lines(space: Space, motors: Sequence[Any], flies: bool) -> MsgGen
     if flies and len(spare) != 1:
         raise BadInputError(
             f"flyers= are given, so one variable of the VOCS must be the length of a line; besides the motors "
-            f"{[motor.name for motor in motors]} there are {spare}: add it, such as 'line_length': [-width, width], and "
-            "name it in the agent's option 'line'"
+            f"{[motor.name for motor in motors]} there are {spare}: add it, such as 'line_length': [-width, width], "
+            "and name it in the agent's option 'line'"
         )
     if spare and not flies:
         raise BadInputError(
-            f"the variables {spare} are not motors of the map, {[motor.name for motor in motors]}: leave them out, give "
-            "dwell= for the time at each point, or flyers= for a length of lines"
+            f"the variables {spare} are not motors of the map, {[motor.name for motor in motors]}: leave them out, "
+            "give dwell= for the time at each point, or flyers= for a length of lines"
         )
     return SoftSetpoint(spare[0], _domain(space, spare[0])) if spare else None
 

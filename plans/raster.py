@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import numpy as np
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.agents.grid import GridAgent
@@ -16,6 +17,7 @@ from ebl_autonomy.plans.devices import read_travel
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.steered_run import steer
 from ebl_autonomy.plans.stubs import make_gate, move_motors
+from ebl_autonomy.scales import FloatArray
 from ebl_autonomy.space import make_vocs
 from ebl_autonomy.steering import Until
 
@@ -172,6 +174,15 @@ class Raster:
                 **stage.settings,
             )
         )
+
+    def map_of(self, channel: str) -> FloatArray:
+        """One channel as an array of the grid's shape; NaN where a pixel was not measured."""
+        columns = self.columns()
+        row, column = self.grid.indices(columns[self.stage.x.name], columns[self.stage.y.name])
+        values = np.full(self.grid.shape, np.nan)
+        inside = row >= 0
+        values[row[inside], column[inside]] = np.asarray(columns[channel])[inside]
+        return values
 
     def columns(self) -> dict[str, list[float]]:
         """The results as columns: positions and channels."""

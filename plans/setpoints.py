@@ -1,11 +1,15 @@
-"""Settings that an agent chooses beside the motors, and that no device holds: the length of the next fly line."""
+"""Soft devices: a setting that an agent chooses beside the motors, and computed arrays that a run records."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from ophyd.status import Status
 
-__all__ = ["SoftSetpoint"]
+from ebl_autonomy.scales import FloatArray
+
+__all__ = ["SoftArrays", "SoftSetpoint"]
 
 
 class SoftSetpoint:
@@ -50,3 +54,35 @@ class SoftSetpoint:
     def describe(self) -> dict[str, dict[str, Any]]:
         key = {"source": f"setpoint:{self.name}", "dtype": "number", "shape": []}
         return {self.name: {**key, **({"units": self.egu} if self.egu else {})}}
+
+
+class SoftArrays:
+    """Computed arrays, to be read into an event (bluesky Readable).
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the keys: ``<name>_<array>``.
+    arrays : mapping of str to array
+    """
+
+    parent = None
+
+    def __init__(self, name: str, arrays: Mapping[str, FloatArray]) -> None:
+        self.name = name
+        self._arrays = {f"{name}_{key}": np.asarray(values, dtype=float) for key, values in arrays.items()}
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        now = time.time()
+        return {key: {"value": values, "timestamp": now} for key, values in self._arrays.items()}
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        return {
+            key: {
+                "source": f"computed:{self.name}",
+                "dtype": "array",
+                "shape": list(values.shape),
+                "dtype_numpy": values.dtype.str,
+            }
+            for key, values in self._arrays.items()
+        }

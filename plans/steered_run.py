@@ -38,7 +38,7 @@ from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
 
-__all__ = ["SteeredRun", "acquisition_of", "steer"]
+__all__ = ["LEAVES_MOTORS", "SteeredRun", "acquisition_of", "steer"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ _ENDED: dict[type[Exception], str] = {
 }
 """Reasons for bluesky's exceptions that have no message."""
 
-_LEAVES_MOTORS = (RequestAbort, FailedPause)
+LEAVES_MOTORS = (RequestAbort, FailedPause)
 """After these the motors stay where they are, also if they were to return: the user wants nothing to move."""
 
 _ON_THE_WAY = "were stopped on their way"
@@ -346,7 +346,7 @@ class SteeredRun:
             except Exception:  # the error that ended the run must be the one that is raised
                 logger.exception("the agent could not ingest the last results")
         yield from self._write_recommended()
-        if self.experiment.finish == "return" and not isinstance(error, _LEAVES_MOTORS):
+        if self.experiment.finish == "return" and not isinstance(error, LEAVES_MOTORS):
             yield from self._go_to_finish()
         yield from self._record_left()
 

@@ -14,7 +14,7 @@ from bluesky.utils import FailedStatus, Msg, MsgGenerator
 
 from ebl_autonomy.errors import AgentError, ProgramExitError
 
-__all__ = ["DaemonExecutor", "errors_for_exits", "think"]
+__all__ = ["DaemonExecutor", "errors_for_exits", "think", "thought"]
 
 T = TypeVar("T")
 
@@ -108,6 +108,15 @@ def think(executor: Executor, work: Callable[[], T], timeout_s: float = math.inf
         return future.result()
     except SystemExit as error:
         raise ProgramExitError(error) from error
+
+
+def thought(work: Callable[[], T]) -> MsgGenerator[T]:
+    """The result of work that takes long, in a thread of its own, while the RunEngine goes on."""
+    executor = DaemonExecutor("ebl-work")
+    try:
+        return (yield from think(executor, work))
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def errors_for_exits(plan: MsgGenerator[T]) -> MsgGenerator[T]:

@@ -1,4 +1,4 @@
-"""Simulated devices: a beamline in this process, and the same beamline over EPICS."""
+"""Simulated devices: a beamline and a scanning microprobe in this process, and the same over EPICS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.epics_async import AsyncEpicsBeamline
     from ebl_autonomy.sim_devices.flyer import SimFlyer
     from ebl_autonomy.sim_devices.imperfections import Drift, Fault
+    from ebl_autonomy.sim_devices.microprobe import SimMicroprobe
     from ebl_autonomy.sim_devices.motor import SimMotor
+    from ebl_autonomy.sim_devices.sample import SimSample
 
 # Loaded on first use: the EPICS devices import a channel access library, which few sessions need.
 
@@ -27,7 +29,9 @@ __all__ = [
     "SimBeamline",
     "SimCamera",
     "SimFlyer",
+    "SimMicroprobe",
     "SimMotor",
+    "SimSample",
     "TruthView",
 ]
 
@@ -43,7 +47,9 @@ __getattr__, __dir__ = lazy_attributes(
         "SimBeamline": ".beamline",
         "SimCamera": ".camera",
         "SimFlyer": ".flyer",
+        "SimMicroprobe": ".microprobe",
         "SimMotor": ".motor",
+        "SimSample": ".sample",
         "TruthView": ".beamline",
     },
 )

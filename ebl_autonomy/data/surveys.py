@@ -25,8 +25,8 @@ def fine_scans(client: Any, coarse: str) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        Each region with a box, as the start document of its fine scan has it, with the uid of that scan under ``run``.
-        Of several scans of one number, such as one that was repeated, the latest.
+        Each region with a box, as the start documents of its scans have it, with the uids of these scans, first one
+        first, under ``runs``: a region may be scanned at several energies, or again.
     """
     if client is None:
         return []
@@ -43,7 +43,8 @@ def fine_scans(client: Any, coarse: str) -> list[dict[str, Any]]:
         region = survey.get("region") if isinstance(survey, Mapping) else None
         if isinstance(survey, Mapping) and isinstance(region, Mapping) and _has_box(region):
             number = survey.get("number")
-            found[number] = {"label": f"region {number}", **region, "run": str(start.get("uid", ""))}
+            known = found.setdefault(number, {"label": f"region {number}", **region, "runs": []})
+            known["runs"].append(str(start.get("uid", "")))
     return [found[number] for number in sorted(found, key=to_float)]
 
 

@@ -37,8 +37,8 @@ class RegionBox(BaseModel):
     score : float or None
         What it was ranked by; more is better.
     reason : str
-    run : str
-        The uid of its fine scan; empty if it has none.
+    runs : list of str
+        The uids of its scans; several if it was scanned at several energies.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -48,7 +48,7 @@ class RegionBox(BaseModel):
     y: Interval
     score: float | None = None
     reason: str = ""
-    run: str = ""
+    runs: list[str] = []
 
 
 class ChannelMap(BaseModel):

@@ -31,6 +31,14 @@ SHIPPED: dict[str, dict[str, bool]] = {
     "bayesian": {**ANY, "no_objective": False},
     "coordinate_scan": {**ANY, "objectives": False, "no_objective": False},
     "grid": ANY,
+    # Two continuous axes and nothing else; the problem without an objective has a filter too.
+    "mapping": {
+        **ANY,
+        "constraints": False,
+        "discrete": False,
+        "no_objective": False,
+        "log_scale": False,
+    },
     "sobol": ANY,
 }
 """The features of each agent; a new agent adds one line."""

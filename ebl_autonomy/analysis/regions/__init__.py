@@ -1,0 +1,32 @@
+"""Regions of interest: from a coarse map of several channels to a ranked list of fine scans."""
+
+from __future__ import annotations
+
+from ebl_autonomy.analysis.regions.features import features_of
+from ebl_autonomy.analysis.regions.finding import feature_table, find_regions
+from ebl_autonomy.analysis.regions.maps import Maps
+from ebl_autonomy.analysis.regions.options import Limits, Rank, Region, RegionOptions, Regions
+from ebl_autonomy.analysis.regions.rules import AllOf, AnyOf, Feature, Not, Relation, Rule, RuleError
+from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, segment
+
+__all__ = [
+    "AllOf",
+    "AnyOf",
+    "Feature",
+    "Limits",
+    "Maps",
+    "Not",
+    "Rank",
+    "Region",
+    "RegionOptions",
+    "Regions",
+    "Relation",
+    "Rule",
+    "RuleError",
+    "Segment",
+    "Segmentation",
+    "feature_table",
+    "features_of",
+    "find_regions",
+    "segment",
+]

@@ -1,0 +1,352 @@
+"""From a coarse map to phases: regions of interest, the energies that tell phases apart, and a map of the phases."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from bluesky import plan_stubs as bps
+from bluesky import preprocessors as bpp
+from bluesky.protocols import Flyable, NamedMovable, Readable
+from bluesky.utils import MsgGenerator, plan
+
+from ebl_autonomy.agents import make_agent
+from ebl_autonomy.analysis.regions import Region
+from ebl_autonomy.analysis.spectra import References, fit_phases
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.pixels import PixelGrid
+from ebl_autonomy.plans.acquisition import AtPoint
+from ebl_autonomy.plans.arguments import check_integer, check_seconds
+from ebl_autonomy.plans.queueing import checked_by_queue, refuse_names
+from ebl_autonomy.plans.raster import Raster, fixed_motors
+from ebl_autonomy.plans.result import RunResult
+from ebl_autonomy.plans.setpoints import SoftArrays
+from ebl_autonomy.plans.steered_run import LEAVES_MOTORS, steer
+from ebl_autonomy.plans.surveying import Survey, found_regions, make_survey
+from ebl_autonomy.plans.thinking import thought
+from ebl_autonomy.records import SURVEY
+from ebl_autonomy.scales import FloatArray
+
+__all__ = ["CharacteriseResult", "PhaseMap", "characterise"]
+
+
+@dataclass(frozen=True)
+class PhaseMap:
+    """The phases of one region.
+
+    Attributes
+    ----------
+    region : Region
+    x, y : FloatArray, shape (nx,) and (ny,)
+        Centres of the pixels, in motor units.
+    energies : FloatArray, shape (n,)
+        At which the region was mapped, ascending.
+    names : tuple of str
+        The phases.
+    amounts, std : dict of str to FloatArray, shape (ny, nx)
+        Amount of each phase, in units of its reference, and its standard deviation.
+    fractions : dict of str to FloatArray, shape (ny, nx)
+        Amounts as shares of their sum; NaN where nothing is.
+    spectrum : RunResult
+        The run that chose the energies.
+    maps : tuple of RunResult
+        One run for each energy.
+    """
+
+    region: Region
+    x: FloatArray
+    y: FloatArray
+    energies: FloatArray
+    names: tuple[str, ...]
+    amounts: Mapping[str, FloatArray]
+    std: Mapping[str, FloatArray]
+    fractions: Mapping[str, FloatArray]
+    spectrum: RunResult
+    maps: tuple[RunResult, ...]
+
+
+@dataclass(frozen=True)
+class CharacteriseResult:
+    """The return value of `characterise`.
+
+    Attributes
+    ----------
+    uid : str
+        The run that holds the phase maps, one stream ``phases_<number>`` for each region.
+    coarse : RunResult
+    regions : tuple of Region
+        The regions that were approved, best first.
+    phase_maps : tuple of PhaseMap
+        One for each region whose maps at all energies were measured.
+    stop_reason : str
+    """
+
+    uid: str
+    coarse: RunResult
+    regions: tuple[Region, ...]
+    phase_maps: tuple[PhaseMap, ...] = field(repr=False)
+    stop_reason: str = ""
+
+
+@checked_by_queue
+@plan
+def characterise(
+    detectors: Sequence[Readable[Any]],
+    x: NamedMovable[float],
+    y: NamedMovable[float],
+    energy: NamedMovable[float],
+    *,
+    channels: Sequence[str],
+    absorption: str,
+    references: dict[str, list[float]],
+    reference_energies: list[float],
+    coarse_step: float,
+    energies: list[float] | None = None,
+    max_energies: int = 16,
+    target_error: float | None = None,
+    energy_dwell_s: float | None = None,
+    area: dict[str, list[float]] | None = None,
+    coarse_dwell_s: float = 0.05,
+    fine_step: float | None = None,
+    regions: dict[str, Any] | None = None,
+    max_regions: int = 5,
+    i0: str | None = None,
+    live: str | None = None,
+    dwell: NamedMovable[float] | None = None,
+    flyers: Sequence[Flyable] = (),
+    approve: Any = None,
+    realign: Any = None,
+    until: Any = None,
+    envelope: Any = None,
+    md: dict[str, Any] | None = None,
+    retries: int = 1,
+    max_failures: int | None = None,
+    move_timeout_s: float | None = None,
+    trigger_timeout_s: float = 60.0,
+    position_tolerance: dict[str, float] | None = None,
+) -> MsgGenerator[CharacteriseResult]:
+    """Map the phases of a sample: a coarse map, its regions of interest, and each of them at a few energies.
+
+    In the brightest pixel of each region, an `EnergyAgent` measures the energies that tell the phases apart, as many as
+    the target needs. The region is then mapped at these energies, upwards, and the phases of each pixel are fitted.
+    Each scan is a run of its own, linked as those of `roi_survey`; the last run holds the phase maps. The motors return
+    to where they were.
+
+    Parameters
+    ----------
+    detectors, x, y, channels, coarse_step, area, coarse_dwell_s, fine_step, regions, max_regions, i0, live, dwell,
+    flyers, approve, realign, until, envelope, md, retries, max_failures, move_timeout_s, trigger_timeout_s,
+    position_tolerance
+        As for `roi_survey`. The coarse map is measured at the present energy.
+    energy : Movable
+        In eV.
+    absorption : str
+        Event key of the absorption, such as ln(I0 / I).
+    references : dict of str to list of float
+        Reference spectra of the phases in the unit of `absorption`.
+    reference_energies : list of float
+        Their energies in eV, ascending.
+    energies : list of float, optional
+        The energies to choose from; by default all between the first and the last reference energy.
+    max_energies : int
+        Energies for each region at most.
+    target_error : float, optional
+        Largest standard deviation of a phase's fraction with which the choice of energies ends.
+    energy_dwell_s : float, optional
+        Seconds for each pixel at each energy; by default what is suggested for the region.
+
+    Returns
+    -------
+    CharacteriseResult
+
+    Raises
+    ------
+    BadInputError
+        If an argument is invalid; nothing has moved.
+    AgentError, MeasurementError, UserFunctionError
+        As for `optimize`.
+    """
+    refuse_names("energy", energy)
+    check_integer("max_energies", max_energies, len(references) + 1 if isinstance(references, Mapping) else 1)
+    if energy_dwell_s is not None:
+        check_seconds("energy_dwell_s", energy_dwell_s)
+    known = References(np.asarray(reference_energies, dtype=float), {k: np.asarray(v) for k, v in references.items()})
+    vocs = {"variables": {energy.name: _energies(energies, known)}, "observables": [absorption]}
+    options = {"references": references, "reference_energies": reference_energies, "target_error": target_error}
+    config = {"agent": "energy", "vocs": vocs, "options": options}
+    make_agent(config)  # bad references are refused before anything moves
+    settings: dict[str, Any] = {
+        "retries": retries,
+        "max_failures": max_failures,
+        "move_timeout_s": move_timeout_s,
+        "trigger_timeout_s": trigger_timeout_s,
+        "position_tolerance": position_tolerance,
+    }
+    survey = yield from make_survey(
+        "characterise",
+        detectors,
+        x,
+        y,
+        channels=channels,
+        coarse_step=coarse_step,
+        area=area,
+        coarse_dwell_s=coarse_dwell_s,
+        fine_step=fine_step,
+        fine_dwell_s=energy_dwell_s,
+        regions=regions,
+        max_regions=max_regions,
+        i0=i0,
+        live=live,
+        dwell=dwell,
+        flyers=flyers,
+        approve=approve,
+        realign=realign,
+        until=until,
+        envelope=envelope,
+        md=md,
+        settings=settings,
+        others=[energy],
+    )
+
+    def steps() -> MsgGenerator[CharacteriseResult]:
+        coarse, ranked, reason = yield from found_regions(survey)
+        phase_maps: list[PhaseMap] = []
+        for number, region in enumerate(ranked):
+            if survey.budget.spent:
+                break
+            link = survey.link(coarse, number, len(ranked), region)
+            one = _OneRegion(survey, region, energy, absorption, config, known, link)
+            found = yield from one.measure(max_energies)
+            if found is not None:
+                phase_maps.append(found)
+        yield from survey.return_home()
+        uid = yield from _record(phase_maps, coarse, survey.md)
+        stop = survey.budget.spent or reason
+        return CharacteriseResult(uid, coarse, tuple(ranked), tuple(phase_maps), stop)
+
+    def back(error: Exception) -> MsgGenerator[None]:
+        if not isinstance(error, LEAVES_MOTORS):
+            yield from survey.return_home()
+
+    result: CharacteriseResult = yield from bpp.contingency_wrapper(steps(), except_plan=back, auto_raise=True)
+    return result
+
+
+@dataclass
+class _OneRegion:
+    """The measurement of one region: the choice of energies, then a map at each."""
+
+    survey: Survey
+    region: Region
+    energy: Any
+    absorption: str
+    config: Mapping[str, Any]
+    references: References
+    link: Mapping[str, Any]
+
+    def measure(self, max_energies: int) -> MsgGenerator[PhaseMap | None]:
+        """The phases of the region; None if a budget ended the measurement before its end."""
+        survey, stage = self.survey, self.survey.stage
+        if survey.realign is not None:
+            yield from survey.realign()
+        agent = make_agent(self.config)
+        spot = survey.brightest(self.region)
+        yield from fixed_motors({stage.x: spot[0], stage.y: spot[1]}, survey.budget)
+        spectrum = yield from self._choose(agent, max_energies)
+        survey.budget = survey.budget.after(spectrum)
+        chosen = sorted({float(result[self.energy.name]) for result in agent.results})
+        if len(chosen) <= len(self.references.names):
+            return None
+        grid = PixelGrid.of_step(self.region.x, self.region.y, self.region.step)
+        cube, runs = [], []
+        for value in chosen:
+            if survey.budget.spent:
+                return None
+            yield from fixed_motors({self.energy: value}, survey.budget)
+            raster = Raster(stage, grid, [self.absorption], survey.fine_seconds(self.region))
+            more = {SURVEY: {**self.link, "energy": value}}
+            runs.append((yield from survey.scan(raster, more)))
+            cube.append(raster.map_of(self.absorption))
+        return (yield from thought(lambda: self._fitted(grid, np.array(chosen), np.array(cube), spectrum, runs)))
+
+    def _choose(self, agent: Any, max_energies: int) -> MsgGenerator[RunResult]:
+        survey = self.survey
+        return (
+            yield from steer(
+                AtPoint(survey.stage.detectors),
+                [self.energy],
+                agent,
+                plan_name="characterise",
+                max_points=max_energies,
+                batch=max(len(self.references.names), 4),
+                until=survey.budget.until,
+                envelope=survey.budget.rules_for([self.energy.name]),
+                md={**survey.md, SURVEY: {**self.link, "spot": True}},
+                finish="stay",
+                **survey.stage.settings,
+            )
+        )
+
+    def _fitted(
+        self, grid: PixelGrid, energies: FloatArray, cube: FloatArray, spectrum: RunResult, runs: Sequence[RunResult]
+    ) -> PhaseMap:
+        """Fit all pixels that were measured at every energy; the others are NaN."""
+        pixels = cube.reshape(len(energies), -1)
+        whole = np.isfinite(pixels).all(axis=0)
+        parts = {part: np.full((len(self.references.names), pixels.shape[1]), np.nan) for part in ("a", "s", "f")}
+        if whole.any():
+            fit = fit_phases(energies, pixels[:, whole], self.references)
+            parts["a"][:, whole], parts["f"][:, whole] = fit.weights, fit.fractions
+            parts["s"][:, whole] = np.sqrt(np.diagonal(fit.covariance, axis1=1, axis2=2)).T
+
+        def maps(part: str) -> dict[str, FloatArray]:
+            return {n: row.reshape(grid.shape) for n, row in zip(self.references.names, parts[part], strict=True)}
+
+        return PhaseMap(
+            self.region,
+            grid.centres_x,
+            grid.centres_y,
+            energies,
+            tuple(self.references.names),
+            maps("a"),
+            maps("s"),
+            maps("f"),
+            spectrum,
+            tuple(runs),
+        )
+
+
+def _energies(given: Sequence[float] | None, references: References) -> Any:
+    """The domain of the energy."""
+    if given is None:
+        return [float(references.energies[0]), float(references.energies[-1])]
+    values = [float(value) for value in given]
+    if len(set(values)) < 2 or not all(map(math.isfinite, values)):
+        raise BadInputError(f"energies={given!r:.200}: give at least two different energies in eV")
+    return {"type": "DiscreteVariable", "values": sorted(set(values))}
+
+
+def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, md: Mapping[str, Any]) -> MsgGenerator[str]:
+    """The run that holds the phase maps."""
+    described = [
+        {"label": one.region.label, "phases": list(one.names), "energies": one.energies.tolist()} for one in phase_maps
+    ]
+    uid = yield from bps.open_run(
+        {"plan_name": "characterise", **md, SURVEY: {"coarse": coarse.uid, "phase_maps": described}}
+    )
+    for number, one in enumerate(phase_maps):
+        arrays = {
+            "x": one.x,
+            "y": one.y,
+            **{
+                f"{kind}_{name}": values
+                for kind, maps in (("amount", one.amounts), ("std", one.std))
+                for name, values in maps.items()
+            },
+        }
+        yield from bps.create(f"phases_{number}")
+        yield from bps.read(SoftArrays("phases", arrays))
+        yield from bps.save()
+    yield from bps.close_run()
+    return str(uid)

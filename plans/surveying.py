@@ -1,0 +1,324 @@
+"""What surveys are made of: the coarse map, its regions, and the scans of each, within budgets for all of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from bluesky import plan_stubs as bps
+from bluesky.utils import MsgGenerator
+
+from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, find_regions
+from ebl_autonomy.errors import BadInputError, validated
+from ebl_autonomy.pixels import PixelGrid
+from ebl_autonomy.plans.arguments import check_integer, check_seconds
+from ebl_autonomy.plans.devices import check_devices, read_limits, read_positions
+from ebl_autonomy.plans.ending import announce
+from ebl_autonomy.plans.optimization import optimize
+from ebl_autonomy.plans.queueing import refuse_names
+from ebl_autonomy.plans.raster import Budget, Raster, Stage, fixed_motors
+from ebl_autonomy.plans.result import RunResult
+from ebl_autonomy.plans.thinking import thought
+from ebl_autonomy.plans.user_functions import called
+from ebl_autonomy.records import SURVEY
+
+__all__ = ["Realign", "Survey", "found_regions", "make_survey"]
+
+DWELL: Final = "seconds"
+"""Column of the time at each pixel of the coarse map."""
+
+
+class Realign:
+    """Aligns the beam again before a fine scan, if the agent that aligned it finds that this pays.
+
+    Parameters
+    ----------
+    agent : BayesianAgent
+        With the results of the alignment; its ``drift().realign`` decides.
+    detectors, motors
+        Of the alignment, as for `optimize`.
+    max_points : int
+        Points for one realignment.
+    settings : dict, optional
+        More arguments of `optimize`.
+    """
+
+    def __init__(
+        self,
+        agent: Any,
+        detectors: Sequence[Any],
+        motors: Sequence[Any],
+        max_points: int = 15,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not callable(getattr(agent, "drift", None)):
+            raise BadInputError(f"agent={agent!r}: give an agent with drift(), such as the BayesianAgent that aligned")
+        self.agent = agent
+        self._arguments = (list(detectors), list(motors), agent)
+        self._settings = {"finish": "best", **dict(settings or {}), "max_points": max_points}
+
+    def __call__(self) -> MsgGenerator[RunResult | None]:
+        """The alignment, if it pays."""
+        if not self.agent.drift().realign:
+            return None
+        result: RunResult = yield from optimize(*self._arguments, **self._settings)
+        return result
+
+
+@dataclass
+class Survey:
+    """A survey under way.
+
+    Attributes
+    ----------
+    plan_name : str
+    stage : Stage
+    grid : PixelGrid
+        Of the coarse map.
+    channels : sequence of str
+        Event keys of the maps.
+    i0, live : str or None
+        Event keys by which counts are normalised.
+    coarse_dwell_s, fine_dwell_s : float, float or None
+    options : RegionOptions
+    approve, realign : see `roi_survey`
+    budget : Budget
+        What is left of it.
+    md : dict
+    home : dict of motor to float
+        Where the motors were at first.
+    coarse : Raster or None
+        The coarse map, after it was measured.
+    """
+
+    plan_name: str
+    stage: Stage
+    grid: PixelGrid
+    channels: Sequence[str]
+    i0: str | None
+    live: str | None
+    coarse_dwell_s: float
+    fine_dwell_s: float | None
+    options: RegionOptions
+    approve: Any
+    realign: Any
+    budget: Budget
+    md: dict[str, Any]
+    home: dict[Any, float]
+    coarse: Raster | None = field(default=None, init=False)
+
+    @property
+    def keys(self) -> list[str]:
+        """The outcomes of each scan."""
+        return [*self.channels, *(key for key in (self.i0, self.live) if key is not None)]
+
+    def scan(self, raster: Raster, more: Mapping[str, Any] | None = None) -> MsgGenerator[RunResult]:
+        """Measure a raster as a run of its own, and count it."""
+        result = yield from raster.run(self.budget, self.plan_name, {**self.md, **(more or {})})
+        self.budget = self.budget.after(result)
+        return result
+
+    def find(self) -> Regions:
+        """The regions in the coarse map, the best first."""
+        assert self.coarse is not None
+        x, y = self.stage.x.name, self.stage.y.name
+        columns = {**self.coarse.columns(), DWELL: [self.coarse_dwell_s] * len(self.coarse.agent.results)}
+        maps = Maps.from_points(
+            columns,
+            x,
+            y,
+            list(self.channels),
+            i0=self.i0,
+            live=self.live,
+            dwell=None if self.live else DWELL,
+            step=self.grid.step,
+        )
+        return find_regions(maps, self.options)
+
+    def fine_seconds(self, region: Region) -> float:
+        """Seconds for each pixel of a fine scan."""
+        return self.fine_dwell_s or region.dwell_s or self.coarse_dwell_s
+
+    def brightest(self, region: Region) -> tuple[float, float]:
+        """The position of the coarse reading in a region with the largest sum of the region's channels."""
+        assert self.coarse is not None
+        columns = {name: np.asarray(values) for name, values in self.coarse.columns().items()}
+        x, y = columns[self.stage.x.name], columns[self.stage.y.name]
+        inside = (x >= region.x[0]) & (x <= region.x[1]) & (y >= region.y[0]) & (y <= region.y[1])
+        names = [name for name in region.channel.split("+") if name in columns] or list(self.channels)
+        total = np.where(inside, np.nansum([columns[name] for name in names], axis=0), -math.inf)
+        if not inside.any():
+            return 0.5 * (region.x[0] + region.x[1]), 0.5 * (region.y[0] + region.y[1])
+        best = int(np.argmax(total))
+        return float(x[best]), float(y[best])
+
+    def link(self, coarse: RunResult, number: int, of: int, region: Region) -> dict[str, Any]:
+        """What the start document of a scan says of its survey.
+
+        Without the features, because the names of ratios, ``Cr/Fe``, may not be keys of a document.
+        """
+        told = region.model_dump(mode="json", exclude={"features"})
+        return {"coarse": coarse.uid, "number": number, "of": of, "region": told}
+
+    def fine_scans(self, coarse: RunResult, ranked: Sequence[Region]) -> MsgGenerator[list[RunResult]]:
+        """A run for each region, as far as the budgets reach."""
+        results: list[RunResult] = []
+        for number, region in enumerate(ranked):
+            if self.budget.spent:
+                break
+            if self.realign is not None:
+                yield from self.realign()
+            grid = PixelGrid.of_step(region.x, region.y, region.step)
+            raster = Raster(self.stage, grid, self.keys, self.fine_seconds(region))
+            results.append((yield from self.scan(raster, {SURVEY: self.link(coarse, number, len(ranked), region)})))
+        return results
+
+    def return_home(self) -> MsgGenerator[None]:
+        """Move the motors back to where they were before the survey."""
+        yield from fixed_motors(self.home, self.budget)
+
+
+def make_survey(
+    plan_name: str,
+    detectors: Sequence[Any],
+    x: Any,
+    y: Any,
+    *,
+    channels: Sequence[str],
+    coarse_step: float,
+    area: Mapping[str, Sequence[float]] | None,
+    coarse_dwell_s: float,
+    fine_step: float | None,
+    fine_dwell_s: float | None,
+    regions: Any,
+    max_regions: int,
+    i0: str | None,
+    live: str | None,
+    dwell: Any,
+    flyers: Sequence[Any],
+    approve: Any,
+    realign: Any,
+    until: Any,
+    envelope: Any,
+    md: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+    others: Sequence[Any] = (),
+) -> MsgGenerator[Survey]:
+    """Check all arguments and query the devices; nothing moves. Parameters are those of `roi_survey`.
+
+    Parameters
+    ----------
+    settings : mapping
+        More arguments of `steer`, the same for all scans.
+    others : sequence of motors
+        Motors that also return to where they were.
+
+    Raises
+    ------
+    BadInputError
+        If an argument is invalid.
+    """
+    refuse_names("x and y", [x, y])
+    refuse_names("flyers", flyers)
+    check_devices(detectors, [x, y, *others])
+    check_integer("max_regions", max_regions, 1)
+    check_seconds("coarse_dwell_s", coarse_dwell_s)
+    if fine_dwell_s is not None:
+        check_seconds("fine_dwell_s", fine_dwell_s)
+    if not (approve is None or approve == "pause" or callable(approve)):
+        raise BadInputError(f"approve={approve!r}: give 'pause', a function of the regions, or None")
+    if realign is not None and not callable(realign):
+        raise BadInputError(f"realign={realign!r}: give a plan function without arguments, such as Realign(...)")
+    if not channels or isinstance(channels, str):
+        raise BadInputError(f"channels={channels!r}: give a list with the event keys of the maps")
+    budget = Budget.of(until, envelope)
+    edges = yield from _area(area, x, y, budget)
+    given = validated(RegionOptions, regions, "regions")
+    chosen: dict[str, Any] = {"limits": Limits(x=edges[0], y=edges[1])}
+    if given.max_regions is None:
+        chosen["max_regions"] = max_regions
+    if fine_step is not None:
+        chosen["step"] = fine_step
+    moved = [x, y, *others, *([] if dwell is None else [dwell])]
+    at = yield from read_positions({motor.name: motor for motor in moved})
+    return Survey(
+        plan_name,
+        Stage(detectors, x, y, flyers, dwell, dict(settings)),
+        PixelGrid.of_step(edges[0], edges[1], coarse_step),
+        list(channels),
+        i0,
+        live,
+        coarse_dwell_s,
+        fine_dwell_s,
+        validated(RegionOptions, {**given.model_dump(exclude_unset=True), **chosen}, "regions"),
+        approve,
+        realign,
+        budget,
+        dict(md or {}),
+        {motor: at[motor.name] for motor in moved},
+    )
+
+
+def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region], str]]:
+    """Measure the coarse map, find its regions, and ask the user.
+
+    Returns
+    -------
+    RunResult, list of Region, str
+        The coarse run, the approved regions, and why there are no more.
+    """
+    coarse = Raster(survey.stage, survey.grid, survey.keys, survey.coarse_dwell_s)
+    result = yield from survey.scan(coarse)
+    survey.coarse = coarse
+    found = yield from thought(survey.find)
+    if found.reason:
+        announce(f"survey {result.uid[:8]}: {found.reason}")
+    ranked = yield from _approved(list(found), survey.approve)
+    reason = "all regions are scanned" if ranked else found.reason or "no region was approved"
+    return result, ranked, reason
+
+
+def _area(
+    area: Mapping[str, Sequence[float]] | None, x: Any, y: Any, budget: Budget
+) -> MsgGenerator[tuple[tuple[float, float], tuple[float, float]]]:
+    """The edges of the survey along x and y, inside the limits of motors and envelope."""
+    if area is not None and (not isinstance(area, Mapping) or set(area) != {x.name, y.name}):
+        raise BadInputError(f"area={area!r}: give {{{x.name!r}: [low, high], {y.name!r}: [low, high]}}")
+    found = []
+    for motor in (x, y):
+        own = yield from read_limits(motor)
+        low, high = own or (-math.inf, math.inf)
+        allowed = budget.envelope.limits.get(motor.name)
+        if allowed is not None:
+            low, high = max(low, allowed[0]), min(high, allowed[1])
+        wanted = (low, high) if area is None else area[motor.name]
+        if len(wanted) != 2 or not all(isinstance(end, (int, float)) for end in wanted):
+            raise BadInputError(f"area={area!r}: {motor.name!r} needs two numbers, the lower one first")
+        first, last = map(float, wanted)
+        if not (math.isfinite(first) and math.isfinite(last)):
+            raise BadInputError(f"{motor.name!r} has no limits: give area={{{motor.name!r}: [low, high], ...}}")
+        if not low <= first < last <= high:
+            raise BadInputError(
+                f"area={area!r}: {motor.name!r} must lie within its limits [{low:g}, {high:g}], the lower end first"
+            )
+        found.append((first, last))
+    return found[0], found[1]
+
+
+def _approved(ranked: list[Region], approve: Any) -> MsgGenerator[list[Region]]:
+    """The regions that are to be scanned, after the user was asked."""
+    for number, region in enumerate(ranked):
+        box = ", ".join(f"{name} {low:.6g} to {high:.6g}" for name, (low, high) in (("x", region.x), ("y", region.y)))
+        announce(f"region {number}: {region.label}, {box}, {region.reason}")
+    if not ranked or approve is None:
+        return ranked
+    if approve == "pause":
+        announce(f"{len(ranked)} regions: RE.resume() scans them, RE.stop() ends the survey")
+        yield from bps.checkpoint()
+        yield from bps.pause()
+        return ranked
+    chosen = called("approve=", approve, list(ranked))
+    if not isinstance(chosen, Sequence) or any(not isinstance(one, Region) for one in chosen):
+        raise BadInputError(f"approve= returned {chosen!r:.200}: it must return a list of regions")
+    return list(chosen)
