@@ -174,7 +174,7 @@ def runs(
     api_key: Key = None,
     directory: Folder = None,
 ) -> None:
-    """List the latest runs: points, the best reading of the objective, and how each ended."""
+    """List the latest runs: points, the best reading of the objective or the share of a map, and how each ended."""
     with _plain_errors():
         from ebl_autonomy.cli.lists import line_width, run_lines
 
