@@ -1,4 +1,4 @@
-"""Coarse map, regions of interest, fine scans of these: one agent that does an X-ray map's three steps."""
+"""A coarse map, the regions of interest in it, and their fine scans, by one agent."""
 
 from __future__ import annotations
 
@@ -172,6 +172,8 @@ class ROIAgent(Agent):
         self._first: FloatArray = np.full(self._coarse.shape, np.nan)
         """Number of the first result in each pixel of the coarse map, shape (ny, nx); NaN without one."""
         self._fine: list[tuple[tuple[float, ...], str]] = []
+        self._begun = 0
+        """Number of pixels at the beginning of the fine scans that are known to be measured."""
         self._learn()
 
     def _learn(self) -> None:
@@ -202,7 +204,7 @@ class ROIAgent(Agent):
         state = self._first.tobytes()
         if self._regions is None or state != self._known:
             self._regions, self._known = find_regions(self.coarse_maps(), self._region_options()), state
-            self._fine = self._fine_scans(self._regions)
+            self._fine, self._begun = self._fine_scans(self._regions), 0
         return self._regions
 
     def _region_options(self) -> RegionOptions:
@@ -231,6 +233,8 @@ class ROIAgent(Agent):
 
     def _coarse_left(self) -> tuple[list[dict[str, float]], list[str]]:
         """The pixels of the coarse map that are neither measured nor pending, in the order of a snake."""
+        if not np.isnan(self._first).any():
+            return [], []
         row, column = self._coarse_pixels(list(self._pending))
         done = np.isfinite(self._first)
         done[row[row >= 0], column[row >= 0]] = True
@@ -247,7 +251,9 @@ class ROIAgent(Agent):
         points: list[dict[str, float]] = []
         reasons: list[str] = []
         self._found()
-        for key, reason in self._fine:
+        while self._begun < len(self._fine) and self._fine[self._begun][0] in self._done:
+            self._begun += 1
+        for key, reason in self._fine[self._begun :]:
             if key not in self._done and key not in pending:
                 pending.add(key)
                 points.append(dict(zip(self.space.names, key, strict=True)))
