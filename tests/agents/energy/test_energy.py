@@ -59,7 +59,7 @@ def test_one_by_one_the_energies_are_those_of_ascending_sweeps() -> None:
     agent = measured(EnergyAgent(vocs(), edge=EDGE, initial=8, sweep=5), 20, batch=1)
     energies = [result["energy"] for result in agent.results]
     assert energies[:8] == sorted(energies[:8])
-    for sweep in (energies[10:15], energies[15:20]):
+    for sweep in (energies[8:13], energies[13:18]):
         assert sweep == sorted(sweep)
 
 
