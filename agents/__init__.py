@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ebl_autonomy.agents.energy import EnergyAgent, EnergyOptions
     from ebl_autonomy.agents.grid import GridAgent, GridOptions
     from ebl_autonomy.agents.mapping import MappingAgent, MappingOptions
+    from ebl_autonomy.agents.roi import ROIAgent, ROIOptions
     from ebl_autonomy.agents.sobol import SobolAgent
 
 # Loaded on demand, because the Bayesian agent can load torch.
@@ -35,6 +36,8 @@ __all__ = [
     "MappingAgent",
     "MappingOptions",
     "PositionAware",
+    "ROIAgent",
+    "ROIOptions",
     "SobolAgent",
     "Suspects",
     "TravelAware",
@@ -56,6 +59,8 @@ __getattr__, __dir__ = lazy_attributes(
         "GridOptions": ".grid",
         "MappingAgent": ".mapping",
         "MappingOptions": ".mapping",
+        "ROIAgent": ".roi",
+        "ROIOptions": ".roi",
         "SobolAgent": ".sobol",
     },
 )

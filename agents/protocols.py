@@ -6,9 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import Travel
+from ebl_autonomy.space import FloatArray, Travel
 
-__all__ = ["BoundsAware", "Explains", "OrdersBatches", "PositionAware", "Suspects", "TravelAware", "Withdraws"]
+__all__ = [
+    "BoundsAware",
+    "Explains",
+    "Maps",
+    "OrdersBatches",
+    "PositionAware",
+    "Spectra",
+    "Suspects",
+    "TravelAware",
+    "Withdraws",
+]
 
 
 @runtime_checkable
@@ -25,6 +35,25 @@ class Suspects(Protocol):
 
     def suspects(self) -> Mapping[str, Sequence[int]]:
         """The suspect results of each outcome that has some, by their numbers, from 0 in the order of ``ingest``."""
+
+
+@runtime_checkable
+class Maps(Protocol):
+    """A generator that knows a map of each of its outcomes; reports and the live view draw it."""
+
+    def map(self) -> Mapping[str, tuple[FloatArray, FloatArray]]:
+        """Mean and standard deviation of each channel, in its unit, shape (rows, columns) each; NaN where unknown."""
+
+    def axes(self) -> tuple[FloatArray, FloatArray]:
+        """Centres of the columns (x), and of the rows (y), evenly spaced, in motor units."""
+
+
+@runtime_checkable
+class Spectra(Protocol):
+    """A generator that knows the spectrum of each of its outcomes; reports and the live view draw it."""
+
+    def spectrum(self, energies: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and standard deviation at n energies, shape (n,), or (n, m) of m outcomes in the order of the VOCS."""
 
 
 @runtime_checkable

@@ -421,14 +421,15 @@ def _hole(dim: int, rng: np.random.Generator) -> Situation:
     return _situation(rng, signal, optimum, start, _light(rng), invalid=invalid)
 
 
-def _narrow(dim: int, rng: np.random.Generator) -> Situation:
-    """Lorentzian profiles along each motor, in decades above the dark counts."""
+def _narrow(dim: int, rng: np.random.Generator, matter: int | None = None) -> Situation:
+    """Lorentzian profiles along each motor, or along some of them, in decades above the dark counts."""
     dark = 1e-5
+    among = np.ones(dim, dtype=bool) if matter is None else rng.permutation(dim) < matter
     width = rng.uniform(0.05, 0.12, dim)
     optimum = rng.uniform(0.3, 0.7, dim)
 
     def signal(u: FloatArray) -> FloatArray:
-        transmitted = np.prod(1.0 / (1.0 + ((u - optimum) / width) ** 2), axis=1)
+        transmitted = np.prod(1.0 / (1.0 + ((u - optimum) / width)[:, among] ** 2), axis=1)
         return 1.0 + (np.log10(dark + transmitted) - np.log10(dark + 1.0)) / 5.0
 
     start = optimum + rng.choice([-1.0, 1.0], dim) * width * rng.uniform(0.8, 2.0, dim)
@@ -465,6 +466,7 @@ def _kinds() -> list[Kind]:
         Kind("small_feasible", 4, "a small feasible region", _small_feasible),
         Kind("hole", 3, "a hole of invalid readings", _hole),
         *(Kind("narrow", d, "a narrow peak a few widths away", _narrow) for d in (4, 8)),
+        Kind("narrow_few", 20, "the same, of four of the motors", lambda d, rng: _narrow(d, rng, matter=4)),
     ]
 
 

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.clock import Clock
     from ebl_autonomy.sim_devices.epics import EpicsBeamline
     from ebl_autonomy.sim_devices.epics_async import AsyncEpicsBeamline
+    from ebl_autonomy.sim_devices.epics_microprobe import EpicsMicroprobe
+    from ebl_autonomy.sim_devices.epics_microprobe_async import AsyncEpicsMicroprobe
     from ebl_autonomy.sim_devices.flyer import SimFlyer
     from ebl_autonomy.sim_devices.imperfections import Drift, Fault
     from ebl_autonomy.sim_devices.microprobe import SimMicroprobe
+    from ebl_autonomy.sim_devices.microprobe_async import AsyncMicroprobe
     from ebl_autonomy.sim_devices.motor import SimMotor
     from ebl_autonomy.sim_devices.sample import SimSample
 
@@ -22,9 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncEpicsBeamline",
+    "AsyncEpicsMicroprobe",
+    "AsyncMicroprobe",
     "Clock",
     "Drift",
     "EpicsBeamline",
+    "EpicsMicroprobe",
     "Fault",
     "SimBeamline",
     "SimCamera",
@@ -40,9 +46,12 @@ __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
         "AsyncEpicsBeamline": ".epics_async",
+        "AsyncEpicsMicroprobe": ".epics_microprobe_async",
+        "AsyncMicroprobe": ".microprobe_async",
         "Clock": ".clock",
         "Drift": ".imperfections",
         "EpicsBeamline": ".epics",
+        "EpicsMicroprobe": ".epics_microprobe",
         "Fault": ".imperfections",
         "SimBeamline": ".beamline",
         "SimCamera": ".camera",

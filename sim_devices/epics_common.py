@@ -1,8 +1,9 @@
-"""What the two EPICS beamlines share: names, PVs and clean-up."""
+"""What the EPICS beamlines share: names, PVs and clean-up."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import numpy as np
@@ -12,7 +13,20 @@ from ebl_autonomy.errors import EblError
 from ebl_autonomy.sim_devices.labels import DeviceGroup, Devices
 from ebl_autonomy.sim_devices.layout import MIRROR_MOTORS, MIRRORS, PIXELS, Tier, baseline_devices, tier_motors
 
-__all__ = ["CAMERA_PVS", "HINTED", "TRIGGER_TIMEOUT_S", "EpicsTree", "as_image", "close_all", "no_connection"]
+__all__ = [
+    "CAMERA_PVS",
+    "HINTED",
+    "PROBE_MOTORS",
+    "SPECTRUM",
+    "TRIGGER_TIMEOUT_S",
+    "EpicsGroup",
+    "EpicsTree",
+    "as_image",
+    "close_all",
+    "no_connection",
+    "no_probe",
+    "probe_keys",
+]
 
 CAMERA_PVS: Final = {
     "total": "Total",
@@ -28,11 +42,36 @@ CAMERA_PVS: Final = {
 HINTED: Final = ("spot_area", "total")
 TRIGGER_TIMEOUT_S: Final = 60.0
 """Longest time for one frame, wall seconds."""
+PROBE_MOTORS: Final = ("sample_x", "sample_y", "mono_energy")
+SPECTRUM: Final = "xrf_spectrum"
 _SLITS: Final = ("h_gap", "v_gap", "h_center", "v_center")
-_open: weakref.WeakSet[EpicsTree] = weakref.WeakSet()
+_open: weakref.WeakSet[EpicsGroup] = weakref.WeakSet()
 
 
-class EpicsTree(DeviceGroup):
+class EpicsGroup(DeviceGroup):
+    """Devices over channel access, by name; as a context manager it closes them on exit."""
+
+    def __init__(self, devices: dict[str, Any]) -> None:
+        self._devices = devices
+        _open.add(self)
+
+    def close(self) -> None:
+        """Disconnect all PVs; the devices cannot be used afterwards. Closing twice does nothing."""
+        if self in _open:
+            _open.discard(self)
+            self._release()
+
+    def _release(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class EpicsTree(EpicsGroup):
     """The attributes of `SimBeamline` over a dict of devices; as a context manager it closes the beamline on exit.
 
     Parameters
@@ -54,7 +93,7 @@ class EpicsTree(DeviceGroup):
     def __init__(self, devices: dict[str, Any], tier: str) -> None:
         tier_motors(tier)  # raises if the tier is unknown
         self.tier = tier
-        self._devices = devices
+        super().__init__(devices)
         for mirror in MIRRORS:
             setattr(self, mirror, Devices(**{name: devices[f"{mirror}_{name}"] for name in MIRROR_MOTORS}))
         self.mono = Devices(energy=devices["mono_energy"], pitch=devices["mono_pitch"])
@@ -62,7 +101,6 @@ class EpicsTree(DeviceGroup):
         self.camera_z = devices["camera_z"]
         self.camera, self.shutter = devices["camera"], devices["shutter"]
         self.ring, self.i0, self.clock = devices["ring_current"], devices["i0"], devices["clock"]
-        _open.add(self)
 
     def motors(self, tier: Tier | None = None) -> list[Any]:
         """The motors of a tier, mirrors first. The default is the beamline's own tier."""
@@ -73,20 +111,16 @@ class EpicsTree(DeviceGroup):
         """Devices to record at the start and the end of a run."""
         return baseline_devices(self)
 
-    def close(self) -> None:
-        """Disconnect all PVs; the devices cannot be used afterwards. Closing twice does nothing."""
-        if self in _open:
-            _open.discard(self)
-            self._release()
 
-    def _release(self) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def probe_keys(elements: Sequence[str], bins: int) -> dict[str, list[str]]:
+    """The keys of each detector, which are the names of its PVs too, by the name of the device."""
+    xrf = [f"xrf_{element}" for element in elements] + ["xrf_live_time", "xrf_real_time"]
+    return {
+        "xrf": [*xrf, *([SPECTRUM] if bins else [])],
+        "stxm": ["stxm_counts", "darkfield_counts"],
+        "xanes": ["xanes_mu", "xanes_it"],
+        "i0": ["i0"],
+    }
 
 
 def close_all() -> None:
@@ -95,11 +129,16 @@ def close_all() -> None:
         beamline.close()
 
 
-def no_connection(prefix: str, timeout_s: float, missing: str) -> EblError:
-    """The error for missing PVs, with the remedy."""
+def no_probe(prefix: str, timeout_s: float, missing: str) -> EblError:
+    """The error for missing PVs of the microprobe, with the remedy."""
+    return no_connection(prefix, timeout_s, missing, " --beamline microprobe")
+
+
+def no_connection(prefix: str, timeout_s: float, missing: str, options: str = "") -> EblError:
+    """The error for missing PVs, with the remedy: the command that serves them, with these `options`."""
     return EblError(
         f"the PVs {prefix}… did not connect within {timeout_s:g} s ({missing}): start the IOC with "
-        "'ebl-autonomy serve ioc' and set the environment that it prints before the session starts"
+        f"'ebl-autonomy serve ioc{options}' and set the environment that it prints before the session starts"
     )
 
 

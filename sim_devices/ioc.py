@@ -1,4 +1,4 @@
-"""The simulated beamline as an EPICS IOC on loopback, for tests with real channel access clients.
+"""A simulated beamline as an EPICS IOC on loopback, for tests with real channel access clients.
 
 ``python -m ebl_autonomy.sim_devices.ioc --tier A`` starts the IOC; `ioc_process` starts it from Python.
 """
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, cast, get_args
 
@@ -25,12 +26,27 @@ from ebl_autonomy.sim_devices.layout import Tier
 
 if TYPE_CHECKING:
     from ebl_autonomy.sim_devices.beamline import SimBeamline
+    from ebl_autonomy.sim_devices.microprobe import SimMicroprobe
 
-__all__ = ["IocHandle", "ca_environment", "free_port", "ioc_process", "serve", "serve_beamline"]
+__all__ = [
+    "BEAMLINES",
+    "SAMPLES",
+    "IocHandle",
+    "ca_environment",
+    "free_port",
+    "ioc_process",
+    "serve",
+    "serve_beamline",
+    "serve_microprobe",
+]
 
 LOOPBACK: Final = "127.0.0.1"
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 5.0
+BEAMLINES: Final = ("mirrors", "microprobe")
+"""What the IOC can serve: `SimBeamline` or `SimMicroprobe`."""
+SAMPLES: Final = ("cells", "particles", "grains")
+"""The procedural samples of the microprobe; see `SimSample`."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ def free_port() -> int:
 
 
 def serve(
-    beamline: SimBeamline,
+    beamline: SimBeamline | SimMicroprobe,
     prefix: str = "EBL:",
     port: int = 0,
     ready: Callable[[int], None] | None = None,
@@ -90,7 +106,7 @@ def serve(
 
     Parameters
     ----------
-    beamline : SimBeamline
+    beamline : SimBeamline or SimMicroprobe
         Its speed determines how long moves and exposures take; with infinite speed they take no time.
     prefix : str
         Prefix of every PV.
@@ -123,12 +139,16 @@ def ioc_process(
     prefix: str = "EBL:",
     set_environment: bool = True,
     port: int = 0,
+    beamline: str = "mirrors",
+    sample: str = "cells",
 ) -> Iterator[IocHandle]:
     """Run an IOC in a subprocess on loopback; it ends on exit from the context, or with this process.
 
     Parameters
     ----------
-    seed, tier, speed
+    seed, speed
+        Passed to the simulated beamline, and the seed to the sample.
+    tier
         Passed to `SimBeamline`.
     prefix : str
         Prefix of every PV.
@@ -136,6 +156,10 @@ def ioc_process(
         Whether to put the server's address into this process's environment, for clients in this process.
     port : int
         Port for TCP and UDP; 0 selects a free one.
+    beamline : {"mirrors", "microprobe"}
+        What is served: a `SimBeamline` or a `SimMicroprobe`.
+    sample : {"cells", "particles", "grains"}
+        The microprobe's sample.
 
     Yields
     ------
@@ -155,6 +179,7 @@ def ioc_process(
             "client in a process with the handle's .env"
         )
     options = {"--prefix": prefix, "--seed": seed, "--tier": tier, "--speed": speed, "--port": port}
+    options |= {"--beamline": beamline, "--sample": sample}
     command = [sys.executable, "-m", "ebl_autonomy.sim_devices.ioc", "--with-parent"]
     command += [str(part) for pair in options.items() for part in pair]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -170,17 +195,23 @@ def ioc_process(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see `serve_beamline`."""
+    """The command line; see `serve_beamline` and `serve_microprobe`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prefix", default="EBL:")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tier", choices=get_args(Tier), default="B")
     parser.add_argument("--speed", type=float, default=1.0, help="Simulated seconds per wall second.")
     parser.add_argument("--port", type=int, default=0, help="Port for TCP and UDP; 0 selects a free one.")
+    parser.add_argument("--beamline", choices=BEAMLINES, default="mirrors")
+    parser.add_argument("--sample", choices=SAMPLES, default="cells", help="Sample of the microprobe.")
     parser.add_argument("--with-parent", action="store_true", help="Stop when standard input is closed.")
     options = parser.parse_args(arguments)
     until_closed = sys.stdin.fileno() if options.with_parent else None
-    serve_beamline(options.seed, options.tier, options.speed, options.prefix, options.port, until_closed)
+    where = (options.speed, options.prefix, options.port, until_closed)
+    if options.beamline == "microprobe":
+        serve_microprobe(options.seed, options.sample, *where)
+    else:
+        serve_beamline(options.seed, options.tier, *where)
     return 0
 
 
@@ -190,16 +221,41 @@ def serve_beamline(
     """Create a beamline and `serve` it; once clients can connect, print the environment variables that they need."""
     from ebl_autonomy.sim_devices.beamline import SimBeamline  # here: it is slow to import
 
-    def announce(port: int) -> None:
-        settings = " ".join(f"{key}={value}" for key, value in ca_environment(port).items())
-        sys.stdout.write(f"{prefix} is served; in the client's shell: export {settings}\n")
-        sys.stdout.flush()
+    beamline = SimBeamline(seed=seed, tier=cast(Tier, tier), speed=speed)
+    serve(beamline, prefix, port, partial(_announce, prefix), until_closed)
 
-    serve(SimBeamline(seed=seed, tier=cast(Tier, tier), speed=speed), prefix, port, announce, until_closed)
+
+def serve_microprobe(
+    seed: int, sample: str, speed: float, prefix: str, port: int = 0, until_closed: int | None = None
+) -> None:
+    """Create a microprobe with a procedural sample of the same seed and `serve` it, as `serve_beamline` does.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such sample.
+    """
+    if sample not in SAMPLES:
+        raise BadInputError(f"sample={sample!r}: use one of {list(SAMPLES)}")
+    from ebl_autonomy.sim_devices.microprobe import SimMicroprobe  # here: it is slow to import
+    from ebl_autonomy.sim_devices.sample import SimSample
+
+    probe = SimMicroprobe(getattr(SimSample, sample)(seed), seed=seed, speed=speed)
+    serve(probe, prefix, port, partial(_announce, prefix), until_closed)
+
+
+def _announce(prefix: str, port: int) -> None:
+    settings = " ".join(f"{key}={value}" for key, value in ca_environment(port).items())
+    sys.stdout.write(f"{prefix} is served; in the client's shell: export {settings}\n")
+    sys.stdout.flush()
 
 
 async def _serve(
-    beamline: SimBeamline, prefix: str, port: int, ready: Callable[[int], None] | None, until_closed: int | None
+    beamline: SimBeamline | SimMicroprobe,
+    prefix: str,
+    port: int,
+    ready: Callable[[int], None] | None,
+    until_closed: int | None,
 ) -> None:
     _configure_caproto(port)
     from ebl_autonomy.sim_devices.ioc_records import Database

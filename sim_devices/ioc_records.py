@@ -13,21 +13,23 @@ from caproto.server import PVGroup, pvproperty
 from ebl_autonomy.sim_devices.beamline import SimBeamline
 from ebl_autonomy.sim_devices.camera import SCALARS, SimCamera
 from ebl_autonomy.sim_devices.ioc_motor import MotorRecord
+from ebl_autonomy.sim_devices.microprobe import SimMicroprobe
 
-__all__ = ["Database"]
+__all__ = ["Database", "exposed"]
 
 MONITOR_PERIOD_S: Final = 0.5
 """Wall seconds between monitor updates of ring current, I0 and clock."""
 
 
 class Database:
-    """All records of a beamline.
+    """All records of a simulated beamline.
 
     Parameters
     ----------
-    beamline : SimBeamline
+    beamline : SimBeamline or SimMicroprobe
     prefix : str
-        Prefix of every PV: ``<prefix><motor>`` are motor records, ``<prefix>camera:…`` is the camera.
+        Prefix of every PV: ``<prefix><motor>`` are motor records, ``<prefix>camera:…`` is the camera, ``<prefix><key>``
+        a reading of the microprobe.
 
     Attributes
     ----------
@@ -35,13 +37,18 @@ class Database:
         PVs by name, as caproto serves them.
     """
 
-    def __init__(self, beamline: SimBeamline, prefix: str) -> None:
-        self._records: list[Any] = [
-            *(MotorRecord(prefix + name, motor, beamline.clock) for name, motor in beamline._motors.items()),
-            CameraRecords(prefix + "camera:", beamline),
-            BeamlineRecords(prefix, beamline),
-        ]
+    def __init__(self, beamline: SimBeamline | SimMicroprobe, prefix: str) -> None:
+        self._records: list[Any]
+        """Those that must be prepared, in this order; the last one has monitored values."""
         self.pvdb: dict[str, Any] = {}
+        if isinstance(beamline, SimBeamline):
+            motors = list(beamline._motors.values())
+            others: list[Any] = [CameraRecords(prefix + "camera:", beamline), BeamlineRecords(prefix, beamline)]
+        else:
+            from ebl_autonomy.sim_devices.ioc_microprobe import ProbeRecords
+
+            motors, others = [beamline.x, beamline.y, beamline.energy], [ProbeRecords(prefix, beamline)]
+        self._records = [*(MotorRecord(prefix + motor.name, motor, beamline.clock) for motor in motors), *others]
         for record in self._records:
             self.pvdb.update(record.pvdb)
 
@@ -55,6 +62,17 @@ class Database:
         while True:
             await asyncio.sleep(MONITOR_PERIOD_S)
             await self._records[-1].refresh()
+
+
+async def exposed(status: Any, given_up: asyncio.Event) -> bool:
+    """Wait for the status of an exposure, or for `given_up`; whether the exposure has ended."""
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+    status.add_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    waits = [asyncio.create_task(event.wait()) for event in (done, given_up)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    return done.is_set()
 
 
 class CameraRecords(PVGroup):
@@ -107,14 +125,7 @@ class CameraRecords(PVGroup):
             return 0
         await instance.write(1, verify_value=False)
         self._given_up.clear()
-        done, loop = asyncio.Event(), asyncio.get_running_loop()
-        status = self._camera.trigger()
-        status.add_callback(lambda _: loop.call_soon_threadsafe(done.set))
-        waits = [asyncio.create_task(event.wait()) for event in (done, self._given_up)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        if not done.is_set():
+        if not await exposed(self._camera.trigger(), self._given_up):
             await instance.write(0, verify_value=False)
             raise TimeoutError("the frame was aborted by a put of 0 to Acquire")
         await self._publish()

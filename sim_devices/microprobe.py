@@ -18,6 +18,7 @@ from ebl_autonomy.sim_devices.beamline import SoftSignal
 from ebl_autonomy.sim_devices.clock import Clock
 from ebl_autonomy.sim_devices.exposures import SharedExposure
 from ebl_autonomy.sim_devices.flyer import SimFlyer
+from ebl_autonomy.sim_devices.imperfections import Fault
 from ebl_autonomy.sim_devices.labels import DeviceGroup
 from ebl_autonomy.sim_devices.motor import DoneStatus, SimMotor
 from ebl_autonomy.sim_devices.optics import top_up
@@ -51,6 +52,8 @@ MONO: Final[dict[str, Any]] = {
     "limits": (2000.0, 25000.0),
     "position": 12000.0,
 }
+LATE_S: Final = 5.0
+"""Delay of a late frame, s."""
 SCATTER: Final = 0.05
 """Share of the beam that is scattered into the dark field per unit of optical depth between neighbouring pixels."""
 SCATTER_IN_AIR: Final = 1e-4
@@ -134,6 +137,9 @@ class SimMicroprobe(DeviceGroup):
         Whether the flux follows the sawtooth of top-up injection.
     spectrum : bool
         Whether the fluorescence detector also reads full spectra, with the key ``xrf_spectrum``.
+    faults : sequence of Fault
+        Device faults by number of the exposure; each row of a flown line counts as one. A flown line has no time-outs
+        and no late frames.
     motors : mapping of str to mapping, optional
         Arguments of `SimMotor` that replace the defaults, by motor name: ``sample_x``, ``sample_y``, ``mono_energy``.
 
@@ -159,7 +165,7 @@ class SimMicroprobe(DeviceGroup):
     Raises
     ------
     BadInputError
-        If a number is out of range, or `motors` names an unknown motor.
+        If a number is out of range, or `motors` or a fault names an unknown motor.
     EblError
         If spectra are asked for and xraylib is not installed.
     """
@@ -179,6 +185,7 @@ class SimMicroprobe(DeviceGroup):
         drift_um_per_hour: float | Sequence[float] = (0.0, 0.0),
         top_up: bool = False,
         spectrum: bool = False,
+        faults: Sequence[Fault] = (),
         motors: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         numbers = {"i0_rate": i0_rate, "i0_noise": i0_noise, "dead_time_s": dead_time_s, "readout_s": readout_s}
@@ -198,6 +205,13 @@ class SimMicroprobe(DeviceGroup):
         self.y = SimMotor("sample_y", self.clock, **specs["sample_y"])
         self.energy = SimMotor("mono_energy", self.clock, **specs["mono_energy"])
         self.dwell = Dwell("dwell", dwell_s)
+        self.exposures = 0
+        self._faults = tuple(faults)
+        self._fault = ""
+        """Kind of the fault that holds since the latest exposure; empty if none."""
+        if unknown := sorted({fault.device for fault in self._faults if fault.device} - set(specs)):
+            raise BadInputError(f"faults name {unknown}, which are not motors of the microprobe: use {sorted(specs)}")
+        self._stick(1)
         self._rng = np.random.default_rng([seed, 200])
         self._exposures = SharedExposure(self._begin, self._place)
         self.i0 = Incident("i0", self, [seed, 201])
@@ -269,7 +283,11 @@ class SimMicroprobe(DeviceGroup):
         return self.x.position, self.y.position, self.energy.position, self.dwell.position
 
     def _begin(self) -> Gate:
-        wait = self.clock.spend(self.dwell.position + self.readout_s)
+        fault = self._count()
+        if fault == "timeout":
+            return Gate(Status())  # it hangs: the status is never done
+        late_s = LATE_S if fault == "late frame" else 0.0
+        wait = self.clock.spend(self.dwell.position + self.readout_s + late_s)
         if wait <= 0.0:
             return Gate(DoneStatus(), self.snapshot())
         gate = Gate(Status())
@@ -283,8 +301,23 @@ class SimMicroprobe(DeviceGroup):
         timer.start()
         return gate
 
+    def _count(self) -> str:
+        """Count an exposure that begins; returns the fault that affects it."""
+        self.exposures += 1
+        holding = [fault for fault in self._faults if fault.kind != "stuck motor" and fault.holds(self.exposures)]
+        self._fault = holding[-1].kind if holding else ""
+        self._stick(self.exposures + 1)
+        return self._fault
+
+    def _stick(self, number: int) -> None:
+        """Apply and release the stuck-motor faults of the moves that precede an exposure."""
+        stuck = {fault.device for fault in self._faults if fault.kind == "stuck motor" and fault.holds(number)}
+        for motor in (self.x, self.y, self.energy):
+            motor.stuck = motor.name in stuck
+
     def _expose_section(self, seconds: float, start: Mapping[str, float], stop: Mapping[str, float]) -> None:
         """One row of a flown line: all detectors count while the stage moves from `start` to `stop`."""
+        self._count()
         ends = [(end.get(self.x.name, self.x.actual), end.get(self.y.name, self.y.actual)) for end in (start, stop)]
         shot = self._shoot(seconds, *ends)
         for detector in self.detectors:
@@ -295,6 +328,8 @@ class SimMicroprobe(DeviceGroup):
         moved_x, moved_y = self.drift_um(now)
         seen = self._sampler.along((start[0] - moved_x, start[1] - moved_y), (stop[0] - moved_x, stop[1] - moved_y))
         flux = max(1.0 + self.i0_noise * self._rng.standard_normal(), 0.0) * (top_up(now) if self.top_up else 1.0)
+        if self._fault in ("beam dump", "shutter closed"):
+            flux = 0.0
         incident = self.i0_rate * flux * seconds
         elements, energy = len(self.xrf.elements), float(self.energy.actual)
         if self._mu is None or self._mu[0] != energy:
@@ -308,6 +343,7 @@ class SimMicroprobe(DeviceGroup):
             scatter=SCATTER_IN_AIR + float(seen[-1]),
             energy_ev=energy,
             stamp=time.time(),
+            is_lost=self._fault == "nan",
         )
 
 

@@ -45,6 +45,8 @@ class Shot:
     energy_ev : float
     stamp : float
         Wall time at the end of the exposure.
+    is_lost : bool
+        Whether the detectors read NaN instead.
     """
 
     seconds: float
@@ -55,6 +57,7 @@ class Shot:
     scatter: float
     energy_ev: float
     stamp: float
+    is_lost: bool = False
 
 
 class Ticket(Protocol):
@@ -126,6 +129,8 @@ class ProbeDetector:
     def take(self, shot: Shot) -> None:
         """Detect what reached the detector in an exposure."""
         values = self._detect(shot)
+        if shot.is_lost:
+            values = {key: math.nan if isinstance(value, float) else 0 * value for key, value in values.items()}
         self._reading = {key: {"value": value, "timestamp": shot.stamp} for key, value in values.items()}
 
     def describe(self) -> dict[str, dict[str, Any]]:

@@ -183,7 +183,8 @@ class SimSample:
         Parameters
         ----------
         maps : mapping of str to array, shape (ny, nx)
-            Rate of each element, counts per second at the nominal flux. The names become the keys ``xrf_<name>``.
+            Rate of each element, counts per second at the nominal flux. The names become the keys ``xrf_<name>``. An
+            open ``.npz`` file of maps is such a mapping.
         step_um : float or (float, float)
             Pixel size in x and y, µm.
         origin_um : (float, float)

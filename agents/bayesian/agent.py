@@ -189,15 +189,15 @@ class BayesianAgent(Agent):
         """The results that the model takes for outliers, by outcome; empty without a model.
 
         They are numbered from 0 in the order of `ingest`, as in `explain`. They hardly count, and are never recommended
-        while there is another feasible result.
+        while there is another feasible result. An invalid measurement is no suspect, whatever else was read.
         """
         if not self._state.can_model:
             return {}
-        surrogate = self._state.surrogate
-        found = {
-            name: [suspect.row for suspect in surrogate.suspects(i)] for i, name in enumerate(self._state.outcomes)
-        }
-        return {name: rows for name, rows in found.items() if rows}
+        state = self._state
+        found = {name: {suspect.row for suspect in state.suspects_of(i)} for i, name in enumerate(state.outcomes)}
+        if state.goal.factors:  # a product is as doubtful as its factors
+            found[state.outcomes[state.goal.objective]] |= set(state.suspects)
+        return {name: sorted(rows) for name, rows in found.items() if rows}
 
     def violations(self) -> int:
         """Number of results that violate a hard limit."""

@@ -219,7 +219,7 @@ def explain(state: SearchState, decisions: Sequence[Decision]) -> Explanation:
                         state.coordinates.names, diagnosis.length_scales[: space.dim], units, strict=True
                     )
                 },
-                surrogate.suspects(column),
+                state.suspects_of(column),
                 diagnosis.mean,
                 state.data.table.Y[diagnosis.rows, column],
                 diagnosis.std,

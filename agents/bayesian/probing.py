@@ -4,6 +4,10 @@ Each motor is probed twice: one step to one side, then another step in the same 
 one to the other side. Until an outcome responds, each motor is probed four times and further away: there is no slope to
 follow, and a search along the motors finds a signal most quickly.
 
+Of many motors most may not matter, and then two probes of each tell the model little: it infers from points in general
+position which ones matter. So the sequence ends as soon as half of the motors, of the first three at least, have shown
+nothing.
+
 A discrete variable is probed at allowed values that are new: the one whose distance is nearest to the step. If none is
 left, its remaining probes are left out. If its values have no order, there is no side to step to: as many of its other
 values are probed as the model needs to see how much they differ.
@@ -24,6 +28,12 @@ FAR_STEPS: Final = (0.15, 0.32)
 """Far steps, as shares of the domain; they do not miss a beam whose acceptance is a fifth of a motor's range."""
 CATEGORIES: Final = 5
 """The largest number of values of a variable without order that are probed: all others of a small wheel."""
+MANY: Final = 8
+"""Of more motors than this, the probes may end early."""
+LEAST_PROBED: Final = 3
+"""Number of motors that are probed at least."""
+SILENT: Final = 0.05
+"""A motor has shown nothing if its probes change the merit by less than this share of the range of all merits."""
 DISTINCT: Final = 4.0
 """Difference between two values, in standard deviations, that counts as a response."""
 
@@ -117,7 +127,10 @@ class ProbeSequence:
     def _replay(self, start: FloatArray) -> Iterator[tuple[int, FloatArray]]:
         """All proposals after the start; a probe without a result counts as not better."""
         number = self._next(self._first - 1)
+        silent: list[bool] = []
         for axis in range(len(start)):
+            if len(start) > MANY and len(silent) >= LEAST_PROBED and 2 * sum(silent) >= len(silent):
+                return
             if axis in self._unordered:
                 for point in self._others(number, axis, start):
                     yield number, point
@@ -125,6 +138,7 @@ class ProbeSequence:
                 continue
             tried = list[float]()
             at = list[float]()
+            first = number
             while len(tried) < (2 if self._has_seen(number) and tried else 2 * len(FAR_STEPS)):
                 probe = self._probe(number, axis, tried, at, start)
                 if probe is None:
@@ -134,6 +148,15 @@ class ProbeSequence:
                 number = self._next(number)
                 tried.append(signed)
                 at.append(float(point[axis]))
+            silent.append(self._was_silent(first, number))
+
+    def _was_silent(self, first: int, stop: int) -> bool:
+        """Whether the probes from `first` to `stop` have shown nothing; not before all their results are known."""
+        if stop > len(self._merits) or not self._has_seen(first) or first == stop:
+            return False
+        base, probes = np.nanmax(self._merits[:first], initial=-np.inf), self._merits[first:stop]
+        span = np.nanmax(self._merits[:stop], initial=-np.inf) - np.nanmin(self._merits[:stop], initial=np.inf)
+        return bool((np.abs(probes - base) < SILENT * span).all())
 
     def _next(self, number: int) -> int:
         """Number of the next probe after proposal `number`."""

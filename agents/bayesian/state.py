@@ -337,8 +337,27 @@ class SearchState:
 
         By row. Needs a model.
         """
-        columns = [column for column, _ in self.goal.factors] or [column for column, _ in self.goal.objectives]
-        return {suspect.row: (column, suspect) for column in columns for suspect in self.surrogate.suspects(column)}
+        columns = self.surrogate.columns(self.goal)
+        return {suspect.row: (column, suspect) for column in columns for suspect in self.suspects_of(column)}
+
+    def suspects_of(self, column: int) -> tuple[Suspect, ...]:
+        """The outliers among the readings of one outcome, as far as they matter; needs a model.
+
+        A reading of the objective always does; a factor of it, where the constraints hold; a constrained outcome, where
+        the expectation is on the other side of the limit. A product does not while it follows from its factors.
+        """
+        suspects = self.surrogate.suspects(column)
+        if not suspects:
+            return ()
+        Y, goal = self.data.table.Y, self.goal
+        matters = np.zeros(len(Y), dtype=bool)
+        if column in self.surrogate.columns(goal):
+            matters = goal.violation(Y) == 0.0 if goal.factors else ~matters
+        for suspect in suspects:
+            for limited, low, high in goal.limits:
+                if limited == column:
+                    matters[suspect.row] |= (low <= suspect.mean <= high) != (low <= Y[suspect.row, column] <= high)
+        return tuple(suspect for suspect in suspects if matters[suspect.row])
 
     @property
     def best_expected(self) -> FloatArray:

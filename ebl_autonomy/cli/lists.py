@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from ebl_autonomy.registry import AGENTS
+from ebl_autonomy.report.wording import duration, percent
 
 if TYPE_CHECKING:
     from ebl_autonomy.data import RunSummary
@@ -35,7 +36,8 @@ def line_width(screen: Console) -> float:
 
 def run_lines(runs: Sequence[RunSummary], width: float) -> list[str]:
     """One line for each run if all fit the width, or else two, shortened to fit; a head first."""
-    head = {"scan": "scan", "uid": "run", "when": "started", "agent": "agent", "points": "points", "best": "best"}
+    head = {"scan": "scan", "uid": "run", "when": "started", "agent": "agent", "points": "points", "took": "took"}
+    head["best"] = "best"
     rows = [{**head, "ended": "ended"}, *map(_cells, runs)]
     widths = {key: max(cell_len(row[key]) for row in rows) for key in rows[0]}
     lines = [_row(row, widths) for row in rows]
@@ -53,6 +55,8 @@ def run_lines(runs: Sequence[RunSummary], width: float) -> list[str]:
 
 def _cells(run: RunSummary) -> dict[str, str]:
     best = f"{run.objective} {run.best:.6g} {run.unit}" if run.best is not None else run.objective
+    if run.share is not None:  # a map has no best point, and how much of it there is tells how far it came
+        best = f"{percent(run.share)} of {run.pixels:,} pixels"
     ended = run.reason if run.status == "success" and run.reason else f"{run.status}: {run.reason}".removesuffix(": ")
     cells = {
         "scan": "" if run.scan_id is None else str(run.scan_id),
@@ -60,6 +64,7 @@ def _cells(run: RunSummary) -> dict[str, str]:
         "when": f"{datetime.fromtimestamp(run.time):%Y-%m-%d %H:%M}" if math.isfinite(run.time) else "",
         "agent": run.agent or run.plan,
         "points": "" if run.points is None else str(run.points),
+        "took": "" if run.seconds is None else duration(run.seconds),
         "best": best,
         "ended": ended,
     }
@@ -67,7 +72,7 @@ def _cells(run: RunSummary) -> dict[str, str]:
 
 
 def _row(row: Mapping[str, str], widths: Mapping[str, int]) -> str:
-    padded = [_pad(row[key], width, right=key in ("scan", "points")) for key, width in widths.items()]
+    padded = [_pad(row[key], width, right=key in ("scan", "points", "took")) for key, width in widths.items()]
     return "  ".join(padded).rstrip()
 
 

@@ -174,7 +174,7 @@ def runs(
     api_key: Key = None,
     directory: Folder = None,
 ) -> None:
-    """List the latest runs: points, the best reading of the objective, and how each ended."""
+    """List the latest runs: points, the best reading of the objective or the share of a map, and how each ended."""
     with _plain_errors():
         from ebl_autonomy.cli.lists import line_width, run_lines
 
@@ -285,19 +285,26 @@ def serve_tiled(
             raise EblError(_served_already(DataFolder(folder.resolve()))) from error
 
 
-@serve.command("ioc", epilog=_examples("serve ioc", "serve ioc --speed 50 --tier A"))
+@serve.command("ioc", epilog=_examples("serve ioc --speed 50 --tier A", "serve ioc --beamline microprobe"))
 def serve_ioc(
     prefix: Annotated[str, typer.Option(help="Prefix of every PV.")] = "EBL:",
     tier: TierOption = "B",
     seed: IocSeed = 0,
     speed: Annotated[float, typer.Option(help="Simulated seconds per wall second.")] = 1.0,
     port: Port = 0,
+    beamline: Annotated[str, typer.Option(help="What is served: mirrors to align, or a microprobe.")] = "mirrors",
+    sample: Annotated[str, typer.Option(help="The microprobe's sample: cells, particles or grains.")] = "cells",
 ) -> None:
-    """Serve the simulated beamline as an EPICS IOC on loopback."""
+    """Serve a simulated beamline as an EPICS IOC on loopback."""
     with _plain_errors():
-        from ebl_autonomy.sim_devices.ioc import serve_beamline
+        from ebl_autonomy.sim_devices.ioc import BEAMLINES, serve_beamline, serve_microprobe
 
-        serve_beamline(seed, tier, speed, prefix, port)
+        if beamline not in BEAMLINES:
+            raise BadInputError(f"--beamline={beamline!r}: use one of {list(BEAMLINES)}")
+        if beamline == "microprobe":
+            serve_microprobe(seed, sample, speed, prefix, port)
+        else:
+            serve_beamline(seed, tier, speed, prefix, port)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ebl_autonomy.data.lookup import latest_runs, start_of
+from ebl_autonomy.data.mapped import Mapped
 from ebl_autonomy.data.streams import StoredStream
 from ebl_autonomy.errors import EblError
 from ebl_autonomy.records import (
@@ -51,6 +52,12 @@ class RunSummary:
         Exit status, or ``"open"`` without a stop document.
     reason : str
         Why it ended.
+    seconds : float or None
+        Wall seconds from its start to its end; None while it is open.
+    share : float or None
+        Of a map, the share of its pixels that were measured; None if the run is no map, or its pixels are not known.
+    pixels : int or None
+        Of such a map, the number of its pixels.
     """
 
     uid: str
@@ -64,6 +71,9 @@ class RunSummary:
     unit: str
     status: str
     reason: str
+    seconds: float | None = None
+    share: float | None = None
+    pixels: int | None = None
 
 
 def runs(client: Any, limit: int = 20) -> list[RunSummary]:
@@ -74,10 +84,11 @@ def runs(client: Any, limit: int = 20) -> list[RunSummary]:
 def _summary(node: Any) -> RunSummary:
     start, stop = start_of(node), dict(node.metadata.get("stop") or {})
     ours = start.get(METADATA_KEY)
-    found = _steered(node, ours) if isinstance(ours, Mapping) else {}
+    found = _steered(node, start, ours) if isinstance(ours, Mapping) else {}
     events = stop.get("num_events")
     counted = events.get(PRIMARY, 0) if isinstance(events, Mapping) else None
     scan_id = start.get("scan_id")
+    taken = to_float(stop.get("time")) - to_float(start.get("time"))
     return RunSummary(
         uid=str(start.get("uid", "")),
         scan_id=scan_id if isinstance(scan_id, int) else None,
@@ -90,10 +101,13 @@ def _summary(node: Any) -> RunSummary:
         unit=found.get("unit", ""),
         status=str(stop.get("exit_status", "open")),
         reason=reason_of(str(stop.get("reason") or "")),
+        seconds=taken if math.isfinite(taken) else None,
+        share=found.get("share"),
+        pixels=found.get("pixels"),
     )
 
 
-def _steered(node: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
+def _steered(node: Any, start: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that an agent steered says of itself; as much as can be read, because one bad run hides no other."""
     found: dict[str, Any] = {"agent": str((ours.get("agent") or {}).get("agent", ""))}
     try:
@@ -101,9 +115,14 @@ def _steered(node: Any, ours: Mapping[str, Any]) -> dict[str, Any]:
         space = Space(make_vocs(metadata.agent["vocs"]))
         objective = next(iter(space.objectives), "")
         found |= {"objective": objective, "unit": metadata.units.get(objective, "")}
+        mapped = Mapped.of(start, metadata, space)
+        axes = [mapped.x, mapped.y] if mapped is not None and mapped.grid is not None else []
         binding = [PROPOSAL_ID, ROW.row, ROW.attempt]
-        rows = last_attempts(StoredStream(node, PRIMARY).columns([*metadata.outcomes, *binding], arrays=False))
+        rows = last_attempts(StoredStream(node, PRIMARY).columns([*axes, *metadata.outcomes, *binding], arrays=False))
         found["points"] = len(rows.get(PROPOSAL_ID, ()))
+        if mapped is not None and mapped.grid is not None:
+            read = mapped.measured([row_at(rows, i) for i in range(found["points"])])
+            found |= {"share": len(read.numbers_on(mapped.grid)) / mapped.grid.size, "pixels": mapped.grid.size}
         best = BestSoFar(space)
         for i in range(found["points"] if objective else 0):
             best.take({name: to_float(row_at(rows, i).get(name)) for name in metadata.outcomes})

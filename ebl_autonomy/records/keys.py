@@ -12,7 +12,8 @@ METADATA_KEY: Final = "ebl_autonomy"
 """Key of the start document that holds `RunMetadata`."""
 
 SURVEY: Final = "ebl_survey"
-"""Key of the start document of a fine scan that holds its survey: the uid of the coarse map, and the region."""
+"""Key of the start document of a fine scan that holds its survey: ``{"coarse": uid of the coarse map, "number": i,
+"of": n, "region": {"label", "x": [low, high], "y": [low, high], "score", "reason", ...}}``; lengths in motor units."""
 
 PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from gest_api.generator import Generator
 from pydantic import BaseModel, ConfigDict
 
 from ebl_autonomy.agents.base import latest_context
+from ebl_autonomy.agents.protocols import Maps
 from ebl_autonomy.analysis.slices import slice_through
+from ebl_autonomy.data.mapped import Mapped
+from ebl_autonomy.data.surveys import fine_scans
 from ebl_autonomy.errors import EblError
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
+from ebl_autonomy.report.map_contents import MapSection, map_section
+from ebl_autonomy.report.map_images import Images, errors_of
+from ebl_autonomy.report.spectrum_contents import Curves, SpectrumSection, spectrum_section
 from ebl_autonomy.report.standing import Standing, standing_of
 from ebl_autonomy.report.summary import RowsInOrder, Summary, summarise
 from ebl_autonomy.space import Limit, Space
@@ -28,6 +34,8 @@ __all__ = [
     "report_contents",
     "suspect_rows",
 ]
+
+Told = TypeVar("Told")
 
 SAMPLES: Final = {1: 61, 2: 25}
 """Values of each variable, by the number of variables of a slice."""
@@ -146,6 +154,10 @@ class Contents(BaseModel):
     objectives : list of ObjectiveFound
     constraints : list of ConstraintFound
     model : ModelSection
+    map : MapSection or None
+        Of a run without an objective over the two motors of a map.
+    spectrum : SpectrumSection or None
+        Of a run without an objective over one motor.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -160,19 +172,39 @@ class Contents(BaseModel):
     objectives: list[ObjectiveFound]
     constraints: list[ConstraintFound]
     model: ModelSection
+    map: MapSection | None = None
+    spectrum: SpectrumSection | None = None
 
 
-def report_contents(record: RunRecord, *, client: Any = None, agent: Generator | None = None) -> Contents:
+def report_contents(
+    record: RunRecord,
+    *,
+    client: Any = None,
+    agent: Generator | None = None,
+    regions: Sequence[Mapping[str, Any]] | None = None,
+    truth: Mapping[str, Any] | None = None,
+) -> Contents:
     """The content of the report of a run.
 
     Parameters
     ----------
     record : RunRecord
     client : tiled container, optional
-        The container of the past runs (``prior=``) that the run's agent knew; needed only if there are any.
+        The container of the run. It has the past runs (``prior=``) that the run's agent knew, and the fine scans of a
+        survey whose coarse map this is.
     agent : Generator, optional
         The run's agent with all of its results. By default it is made again from the record, which works for the agents
         that are registered under a name.
+    regions : sequence of mapping, optional
+        Regions of the map, best first: ``label``, ``x`` and ``y`` (low, high; motor units), and perhaps ``score`` and
+        ``reason``. By default those of the fine scans in `client`.
+    truth : mapping of str to array, shape (rows, columns), optional
+        The true map of some channels, if it is known: the maps are then scored against it.
+
+    Raises
+    ------
+    BadInputError
+        If a region or a true map is not as described.
     """
     asked = _Agent(record, client, agent)
     suspects = asked.suspects()
@@ -194,7 +226,36 @@ def report_contents(record: RunRecord, *, client: Any = None, agent: Generator |
         objectives=objectives,
         constraints=[_constraint(record, rows, n, limit, recommended) for n, limit in rows.space.limits.items()],
         model=asked.section(rows.space, recommended),
+        **_mapped(record, rows, asked, client, regions, truth),
     )
+
+
+def _mapped(
+    record: RunRecord,
+    rows: RowsInOrder,
+    asked: _Agent,
+    client: Any,
+    regions: Sequence[Mapping[str, Any]] | None,
+    truth: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The section of the map or of the spectrum that the run measured, if it did."""
+    mapped = Mapped.of(record.start, record.metadata, rows.space)
+    if mapped is None:
+        return {}
+    measured, agent = mapped.measured(rows.results), asked.agent
+    errors, _ = asked.tried(lambda: errors_of(agent))
+    if not mapped.is_map:
+        curves, note = asked.tried(lambda: Curves.of_agent(agent, mapped))
+        counts = {name: int(np.isfinite(values).sum()) for name, values in measured.values.items()}
+        phases, _ = asked.tried(lambda: agent.phases() if hasattr(agent, "phases") else None)
+        section = spectrum_section(record, mapped, counts, curves, errors=errors or {}, phases=phases, note=note)
+        return {"spectrum": section}
+    images, note = asked.tried(lambda: Images.of_agent(agent, mapped) if isinstance(agent, Maps) else None)
+    if images is None or not any(np.isfinite(one).any() for one in images.mean.values()):
+        images = Images.measured(mapped, measured)
+    boxes = fine_scans(client, record.uid) if regions is None else regions
+    told = map_section(record, mapped, measured, images, errors=errors or {}, note=note, regions=boxes, truth=truth)
+    return {"map": told}
 
 
 def suspect_rows(record: RunRecord, client: Any = None) -> dict[str, list[int]]:
@@ -222,6 +283,20 @@ class _Agent:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's agent; the page must not fail
                 self._why = f"The agent cannot be made again from the run: {type(error).__name__}: {error}"
 
+    @property
+    def agent(self) -> Any:
+        """The agent; None if it cannot be made again."""
+        return self._agent
+
+    def tried(self, ask: Callable[[], Told]) -> tuple[Told | None, str]:
+        """An answer of the agent, or why it failed; `ModelSection` says why there is no agent."""
+        if self._agent is None:
+            return None, ""
+        try:
+            return ask(), ""
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's agent; the page must not fail
+            return None, f"The agent could not be asked: {error}"
+
     def recommendation(self) -> Recommendation | None:
         found = self._asked("best")
         return found if isinstance(found, Recommendation) else None
@@ -248,6 +323,8 @@ class _Agent:
         predict: Callable[..., Any] | None = getattr(self._agent, "predict", None)
         if not callable(predict):
             return ModelSection(note=f"The agent {name!r} gives no predictions.", explanation=explanation)
+        if not space.objectives:  # there is no best point: the map or the spectrum shows the model
+            return ModelSection(explanation=explanation)
         if recommended is None:
             return ModelSection(note="There is no recommended point to go through.", explanation=explanation)
         point = {**latest_context(space, self._record.results), **space.constants, **recommended.point}

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
 from ebl_autonomy.report.contents import Contents
 from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, spans_decades, svg
+from ebl_autonomy.report.map_figures import map_figures
 from ebl_autonomy.report.motor_axes import fit_to_variable
 from ebl_autonomy.report.slice_figures import slice_figures
 from ebl_autonomy.report.summary import RowsInOrder
@@ -22,6 +23,9 @@ from ebl_autonomy.report.wording import with_unit
 from ebl_autonomy.space import Space
 
 __all__ = ["figures"]
+
+MANY = 2000
+"""Points above this number are drawn as an image, so that the page stays small."""
 
 
 def figures(
@@ -51,6 +55,7 @@ def figures(
         if len(told.objectives) == 2 and len(told.front) > 1:
             drawn["Front: what no other point betters in all objectives"] = svg(_front(record, rows, told))
         drawn |= slice_figures(record, rows, told)
+        drawn |= map_figures(record, rows, told)
         if points:
             drawn["Where each motor went"] = svg(_motors(record, rows.space))
         if compared := _predicted_and_measured(record):
@@ -210,8 +215,9 @@ def _motors(record: RunRecord, space: Space) -> Figure:
     for k, name in enumerate(names):
         axes = figure.add_subplot(lines, columns, k + 1)
         values = [to_float(v) for v in record.rows[name]]
-        axes.plot(range(1, len(values) + 1), values, "-", lw=0.6, color=GREY)
-        axes.plot(range(1, len(values) + 1), values, ".", ms=3, color=BLUE)
+        many = len(values) > MANY
+        axes.plot(range(1, len(values) + 1), values, "-", lw=0.2 if many else 0.6, color=GREY, rasterized=many)
+        axes.plot(range(1, len(values) + 1), values, ".", ms=1 if many else 3, color=BLUE, rasterized=many)
         low, high = record.metadata.limits.get(name, (None, None))
         if name in space.names:
             fit_to_variable(axes, "y", space, name, margin=0.04)
@@ -250,7 +256,10 @@ def _model(compared: Mapping[str, Sequence[tuple[float, float, float]]]) -> Figu
         axes = figure.add_subplot(1, max(len(compared), 2), k + 1)
         mean, std, measured = (np.array(v) for v in zip(*told, strict=True))
         log = bool(mean.min() > 0 and measured.min() > 0 and measured.max() > 30 * measured.min())
-        axes.errorbar(mean, measured, xerr=std, fmt="o", ms=3, lw=0.6, color=BLUE, ecolor=PALE)
+        if len(mean) > MANY:
+            axes.plot(mean, measured, ".", ms=1, color=BLUE, alpha=0.4, rasterized=True)
+        else:
+            axes.errorbar(mean, measured, xerr=std, fmt="o", ms=3, lw=0.6, color=BLUE, ecolor=PALE)
         low, high = min(mean.min(), measured.min()), max(mean.max(), measured.max())
         axes.plot([low, high], [low, high], color=GREY, lw=0.8)
         if log:

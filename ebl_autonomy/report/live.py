@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from ebl_autonomy.analysis.slices import Slice, slice_through
 from ebl_autonomy.records import DECISIONS, RECOMMENDED
 from ebl_autonomy.report.drawing import RED, spans_decades
+from ebl_autonomy.report.map_panels import MapOrSpectrum, draw_mapped
 from ebl_autonomy.report.panels import LEGEND, draw_front, draw_line, draw_map, draw_objective, grid_of
 from ebl_autonomy.report.sofar import ResultsInOrder, RunSoFar, is_ours
 from ebl_autonomy.report.wording import with_unit
@@ -45,8 +46,10 @@ class Frame:
     rows : ResultsInOrder
     slices : tuple of Slice
         One for each motor, or one over two motors; empty without a model.
+    known : MapOrSpectrum
+        Of a run without an objective.
     title : str
-        The best so far in words.
+        The best so far in words, or how much of a map was measured.
     alarm : bool
         Whether no point holds the constraints yet.
     """
@@ -54,12 +57,15 @@ class Frame:
     run: RunSoFar
     rows: ResultsInOrder
     slices: tuple[Slice, ...]
+    known: MapOrSpectrum
     title: str
     alarm: bool
 
 
 class LiveView:
     """The best so far, the objective against points, the model along each motor, and the front of two objectives.
+
+    Of a run without an objective: the map of each channel over two motors, or the spectrum along one.
 
     Subscribe it to a RunEngine, or to any other source of documents, such as a `RemoteDispatcher`. Documents alone give
     everything except the model: for that, pass the agent that the plan uses. Drawing happens beside the run, at most
@@ -87,7 +93,8 @@ class LiveView:
         self._lock = threading.Lock()
         self._run: RunSoFar | None = None
         self._slices: tuple[Slice, ...] = ()
-        self._slices_due = 0.0
+        self._known = MapOrSpectrum()
+        self._model_due = 0.0
         self._news = threading.Event()
         self._ended = threading.Event()
         self._drawer: threading.Thread | None = None
@@ -131,12 +138,13 @@ class LiveView:
             return
         with self._lock:
             told = run.take(name, doc)
-        if (told == DECISIONS and run.model_decided) or told == RECOMMENDED:
+        at_end = told == ("stop" if run.mapped is not None else RECOMMENDED)
+        if (told == DECISIONS and run.model_decided) or at_end:
             try:
-                self._look_at_model(run, at_end=told == RECOMMENDED)
+                self._look_at_model(run, at_end)
             except Exception:  # of somebody's agent
                 logger.exception("the agent's model cannot be shown, and is not asked any more in this run")
-                self._slices, self._slices_due = (), math.inf
+                self._slices, self._known, self._model_due = (), MapOrSpectrum(), math.inf
         if told == "stop":
             self._finish()
             self._run = None
@@ -145,7 +153,7 @@ class LiveView:
 
     def _begin(self, run: RunSoFar) -> None:
         self._finish()
-        self._run, self._slices, self._slices_due = run, (), 0.0
+        self._run, self._slices, self._known, self._model_due = run, (), MapOrSpectrum(), 0.0
         self._news, self._ended = threading.Event(), threading.Event()
         self._drawer = threading.Thread(
             target=self._draw_until_the_end, args=(run, self._news, self._ended), name="ebl-autonomy-live", daemon=True
@@ -157,26 +165,28 @@ class LiveView:
         self._news.set()
 
     def _look_at_model(self, run: RunSoFar, at_end: bool) -> None:
-        """Take slices of the agent's model.
+        """Ask the agent for slices of its model, or for its maps or spectra.
 
-        A decision that the model made, or a recommendation, has just been recorded: so no other thread uses the agent,
-        and its model is up to date with the results.
+        A decision that the model made, a recommendation, or the end of the run has just been recorded: so no other
+        thread uses the agent, and its model is up to date with the results.
         """
         agent, began = self._agent, time.monotonic()
-        if agent is None or not any(map(math.isfinite, run.rows.values)):
+        if agent is None or len(run.rows) == run.rows.invalid:
             return
-        if began < self._slices_due and (not at_end or math.isinf(self._slices_due)):
+        if began < self._model_due and (not at_end or math.isinf(self._model_due)):
             return
         if list(agent.space.names) != run.space.names:
             return  # of another run
-        best = agent.best().point
-        point = {**run.rows.results[-1], **best}
-        names = run.space.names
-        wanted = [names] if len(names) == 2 else [[name] for name in names[:MOST_SLICES]]
-        slices = [slice_through(agent.predict, agent.space, point, each) for each in wanted]
-        self._slices = tuple(one for one in slices if one is not None and run.space.objectives[0] in one.mean)
+        if run.mapped is not None:
+            self._known = MapOrSpectrum.of_agent(agent, run.mapped)
+        elif run.space.objectives and any(map(math.isfinite, run.rows.values)):
+            point = {**run.rows.results[-1], **agent.best().point}
+            names = run.space.names
+            wanted = [names] if len(names) == 2 else [[name] for name in names[:MOST_SLICES]]
+            slices = [slice_through(agent.predict, agent.space, point, each) for each in wanted]
+            self._slices = tuple(one for one in slices if one is not None and run.space.objectives[0] in one.mean)
         seconds = time.monotonic() - began
-        self._slices_due = began + max(self._every_s, seconds / SHARE)
+        self._model_due = began + max(self._every_s, seconds / SHARE)
 
     # -- beside it ---------------------------------------------------------------------------------------------
 
@@ -187,7 +197,7 @@ class LiveView:
             news.clear()
             last = ended.is_set()
             with self._lock:
-                frame = _frame(run, self._slices)
+                frame = _frame(run, self._slices, self._known)
             began = time.monotonic()
             try:
                 self._screen.show(frame)
@@ -198,7 +208,7 @@ class LiveView:
                 ended.wait(max(self._every_s, (time.monotonic() - began) / SHARE))
 
 
-def _frame(run: RunSoFar, slices: tuple[Slice, ...]) -> Frame:
+def _frame(run: RunSoFar, slices: tuple[Slice, ...], known: MapOrSpectrum) -> Frame:
     rows, metadata = run.rows.copy(), run.metadata
     invalid = f", {rows.invalid} invalid" if rows.invalid else ""
     title = [f"{metadata.agent['agent']}: {len(rows)} of {metadata.max_points} points{invalid}"]
@@ -207,8 +217,11 @@ def _frame(run: RunSoFar, slices: tuple[Slice, ...]) -> Frame:
         title += textwrap.wrap(f"{best}{where}", 130)
     if run.recommended:
         title.append(run.recommended)
+    if run.mapped is not None:
+        told = ", ".join(filter(None, [run.covered_in_words(), known.in_words(run.mapped)]))
+        title += textwrap.wrap(told, 130)
     alarm = bool(rows.values) and rows.best_row is None and bool(run.space.limits)
-    return Frame(run, rows, slices, "\n".join(title), alarm)
+    return Frame(run, rows, slices, known, "\n".join(title), alarm)
 
 
 def draw(figure: Figure, frame: Frame) -> None:
@@ -217,6 +230,10 @@ def draw(figure: Figure, frame: Frame) -> None:
     space, objectives, units = run.space, run.space.objectives, run.metadata.units
     figure.clear()
     figure.suptitle(frame.title, x=0.01, ha="left", fontsize=9, color=RED if frame.alarm else "#333333")
+    if run.mapped is not None:
+        measured = run.mapped.measured(rows.results)
+        latest = max(run.metadata.batch, run.metadata.rows_per_proposal)
+        draw_mapped(figure, run.mapped, space, measured, frame.known, units, latest)
     if not objectives:
         return
     label = with_unit(objectives[0], units)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ebl_autonomy.records import RunRecord
 from ebl_autonomy.report.contents import Contents, report_contents
 from ebl_autonomy.report.figures import figures
-from ebl_autonomy.report.wording import number, with_error
+from ebl_autonomy.report.wording import number, percent, with_error
 
 __all__ = ["write_report"]
 
@@ -34,6 +34,8 @@ def write_report(
     best_possible: float | None = None,
     pixel_um: float | None = None,
     facts: Mapping[str, Any] | None = None,
+    regions: Sequence[Mapping[str, Any]] | None = None,
+    truth: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``report.html`` into a folder.
 
@@ -52,17 +54,26 @@ def write_report(
         Size of a pixel of the images in ``baseline=``, µm.
     facts : mapping, optional
         More lines for "To do it again".
+    regions, truth : optional
+        See `report_contents`; not used with `told`.
 
     Returns
     -------
     Path
         The page.
+
+    Raises
+    ------
+    BadInputError
+        See `report_contents`.
     """
-    told = report_contents(record, client=client, agent=agent) if told is None else told
+    if told is None:
+        told = report_contents(record, client=client, agent=agent, regions=regions, truth=truth)
     environment = Environment(
         loader=PackageLoader("ebl_autonomy.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["number"] = number
+    environment.filters["percent"] = percent
     environment.globals["with_error"] = with_error
     metadata = record.metadata
     page = environment.get_template("page.html.j2").render(
@@ -71,7 +82,7 @@ def write_report(
         verdict=told.verdict,
         recommended=told.recommended,
         when=datetime.fromtimestamp(float(record.start["time"])).strftime("%Y-%m-%d %H:%M"),
-        goal=_goal(metadata.agent["vocs"].get("objectives") or {}),
+        goal=_goal(metadata.agent["vocs"].get("objectives") or {}, told),
         ending=_ending(told),
         best_possible=best_possible,
         # SVG of our own making; every string in it was drawn by matplotlib, which escapes.
@@ -92,8 +103,12 @@ def write_report(
     return path
 
 
-def _goal(objectives: Mapping[str, Any]) -> str:
+def _goal(objectives: Mapping[str, Any], told: Contents) -> str:
     """What the run was for, such as "Minimize size and maximize flux"."""
+    if told.map is not None:
+        return f"Map over {told.map.x} and {told.map.y}"
+    if told.spectrum is not None:
+        return f"Spectrum over {told.spectrum.x}"
     aims = [f"{objective['type'].removesuffix('Objective').lower()} {name}" for name, objective in objectives.items()]
     text = " and ".join(aims) or "explore"
     return text[0].upper() + text[1:]

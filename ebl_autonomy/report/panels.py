@@ -18,7 +18,7 @@ from ebl_autonomy.report.sofar import ResultsInOrder
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.hypervolume import undominated
 
-__all__ = ["LEGEND", "draw_front", "draw_line", "draw_map", "draw_objective", "grid_of"]
+__all__ = ["LEGEND", "draw_front", "draw_line", "draw_map", "draw_objective", "grid_of", "legend", "tidy"]
 
 LEGEND: Final[Any] = {"ncols": 5, "frameon": False, "fontsize": 7, "handletextpad": 0.4, "columnspacing": 1.2}
 """The style of every legend."""

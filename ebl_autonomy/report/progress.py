@@ -17,6 +17,7 @@ from rich.text import Text
 from ebl_autonomy.records import PRIMARY, RECOMMENDED, to_float
 from ebl_autonomy.report.sofar import RunSoFar, is_ours
 from ebl_autonomy.report.statusline import StatusLine
+from ebl_autonomy.report.wording import duration
 
 __all__ = ["ProgressBar"]
 
@@ -28,6 +29,8 @@ REDRAW_S: Final = 0.1
 
 class ProgressBar:
     """Points measured, the best reading so far, invalid points and the time left; then what the agent recommends.
+
+    Of a run without an objective, the share of the map's pixels that were measured, and the time so far.
 
     Subscribe it to a RunEngine, or to any other source of documents, such as a `RemoteDispatcher`. It needs no display.
     On a terminal it is one line, which disappears at the end of the run and while the run is paused. Elsewhere, such as
@@ -166,6 +169,10 @@ class ProgressBar:
 def _found(run: RunSoFar) -> str:
     if run.recommended:
         return run.recommended
+    if not run.space.objectives:  # there is no best point, and how far it is counts
+        elapsed = f"{duration(run.seconds)} so far" if math.isfinite(run.seconds) else ""
+        invalid = f"{run.rows.invalid} invalid" if run.rows.invalid else ""
+        return ", ".join(filter(None, [run.covered_in_words(), invalid, elapsed]))
     invalid = f"{run.rows.invalid} invalid" if run.rows.invalid else ""
     where = f"at {run.best_point_in_words()}" if run.rows.best_row is not None else ""
     return ", ".join(filter(None, [run.best_in_words(), invalid])) + f" {where}".rstrip()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
 
+from ebl_autonomy.data.mapped import Mapped
 from ebl_autonomy.records import (
     DECISION,
     DECISIONS,
@@ -23,7 +24,7 @@ from ebl_autonomy.records import (
     RunMetadata,
     to_float,
 )
-from ebl_autonomy.report.wording import at, number, quantity, with_error
+from ebl_autonomy.report.wording import at, number, percent, quantity, with_error
 from ebl_autonomy.space import BestSoFar, Space, make_vocs
 
 __all__ = ["ResultsInOrder", "RunSoFar", "is_ours"]
@@ -55,7 +56,8 @@ class ResultsInOrder:
     best_row : int or None
         The row of the best reading.
     invalid : int
-        Number of results without a value of an objective or of a constraint.
+        Number of results without a value of an objective or of a constraint; without an objective, of those without
+        a value of any outcome.
     """
 
     def __init__(self, space: Space) -> None:
@@ -76,8 +78,12 @@ class ResultsInOrder:
         self.values.append(to_float(result.get(next(iter(self.space.objectives), ""))))
         self.feasible.append(self.space.feasible(result))
         self.best_values.append(self._best.value)
-        needed = (*self.space.objectives, *self.space.limits)
-        self.invalid += not all(math.isfinite(to_float(result.get(name))) for name in needed)
+        self.invalid += not self._is_valid(result)
+
+    def _is_valid(self, result: Mapping[str, Any]) -> bool:
+        needed, told = (*self.space.objectives, *self.space.limits), self.space.vocs.output_names
+        finite = (math.isfinite(to_float(result.get(name))) for name in (needed or told))
+        return all(finite) if needed or not told else any(finite)
 
     def __len__(self) -> int:
         return len(self.results)
@@ -104,6 +110,10 @@ class RunSoFar:
     metadata : RunMetadata
     space : Space
     rows : ResultsInOrder
+    mapped : Mapped or None
+        The map or the spectrum that a run without an objective measures.
+    seconds : float
+        Wall seconds from the start of the run to the latest row; NaN before it.
     recommended : str
         The recommended values of the objectives in words; empty before the end.
     model_decided : bool
@@ -115,7 +125,10 @@ class RunSoFar:
         self.metadata = RunMetadata.read(start[METADATA_KEY])
         self.space = Space(make_vocs(self.metadata.agent["vocs"]))
         self.rows = ResultsInOrder(self.space)
+        self.mapped = Mapped.of(start, self.metadata, self.space)
+        self.seconds = math.nan
         self.recommended = ""
+        self._pixels: set[int] = set()
         self.model_decided = False
         self._layout = ResultLayout.of(self.metadata)
         self._streams: dict[str, str] = {}
@@ -167,18 +180,32 @@ class RunSoFar:
         point = {name: self.rows.results[row][name] for name in self.space.names}
         return at(point, self.metadata.units)
 
+    def covered_in_words(self) -> str:
+        """The share of the map's pixels that were measured; empty if there is no map, or its pixels are not known."""
+        if self.mapped is None or self.mapped.grid is None or not len(self.rows):
+            return ""
+        return f"{percent(len(self._pixels) / self.mapped.grid.size)} of {self.mapped.grid.size:,} pixels"
+
+    def _cover(self, results: Sequence[Mapping[str, Any]]) -> None:
+        if self.mapped is not None and self.mapped.grid is not None:
+            self._pixels |= self.mapped.measured(results).numbers_on(self.mapped.grid)
+
     def _measured(self, row: Mapping[str, Any]) -> None:
+        self.seconds = to_float(row.get(ROW.seconds_elapsed))
         proposal, attempt = str(row.get(PROPOSAL_ID, "")), int(row.get(ROW.attempt, 1))
         if attempt > self._attempts.get(proposal, attempt):  # rows of an earlier attempt at the proposal do not count
             kept = [i for i, owner in enumerate(self._owners) if owner != proposal]
             results, self.rows = self.rows.results, ResultsInOrder(self.space)
             for i in kept:
                 self.rows.append(results[i])
+            self._pixels = set()
+            self._cover(self.rows.results)
             self._owners = [self._owners[i] for i in kept]
         self._attempts[proposal] = attempt
         unknown = dict.fromkeys(self.space.names, math.nan)
         self.rows.append(self._layout.measured(row, {**unknown, **self._proposed.get(proposal, {})}))
         self._owners.append(proposal)
+        self._cover(self.rows.results[-1:])
 
     def _recommended(self, row: Mapping[str, Any]) -> str:
         told = []

@@ -8,7 +8,17 @@ from typing import Any
 
 from ebl_autonomy.records import BestReading, Recommendation
 
-__all__ = ["NOTHING", "at", "findings", "number", "quantity", "recommended_values", "with_error", "with_unit"]
+__all__ = [
+    "NOTHING",
+    "at",
+    "findings",
+    "number",
+    "percent",
+    "quantity",
+    "recommended_values",
+    "with_error",
+    "with_unit",
+]
 
 NOTHING = "–"
 """An en dash, which is what a table shows for nothing."""
@@ -19,6 +29,20 @@ def number(value: Any, digits: int = 4) -> str:
     if value is None or math.isnan(float(value)):
         return NOTHING
     return f"{float(value):.{digits}g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads well."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.2g} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 5970.0 else f"{seconds / 3600.0:.1f} h"
+
+
+def percent(share: float) -> str:
+    """A share in percent to two digits; nearly the whole is never 100 %."""
+    if 0.95 < share < 1.0:
+        return f"{math.floor(1000.0 * share) / 10.0:g} %"
+    return f"{100.0 * share:.2g} %" if abs(share) < 0.995 else f"{100.0 * share:.0f} %"
 
 
 def with_error(mean: float | None, std: float | None) -> str:

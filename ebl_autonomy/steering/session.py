@@ -35,6 +35,7 @@ from ebl_autonomy.records import (
 from ebl_autonomy.space import VOCS, BestSoFar, Space, make_vocs, outcome_names
 from ebl_autonomy.steering.proposal import Proposal
 from ebl_autonomy.steering.stopping import StopRules, Until
+from ebl_autonomy.steering.target import CONFIRMATION, EARLY, target_found
 
 __all__ = ["SteeringSession"]
 
@@ -118,6 +119,7 @@ class SteeringSession:
         )
         self.until = Until.of(until)
         self.max_points, self.batch, self.rows_per_proposal = max_points, batch, rows_per_proposal
+        self._rows_without_line = rows_per_proposal
         self.counts = {"accepted": 0, "refused": 0, "abandoned": 0}
         self.known = 0
         self.rows = 0
@@ -163,7 +165,8 @@ class SteeringSession:
     def ask(self) -> list[Proposal]:
         """Give the agent its new results, and return its next proposals. Blocks while the agent computes.
 
-        It returns none, and sets `stop_reason`, if the new results reach the target of an agent that knows outliers.
+        If the new results reach the target of an agent that knows outliers, it returns none and sets `stop_reason`; or
+        proposals to measure once more what an early reading alone says; see `target`.
 
         Raises
         ------
@@ -182,9 +185,12 @@ class SteeringSession:
             )
         began = time.perf_counter()
         self.flush()
-        if self._reaches_target():
-            self.surplus = 0
+        self.surplus, before = 0, self.stop_reason
+        alone = self._look_for_target()
+        if self.stop_reason != before:
             return []
+        if alone:
+            return self._once_more(alone, time.perf_counter() - began)
         left = math.ceil((self.max_points - self.rows) / self.rows_per_proposal)
         count = max(min(self.batch, left), 1)
         try:
@@ -237,7 +243,7 @@ class SteeringSession:
     def check_budgets(self, proposal: Proposal) -> str:
         """The reason not to measure this proposal; empty if it may be measured. Sets `stop_reason`."""
         line = proposal.admitted.line if proposal.admitted is not None else None
-        rows = line.rows if line is not None else self.rows_per_proposal
+        rows = line.rows if line is not None else self._rows_without_line
         if not self.stop_reason:
             try:
                 self.gate.check_budget(self.elapsed(), rows)
@@ -287,6 +293,8 @@ class SteeringSession:
         self._refused_in_a_row = 0
         self.rows += len(rows)
         self.rows_per_proposal = max(self.rows_per_proposal, len(rows))
+        if proposal.admitted is None or proposal.admitted.line is None:
+            self._rows_without_line = max(self._rows_without_line, len(rows))
         self.gate.spend(*rows)
         best_before = self._best_so_far.score
         doubted = {id(self._told[i][1]) for i in self._suspects}
@@ -346,13 +354,30 @@ class SteeringSession:
         numbers = (number - self._told_before for name in names for number in found.get(name, ()))
         return frozenset(number for number in numbers if 0 <= number < len(self._told))
 
-    def _reaches_target(self) -> bool:
-        """Whether a result that is no suspect reaches the target; sets `stop_reason` if so."""
-        if isinstance(self.agent, Suspects) and not self.stop_reason:
-            trusted = (result for i, (_, result) in enumerate(self._told) if i not in self._suspects)
-            self.stop_reason = self._rules.target_reached(trusted)
-            return bool(self.stop_reason)
-        return False
+    def _look_for_target(self) -> list[Proposal]:
+        """Set `stop_reason` if a reading that counts reaches the target; the proposals of those that are alone."""
+        if not isinstance(self.agent, Suspects) or self.stop_reason:
+            return []
+        reaching = self._rules.reaching([result for _, result in self._told])
+        if not reaching:
+            return []
+        known = self._told_before + len(self._told)
+        if getattr(getattr(self.agent, "options", None), "hard", None):
+            known = max(known, EARLY)  # what broke a hard limit may not be measured again
+        found = target_found(self._told, reaching, self._suspects, self.space, known)
+        if found.row is not None:
+            self.stop_reason = self._rules.target_reached([self._told[found.row][1]])
+            return []
+        return list({id(proposal): proposal for proposal in (self._told[i][0] for i in found.alone)}.values())
+
+    def _once_more(self, proposals: Sequence[Proposal], seconds: float) -> list[Proposal]:
+        """New proposals at the points of others, as many as a batch has."""
+        self._current = [
+            self._new({n: v for n, v in one.proposed.items() if n != AGENT_ID}, Decision(reason=CONFIRMATION), seconds)
+            for one in proposals[: self.batch]
+        ]
+        self._batches += 1
+        return list(self._current)
 
     def _compare(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
         outcome = {name: to_float(result[name]) for name in self.outcomes}
@@ -443,6 +468,8 @@ class SteeringSession:
 
     def _ask_again(self, batch: list[Proposal]) -> None:
         """Make a batch pending in the agent by a repetition of the `suggest` call before the interruption."""
+        if all(proposal.decision.reason == CONFIRMATION for proposal in batch):
+            return  # the agent did not propose them
         try:
             answers = self.agent.suggest(len(batch))
             _check_answer(answers, len(batch))

@@ -1,7 +1,7 @@
 """Stop rules of a run, which depend on its rows and its proposals."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,8 +26,8 @@ class Until(BaseModel):
         Event key that holds the time in seconds, for example the clock of a simulated beamline that does not wait.
     target : float, optional
         Sufficient value of the first objective, in its own unit: the run ends when a valid point that satisfies all
-        constraints reaches it. A reading that the agent takes for an outlier does not count, so an
-        agent that knows outliers is told of the whole batch first.
+        constraints reaches it. A reading that the agent takes for an outlier does not count, so an agent that knows
+        outliers is told of the whole batch first. One of the first dozen that alone reaches it is measured once more.
     improvement : float, optional
         Least expected improvement over the best point, in the objective's unit. The run ends when it is lower for
         `patience` proposals in a row; those that look elsewhere for another optimum are not counted.
@@ -99,14 +99,19 @@ class StopRules:
             return f"improvement: less than {rules.improvement} expected, {rules.patience} times in a row"
         return ""
 
-    def target_reached(self, results: Iterable[Mapping[str, float]]) -> str:
+    def target_reached(self, results: Sequence[Mapping[str, float]]) -> str:
         """The reason to end the experiment because one of some results reaches the target; empty if none does."""
-        target, name = self._until.target, next(iter(self._space.objectives), "")
-        if target is not None:
-            for result in results:
-                if self._reached(result, target):
-                    return f"target: {name} = {result[name]:.6g}"
+        for row in self.reaching(results)[:1]:
+            name = self._space.objectives[0]
+            return f"target: {name} = {results[row][name]:.6g}"
         return ""
+
+    def reaching(self, results: Sequence[Mapping[str, float]]) -> list[int]:
+        """The numbers of the results that reach the target."""
+        target = self._until.target
+        if target is None or not self._space.objectives:
+            return []
+        return [i for i, result in enumerate(results) if self._reached(result, target)]
 
     def _spent(self, row: Mapping[str, Any], seconds: float) -> float:
         if self._until.clock is None:

@@ -87,6 +87,10 @@ class InputLayout:
         """The first column of past experiments."""
         return self.searched + self.context + self.clock
 
+    def has_past(self, X: FloatArray) -> bool:
+        """Whether any of the rows of X, shape (n, d), is of a past experiment."""
+        return bool(X[:, self.past_at :].any())
+
     @cached_property
     def caps(self) -> FloatArray:
         """The largest distance that counts along each input, shape (d,): see `covariance`."""
@@ -322,6 +326,9 @@ class Surrogate(Protocol):
 
     def diagnose(self, column: int) -> Diagnosis:
         """How well one outcome is modelled."""
+
+    def columns(self, goal: Goal) -> list[int]:
+        """The outcomes from whose models the objectives follow: the factors of a product, as long as they can be."""
 
     def suspects(self, column: int) -> tuple[Suspect, ...]:
         """The readings of one outcome that its model takes for outliers, in order; they hardly count."""

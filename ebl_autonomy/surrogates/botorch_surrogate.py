@@ -197,6 +197,10 @@ class BotorchSurrogate:
         scales = self.length_scales(column)
         return Diagnosis(transform.in_words, noise_std, scales, rows[present] - past, mean[present], std[present])
 
+    def columns(self, goal: Goal) -> list[int]:
+        """See `Surrogate.columns`: this model knows no factors."""
+        return [column for column, _ in goal.objectives]
+
     def suspects(self, column: int) -> tuple[Suspect, ...]:
         """See `Surrogate.suspects`: this model knows no outliers."""
         return ()

@@ -138,10 +138,17 @@ class ConditionedModels:
                 model.transform = self._fitter.transform(column, y, 1.0)
             else:
                 model.transform = fitted.transform
-            self._update_column(column, model, data.X[rows], y, variance, rows)
+            self._update_column(column, model, data.X[rows], y, variance, rows, self.judged(data, column, rows))
 
     def _update_column(
-        self, column: int, model: OutcomeModel, X: FloatArray, y: FloatArray, variance: FloatArray, rows: np.ndarray
+        self,
+        column: int,
+        model: OutcomeModel,
+        X: FloatArray,
+        y: FloatArray,
+        variance: FloatArray,
+        rows: np.ndarray,
+        judged: np.ndarray,
     ) -> None:
         """Write the data of one column, and extend its factor. Rows of the factor that still hold are kept."""
         theta = model.hyperparameters.theta if model.hyperparameters is not None else self._fitter.prior_mode(column)
@@ -167,21 +174,23 @@ class ConditionedModels:
         self.y[column, :n] = model.transform.forward(y)
         self.inverse_scales[column] = np.exp(-theta[: self._dim])
         model.rows, model.n, model.factored, model.extra = rows, n, n, extra
-        judged = (
+        # Beside past experiments a reading is judged by the next fit, which knows what the present ones say alone.
+        is_judging = (
             model.hyperparameters is not None
             and model.transform == model.hyperparameters.transform
-            and self._fitter.has_outliers(column, X)
+            and judged[kept:].any()
+            and not self._inputs.has_past(X)
         )
-        if not judged or len(fitted) < max(LEAST_FITTED, FITTED_PER_COORDINATE * self._inputs.searched):
+        if not is_judging or len(fitted) < max(LEAST_FITTED, FITTED_PER_COORDINATE * self._inputs.searched):
             self.extend(column, kept, n)
             return
         self.extend(column, kept, max(kept, len(fitted)))
         for row in range(max(kept, len(fitted)), n):
             # One by one, so that the verdicts do not depend on how many rows come at once.
             self.extend(column, row, row + 1)
-            self._judge(column, len(fitted), row + 1, noise)
+            self._judge(column, len(fitted), row + 1, noise, judged)
 
-    def _judge(self, column: int, first: int, n: int, noise: FloatArray) -> None:
+    def _judge(self, column: int, first: int, n: int, noise: FloatArray, judged: np.ndarray) -> None:
         """Find the outliers among the rows from `first` on, of which row n - 1 is new, and factor them anew.
 
         They are judged from scratch: a second reading that agrees with a suspect one acquits it.
@@ -206,6 +215,7 @@ class ConditionedModels:
             first,
             n,
             model.extra,
+            judged,
             NEW_OUTLIER_COST,
             LEAST_NEW_OUTLIER,
             most,
@@ -256,6 +266,17 @@ class ConditionedModels:
         if column in self._hard_columns:
             rows = rows[rows >= data.past]  # past experiments prove nothing about safety now
         return rows, data.Y[rows, column], data.Yvar[rows, column]
+
+    def judged(self, data: Observations, column: int, rows: np.ndarray) -> np.ndarray:
+        """Whether each of the rows of one outcome may be an outlier, shape (k,).
+
+        Not in an outcome with a hard limit, where the reading that is beside the others may be the one that tells the
+        truth. Nor in a past experiment, nor in an invalid measurement: where there is no beam, the other outcomes tell
+        that there is none.
+        """
+        if column == self._outcomes or column in self._hard_columns:
+            return np.zeros(len(rows), dtype=bool)
+        return np.asarray(np.isfinite(data.Y[rows]).all(axis=1) & (rows >= data.past))
 
     def latent(self, column: int, X: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Latent means and variances of one column at X, shape (s, d): shape (s,) each."""

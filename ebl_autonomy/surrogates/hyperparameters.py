@@ -155,6 +155,7 @@ class HyperparameterFitter:
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
+        judged: np.ndarray,
         past: int,
     ) -> Steps[Hyperparameters | None]:
         """The hyper-parameters that make the measurements most probable, in steps.
@@ -169,6 +170,8 @@ class HyperparameterFitter:
             Where the search starts; the mode of the prior if not given.
         X, y, variance : FloatArray, shapes (n, d), (n,) and (n,)
             Valid observations of this outcome.
+        judged : bool array, shape (n,)
+            Whether each may be an outlier.
         past : int
             The number of rows from past experiments. These are left out if the present rows, each from all others,
             are predicted better without them.
@@ -178,16 +181,25 @@ class HyperparameterFitter:
         Hyperparameters or None
             `previous` if nothing can be inferred.
         """
-        with_past = yield from self._infer(column, previous, X, y, variance, past > 0)
-        if not past or len(y) - past < self._inputs.searched + 2 or with_past is None:
+        if not past:
+            return (yield from self._infer(column, previous, X, y, variance, judged, False))
+        # The present readings tell alone which of them are outliers, because those that contradict a past experiment
+        # would seem to lie. Where they agree with it, they are none.
+        without_past, doubted = None, np.zeros(len(y), dtype=bool)
+        if len(y) - past >= self._inputs.searched + 2:
+            start = previous
+            if previous is not None and not previous.without_past:
+                start = replace(previous, theta=self.prior_mode(column), chosen_at=0, extra=np.empty(0))
+            own = slice(past, None)
+            without_past = yield from self._infer(column, start, X[own], y[own], variance[own], judged[own], False)
+        if without_past is not None:
+            doubted[past : past + len(without_past.extra)] = without_past.extra > 0.0
+        if previous is not None and previous.without_past:
+            previous = replace(previous, extra=np.append(np.zeros(past), previous.extra))
+        with_past = yield from self._infer(column, previous, X, y, variance, doubted, True)
+        if with_past is None or without_past is None:
             return with_past
         present = slice(past, None)
-        start = previous
-        if previous is not None and not previous.without_past:
-            start = replace(previous, theta=self.prior_mode(column), chosen_at=0, extra=np.empty(0))
-        without_past = yield from self._infer(column, start, X[present], y[present], variance[present], False)
-        if without_past is None:
-            return with_past
         density_with = self._log_predictive(column, with_past, X, y, variance)[present].sum()
         density_without = self._log_predictive(column, without_past, X[present], y[present], variance[present]).sum()
         return replace(without_past, without_past=True) if density_without > density_with + PAST_EVIDENCE else with_past
@@ -199,6 +211,7 @@ class HyperparameterFitter:
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
+        judged: np.ndarray,
         pasts: bool,
     ) -> Steps[Hyperparameters | None]:
         """The best of all transforms and drifts that come into question, each at its maximum a posteriori."""
@@ -219,11 +232,13 @@ class HyperparameterFitter:
         choices = [(power, *clock) for power in powers for clock in clock_choices]
         start = previous
         if len(choices) > 1 and len(y) > CHOICE_POINTS:
-            few = yield from self._best_of(choices, start, column, X, y, variance, _subset(len(y), CHOICE_POINTS))
+            few = yield from self._best_of(
+                choices, start, column, X, y, variance, judged, _subset(len(y), CHOICE_POINTS)
+            )
             if few is None:
                 return previous
             choices, start = [few[0]], few[1]
-        best = yield from self._best_of(choices, start, column, X, y, variance, _subset(len(y), FIT_POINTS))
+        best = yield from self._best_of(choices, start, column, X, y, variance, judged, _subset(len(y), FIT_POINTS))
         return previous if best is None else replace(best[1], chosen_at=chosen_at)
 
     def _best_of(
@@ -234,13 +249,14 @@ class HyperparameterFitter:
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
+        judged: np.ndarray,
         rows: np.ndarray,
     ) -> Steps[tuple[Choice, Hyperparameters] | None]:
         """The choice under which the rows are most probable, and the hyper-parameters with it; None if no fit ends."""
         best, least = None, math.inf
         for choice in choices:
             power, drifts, evidence = choice
-            fitted, reached = yield from self._fit(column, start, power, drifts, X, y, variance, rows)
+            fitted, reached = yield from self._fit(column, start, power, drifts, X, y, variance, judged, rows)
             if np.isfinite(fitted.theta).all() and reached + evidence < least:
                 best, least = (choice, fitted), reached + evidence
         return best
@@ -307,17 +323,6 @@ class HyperparameterFitter:
             return [(True, 0.0)]
         return [(False, 0.0)] if pasts else [(False, 0.0), (True, DRIFT_EVIDENCE)]
 
-    def has_outliers(self, column: int, X: FloatArray) -> bool:
-        """Whether readings of an outcome, at X of shape (n, d), may be outliers.
-
-        Not those of an outcome with a hard limit, where the one that is beside the others may be the one that tells the
-        truth. Nor beside past experiments: the few present readings that contradict these would seem to lie.
-        """
-        return column not in self._bounds and column != self._outcomes and not self._has_past(X)
-
-    def _has_past(self, X: FloatArray) -> bool:
-        return bool(X[:, self._inputs.past_at :].any())
-
     def _fit(
         self,
         column: int,
@@ -327,52 +332,67 @@ class HyperparameterFitter:
         X: FloatArray,
         y: FloatArray,
         variance: FloatArray,
+        judged: np.ndarray,
         rows: np.ndarray,
     ) -> Steps[tuple[Hyperparameters, float]]:
         """The hyper-parameters at their maximum a posteriori, and minus the logarithm of their density.
 
         The density is that of the values as measured, so that those under different transforms can be compared.
         """
-        data = X[rows], y[rows], variance[rows]
+        data, among = (X[rows], y[rows], variance[rows]), judged[rows]
         theta, extra = self.prior_mode(column), np.zeros(len(y))
         if previous is not None:
             theta = previous.theta
             if previous.transform.power == power:
                 extra[: len(previous.extra)] = previous.extra
+                extra[~judged] = 0.0
         transform = self.transform(column, y[extra == 0.0], power)
         if previous is not None and previous.transform.power == power:
             transform = previous.transform
         start = Hyperparameters(theta, transform, 0, extra[rows])
         starts = [start]
-        if previous is not None and self.has_outliers(column, X):
+        if previous is not None and among.any():
             # Under the hyper-parameters so far, new readings may look like outliers that a fit to them would explain by
             # a shorter length scale or more noise. Both are tried.
-            judged = self._with_outliers(column, start, *data)
-            if not np.array_equal(judged.extra > 0.0, start.extra > 0.0):
-                starts.append(judged)
+            doubting = self._with_outliers(column, start, among, *data)
+            if not np.array_equal(doubting.extra > 0.0, start.extra > 0.0):
+                starts.append(doubting)
         fits = []
         for start in starts:
-            fits.append((yield from self._alternate(column, start, drifts, *data)))
+            fits.append((yield from self._alternate(column, start, drifts, among, *data)))
         fitted, reached = min(fits, key=lambda fit: fit[1])
         extra *= _squared_ratio(transform.whole_scale, fitted.transform.whole_scale)
         extra[rows] = fitted.extra
         return replace(fitted, extra=extra), reached
 
     def _alternate(
-        self, column: int, start: Hyperparameters, drifts: bool, X: FloatArray, y: FloatArray, variance: FloatArray
+        self,
+        column: int,
+        start: Hyperparameters,
+        drifts: bool,
+        judged: np.ndarray,
+        X: FloatArray,
+        y: FloatArray,
+        variance: FloatArray,
     ) -> Steps[tuple[Hyperparameters, float]]:
         """Fit the outliers and all else in turns, until the outliers stay the same."""
         fitted, reached = yield from self._maximize(column, start, drifts, X, y, variance)
-        for _ in range(OUTLIER_ROUNDS if self.has_outliers(column, X) else 0):
+        for _ in range(OUTLIER_ROUNDS if judged.any() else 0):
             yield PURSUIT * evaluation_seconds(len(y))
-            judged = self._with_outliers(column, fitted, X, y, variance)
-            if np.array_equal(judged.extra > 0.0, fitted.extra > 0.0):
+            doubting = self._with_outliers(column, fitted, judged, X, y, variance)
+            if np.array_equal(doubting.extra > 0.0, fitted.extra > 0.0):
                 break
-            fitted, reached = yield from self._maximize(column, judged, drifts, X, y, variance)
+            fitted, reached = yield from self._maximize(column, doubting, drifts, X, y, variance)
         return fitted, reached
 
     def _with_outliers(
-        self, column: int, fitted: Hyperparameters, X: FloatArray, y: FloatArray, variance: FloatArray
+        self,
+        column: int,
+        fitted: Hyperparameters,
+        judged: np.ndarray,
+        X: FloatArray,
+        y: FloatArray,
+        variance: FloatArray,
     ) -> Hyperparameters:
         """The hyper-parameters with the most likely outliers, all else being equal."""
         n, d = X.shape
@@ -386,6 +406,7 @@ class HyperparameterFitter:
             self._inputs.caps,
             self._kind,
             extra,
+            judged,
             OUTLIER_COST,
             LEAST_OUTLIER,
             int(OUTLIER_SHARE * n),
@@ -416,7 +437,7 @@ class HyperparameterFitter:
         # The scale of an outcome with a hard limit, and of validity, says how unsafe and how valid the unknown is.
         # With a larger scale, all that is old would be unknown under drift, and past experiments would seem to agree
         # with a present that contradicts them.
-        fixed = column in self._bounds or column == self._outcomes or drifts or self._has_past(X)
+        fixed = column in self._bounds or column == self._outcomes or drifts or self._inputs.has_past(X)
         if fixed:
             low[-1] = high[-1] = 0.0
         theta = np.clip(theta, low, high)

@@ -122,7 +122,7 @@ class NumbaSurrogate:
                 continue
             past = int(np.searchsorted(rows, data.past))
             model.hyperparameters = yield from self._fitter.infer(
-                column, model.hyperparameters, data.X[rows], y, variance, past
+                column, model.hyperparameters, data.X[rows], y, variance, self._gps.judged(data, column, rows), past
             )
             model.factored, model.fitted_to, model.fitted_mean = 0, len(data.X), None
 
@@ -200,6 +200,10 @@ class NumbaSurrogate:
                 for scale in scales[self.inputs.past_at :]
             ),
         )
+
+    def columns(self, goal: Goal) -> list[int]:
+        """See `Surrogate.columns`. Without logarithms of all factors, the product is modelled itself."""
+        return [int(column) for column in np.flatnonzero(self.latent_goal(goal).shares.any(axis=0))]
 
     def suspects(self, column: int) -> tuple[Suspect, ...]:
         """See `Surrogate.suspects`."""
@@ -342,5 +346,18 @@ def _warm_up() -> None:
     surrogate.expected(goal, SearchRegion(np.zeros(1), np.ones(1), {0: 0.5}))
     X, W, ones = np.zeros((2, 1)), np.eye(2), np.ones(2)
     outliers.judge_latest(
-        X, W, ones, 0.0, np.ones(1), np.full(1, math.inf), covariance.MATERN52, 1, 2, np.zeros(2), 1.0, 1.0, 1
+        X,
+        W,
+        ones,
+        0.0,
+        np.ones(1),
+        np.full(1, math.inf),
+        covariance.MATERN52,
+        1,
+        2,
+        np.zeros(2),
+        np.ones(2, dtype=bool),
+        1.0,
+        1.0,
+        1,
     )

@@ -3,7 +3,7 @@
 Relevance pursuit (Ament et al. 2024, NeurIPS, "Robust Gaussian processes via relevance pursuit"): row i has an extra
 variance, 0 for nearly all rows. Given all other rows, the most likely extra variance is ``max(0, r² - s²)`` with the
 leave-one-out residual r and variance s². It must gain more nats than an outlier costs a priori. Rows are taken
-greedily, and given up as soon as others explain them.
+greedily, and given up as soon as others explain them. Only rows that are `judged` can become outliers.
 
 Two readings at the same place that agree are witnesses for each other: outliers err independently. The likelihood alone
 does not see that where all readings before were dark, because a beam is impossible on the scale of their noise.
@@ -84,6 +84,7 @@ def _descend(
     precision: np.ndarray,
     alpha: np.ndarray,
     extra: np.ndarray,
+    judged: np.ndarray,
     cost: float,
     least: float,
     most: int,
@@ -99,6 +100,8 @@ def _descend(
     alpha : ndarray, shape (m,)
         Its product with the residuals; overwritten.
     extra : ndarray, shape (m,)
+    judged : bool ndarray, shape (m,)
+        Whether each row may become an outlier.
     cost : float
         Nats that each outlier must gain.
     least : float
@@ -107,7 +110,7 @@ def _descend(
         The largest number of outliers.
     """
     m = len(alpha)
-    changed, acquitted = False, np.zeros(m, dtype=np.bool_)
+    changed, acquitted = False, ~judged
     for _ in range(4 * m):
         row, most_gained, chosen = -1, LEAST_GAIN, 0.0
         full = np.count_nonzero(extra) >= most
@@ -145,6 +148,7 @@ def pursue(
     caps: np.ndarray,
     kind: int,
     extra: np.ndarray,
+    judged: np.ndarray,
     cost: float,
     least: float,
     most: int,
@@ -161,7 +165,7 @@ def pursue(
         `covariance.RBF` or `covariance.MATERN52`.
     extra : ndarray, shape (n,)
         Extra variances, changed in place.
-    cost, least, most
+    judged, cost, least, most
         See `_descend`.
     """
     n = len(y)
@@ -172,7 +176,7 @@ def pursue(
         for i in range(k + 1):
             for j in range(k + 1):
                 precision[i, j] += W[k, i] * W[k, j]
-    return _descend(X, inverse_scales, caps, kind, precision, alpha, extra, cost, least, most)
+    return _descend(X, inverse_scales, caps, kind, precision, alpha, extra, judged, cost, least, most)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -187,6 +191,7 @@ def judge_latest(
     first: int,
     n: int,
     extra: np.ndarray,
+    judged: np.ndarray,
     cost: float,
     least: float,
     most: int,
@@ -207,6 +212,7 @@ def judge_latest(
     first, n : int
     extra : ndarray, shape (>= n,)
         Extra variances, 0 from `first` on; changed in place.
+    judged : bool ndarray, shape (n,)
     cost, least, most
         See `_descend`.
     """
@@ -221,4 +227,6 @@ def judge_latest(
             alpha[i] += row[i] * whitened[k]
             for j in range(k + 1):
                 precision[i, j] += row[i] * row[j]
-    _descend(X[first:n], inverse_scales, caps, kind, precision, alpha, extra[first:n], cost, least, most)
+    _descend(
+        X[first:n], inverse_scales, caps, kind, precision, alpha, extra[first:n], judged[first:n], cost, least, most
+    )

@@ -102,6 +102,8 @@ def test_the_demo_learns_from_past_runs(aligned: tuple[Path, str]) -> None:
         (["runs", "--tiled", "http://127.0.0.1:1?api_key=x"], "at http://127.0.0.1:1:"),
         (["serve", "ioc", "--tier", "Z"], "tier='Z'"),
         (["serve", "ioc", "--speed", "-1"], "speed=-1"),
+        (["serve", "ioc", "--beamline", "lens"], "--beamline='lens': use one of ['mirrors', 'microprobe']"),
+        (["serve", "ioc", "--beamline", "microprobe", "--sample", "moon"], "sample='moon'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], says: str, tmp_path: Path) -> None:

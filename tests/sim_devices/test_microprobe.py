@@ -13,7 +13,8 @@ from bluesky.plans import grid_scan
 from ophyd.utils import LimitError
 
 from ebl_autonomy.errors import BadInputError, EblError
-from ebl_autonomy.sim_devices import SimMicroprobe, SimSample
+from ebl_autonomy.plans import Line
+from ebl_autonomy.sim_devices import Fault, SimMicroprobe, SimSample
 from ebl_autonomy.testing import check_device
 
 FE = np.add.outer(1000.0 * np.arange(20), 100.0 * np.arange(30))
@@ -241,10 +242,52 @@ def test_the_dwell_time_is_moved_like_a_motor(RE: RunEngine) -> None:
     assert probe.dwell.position == 2.0
 
 
+def test_faults_hold_for_their_exposures() -> None:
+    faults = [
+        Fault("beam dump", 2, 2),
+        Fault("nan", 3, 3),
+        Fault("timeout", 5, 5),
+        Fault("stuck motor", 7, 7, "sample_x"),
+    ]
+    probe = SimMicroprobe(flat(1e5), faults=faults, spectrum=True)
+    good, dark, lost, after = (shoot(probe, 4.0, 4.0) for _ in range(4))
+    assert good["xrf_Fe"] > 2000.0
+    assert (dark["xrf_Fe"], dark["i0"], dark["stxm_counts"]) == (0.0, 0.0, 0.0)
+    assert all(np.all(value == 0) if key == "xrf_spectrum" else math.isnan(value) for key, value in lost.items())
+    assert after["xrf_Fe"] > 2000.0
+    hung = [detector.trigger() for detector in probe.detectors]
+    assert not any(status.done for status in hung)
+    hung[0].set_finished()  # so that its thread ends
+    assert shoot(probe)["xrf_Fe"] > 2000.0
+    assert not probe.x.set(5.0).done
+    probe.x.stop()
+    shoot(probe)
+    assert probe.x.set(5.0).done
+
+
+def test_faults_hold_for_rows_of_a_flown_line_too() -> None:
+    probe = SimMicroprobe(flat(1e5), faults=[Fault("shutter closed", 3, 4), Fault("nan", 6, 6)])
+    probe.flyer.prepare(Line({"sample_x": 0.0}, {"sample_x": 7.0}, rows=7, seconds=0.7))
+    probe.flyer.kickoff()
+    (page,) = probe.flyer.collect_pages()
+    counts = page["data"]["xrf_Fe"]
+    assert counts[2:4] == [0.0, 0.0]
+    assert math.isnan(counts[5])
+    assert min(counts[:2] + [counts[4], counts[6]]) > 5000.0
+
+
+def test_the_magics_of_bluesky_find_the_devices() -> None:
+    probe = SimMicroprobe(flat(1.0))
+    assert {"x", "y", "energy", "xrf", "transmission", "absorption", "i0"} <= set(probe.component_names)
+    assert probe.x._ophyd_labels_ == {"motors"}
+    assert probe.xrf._ophyd_labels_ == {"detectors"}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"dwell_s": 0.0}, "dwell=0.0"),
+        ({"faults": [Fault("stuck motor", 1, 1, "kbv_pitch")]}, r"\['kbv_pitch'\]"),
         ({"beam_um": -1.0}, "beam_um=-1.0"),
         ({"beam_um": 1e6}, "too wide"),
         ({"i0_rate": math.nan}, "i0_rate=nan"),

@@ -1,5 +1,6 @@
 """Samples of the microprobe: maps as they are given, clear refusals, and procedural truth that repeats itself."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,14 @@ def test_maps_are_kept_with_their_axes() -> None:
         sample.maps["Fe"][0, 0] = 7.0
     fe[0, 0] = 99.0
     assert sample.maps["Fe"][0, 0] == 0.0
+
+
+def test_a_file_of_maps_is_a_sample(tmp_path: Path) -> None:
+    np.savez(tmp_path / "maps.npz", Fe=np.eye(3), Cr=2.0 * np.eye(3))
+    with np.load(tmp_path / "maps.npz") as file:
+        sample = SimSample.from_maps(file, step_um=0.5)
+    assert set(sample.maps) == {"Fe", "Cr"}
+    assert np.array_equal(sample.maps["Cr"], 2.0 * np.eye(3))
 
 
 @pytest.mark.parametrize("values", [np.zeros((1, 1)), np.full((1, 1), 3.0), np.full((4, 1), 2.0), np.zeros((5, 7))])

@@ -82,6 +82,8 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "no_objective": False,
         "log_scale": False,
     },
+    # Two continuous axes and nothing else; the problem without an objective has a filter too.
+    "roi": {**ANY, "constraints": False, "discrete": False, "no_objective": False, "log_scale": False},
     "sobol": ANY,
 }
 """The features of each agent; a new agent adds one line."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from ebl_autonomy.analysis.regions.features import features_of
 from ebl_autonomy.analysis.regions.finding import feature_table, find_regions
 from ebl_autonomy.analysis.regions.maps import Maps
-from ebl_autonomy.analysis.regions.options import Limits, Rank, Region, RegionOptions, Regions
+from ebl_autonomy.analysis.regions.options import Limits, Phases, Rank, Region, RegionOptions, Regions
+from ebl_autonomy.analysis.regions.phases import (
+    dominant_phase,
+    marker_ratios,
+    minority_phases,
+    phase_maps,
+    phase_segments,
+)
 from ebl_autonomy.analysis.regions.rules import AllOf, AnyOf, Feature, Not, Relation, Rule, RuleError
 from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, segment
 
@@ -16,6 +23,7 @@ __all__ = [
     "Limits",
     "Maps",
     "Not",
+    "Phases",
     "Rank",
     "Region",
     "RegionOptions",
@@ -25,8 +33,13 @@ __all__ = [
     "RuleError",
     "Segment",
     "Segmentation",
+    "dominant_phase",
     "feature_table",
     "features_of",
     "find_regions",
+    "marker_ratios",
+    "minority_phases",
+    "phase_maps",
+    "phase_segments",
     "segment",
 ]

@@ -37,6 +37,15 @@ class Box:
         """Whether the two have more in common than an edge."""
         return all(a[0] < b[1] and b[0] < a[1] for a, b in ((self.x, other.x), (self.y, other.y)))
 
+    def without(self, other: Box) -> Box | None:
+        """What `other` leaves of this box; None if nothing, and the box itself if what is left is no box."""
+        if not self.meets(other):
+            return self
+        x, y = _left(self.x, other.x), _left(self.y, other.y)
+        if y is None:  # covered over its whole height
+            return None if x is None else replace(self, x=x)
+        return replace(self, y=y) if x is None else self
+
     def joined(self, other: Box) -> Box:
         """The smallest box around both."""
         x, y = (
@@ -44,6 +53,13 @@ class Box:
             for mine, theirs in ((self.x, other.x), (self.y, other.y))
         )
         return Box(x, y, self.clipped or other.clipped)
+
+
+def _left(side: Interval, other: Interval) -> Interval | None:
+    """What an overlapping interval leaves of a side; None if nothing, and the side itself if that is in two pieces."""
+    if other[0] <= side[0]:
+        return (other[1], side[1]) if other[1] < side[1] else None
+    return (side[0], other[0]) if side[1] <= other[1] else side
 
 
 def box_around(maps: Maps, mask: np.ndarray, margin: tuple[float, float]) -> Box:
@@ -62,7 +78,7 @@ def clipped(box: Box, x: Interval | None, y: Interval | None) -> Box | None:
     for side, limits in ((box.x, x), (box.y, y)):
         low, high = (-math.inf, math.inf) if limits is None else limits
         sides.append((max(side[0], low), min(side[1], high)))
-    if any(low > high for low, high in sides):
+    if any(low >= high for low, high in sides):
         return None
     cut = box.clipped or tuple(sides) != (box.x, box.y)
     return replace(box, x=sides[0], y=sides[1], clipped=cut)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from scipy import ndimage, special
 
-from ebl_autonomy.analysis.regions.maps import Maps
+from ebl_autonomy.analysis.regions.maps import Maps, estimated_std
 from ebl_autonomy.scales import FloatArray
 
 __all__ = ["Evidence"]
@@ -47,7 +47,7 @@ class Evidence:
         if channel not in maps.std:
             return cls(values, exposure, True)
         given = maps.std[channel]
-        std = np.broadcast_to(_estimated_std(np.where(known, values, np.nan)) if given is None else given, maps.shape)
+        std = np.broadcast_to(estimated_std(np.where(known, values, np.nan)) if given is None else given, maps.shape)
         known &= np.isfinite(std) & (std >= 0.0)
         # Values without noise keep a finite weight.
         floor = 1e-9 * max(float(np.abs(values).max(initial=0.0)), 1e-300)
@@ -114,10 +114,3 @@ def _box(values: FloatArray, size: int) -> FloatArray:
     # Running sums leave rounding behind where the sum is 0.
     scale = float(np.abs(values).max(initial=0.0))
     return np.where(np.abs(summed) <= 1e-9 * scale, 0.0, summed)
-
-
-def _estimated_std(values: FloatArray) -> float:
-    """Standard deviation of the noise, from differences of neighbours, which the sample itself changes little."""
-    steps = np.concatenate([np.diff(values, axis=axis).ravel() for axis in (0, 1)])
-    steps = steps[np.isfinite(steps)]
-    return float(1.4826 * np.median(np.abs(steps)) / math.sqrt(2.0)) if len(steps) else 0.0

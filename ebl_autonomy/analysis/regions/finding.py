@@ -15,6 +15,7 @@ from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.features import features_of
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Rank, Region, RegionOptions, Regions, pair
+from ebl_autonomy.analysis.regions.phases import phases_in
 from ebl_autonomy.analysis.regions.rules import Feature, Rule
 from ebl_autonomy.analysis.regions.scene import Scene
 from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, segment, segment_together
@@ -25,7 +26,7 @@ __all__ = ["feature_table", "find_regions"]
 
 NEIGHBOURS: Final = 3
 """Number of similar regions that a rare one is far from."""
-SAVING: Final = 0.1
+SAVING: Final = 0.03
 """Least share of a box that cutting it in two must save: each box costs a move and its margins."""
 
 
@@ -46,10 +47,28 @@ class _Candidate:
         return self.segment.mask
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A candidate, or a part of it, with its box; `others` are the worse candidates in the same box."""
+
+    candidate: _Candidate
+    mask: np.ndarray
+    box: Box
+    others: frozenset[int] = frozenset()
+
+    def with_(self, other: _Placed) -> _Placed:
+        """Both in one box, as the better one's."""
+        worse = {id(other.candidate)} - {id(self.candidate)}
+        return _Placed(
+            self.candidate, self.mask | other.mask, self.box.joined(other.box), self.others | other.others | worse
+        )
+
+
 def find_regions(
     maps: Maps,
     options: RegionOptions | Mapping[str, Any] | None = None,
     *,
+    segments: Sequence[Segment] | None = None,
     earlier: Sequence[Maps | Sequence[Mapping[str, float]]] = (),
 ) -> Regions:
     """The regions of a map that are worth a fine scan, the best first.
@@ -61,6 +80,9 @@ def find_regions(
     ----------
     maps : Maps
     options : RegionOptions or mapping, optional
+    segments : sequence of Segment, optional
+        What to choose from, in place of the segments of the channels: of a segmentation of your own, on the pixels of
+        the map (refined, if `refine` is more than 1). Rules may name their channels too, as subjects and otherwise.
     earlier : sequence of Maps or of tables of features
         Earlier scans, whose regions count for kinds and rarity; tables as `feature_table` gives them.
 
@@ -75,11 +97,17 @@ def find_regions(
         If an option is wrong, or names a channel or feature that there is not.
     """
     chosen = validated(RegionOptions, options, "options")
-    _check_names(maps, chosen)
-    segmentations, candidates = _candidates(maps, chosen)
+    measured, reason = maps, ""
+    if chosen.refine > 1 and min(maps.shape) > 1:
+        maps, chosen = maps.refined(chosen.refine), _on_finer_pixels(chosen)
+    if chosen.phases is not None and segments is None:
+        segments, reason = phases_in(measured, maps, chosen.phases, chosen.level, chosen.min_pixels)
+    given = _by_channel(segments or (), maps.shape)
+    _check_names(maps, chosen, given)
+    segmentations, candidates = _candidates(maps, chosen, None if segments is None else given)
     if not candidates:
-        return Regions((), "; ".join(one.reason for one in segmentations.values() if one.reason))
-    scene = Scene({name: one.segments for name, one in segmentations.items()}, maps.shape, maps.pixel)
+        return Regions((), reason or "; ".join(one.reason for one in segmentations.values()) or "no segments")
+    scene = Scene({**{name: one.segments for name, one in segmentations.items()}, **given}, maps.shape, maps.pixel)
     allowed = _allowed(candidates, scene, chosen)
     if not allowed:
         rules = " nor ".join(f"'{rule}'" for rule in chosen.rules)
@@ -101,22 +129,47 @@ def find_regions(
 def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None = None) -> list[dict[str, float]]:
     """The features of all regions of a map, for the kinds of later ones (``earlier=`` of `find_regions`)."""
     chosen = validated(RegionOptions, options, "options")
-    _, candidates = _candidates(maps, chosen)
+    segments = None
+    if chosen.phases is not None:
+        segments = _by_channel(phases_in(maps, maps, chosen.phases, chosen.level, chosen.min_pixels)[0], maps.shape)
+    _, candidates = _candidates(maps, chosen, segments)
     return [one.features for one in candidates]
 
 
-def _check_names(maps: Maps, options: RegionOptions) -> None:
+def _on_finer_pixels(options: RegionOptions) -> RegionOptions:
+    """The same options where a pixel has become `refine` times smaller."""
+    factor = options.refine
+    scales = tuple(size * factor + (size * factor + 1) % 2 for size in options.scales)
+    return options.model_copy(update={"scales": scales, "min_pixels": options.min_pixels * factor**2, "refine": 1})
+
+
+def _by_channel(segments: Sequence[Segment], shape: tuple[int, int]) -> dict[str, list[Segment]]:
+    found: dict[str, list[Segment]] = {}
+    for one in segments:
+        if one.mask.shape != shape or one.mask.dtype != bool or not one.mask.any():
+            raise BadInputError(
+                f"a segment of {one.channel!r} has a mask of shape {one.mask.shape} and type {one.mask.dtype}: give a "
+                f"bool array of shape {shape} with a pixel in it"
+            )
+        found.setdefault(one.channel, []).append(one)
+    return found
+
+
+def _check_names(maps: Maps, options: RegionOptions, given: Mapping[str, Any]) -> None:
     known = set(maps.channels)
+    in_rules = known | set(given)
     named: dict[str, Iterable[str]] = {
         "options.channels": options.channels or (),
         "options.dwell_channels": options.dwell_channels or (),
+        "options.thresholds": options.thresholds,
         "options.rules": [name for rule in options.rules for name in rule.channels],
         "options.rank": (options.rank.of or "").split("/") if options.rank.by == "ratio" else (),
     }
     for key, names in named.items():
+        allowed = sorted(in_rules if key == "options.rules" else known)
         for name in names:
-            if name not in known:
-                raise BadInputError(f"{key}: channel {name!r} is {unknown_text(name, sorted(known), 'channels')}")
+            if name not in allowed:
+                raise BadInputError(f"{key}: channel {name!r} is {unknown_text(name, allowed, 'channels')}")
 
 
 def _segmented(maps: Maps, channel: str, options: RegionOptions) -> Segmentation:
@@ -126,20 +179,28 @@ def _segmented(maps: Maps, channel: str, options: RegionOptions) -> Segmentation
         scales=options.scales,
         false_alarms=options.false_alarms,
         level=options.level,
+        threshold=options.thresholds.get(channel),
         min_pixels=options.min_pixels,
         min_confidence=options.min_confidence,
         saturation=options.saturation,
     )
 
 
-def _candidates(maps: Maps, options: RegionOptions) -> tuple[dict[str, Segmentation], list[_Candidate]]:
+def _candidates(
+    maps: Maps, options: RegionOptions, given: Mapping[str, Sequence[Segment]] | None = None
+) -> tuple[dict[str, Segmentation], list[_Candidate]]:
     """The segmentation of every channel that matters, and the segments to choose from."""
     wanted = list(options.channels or maps.channels)
     subjects = [rule.subject for rule in options.rules]
-    needed = dict.fromkeys([*wanted, *(name for rule in options.rules for name in rule.channels)])
+    named = [name for rule in options.rules for name in rule.channels if name not in (given or {})]
+    needed = dict.fromkeys([*(wanted if given is None else ()), *named])
     evidence = {name: Evidence.of(maps, name) for name in maps.channels}
     segmentations = {name: _segmented(maps, name, options) for name in needed}
-    if options.together and not options.rules:
+    segments: tuple[Segment, ...]
+    if given is not None:
+        parts = {**given, **{name: one.segments for name, one in segmentations.items()}}
+        segments = tuple(part for name in dict.fromkeys(subjects or given) for part in parts[name])
+    elif options.together and not options.rules:
         segments = segment_together([segmentations[name] for name in wanted])
     else:
         chosen = dict.fromkeys(subjects or wanted)
@@ -246,58 +307,56 @@ def _with_boxes(maps: Maps, ranked: list[_Candidate], options: RegionOptions) ->
     """The regions with their boxes, and how many lie outside of the limits."""
     margin = pair(options.margin) if options.margin is not None else (0.5 * maps.pixel[0], 0.5 * maps.pixel[1])
     padding = (margin[0] / maps.pixel[0], margin[1] / maps.pixel[1])
-    placed: list[tuple[_Candidate, np.ndarray, Box]] = []
+    placed: list[_Placed] = []
     outside = 0
     for one in ranked:
         masks = parts_of(one.mask, padding, SAVING, options.parts) if options.parts > 1 else [one.mask]
         boxes = [clipped(box_around(maps, mask, margin), options.limits.x, options.limits.y) for mask in masks]
         outside += all(box is None for box in boxes)
-        placed += [(one, mask, box) for mask, box in zip(masks, boxes, strict=True) if box is not None]
-    regions = []
-    for number, (one, mask, box, others) in enumerate(_without_doubles(placed), 1):
-        regions.append(_region(maps, one, mask, box, others, number, options))
-    return regions, outside
+        placed += [_Placed(one, mask, box) for mask, box in zip(masks, boxes, strict=True) if box is not None]
+    left = _without_doubles(placed)
+    if options.parts > 1:  # in parts anyway, so what was measured for a better region need not be measured again
+        left = _without_overlaps(left)
+    return [_region(maps, one, number, options) for number, one in enumerate(left, 1)], outside
 
 
-def _without_doubles(
-    placed: list[tuple[_Candidate, np.ndarray, Box]],
-) -> list[tuple[_Candidate, np.ndarray, Box, int]]:
-    """Overlapping boxes as one, where one box is no more to measure than the two; in the order of the better."""
-    left: list[tuple[_Candidate, np.ndarray, Box, int]] = []
-    for one, mask, box in placed:
-        now = (one, mask, box, 0)
-        again = True
-        while again:
-            again = False
-            for i, (better, other_mask, other, more) in enumerate(left):
-                if box.meets(other) and box.joined(other).area <= (1.0 + 1e-9) * (box.area + other.area):
-                    box = box.joined(other)
-                    now = (better, now[1] | other_mask, box, more + now[3] + (better is not now[0]))
-                    del left[i]
-                    # The merged one takes the better one's place.
-                    left.insert(i, now)
-                    if _meets_another(left, i):
-                        del left[i]
-                        again = True
-                    break
-            else:
-                left.append(now)
+def _without_doubles(placed: Sequence[_Placed]) -> list[_Placed]:
+    """Overlapping boxes as one, if that is no more to measure than the two; at the place of the better."""
+    left: list[_Placed] = []
+    for new in placed:
+        left.append(new)
+        while pair_ := _first_doubles(left):
+            better, other = pair_
+            joined = left[better].with_(left[other])
+            del left[other]
+            left[better] = joined
     return left
 
 
-def _meets_another(left: list[tuple[_Candidate, np.ndarray, Box, int]], i: int) -> bool:
-    box = left[i][2]
-    return any(
-        box.meets(other) and box.joined(other).area <= (1.0 + 1e-9) * (box.area + other.area)
-        for k, (_, _, other, _) in enumerate(left)
-        if k != i
-    )
+def _first_doubles(placed: Sequence[_Placed]) -> tuple[int, int] | None:
+    """The first two boxes, by their numbers, that are better measured as one."""
+    for j, other in enumerate(placed):
+        for i, one in enumerate(placed[:j]):
+            both = one.box.area + other.box.area
+            if one.box.meets(other.box) and one.box.joined(other.box).area <= (1.0 + 1e-9) * both:
+                return i, j
+    return None
 
 
-def _region(
-    maps: Maps, one: _Candidate, mask: np.ndarray, box: Box, others: int, number: int, options: RegionOptions
-) -> Region:
-    memberships = np.array(one.memberships)
+def _without_overlaps(placed: Sequence[_Placed]) -> list[_Placed]:
+    """Boxes without what better ones cover, as far as boxes are left."""
+    left: list[_Placed] = []
+    for one in placed:
+        box: Box | None = one.box
+        for earlier in left:
+            box = None if box is None else box.without(earlier.box)
+        if box is not None:
+            left.append(replace(one, box=box))
+    return left
+
+
+def _region(maps: Maps, placed: _Placed, number: int, options: RegionOptions) -> Region:
+    one, box = placed.candidate, placed.box
     dwell, weakest = _dwell(maps, one, options)
     region = Region(
         label=f"{one.segment.channel} {number}",
@@ -308,15 +367,15 @@ def _region(
         area=one.features["area"],
         pixels=int(one.features["pixels"]),
         features=one.features,
-        cluster=int(np.argmax(memberships)),
+        cluster=int(np.argmax(one.memberships)),
         memberships=one.memberships,
         confidence=one.confidence,
         score=one.score,
-        reason=_reason(one, box, others, options.rank, weakest),
+        reason=_reason(one, box, len(placed.others), options.rank, weakest),
         step=_step(maps, box, options),
         dwell_s=dwell,
     )
-    return region.with_mask(mask)
+    return region.with_mask(placed.mask)
 
 
 def _reason(one: _Candidate, box: Box, others: int, rank: Rank, weakest: str) -> str:

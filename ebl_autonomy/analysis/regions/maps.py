@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from scipy import ndimage
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.scales import FloatArray
@@ -39,6 +40,8 @@ class Maps:
         Live time of the detector in seconds. Without it, the dwell time is used.
     dwell_s : FloatArray, shape (ny, nx), or float, optional
         Dwell time of each pixel in seconds. Without any time, a pixel's exposure is 1, and rates are counts per pixel.
+    weight : FloatArray, shape (ny, nx), or float, optional
+        Exposure of each pixel beyond time and I0, for example the number of points that were added up in it.
     std : mapping of str to float, FloatArray or None
         The channels that are values and not counts, with their standard deviation in their own unit, per pixel or for
         all; None to estimate it from the map. I0 and live time do not apply to them.
@@ -55,6 +58,7 @@ class Maps:
     i0: FloatArray | None = None
     live: FloatArray | float | None = None
     dwell_s: FloatArray | float | None = None
+    weight: FloatArray | float | None = None
     std: Mapping[str, FloatArray | float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,7 +68,7 @@ class Maps:
             raise BadInputError("channels={}: give at least one map, as {name: array of shape (ny, nx)}")
         maps = {name: self._map(f"channel {name!r}", values) for name, values in self.channels.items()}
         object.__setattr__(self, "channels", maps)
-        for name in ("i0", "live", "dwell_s"):
+        for name in ("i0", "live", "dwell_s", "weight"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, self._map(name, getattr(self, name)))
         if unknown := sorted(set(self.std) - set(maps)):
@@ -167,8 +171,7 @@ class Maps:
             else:  # a point without this channel has exposed the others only
                 share = np.divide(exposed, light, out=np.ones(shape), where=light > 0.0)
                 maps[name] = np.where(number > 0.0, total * share, np.nan)
-        # What several points in one pixel were exposed to has no median of its own: it is given as it is.
-        return cls(maps, xs, ys, std=spread, **{"live" if time is not None else "i0": exposed})
+        return cls(maps, xs, ys, std=spread, **{"live" if time is not None else "weight": exposed})
 
     # -- geometry ----------------------------------------------------------------------------------------------
 
@@ -183,6 +186,57 @@ class Maps:
         sizes = [abs(axis[-1] - axis[0]) / (len(axis) - 1) if len(axis) > 1 else None for axis in (self.x, self.y)]
         width, height = sizes
         return float(width or height or 1.0), float(height or width or 1.0)
+
+    def refined(self, factor: int) -> Maps:
+        """The same map on pixels that are `factor` times smaller, interpolated linearly.
+
+        Counts and exposures are interpolated separately and shared out, so the rates run smoothly from one measured
+        pixel to the next, and a region's total counts and their noise stay what was measured. Neighbouring small pixels
+        are not independent: judge windows at least as large as a measured pixel.
+
+        Raises
+        ------
+        BadInputError
+            If `factor` is not a positive whole number.
+        """
+        if isinstance(factor, bool) or int(factor) != factor or factor < 1:
+            raise BadInputError(f"refined({factor!r}): give a positive whole number")
+        if factor == 1:
+            return self
+        places = [(np.arange(len(axis) * factor) + 0.5) / factor - 0.5 for axis in (self.y, self.x)]
+        x, y = (_finer(axis, place) for axis, place in zip((self.x, self.y), places[::-1], strict=True))
+        grid = np.stack(np.meshgrid(*places, indexing="ij"))
+
+        def shared(values: FloatArray) -> FloatArray:
+            return np.asarray(ndimage.map_coordinates(values, grid, order=1, mode="nearest"))
+
+        channels: dict[str, FloatArray] = {}
+        std: dict[str, FloatArray | float | None] = {}
+        exposures = {name: self.exposure(name) for name in self.channels}
+        most: FloatArray = np.max(np.stack([exposures[n] for n in self.channels]), axis=0)
+        fine = shared(most) / factor**2
+        for name, values in self.channels.items():
+            weight = shared(exposures[name])
+            total = shared(np.where(exposures[name] > 0.0, values, 0.0))
+            known = weight > 1e-9
+            mean = np.divide(total, weight, out=np.full(weight.shape, np.nan), where=known)
+            if name not in self.std:
+                channels[name] = mean * fine
+                continue
+            channels[name] = mean
+            noise = self.std[name]
+            if noise is None:
+                std[name] = factor * estimated_std(np.where(exposures[name] > 0.0, values, np.nan))
+            else:
+                std[name] = factor * np.divide(
+                    shared(np.where(exposures[name] > 0.0, noise, 0.0)),
+                    weight,
+                    out=np.full(weight.shape, np.nan),
+                    where=known,
+                )
+        if all(name in self.std for name in self.channels):
+            return Maps(channels, x, y, std=std)
+        return Maps(channels, x, y, std=std, **{"live" if self.timed else "weight": fine})
 
     # -- exposure ----------------------------------------------------------------------------------------------
 
@@ -203,6 +257,8 @@ class Maps:
         exposure: FloatArray = np.ones(self.shape) if given is None else np.asarray(given, dtype=float)
         if self.i0 is not None:
             exposure = exposure * _relative(self.i0)
+        if self.weight is not None:
+            exposure = exposure * self.weight
         return np.where(known & np.isfinite(exposure) & (exposure > 0.0), exposure, 0.0)
 
     def rate(self, channel: str) -> FloatArray:
@@ -236,6 +292,24 @@ def _axis(name: str, given: FloatArray) -> FloatArray:
             f"{name} is not evenly spaced (steps of {steps.min():g} to {steps.max():g}): use Maps.from_points"
         )
     return axis
+
+
+def _finer(axis: FloatArray, places: FloatArray) -> FloatArray:
+    """Positions at fractional indices, beyond the ends too."""
+    if len(axis) == 1:
+        raise BadInputError("a map of one row or column cannot be refined: between what would it be interpolated?")
+    step = (axis[-1] - axis[0]) / (len(axis) - 1)
+    return np.asarray(axis[0] + step * places)
+
+
+def estimated_std(values: FloatArray) -> float:
+    """Standard deviation of the noise of a map, shape (ny, nx), from differences of neighbours.
+
+    The median takes the differences of the sample itself for what they are, unless they are everywhere.
+    """
+    steps = np.concatenate([np.diff(values, axis=axis).ravel() for axis in (0, 1)])
+    steps = steps[np.isfinite(steps)]
+    return float(1.4826 * np.median(np.abs(steps)) / math.sqrt(2.0)) if len(steps) else 0.0
 
 
 def _relative(i0: FloatArray) -> FloatArray:

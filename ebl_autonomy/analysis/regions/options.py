@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from ebl_autonomy.analysis.regions.rules import RuleLike
 
-__all__ = ["Limits", "Rank", "RankLike", "Region", "RegionOptions", "Regions"]
+__all__ = ["Limits", "Phases", "Rank", "RankLike", "Region", "RegionOptions", "Regions"]
 
 Interval = tuple[float, float]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
@@ -174,6 +174,36 @@ RankLike = Annotated[Rank, BeforeValidator(_rank_of)]
 """A rank as text, as JSON or as a `Rank`."""
 
 
+class Phases(_Options):
+    """Look for phases in place of channels: see `phase_maps` and `phase_segments`.
+
+    Attributes
+    ----------
+    markers : mapping of str to str or None
+        The channel that marks each phase; None for the one phase that has what the others leave.
+    common : str
+        The channel of the element that all phases hold.
+    wanted : tuple of str, optional
+        The phases to look for. By default the minority phases: those that dominate less than half of the sample.
+    ratios : mapping of str to float
+        Of the rate of a marker to that of the common element in the pure phase; estimated if not given.
+    dominance : float
+        See `phase_segments`.
+    """
+
+    markers: dict[Channel, Channel | None] = Field(min_length=1)
+    common: Channel
+    wanted: tuple[Channel, ...] | None = None
+    ratios: dict[Channel, Positive] = Field(default_factory=dict)
+    dominance: float = Field(default=0.5, gt=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if unknown := [name for name in self.wanted or () if name not in self.markers]:
+            raise ValueError(f"wanted={unknown}: the phases are {list(self.markers)}")
+        return self
+
+
 class RegionOptions(_Options):
     """Options of `find_regions`.
 
@@ -181,6 +211,10 @@ class RegionOptions(_Options):
     ----------
     channels : tuple of str, optional
         Channels to look for regions in; all by default. Rules may name the others.
+    phases : Phases, optional
+        Look for phases, not channels.
+    refine : int
+        Outlines are drawn on pixels that are so many times smaller, interpolated between the measured ones.
     together : bool
         Whether channels that overlap make one region; otherwise each channel has its own.
     rules : tuple of Rule or str
@@ -193,6 +227,8 @@ class RegionOptions(_Options):
         Number of accidents of noise expected in a map.
     level : float
         Factor on Otsu's threshold above the background: less gives larger regions.
+    thresholds : mapping of str to float
+        Rates or values above which a pixel belongs to a region, of channels for which Otsu's threshold is not wanted.
     saturation : float, optional
         The rate that the detector cannot exceed.
     min_pixels : int
@@ -200,7 +236,8 @@ class RegionOptions(_Options):
     merge : float
         Regions are merged if they share at least this part of the smaller one.
     parts : int
-        Boxes at most for one region: an oblique or bent one needs several, because one would be mostly empty.
+        Boxes at most for one region: an oblique or bent one needs several, because one would be mostly empty. With
+        more than one, a box leaves out what a better region's box covers, so that nothing is measured twice.
     margin : float or (x, y), optional
         Space around each region; half a pixel of the map by default, because no more is known of its edge.
     limits : Limits
@@ -222,6 +259,8 @@ class RegionOptions(_Options):
     """
 
     channels: tuple[Channel, ...] | None = Field(default=None, min_length=1)
+    phases: Phases | None = None
+    refine: int = Field(default=1, ge=1, le=20)
     together: bool = False
     rules: tuple[RuleLike, ...] = ()
     rank: RankLike = Rank()
@@ -229,6 +268,7 @@ class RegionOptions(_Options):
     scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 3, 5, 9), min_length=1)
     false_alarms: float = Field(default=0.01, gt=0.0, le=1.0)
     level: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    thresholds: dict[str, float] = Field(default_factory=dict)
     saturation: Positive | None = None
     min_pixels: int = Field(default=1, ge=1)
     min_confidence: float = Field(default=0.5, ge=0.0, le=1.0)

@@ -77,6 +77,7 @@ def segment(
     scales: tuple[int, ...] = (1, 3, 5, 9),
     false_alarms: float = 0.01,
     level: float = 1.0,
+    threshold: float | None = None,
     min_pixels: int = 1,
     min_confidence: float = 0.5,
     saturation: float | None = None,
@@ -100,6 +101,8 @@ def segment(
         Number of accidents expected in the map.
     level : float
         Factor on Otsu's threshold above the background.
+    threshold : float, optional
+        The threshold itself, in the unit of the rates, in place of Otsu's.
     min_pixels : int
         Smallest segment.
     min_confidence : float
@@ -130,7 +133,8 @@ def segment(
             f"{channel}: no place differs from the background ({background:.3g}) by more than chance: count longer, or "
             "measure where the sample is",
         )  # fmt: skip
-    threshold = _threshold(smooth, significant, background, evidence.counts, level)
+    if threshold is None:
+        threshold = _threshold(smooth, significant, background, evidence.counts, level)
     mask = _mask(windows, background, threshold, alarm)
     segments, left_out = [], 0
     labels, number = ndimage.label(mask, EIGHT)

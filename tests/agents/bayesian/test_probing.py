@@ -75,3 +75,57 @@ def test_a_batch_is_probed_as_if_nothing_in_it_were_better() -> None:
     points = [probes.point(k, START) for k in range(1, 5)]
     assert [tuple(np.round(p, 3)) for p in points if p is not None] == [(0.6, 0.5), (0.4, 0.5), (0.5, 0.6), (0.5, 0.4)]
     assert probes.point(5, START) is None
+
+
+def slope_of(*axes: int, start: float = 1.0) -> Callable[[np.ndarray], float]:
+    """A merit that depends on some motors; the start is better than the dark by `start`."""
+    return lambda x: start - float(np.abs(x[list(axes)] - 0.5).sum())
+
+
+def probed(merit: Callable[[np.ndarray], float], dim: int, noise: float = 0.0, fall: float = 1.0) -> int:
+    """Number of motors that are probed, one by one, if two far points were worse before, by `fall`."""
+    rng = np.random.default_rng(0)
+    start = np.full(dim, 0.5)
+    far = merit(start) - fall
+    points, values = [start, rng.random(dim), rng.random(dim)], [merit(start), far, far]
+    while True:
+        probes = ProbeSequence(np.array(points), values, 2, 0.1, first=3)
+        point = probes.point(len(points), start)
+        if point is None:
+            assert probes.end(len(points) + 5, start) == len(points)
+            return len(np.unique(np.nonzero(np.abs(np.array(points[3:]) - start) > 1e-9)[1]))
+        points.append(point)
+        values.append(merit(point) + noise * rng.standard_normal())
+
+
+@pytest.mark.parametrize(("dim", "axes"), [(9, (4, 5)), (20, (9, 12, 13)), (30, ()), (20, (1, 15))])
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_many_motors_that_show_nothing_end_the_probes(dim: int, axes: tuple[int, ...], noise: float) -> None:
+    assert probed(slope_of(*axes), dim, noise) == 3
+
+
+def test_as_many_motors_are_probed_as_it_takes_until_half_show_nothing() -> None:
+    assert probed(slope_of(0, 1, 2), 20) == 6
+
+
+@pytest.mark.parametrize("dim", [1, 4, 8])
+def test_few_motors_are_all_probed(dim: int) -> None:
+    assert probed(slope_of(0), dim) == dim
+
+
+def test_many_motors_that_all_respond_are_all_probed() -> None:
+    assert probed(slope_of(*range(20)), 20) == 20
+
+
+def test_motors_whose_results_are_not_known_yet_end_no_probes() -> None:
+    start = np.full(20, 0.5)
+    points, merits = np.vstack([start, np.zeros((2, 20))]), [1.0, 0.0, 0.0]
+    probes = ProbeSequence(points, merits, 2, 0.1, first=3)
+    assert all(probes.point(number, start) is not None for number in range(3, 43))
+    assert probes.point(43, start) is None
+
+
+@pytest.mark.parametrize(("unit", "offset"), [(1e-12, 0.0), (1e9, 0.0), (1.0, 1e6)])
+def test_what_shows_nothing_depends_on_neither_unit_nor_offset(unit: float, offset: float) -> None:
+    merit = slope_of(0, 7)
+    assert probed(lambda x: offset + unit * merit(x), 20, fall=unit) == probed(merit, 20) == 3

@@ -1,0 +1,119 @@
+"""The microprobe over channel access: the same map through ophyd and through ophyd-async as in one process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.sim_devices import SimMicroprobe, SimSample
+from ebl_autonomy.sim_devices.ioc import IocHandle, ioc_process, serve_microprobe
+
+pytestmark = pytest.mark.integration
+
+MAP = """
+import json, warnings
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+from bluesky import RunEngine
+from bluesky import plan_stubs as bps
+from bluesky.plans import grid_scan
+from caproto.sync.client import read
+from ophyd.utils import LimitError
+from ebl_autonomy.sim_devices import KIND
+from ebl_autonomy.testing import check_device
+
+RE = RunEngine({}, call_returns_result=True)
+rows, descriptors = [], []
+def keep(name, doc):
+    if name == "descriptor":
+        descriptors.append(doc)
+    elif name == "event":
+        rows.append(doc)
+def exposures():
+    return int(read("EBL:AcquireCounter", timeout=50).data[0])
+seen = {}
+with KIND(timeout_s=100.0) as probe:
+    for detector in probe.detectors:
+        check_device(detector, RE)
+    check_device(probe.x, RE, positions=[12.0], tolerance=0.01)
+    def plan():
+        yield from bps.mv(probe.dwell, 0.25)
+        started = yield from bps.rd(probe.clock)
+        yield from grid_scan(probe.detectors, probe.y, 10.0, 30.0, 3, probe.x, 10.0, 30.0, 4, snake_axes=True)
+        return (yield from bps.rd(probe.clock)) - started
+    RE.subscribe(keep)
+    before = exposures()
+    seen["seconds"] = RE(plan()).plan_result
+    seen["exposures"] = exposures() - before
+    try:
+        RE(bps.mv(probe.dwell, -1.0))
+        seen["refused"] = ""
+    except Exception as error:
+        seen["refused"] = type(error).__name__ + " " + repr(error.__cause__)
+    seen["dwell"] = RE(bps.rd(probe.dwell)).plan_result
+try:
+    KIND("NOWHERE:", timeout_s=0.5)
+    seen["missing"] = ""
+except Exception as error:
+    seen["missing"] = f"{type(error).__name__}: {error}"
+print(json.dumps({**seen, "rows": [row["data"] for row in rows],
+    "keys": sorted(descriptors[0]["data_keys"])}))
+"""
+
+
+@pytest.fixture(scope="module")
+def ioc() -> Iterator[IocHandle]:
+    with ioc_process(seed=5, speed=100.0, set_environment=False, beamline="microprobe", sample="particles") as handle:
+        yield handle
+
+
+def client(env: Any, script: str) -> dict[str, Any]:
+    """Run a script in a subprocess; returns the JSON of its last output line."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=200.0,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["EpicsMicroprobe", "AsyncEpicsMicroprobe"])
+def test_a_map_over_epics_counts_the_same_sample(ioc: IocHandle, kind: str) -> None:
+    seen = client(ioc.env, MAP.replace("KIND", kind))
+    truth = SimMicroprobe(SimSample.particles(5), seed=5)
+    readings: dict[str, Any] = {}
+    for device in (*truth.detectors, truth.x, truth.y):
+        readings.update(device.describe())
+    assert set(readings) <= set(seen["keys"])
+    assert len(seen["rows"]) == 12
+    for row in seen["rows"]:
+        x, y = row["sample_x"], row["sample_y"]
+        dead = 1.0 + sum(float(truth.expected(x, y)[name]) for name in truth.sample.maps) * truth.xrf.dead_time_s
+        for name in truth.sample.maps:
+            mean = 0.25 * float(truth.expected(x, y)[name]) / dead
+            assert row[f"xrf_{name}"] == pytest.approx(mean, abs=6.0 * mean**0.5 + 0.01 * mean + 1e-9)
+        assert row["xrf_real_time"] == 0.25
+        assert row["i0"] == pytest.approx(0.25e6, rel=0.02)
+    assert {round(row["sample_x"]) for row in seen["rows"]} == {10, 17, 23, 30}
+    assert seen["seconds"] >= 12 * 0.25
+    assert seen["exposures"] == 12  # the four detectors share one exposure
+    assert "LimitError" in seen["refused"]
+    assert seen["dwell"] == 0.25
+    assert seen["missing"].startswith("EblError: the PVs NOWHERE:… did not connect within 0.5 s")
+    assert "ebl-autonomy serve ioc --beamline microprobe" in seen["missing"]
+
+
+def test_an_unknown_sample_is_refused_by_name() -> None:
+    with pytest.raises(BadInputError, match="sample='moon': use one of"):
+        serve_microprobe(0, "moon", 1.0, "EBL:")

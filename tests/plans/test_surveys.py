@@ -1,0 +1,200 @@
+"""Surveys: the fine scans are where the coarse map says, within limits and budgets, and tell what they belong to."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from bluesky import RunEngine
+from bluesky.utils import RunEngineInterrupted
+from microprobes import ENERGIES, REFERENCES, STEP, area, microprobe
+from simple import Documents
+
+from ebl_autonomy.errors import BadInputError, MeasurementError
+from ebl_autonomy.plans import adaptive_spectrum, characterise, roi_survey
+from ebl_autonomy.sim_devices import SimMicroprobe
+from ebl_autonomy.testing import check_plan_signature
+
+FE = "xrf_Fe"
+
+
+def survey(probe: SimMicroprobe, **more: Any) -> Any:
+    settings = {
+        "channels": [FE, "xrf_Cr"],
+        "coarse_step": STEP,
+        "fine_step": 0.5,
+        "area": area(),
+        "regions": {"channels": [FE]},
+        "live": "xrf_live_time",
+        "i0": "i0",
+        "dwell": probe.dwell,
+    }
+    return roi_survey([probe.xrf, probe.i0], probe.x, probe.y, **{**settings, **more})
+
+
+def starts(docs: Documents) -> list[dict[str, Any]]:
+    return [doc for name, doc in docs.all if name == "start"]
+
+
+@pytest.mark.parametrize("flies", [False, True])
+def test_the_bright_parts_are_scanned_finely_and_only_they(RE: RunEngine, docs: Documents, flies: bool) -> None:
+    probe = microprobe()
+    home = probe.x.position, probe.y.position
+    plan = survey(probe, flyers=[probe.flyer] if flies else [])
+    result = RE(plan).plan_result
+    coarse, *fine = starts(docs)
+    assert [doc["uid"] for doc in fine] == [run.uid for run in result.fine]
+    assert len(result.regions) == 2
+    boxes = sorted((*region.x, *region.y) for region in result.regions)
+    for (left, right, low, high), (x, y) in zip(boxes, ((1.0, 1.0), (8.0, 5.0)), strict=True):
+        assert left <= x <= x + 3.0 <= right
+        assert low <= y <= y + 2.0 <= high
+        assert (right - left) * (high - low) < 25.0  # of 6 µm², with the pixels that its edges share, and margins
+    for number, (doc, region) in enumerate(zip(fine, result.regions, strict=True)):
+        link = doc["ebl_survey"]
+        assert (link["coarse"], link["number"], link["of"]) == (coarse["uid"], number, 2)
+        assert link["region"]["label"] == region.label
+    assert result.coarse.rows == 96
+    assert (probe.x.position, probe.y.position) == home
+    assert probe.dwell.position == 0.02
+    assert result.stop_reason == "all regions are scanned"
+
+
+def test_an_empty_map_has_no_fine_scans_and_says_why(RE: RunEngine, docs: Documents) -> None:
+    probe = microprobe()
+    result = RE(survey(probe, area={"sample_x": [4.5, 7.5], "sample_y": [0.0, 8.0]})).plan_result
+    assert result.fine == ()
+    assert result.stop_reason
+    assert len(starts(docs)) == 1
+
+
+def test_a_region_at_the_edge_of_the_stage_stays_within_its_limits(RE: RunEngine) -> None:
+    probe = microprobe(motors={"sample_x": {"limits": (0.0, 10.0)}})
+    result = RE(survey(probe, area={"sample_x": [5.0, 10.0], "sample_y": [4.0, 8.0]})).plan_result
+    (region,) = result.regions
+    assert region.clipped
+    assert region.x[1] == 10.0
+    assert len(result.fine) == 1
+
+
+def test_a_function_may_choose_among_the_regions(RE: RunEngine) -> None:
+    probe = microprobe()
+    asked: list[Any] = []
+
+    def approve(regions: list[Any]) -> list[Any]:
+        asked.extend(regions)
+        return [region for region in regions if region.x[0] > 5.0]
+
+    result = RE(survey(probe, approve=approve)).plan_result
+    assert len(asked) == 2
+    assert len(result.fine) == 1
+    assert result.regions[0].x[0] > 5.0
+
+
+def test_a_pause_lets_the_user_approve(RE: RunEngine, docs: Documents) -> None:
+    probe = microprobe()
+    with pytest.raises(RunEngineInterrupted):
+        RE(survey(probe, approve="pause"))
+    assert len(starts(docs)) == 1
+    result = RE.resume().plan_result
+    assert len(result.fine) == 2
+
+
+def test_budgets_are_those_of_the_whole_survey(RE: RunEngine, docs: Documents) -> None:
+    probe = microprobe()
+    envelope = {"max_points": 100}
+    result = RE(survey(probe, envelope=envelope)).plan_result
+    rows = sum(run.rows for run in (result.coarse, *result.fine))
+    assert rows == 100
+    assert "max_points" in result.stop_reason
+    assert len(result.fine) == 1
+
+
+def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
+    probe = microprobe()
+    home = probe.x.position, probe.y.position
+    trigger, count = probe.xrf.trigger, []
+
+    def failing() -> Any:
+        count.append(1)
+        if len(count) > 100:
+            raise RuntimeError("no high voltage")
+        return trigger()
+
+    probe.xrf.trigger = failing  # type: ignore[method-assign]
+    with pytest.raises(MeasurementError, match="no high voltage"):
+        RE(survey(probe))
+    assert (probe.x.position, probe.y.position) == home
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"area": {"sample_x": [0.0, 999.0], "sample_y": [0.0, 8.0]}}, r"'sample_x' must lie within its limits"),
+        ({"area": {"x": [0.0, 1.0]}}, r"area=.*give \{'sample_x'"),
+        ({"channels": "xrf_Fe"}, r"channels='xrf_Fe': give a list"),
+        ({"channels": ["xrf_Zn"]}, r"no detector gives \['xrf_Zn'\]"),
+        ({"approve": 3}, r"approve=3: give 'pause'"),
+        ({"realign": 3}, r"realign=3: give a plan function"),
+        ({"coarse_step": 0.0}, r"step=0.0: give a positive number"),
+        ({"regions": {"chanels": ["a"]}}, r"regions.chanels: .*did you mean 'channels'"),
+        ({"until": {"target": 3.0}}, r"target and improvement are rules on an objective"),
+    ],
+)
+def test_a_wrong_argument_is_refused_before_anything_moves(RE: RunEngine, given: dict[str, Any], said: str) -> None:
+    probe = microprobe()
+    home = probe.x.position, probe.y.position, probe.dwell.position
+    with pytest.raises(BadInputError, match=said):
+        RE(survey(probe, **given))
+    assert (probe.x.position, probe.y.position, probe.dwell.position) == home
+
+
+def test_a_spectrum_is_measured_upwards_batch_by_batch(RE: RunEngine, docs: Documents) -> None:
+    probe = microprobe()
+    RE_motors = {probe.x: 2.5, probe.y: 2.0}
+    for motor, position in RE_motors.items():
+        motor.set(position)
+    vocs = {"variables": {"mono_energy": [7100.0, 7160.0]}, "observables": ["xanes_mu"]}
+    agent = {"agent": "energy", "vocs": vocs, "options": {"edge": 7114.0}}
+    result = RE(adaptive_spectrum([probe.absorption], probe.energy, agent, max_points=24, batch=8)).plan_result
+    energies = [row["mono_energy"] for row in docs.events["primary"]]
+    assert result.rows == 24
+    for i in range(0, 24, 8):
+        assert energies[i : i + 8] == sorted(energies[i : i + 8])
+    assert len(set(energies)) == 24
+
+
+@pytest.mark.integration
+def test_the_phases_of_each_region_are_found(RE: RunEngine, docs: Documents) -> None:
+    probe = microprobe()
+    home = probe.energy.position
+    result = RE(
+        characterise(
+            [probe.xrf, probe.absorption, probe.i0], probe.x, probe.y, probe.energy,
+            channels=[FE], absorption="xanes_mu", coarse_step=STEP, fine_step=1.0, area=area(),
+            references={name: spectrum.tolist() for name, spectrum in REFERENCES.items()},
+            reference_energies=ENERGIES.tolist(), max_energies=6, live="xrf_live_time", dwell=probe.dwell,
+            energy_dwell_s=0.05, flyers=[probe.flyer],
+        )
+    ).plan_result  # fmt: skip
+    assert len(result.phase_maps) == 2
+    for one in result.phase_maps:
+        assert 3 <= len(one.energies) <= 6
+        assert len(one.maps) == len(one.energies)
+        assert np.array_equal(one.energies, np.sort(one.energies))
+        dominant = "low" if one.region.x[0] < 5.0 else "high"
+        other = "high" if dominant == "low" else "low"
+        inside = one.amounts[dominant] > 0.3
+        assert inside.sum() >= 3
+        assert one.amounts[dominant].max() == pytest.approx(0.8, abs=0.1)
+        assert (one.amounts[other][inside] < 0.1).all()
+    last = starts(docs)[-1]
+    assert last["uid"] == result.uid
+    assert [one["phases"] for one in last["ebl_survey"]["phase_maps"]] == [["low", "high"]] * 2
+    recorded = docs.events["phases_0"][0]["phases_amount_low"]
+    assert np.array_equal(recorded, result.phase_maps[0].amounts["low"], equal_nan=True)
+    assert probe.energy.position == home
+
+
+@pytest.mark.parametrize("plan", [roi_survey, characterise, adaptive_spectrum])
+def test_a_queue_takes_the_signature(plan: Any) -> None:
+    check_plan_signature(plan)
