@@ -291,8 +291,8 @@ def _phases(seeds: int) -> Iterator[str]:
     pixels = stack.amounts.shape[1]
     yield (
         f"HXN sample: {len(PHASES)} phases in {pixels} pixels, means of {seeds} seeds. Fractions are shares of the sum "
-        "of a pixel; amounts are relative to their standard deviation over the map. The index compares the largest phase "
-        "of each pixel with the true one.\n"
+        "of a pixel; amounts are relative to their standard deviation over the map. The index compares the largest "
+        "phase of each pixel with the true one.\n"
     )
     head = ["signal", "energies", "fractions, RMSE to all", "amounts, NRMSE to all", "fractions, RMSE to truth"]
     yield table([*head, "adjusted Rand index"], rows)
