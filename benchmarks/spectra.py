@@ -207,7 +207,7 @@ def score(energies: FloatArray, flat: FloatArray, rebuilt: FloatArray, predicted
     ]
     lines_ = white_line(energies, flat), white_line(energies, rebuilt)
     apart = abs(lines_[0].energy - lines_[1].energy) if lines_[0] and lines_[1] else np.nan
-    return Score(rmse, *edges, apart, predicted / rmse)
+    return Score(rmse, *edges, apart, predicted / rmse if rmse else np.nan)
 
 
 def _summary(scores: list[Score]) -> list[str]:

@@ -189,23 +189,26 @@ class EnergyAgent(Agent):
         return list(zip(self.space.unit(points), decisions, strict=True))
 
     def _of_sweep(self, count: int) -> Choice | None:
-        """The next energies of the sweep that is under way, which was decided when its first energy was proposed."""
+        """The next energies of the sweep that is under way, decided from the results before it; None if it has too few.
+
+        Each sweep is planned again for each of its energies: the plan follows from the results alone.
+        """
         assert isinstance(self.options, EnergyOptions)
         size, first = self.options.sweep, self._way.first
         began = first + (self._made - first) // size * size
-        if self._made <= first or began == self._made or count >= size or len(self._results) < began:
+        if self._made < first or count >= size or len(self._results) < began:
+            return None
+        size = min(size, int(np.sum(~self._near(self._candidates, self._energies(self._asked[:began])))))
+        if size < count:
             return None
         planned = self._choose(began, size, [])
         tried = self._energies([*self._asked[began:], *self._pending])
-        left = [i for i, energy in enumerate(planned.energies) if not self._near(np.array([energy]), tried)[0]]
-        left.sort(key=lambda i: float(planned.energies[i]))
-        # Energies below the last one would take the backlash from the other side.
+        left = np.flatnonzero(~self._near(planned.energies, tried))
         if len(left) < count:
             return None
-        part = np.array(left[:count])
-        return Choice(
-            planned.energies[part], planned.reason, planned.score[part] if len(planned.score) else planned.score
-        )
+        part = left[np.argsort(planned.energies[left])][:count]
+        score = planned.score[part] if len(planned.score) else planned.score
+        return Choice(planned.energies[part], planned.reason, score)
 
     def _choose(self, known: int, count: int, pending: Sequence[Point]) -> Choice:
         """`count` energies, from the first `known` results. An energy whose result was invalid is not tried again."""

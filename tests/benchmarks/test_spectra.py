@@ -1,4 +1,4 @@
-"""The report on spectra: repeated scans stay in one half, scores are errors, and few energies do on measured spectra."""
+"""The report on spectra: repeated scans stay in one half, scores are errors, few energies do on measured spectra."""
 
 from pathlib import Path
 from typing import Any
