@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -12,7 +13,7 @@ from scipy.optimize import nnls
 from ebl_autonomy.analysis.rasters import even_raster
 from ebl_autonomy.data.mapped import Mapped
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.records import ROW, RunRecord, to_float
+from ebl_autonomy.records import ROW, ProposalRecord, RunRecord, to_float
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["RasterTimes"]
@@ -55,6 +56,9 @@ class RasterTimes:
         done = sorted((p for p in record.proposals if p.rows and p.results), key=lambda p: p.rows[0])
         name = record.metadata.clock or "clock"
         clock = name in record.rows
+        times = record.rows.get(name if clock else ROW.seconds_elapsed)
+        if times is None:
+            return None
         x, y = (
             [[to_float(p.results[end].get(axis)) / step for end in (0, -1)] for p in done]
             for axis, step in zip((mapped.x, mapped.y), pixels.step, strict=True)
@@ -62,14 +66,11 @@ class RasterTimes:
         seconds, terms = [], []
         for i in range(1, len(done)):
             last, before = done[i].rows[-1], done[i - 1].rows[-1]
-            if clock:
-                seconds.append(to_float(record.rows[name][last]) - to_float(record.rows[name][before]))
-            else:
-                parts = (record.rows.get(key) for key in (ROW.seconds_moving, ROW.seconds_measuring))
-                seconds.append(sum(to_float(part[last]) if part is not None else math.nan for part in parts))
+            seconds.append(to_float(times[last]) - to_float(times[before]) - (0.0 if clock else _thought(done, i)))
             way = math.hypot(x[i][0] - x[i - 1][1], y[i][0] - y[i - 1][1])
             terms.append((1.0, float(len(done[i].rows)), way))
-        taken = _taken(record, name if clock else "", done[-1].rows[-1]) if done else math.nan
+        began = to_float(record.baseline.get(name, times)[0]) if clock else 0.0
+        taken = to_float(times[done[-1].rows[-1]]) - began if done else math.nan
         fitted = _fit(np.array(terms).reshape(-1, 3), np.array(seconds))
         if fitted is None or not taken > 0.0:
             return None
@@ -95,12 +96,10 @@ class RasterTimes:
         return low
 
 
-def _taken(record: RunRecord, clock: str, last: int) -> float:
-    if clock:
-        start = record.baseline.get(clock) or record.rows[clock]
-        return to_float(record.rows[clock][last]) - to_float(start[0])
-    elapsed = record.rows.get(ROW.seconds_elapsed)
-    return to_float(elapsed[last]) if elapsed is not None else math.nan
+def _thought(done: Sequence[ProposalRecord], i: int) -> float:
+    """Seconds of the decision before a proposal, which a raster does not need; 0 within a batch."""
+    batch = done[i].batch
+    return 0.0 if done[i - 1].batch == batch else sum(p.seconds_to_decide for p in done if p.batch == batch)
 
 
 def _fit(terms: FloatArray, seconds: FloatArray) -> tuple[float, float, float] | None:
