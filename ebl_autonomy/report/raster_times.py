@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -13,7 +12,7 @@ from scipy.optimize import nnls
 from ebl_autonomy.analysis.rasters import even_raster
 from ebl_autonomy.data.mapped import Mapped
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.records import ROW, ProposalRecord, RunRecord, to_float
+from ebl_autonomy.records import ROW, RunRecord, to_float
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["RasterTimes"]
@@ -63,10 +62,15 @@ class RasterTimes:
             [[to_float(p.results[end].get(axis)) / step for end in (0, -1)] for p in done]
             for axis, step in zip((mapped.x, mapped.y), pixels.step, strict=True)
         )
+        # A raster needs no decisions: of wall seconds, those of a batch count before its first proposal.
+        decided: dict[int, float] = {}
+        for p in done:
+            decided[p.batch] = decided.get(p.batch, 0.0) + p.seconds_to_decide
+        thought = [decided.pop(p.batch, 0.0) for p in done]
         seconds, terms = [], []
         for i in range(1, len(done)):
             last, before = done[i].rows[-1], done[i - 1].rows[-1]
-            seconds.append(to_float(times[last]) - to_float(times[before]) - (0.0 if clock else _thought(done, i)))
+            seconds.append(to_float(times[last]) - to_float(times[before]) - (0.0 if clock else thought[i]))
             way = math.hypot(x[i][0] - x[i - 1][1], y[i][0] - y[i - 1][1])
             terms.append((1.0, float(len(done[i].rows)), way))
         began = to_float(record.baseline.get(name, times)[0]) if clock else 0.0
@@ -94,12 +98,6 @@ class RasterTimes:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.seconds(middle) <= self.taken else (low, middle - 1)
         return low
-
-
-def _thought(done: Sequence[ProposalRecord], i: int) -> float:
-    """Seconds of the decision before a proposal, which a raster does not need; 0 within a batch."""
-    batch = done[i].batch
-    return 0.0 if done[i - 1].batch == batch else sum(p.seconds_to_decide for p in done if p.batch == batch)
 
 
 def _fit(terms: FloatArray, seconds: FloatArray) -> tuple[float, float, float] | None:
