@@ -47,7 +47,7 @@ class Spectrometer:
 
 
 def stage(clock: Clock) -> tuple[SimMotor, SimMotor]:
-    ends = {"x": (0.0, 20.0), "y": (0.0, 12.0)}
+    ends = {"x": (-10.0, 30.0), "y": (-10.0, 22.0)}  # with room for the run-up of lines
     x, y = (SimMotor(name, clock, limits, egu="um", velocity=50.0) for name, limits in ends.items())
     return x, y
 
