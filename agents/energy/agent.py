@@ -55,6 +55,7 @@ class EnergyAgent(Agent):
 
     name = "energy"
     Options: ClassVar[type[AgentOptions]] = EnergyOptions
+    orders_batches = True
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)

@@ -237,6 +237,11 @@ class MappingAgent(Agent):
             for i, name in enumerate(self._setup.channels)
         }
 
+    @property
+    def pixels(self) -> PixelGrid:
+        """The pixels of the map."""
+        return self._grid
+
     def axes(self) -> tuple[FloatArray, FloatArray]:
         """Centres of the columns (x) and the rows (y) of the map, in motor units."""
         return self._setup.grid.centres_x.copy(), self._setup.grid.centres_y.copy()
