@@ -240,7 +240,7 @@ class MappingAgent(Agent):
     @property
     def pixels(self) -> PixelGrid:
         """The pixels of the map."""
-        return self._grid
+        return self._setup.grid
 
     def axes(self) -> tuple[FloatArray, FloatArray]:
         """Centres of the columns (x) and the rows (y) of the map, in motor units."""
