@@ -15,6 +15,7 @@ from ebl_autonomy.agents.mapping.options import MappingOptions
 from ebl_autonomy.agents.mapping.setup import Setup, check_vocs, travel_of
 from ebl_autonomy.agents.mapping.start import even_lines, even_pixels
 from ebl_autonomy.errors import BadInputError, NoMoreProposals
+from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray, Travel
 from ebl_autonomy.surrogates.neighbours import NeighbourField
