@@ -97,7 +97,7 @@ class Gains:
         """
         near, far = away**2, self.distance**2
         valid = near / np.maximum(near + far, np.finfo(float).tiny)
-        self.worth *= np.minimum(near / np.maximum(far, np.finfo(float).tiny), 1.0) * valid**DOUBT
+        self.worth *= np.minimum(near, far) / np.maximum(far, np.finfo(float).tiny) * valid**DOUBT
 
     def forbid(self, free: np.ndarray) -> None:
         """Leave out the pixels where `free`, shape (all pixels,), is False."""
