@@ -6,10 +6,10 @@ a dwell time such that 1 % of the pixels of the strongest channel have 1000 coun
 noise of 0.02.
 
 NRMSE is the root-mean-square error over the truth's standard deviation, SSIM that of scikit-image; of five channels the
-mean. The heuristic measures where the spread of the ten nearest values times the distance to the nearest is largest,
-and rebuilds by inverse distances; raster is rebuilt by inverse distances or bilinearly, whichever is better. With
-equal time, everyone may fly: raster flies lines with pixels as coarse as the time asks for, MappingAgent chooses
-points, lines and dwell times.
+mean. The heuristic measures where the spread of the ten nearest values times the distance to the nearest is largest, a
+thousandth of the pixels at a time, and rebuilds by inverse distances; raster is rebuilt by inverse distances or
+bilinearly, whichever is better. With equal time, everyone may fly: raster flies lines with pixels as coarse as the time
+asks for, MappingAgent chooses points, lines and dwell times.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ STRONG = 1000.0
 NOISE = 0.02
 """Standard deviation of an optical density."""
 BATCH = 8
+HEURISTIC_BATCH = 25
+"""A thousandth of the pixels, because the heuristic weighs the whole map again for each batch."""
 GP_SHARE = 0.02
 """The largest share of the pixels for the exact Gaussian process."""
 DWELL_S, OVERHEAD_S = 0.05, 0.02
@@ -149,7 +151,7 @@ def heuristic(case: Case, seed: int) -> Found:
             spread = (values[index].std(axis=1) / np.maximum(values.std(axis=0), 1e-12)).sum(axis=1)
             worth = (spread + 1e-9) * distance[:, 0]
             worth[pixels] = -1.0
-            new = apart(worth, everywhere, min(BATCH, left))
+            new = apart(worth, everywhere, min(HEURISTIC_BATCH, left))
             pixels, values = np.append(pixels, new), np.vstack([values, case.measured(new, rng)])
         found[share] = scores(by_distance(pixels, values, case.shape), case.truth)
     return found
@@ -365,7 +367,7 @@ def heuristic_in_time(case: Case, seed: int) -> Found:
             spread = (values[index].std(axis=1) / np.maximum(values.std(axis=0), 1e-12)).sum(axis=1)
             worth = (spread + 1e-9) * distance[:, 0]
             worth[pixels] = -1.0
-            new = apart(worth, everywhere, BATCH)
+            new = apart(worth, everywhere, HEURISTIC_BATCH)
             visit(new)
             pixels, values = np.append(pixels, new), np.vstack([values, case.measured(new, rng)])
         found[share] = scores(by_distance(pixels, values, case.shape), case.truth)
@@ -415,7 +417,7 @@ def cost_ms(known: int, steps: int = 40) -> tuple[float, float, float]:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--maps", nargs="+", default=["Fe", "Cr", "five", "STXM"])
-    parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES), metavar="N")
+    parser.add_argument("--sizes", nargs="*", type=int, default=list(SIZES), metavar="N")
 
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
@@ -447,6 +449,8 @@ def lines(options: argparse.Namespace) -> Iterator[str]:
         yield table(["map", "", *(f"{share:.0%}" for share in SHARES)], rows)
     yield "\nPredicted over true NRMSE, by share of the points:\n"
     yield table(["map", *(f"{share:.0%}" for share in SHARES)], honest)
+    if not options.sizes:
+        return
     yield f"\nCPU time of suggest + ingest for a point of a map of {SIDE} x {SIDE} pixels, one thread:\n"
     cells = [[str(known), *(f"{value:.1f} ms" for value in cost_ms(known))] for known in options.sizes]
     yield table(["points known", "median", "mean", "longest"], cells)
