@@ -243,22 +243,41 @@ class MappingAgent(Agent):
         """The pixels of the map."""
         return self._setup.grid
 
-    def axes(self) -> tuple[FloatArray, FloatArray]:
-        """Centres of the columns (x) and the rows (y) of the map, in motor units."""
-        return self._setup.grid.centres_x.copy(), self._setup.grid.centres_y.copy()
+    def axes(self, shape: tuple[int, int] | None = None) -> tuple[FloatArray, FloatArray]:
+        """Centres of the columns (x) and the rows (y) of a map, in motor units; see `map`."""
+        grid = self._grid_of(shape)
+        return grid.centres_x.copy(), grid.centres_y.copy()
 
-    def map(self) -> dict[str, tuple[FloatArray, FloatArray]]:
+    def map(self, shape: tuple[int, int] | None = None) -> dict[str, tuple[FloatArray, FloatArray]]:
         """Mean and standard deviation of each channel, shape (rows, columns) each; NaN before the first result.
 
         The standard deviation is that of the error of the mean, without the noise of a measurement. With `dwell`,
         counts are per second.
+
+        Parameters
+        ----------
+        shape : (rows, columns), optional
+            By default, the pixels of the agent. Otherwise the map is interpolated between their centres.
+
+        Raises
+        ------
+        BadInputError
+            If a number of rows or columns is not positive.
         """
         self._field.update(whole=True)
-        shape, std = self._setup.grid.shape, self._std()
-        return {
-            name: (self._field.mean[i].reshape(shape).copy(), std[i].reshape(shape).copy())
+        own, std = self._setup.grid, self._std()
+        maps = {
+            name: (self._field.mean[i].reshape(own.shape).copy(), std[i].reshape(own.shape).copy())
             for i, name in enumerate(self._setup.channels)
         }
+        if shape is None or tuple(shape) == own.shape:
+            return maps
+        x, y = self.axes(shape)
+        return {name: (_between(mean, own, x, y), _between(spread, own, x, y)) for name, (mean, spread) in maps.items()}
+
+    def _grid_of(self, shape: tuple[int, int] | None) -> PixelGrid:
+        own = self._setup.grid
+        return own if shape is None else PixelGrid(own.x, own.y, (int(shape[0]), int(shape[1])))
 
     def predicted_error(self) -> dict[str, float]:
         """The expected root-mean-square error of each map, as a share of the map's standard deviation (NRMSE).
@@ -287,3 +306,9 @@ class MappingAgent(Agent):
         """The nearest point of the map, in motor units."""
         edges = zip(self._setup.axes, (self._setup.grid.x, self._setup.grid.y), strict=True)
         return {name: min(max(float(point[name]), low), high) for name, (low, high) in edges}
+
+
+def _between(values: FloatArray, grid: PixelGrid, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Values at the centres of pixels, shape (rows, columns), linearly interpolated at the crossings of x and y."""
+    along = np.stack([np.interp(x, grid.centres_x, row) for row in values])
+    return np.stack([np.interp(y, grid.centres_y, column) for column in along.T], axis=1)

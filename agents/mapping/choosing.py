@@ -74,7 +74,11 @@ class Chooser:
         self._options, self._setup, self._travel = options, setup, travel
         low, high = setup.dwells or (1.0, 1.0)
         self._dwell_s = math.sqrt(low * high)
-        """The dwell time as long as nothing is known."""
+        """The dwell time of a point as long as nothing is known."""
+        axis = travel.axes.get(setup.axes[0])
+        fastest = setup.grid.step[0] / axis.velocity if axis else 0.0
+        self._line_dwell_s = min(max(low, fastest), high) if setup.dwells else max(options.measure_s, fastest)
+        """Seconds per pixel of a line, as fast as the motor and the detector go: what is missed is measured later."""
         self._dwells = np.geomspace(low, high, DWELLS)
 
     def point(self, choice: Choice) -> dict[str, float]:
@@ -87,7 +91,8 @@ class Chooser:
             x = float(grid.edges_x[column if choice.length > 0 else column + 1])
         point = {name_x: x, name_y: float(grid.centres_y[row])}
         if self._options.dwell:
-            point[self._options.dwell] = choice.dwell_s or self._dwell_s
+            default = self._line_dwell_s if choice.length else self._dwell_s
+            point[self._options.dwell] = choice.dwell_s or default
         if self._options.line:
             end = column + choice.length + (0 if choice.length >= 0 else 1)
             point[self._options.line] = float(grid.edges_x[end]) - x if choice.length else 0.0
@@ -184,13 +189,7 @@ class Chooser:
     def _measure_s(self, choice: Choice) -> float:
         if not choice.length:
             return self._options.measure_s + self._extra_s
-        return abs(choice.length) * self._pixel_s()
-
-    def _pixel_s(self) -> float:
-        """Seconds per pixel of a line: the dwell time, unless the motor is slower."""
-        pixel_s = self._dwell_s if self._options.dwell else self._options.measure_s
-        axis = self._travel.axes.get(self._setup.axes[0])
-        return max(pixel_s, self._setup.grid.step[0] / axis.velocity) if axis else pixel_s
+        return abs(choice.length) * self._line_dwell_s
 
     # -- lines -------------------------------------------------------------------------------------------------
 
@@ -208,7 +207,7 @@ class Chooser:
         # Along a line the next measurement is one pixel away, so a pixel speaks for a strip, not for a square.
         along = gains.stride * grid.step[0]
         strip = np.where(gains.worth > 0.0, gains.worth / np.maximum(gains.distance, along), 0.0) * along
-        pixel_s = self._pixel_s() * gains.stride
+        pixel_s = self._line_dwell_s * gains.stride
         best: Choice | None = None
         for _ in range(4):  # Dinkelbach's iteration to the largest ratio of worth to time
             segments = best_segments(strip, rate, pixel_s)

@@ -97,16 +97,17 @@ class Gains:
         """
         near, far = away**2, self.distance**2
         valid = near / np.maximum(near + far, np.finfo(float).tiny)
-        self.worth *= np.minimum(near / np.maximum(far, np.finfo(float).tiny), 1.0) * valid**DOUBT
+        self.worth *= np.minimum(near, far) / np.maximum(far, np.finfo(float).tiny) * valid**DOUBT
 
     def forbid(self, free: np.ndarray) -> None:
         """Leave out the pixels where `free`, shape (all pixels,), is False."""
         self.worth[~self._field.on_lattice(free)] = -1.0
 
     def claim(self, pixel: int, length: int = 0) -> None:
-        """Lower the worth around pixels that will be measured, as if they had been: `length` + 1 pixels of a row."""
+        """Lower the worth around a pixel that will be measured, or a line of `length` pixels, as if it had been."""
         row, column = divmod(pixel, self._field.shape[1])
-        first, last = min(column, column + length), max(column, column + length)
+        end = column + length - (length > 0) + (length < 0)
+        first, last = min(column, end), max(column, end)
         _claim(self.worth, self.distance, row, first, last, self.stride, self._field.step[0], self._field.step[1])
 
 

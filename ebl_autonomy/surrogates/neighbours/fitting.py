@@ -16,6 +16,9 @@ SCALES: Final = (1.5, 2.5, 4.0, 6.5, 10.0, 16.0, 26.0, 42.0, 68.0)
 """Length scales that are tried, in pixels."""
 NUGGETS: Final = (0.0, 1e-3, 4e-3, 0.016, 0.06, 0.25, 0.6)
 """Noise variances that are tried, as shares of the variance of the measurements."""
+FIRST_NUGGET: Final = 4
+ALIKE: Final = 1.03
+"""Ratio of squared errors up to which two predictions are equally good."""
 MOST_SITES: Final = 400
 """Measurements that are left out to compare hyper-parameters."""
 LEAST_SPREAD: Final = 1e-3
@@ -73,22 +76,30 @@ def fit(
     pixel = pixel if np.isfinite(pixel) else 1.0
     scales = [scale * pixel for scale in SCALES if scale * pixel <= extent] or [SCALES[0] * pixel]
 
+    tried: dict[Process, tuple[float, float]] = {}
+    """Mean squared error, and the negative log-likelihood of the errors."""
+
     def best(candidates: Sequence[Process]) -> Process:
-        errors = [
-            float(np.sum(left_out(chosen, distances, neighbours, values, exposures, one).squared)) for one in candidates
-        ]
-        return candidates[int(np.argmin(errors))]
+        for one in candidates:
+            errors = left_out(chosen, distances, neighbours, values, exposures, one)
+            expected = errors.variance + errors.squared - errors.excess
+            misfit = np.log(expected) + errors.squared / expected
+            tried[one] = (float(np.sum(errors.squared)), float(np.sum(misfit)))
+        return min(candidates, key=lambda one: tried[one][0])
 
     def shapes(nugget: float) -> list[Process]:
         return [Process(kind, 1.0 / scale, spread, poisson, nugget) for kind, scale in product((ROUGH, SMOOTH), scales)]
 
     if poisson:
         return best(shapes(0.0))
-    exposure = float(np.median(exposures[sites]))
-    nuggets = [share * float(np.var(values[sites])) * exposure for share in NUGGETS]
-    first = best(shapes(nuggets[2]))
-    noisy = best([first._replace(nugget=nugget) for nugget in nuggets])
-    return best(shapes(noisy.nugget))
+    noise = float(np.var(values[sites]) * np.median(exposures[sites]))
+    first = best(shapes(NUGGETS[FIRST_NUGGET] * noise))
+    noisy = best([first._replace(nugget=share * noise) for share in NUGGETS])
+    last = best(shapes(noisy.nugget))
+    # A smooth process with little noise may predict like a rough one with much: the spread of the errors tells them
+    # apart.
+    alike = [one for one, (squared, _) in tried.items() if squared <= ALIKE * tried[last][0]]
+    return min(alike or [last], key=lambda one: tried[one][1])
 
 
 def trust(left: Errors, ahead: Errors, weight_ahead: np.ndarray) -> float:

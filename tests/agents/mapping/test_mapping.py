@@ -189,6 +189,20 @@ def test_only_a_part_of_the_map_is_proposed() -> None:
         MappingAgent(vocs(), step=1.0).search_within({"x": (10.1, 10.3)})
 
 
+def test_a_map_of_another_shape_is_interpolated() -> None:
+    truth = grain()
+    agent = MappingAgent(vocs(), step=1.0, counts=True)
+    run(agent, 300, counts_of(truth), batch=4)
+    mean, std = agent.map((80, 20))["Fe"]
+    assert mean.shape == std.shape == (80, 20)
+    assert [len(axis) for axis in agent.axes((80, 20))] == [20, 80]
+    fine, _ = agent.map()["Fe"]
+    coarse = mean.reshape(40, 2, 20).mean(axis=1)
+    assert np.corrcoef(coarse.ravel(), fine.reshape(40, 20, 2).mean(axis=2).ravel())[0, 1] > 0.99
+    with pytest.raises(BadInputError, match="shape"):
+        agent.map((0, 5))
+
+
 def test_edges_boundaries_and_rare_things_each_draw_the_points() -> None:
     y, x = np.indices((SIZE, SIZE))
     ramp = 100.0 + 10.0 * x
