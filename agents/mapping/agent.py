@@ -69,7 +69,6 @@ class MappingAgent(Agent):
         check_vocs(vocs)
 
     def _space_changed(self) -> None:
-        self._chooser = Chooser(self._mapping_options, self._setup, travel_of(self._mapping_options))
         low, high = (dict(zip(self.space.names, ends, strict=True)) for ends in (self.space.low, self.space.high))
         name_x, name_y = self._setup.axes
         x, y = self._setup.grid.centres_x, self._setup.grid.centres_y
@@ -81,6 +80,8 @@ class MappingAgent(Agent):
                 f"{high[name_x]:g}], {name_y!r}: [{low[name_y]:g}, {high[name_y]:g}]: widen the bounds, or make step "
                 "smaller"
             )
+        travel = travel_of(self._mapping_options)
+        self._chooser = Chooser(self._mapping_options, self._setup, travel, int(columns[-1]) + 1)
         self._inside = np.zeros(self._setup.grid.shape, dtype=bool)
         self._inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
         start, seed = self._mapping_options.start, self.options.seed
@@ -202,15 +203,16 @@ class MappingAgent(Agent):
         return self._results[-1] if self._results else None
 
     def _decision(self, choice: Choice) -> Decision:
-        middle = choice.middle()
+        known = choice.known(self._field)
+        middle = int(known[len(known) // 2])
         dwell = choice.dwell_s or 1.0
         unit = np.where(self._setup.poisson, dwell, 1.0)
         mean = unit * self._field.mean[:, middle]
         std = unit * np.sqrt(self._field.trust * self._field.variance[:, middle])
-        known = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
+        finite = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
         return Decision(
-            mean={self._setup.channels[i]: float(mean[i]) for i in known},
-            std={self._setup.channels[i]: float(std[i]) for i in known},
+            mean={self._setup.channels[i]: float(mean[i]) for i in finite},
+            std={self._setup.channels[i]: float(std[i]) for i in finite},
             acquisition=choice.worth,
             reason=self._mapping_options.aim + (f", a line of {abs(choice.length)} pixels" if choice.length else ""),
             model_version=MODEL,

@@ -54,9 +54,13 @@ class Choice:
             return np.array([self.pixel])
         return self.pixel + np.arange(abs(self.length)) * (1 if self.length > 0 else -1)
 
-    def middle(self) -> int:
-        """The pixel in its middle."""
-        return int(self.pixels()[abs(self.length) // 2])
+    def known(self, field: NeighbourField) -> np.ndarray:
+        """Those of its pixels that are on the lattice of a field, in order: the others are predicted on request only.
+
+        At least one of a choice that was made on the lattice.
+        """
+        pixels = self.pixels()
+        return np.asarray(pixels[pixels % field.shape[1] % field.stride == 0])
 
 
 class Chooser:
@@ -68,10 +72,12 @@ class Chooser:
     setup : Setup
     travel : Travel
         Without axes, all moves take the same time.
+    end : int
+        The column after the last one that may be measured.
     """
 
-    def __init__(self, options: MappingOptions, setup: Setup, travel: Travel) -> None:
-        self._options, self._setup, self._travel = options, setup, travel
+    def __init__(self, options: MappingOptions, setup: Setup, travel: Travel, end: int) -> None:
+        self._options, self._setup, self._travel, self._end = options, setup, travel, end
         low, high = setup.dwells or (1.0, 1.0)
         self._dwell_s = math.sqrt(low * high)
         """The dwell time of a point as long as nothing is known."""
@@ -225,7 +231,7 @@ class Chooser:
         grid = self._setup.grid
         rows = np.array([segment.row for segment in segments]) * gains.stride
         first = np.array([segment.first for segment in segments]) * gains.stride
-        last = np.minimum((np.array([segment.last for segment in segments]) + 1) * gains.stride, grid.shape[1])
+        last = np.minimum((np.array([segment.last for segment in segments]) + 1) * gains.stride, self._end)
         length = (last - first) * grid.step[0]
         flown_s = (last - first) / gains.stride * pixel_s
         worth = np.array([segment.worth for segment in segments])
@@ -241,7 +247,7 @@ class Chooser:
     def _line(self, segment: Segment, gains: Gains, backwards: bool) -> Choice:
         columns = self._setup.grid.shape[1]
         first = segment.first * gains.stride
-        last = min((segment.last + 1) * gains.stride, columns) - 1
+        last = min((segment.last + 1) * gains.stride, self._end) - 1
         row = segment.row * gains.stride
         if backwards:
             return Choice(row * columns + last, first - last - 1, worth=segment.worth)
@@ -251,7 +257,7 @@ class Chooser:
 
     def _dwell_of(self, field: NeighbourField, choice: Choice, here: Mapping[str, Any] | None) -> float:
         """The dwell time that lowers the error most per second: longer where counts are few for what they must tell."""
-        pixels = choice.pixels()
+        pixels = choice.known(field)
         gained = np.zeros(len(self._dwells))
         for c, process in enumerate(field.processes):
             if process is None or not (self._setup.weights[c] > 0.0 and field.total[c] > 0.0):
@@ -266,11 +272,11 @@ class Chooser:
             return self._dwell_s
         move_s = 0.0
         if here is not None and self._travel.axes:
-            move_s = float(self._travel_s(here, self._centres(pixels[:1]))[0])
+            move_s = float(self._travel_s(here, self._centres(choice.pixels()[:1]))[0])
         if choice.length:
             axis = self._travel.axes[self._setup.axes[0]]
             each = np.maximum(self._dwells, self._setup.grid.step[0] / axis.velocity)
-            seconds = move_s + len(pixels) * each
+            seconds = move_s + abs(choice.length) * each
         else:
             seconds = move_s + self._options.measure_s + self._dwells
         return float(self._dwells[int(np.argmax(gained / seconds))])
