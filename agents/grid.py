@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from ebl_autonomy.agents.base import Agent, AgentOptions
+from ebl_autonomy.agents.base import Agent, AgentOptions, Point
 from ebl_autonomy.errors import BadInputError, NoMoreProposals
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray
@@ -70,6 +70,17 @@ class GridAgent(Agent):
     def _space_changed(self) -> None:
         self._axes = self._make_axes()
         self._shape = [len(axis) for axis in self._axes]
+        self._noted = 0
+        """Number of results whose nodes are in `_measured`."""
+        self._measured: set[tuple[int, ...]] = set()
+        self._begun = 0
+        """Number of points at the beginning of the grid that are known to be measured."""
+        self._learn()
+
+    def _learn(self) -> None:
+        """Note the nodes of new results; only what is new is looked at, because rasters have many points."""
+        self._measured |= self._nodes(self._asked[self._noted :])
+        self._noted = len(self._asked)
 
     @property
     def size(self) -> int:
@@ -77,17 +88,19 @@ class GridAgent(Agent):
         return math.prod(self._shape)
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        done = self._done()
-        left = self.size - len(done)
+        pending = self._nodes(self._pending)
+        left = self.size - len(self._measured) - len(pending - self._measured)
         if left < count:
             what = f"all {self.size} points are measured or pending" if not left else f"{left} points are left"
             raise NoMoreProposals(f"suggest({count}): {what}; make points_per_axis larger to go on", remaining=left)
+        while self._begun < self.size and self._node(self._begun) in self._measured:
+            self._begun += 1
         proposals: list[tuple[FloatArray, Decision]] = []
-        number = 0
+        number = self._begun
         while len(proposals) < count:
             node = self._node(number)
             number += 1
-            if node not in done:
+            if node not in self._measured and node not in pending:
                 unit = np.array([axis[i] for axis, i in zip(self._axes, node, strict=True)])
                 proposals.append((unit, Decision(reason=f"grid point {number} of {self.size}", model_version="none")))
         return proposals
@@ -125,9 +138,9 @@ class GridAgent(Agent):
             node.append(size - 1 - i if self.options.snake and line % 2 else i)
         return tuple(reversed(node))
 
-    def _done(self) -> set[tuple[int, ...]]:
-        """The nodes that are measured or pending."""
-        points = self.space.unit([*self._asked, *self._pending])
+    def _nodes(self, of: Sequence[Point]) -> set[tuple[int, ...]]:
+        """The nodes that points lie at; points between nodes are at none."""
+        points = self.space.unit(of)
         nodes = np.empty(points.shape, dtype=int)
         on_grid = np.ones(len(points), dtype=bool)
         for i, axis in enumerate(self._axes):
