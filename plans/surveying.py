@@ -9,7 +9,7 @@ import numpy as np
 from bluesky import plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
-from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, find_regions
+from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, check_names, find_regions
 from ebl_autonomy.errors import BadInputError, unknown_text, validated
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.arguments import check_integer, check_seconds
@@ -244,6 +244,8 @@ def make_survey(
         chosen["max_regions"] = max_regions
     if fine_step is not None:
         chosen["step"] = fine_step
+    options = validated(RegionOptions, {**given.model_dump(exclude_unset=True), **chosen}, "regions")
+    check_names(channels, options)
     moved = [x, y, *others, *([] if dwell is None else [dwell])]
     at = yield from read_positions({motor.name: motor for motor in moved})
     return Survey(
@@ -255,7 +257,7 @@ def make_survey(
         live,
         coarse_dwell_s,
         fine_dwell_s,
-        validated(RegionOptions, {**given.model_dump(exclude_unset=True), **chosen}, "regions"),
+        options,
         approve,
         realign,
         budget,

@@ -138,6 +138,8 @@ def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
         ({"position_tolerance": {"sample_z": 0.1}}, r"position_tolerance names \['sample_z'\]"),
         ({"coarse_step": 0.0}, r"step=0.0: give a positive number"),
         ({"regions": {"chanels": ["a"]}}, r"regions.chanels: .*did you mean 'channels'"),
+        ({"regions": {"channels": ["xrf_Zn"]}}, r"options.channels: channel 'xrf_Zn' is unknown"),
+        ({"regions": {"rules": ["xrf_Fe with aera above 1"]}}, r"feature 'aera' is unknown, did you mean 'area'"),
         ({"until": {"target": 3.0}}, r"target and improvement are rules on an objective"),
     ],
 )
