@@ -77,7 +77,7 @@ class Separating:
         return Choice(free[np.sort(chosen)], reason)
 
     def fit(self, readings: Readings) -> PhaseFit | None:
-        """The fit of all spectra; None as long as one has too few readings, or they cannot tell the references apart."""
+        """The fit of all spectra; None as long as one has too few readings, or they tell no references apart."""
         unknowns = len(self.references.names) + BACKGROUNDS[self.options.background]
         seen = readings.seen
         if not seen or np.min(np.isfinite(readings.values[:, seen]).sum(axis=0)) < unknowns + 2:

@@ -132,7 +132,7 @@ def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
         ({"area": {"sample_x": [0.0, 999.0], "sample_y": [0.0, 8.0]}}, r"'sample_x' must lie within its limits"),
         ({"area": {"x": [0.0, 1.0]}}, r"area=.*give \{'sample_x'"),
         ({"channels": "xrf_Fe"}, r"channels='xrf_Fe': give a list"),
-        ({"channels": ["xrf_Zn"]}, r"no detector gives \['xrf_Zn'\]"),
+        ({"channels": ["xrf_Zn"], "regions": {}}, r"no detector gives \['xrf_Zn'\]"),
         ({"approve": 3}, r"approve=3: give 'pause'"),
         ({"realign": 3}, r"realign=3: give a plan function"),
         ({"position_tolerance": {"sample_z": 0.1}}, r"position_tolerance names \['sample_z'\]"),

@@ -321,7 +321,7 @@ def _relative(i0: FloatArray) -> FloatArray:
 def _nearest(axis: FloatArray, values: FloatArray) -> np.ndarray:
     """The place of the nearest position on an ascending, evenly spaced axis, shape of `values`."""
     step = (axis[-1] - axis[0]) / (len(axis) - 1) if len(axis) > 1 else 1.0
-    return np.clip(np.rint((values - axis[0]) / step), 0, len(axis) - 1).astype(np.int64)
+    return np.asarray(np.clip(np.rint((values - axis[0]) / step), 0, len(axis) - 1), dtype=np.int64)
 
 
 def _grid(x: FloatArray, y: FloatArray, steps: FloatArray | None) -> tuple[FloatArray, FloatArray]:

@@ -261,7 +261,9 @@ def test_wrong_options_are_refused_by_name(options: dict, message: str) -> None:
         ({"rank": "feature Fe_nett"}, "options.rank: feature 'Fe_nett' is unknown, did you mean 'Fe_net'"),
     ],
 )
-def test_features_that_there_are_not_are_refused_before_anything_is_searched(options: dict[str, Any], said: str) -> None:
+def test_features_that_there_are_not_are_refused_before_anything_is_searched(
+    options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(BadInputError, match=said):
         find_regions(maps_of(Fe=[]), options)
 
