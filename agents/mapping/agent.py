@@ -69,7 +69,7 @@ class MappingAgent(Agent):
         check_vocs(vocs)
 
     def _space_changed(self) -> None:
-        self._chooser = Chooser(self._mapping_options, self._setup, travel_of(self._mapping_options))
+        self._setup = self._setup.within(self._mapping_options, self.space)
         low, high = (dict(zip(self.space.names, ends, strict=True)) for ends in (self.space.low, self.space.high))
         name_x, name_y = self._setup.axes
         x, y = self._setup.grid.centres_x, self._setup.grid.centres_y
@@ -83,6 +83,8 @@ class MappingAgent(Agent):
             )
         self._inside = np.zeros(self._setup.grid.shape, dtype=bool)
         self._inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        reach = (int(columns[0]), int(columns[-1]))
+        self._chooser = Chooser(self._mapping_options, self._setup, travel_of(self._mapping_options), reach)
         start, seed = self._mapping_options.start, self.options.seed
         self._start = [Choice(p) for p in even_pixels(rows, columns, self._setup.grid, start, seed)]
         lines = even_lines(rows, columns, self._setup.grid, start, seed)

@@ -68,10 +68,12 @@ class Chooser:
     setup : Setup
     travel : Travel
         Without axes, all moves take the same time.
+    columns : (int, int)
+        The first and the last column that may be measured.
     """
 
-    def __init__(self, options: MappingOptions, setup: Setup, travel: Travel) -> None:
-        self._options, self._setup, self._travel = options, setup, travel
+    def __init__(self, options: MappingOptions, setup: Setup, travel: Travel, columns: tuple[int, int]) -> None:
+        self._options, self._setup, self._travel, self._columns = options, setup, travel, columns
         low, high = setup.dwells or (1.0, 1.0)
         self._dwell_s = math.sqrt(low * high)
         """The dwell time of a point as long as nothing is known."""
@@ -99,12 +101,12 @@ class Chooser:
         return point
 
     def seconds(self, choices: Sequence[Choice]) -> float:
-        """Duration of a series of choices; infinite for lines that are not asked for."""
-        if any(choice.length for choice in choices) and not self._lines_allowed(self._setup.grid.shape[1]):
-            return math.inf
+        """Duration of a series of choices; infinite with lines that are not asked for or too long."""
         total, here = 0.0, None
         for choice in choices:
             there = self.point(choice)
+            if choice.length and not self._line_allowed(there):
+                return math.inf
             total += (self._travel.seconds(here, there) if here else 0.0) + self._measure_s(choice)
             name_x, _ = self._setup.axes
             here = {**there, name_x: there[name_x] + there.get(self._options.line or "", 0.0)}
@@ -193,14 +195,17 @@ class Chooser:
 
     # -- lines -------------------------------------------------------------------------------------------------
 
-    def _lines_allowed(self, pixels: int) -> bool:
-        """Whether there can be lines: they are asked for, and the duration of moves is known."""
-        return self._setup.lines is not None and bool(self._travel.axes) and pixels >= LEAST_PIXELS
+    def _line_allowed(self, point: Mapping[str, float]) -> bool:
+        """Whether there may be such a line: lines are asked for, and the duration of moves is known."""
+        if self._options.line is None or self._setup.lines is None or not self._travel.axes:
+            return False
+        low, high = self._setup.lines
+        return low <= point[self._options.line] <= high
 
     def _better_line(self, gains: Gains, point: Choice, here: Mapping[str, Any] | None) -> Choice | None:
         """The line that is worth more per second than `point`, if there is one."""
         grid = self._setup.grid
-        if here is None or not self._lines_allowed(grid.shape[1]):
+        if here is None or self._setup.lines is None or not self._travel.axes:
             return None
         move_s = float(self._travel_s(here, self._centres(np.array([point.pixel])))[0])
         rate = point.worth / (move_s + self._measure_s(point))
@@ -225,7 +230,8 @@ class Chooser:
         grid = self._setup.grid
         rows = np.array([segment.row for segment in segments]) * gains.stride
         first = np.array([segment.first for segment in segments]) * gains.stride
-        last = np.minimum((np.array([segment.last for segment in segments]) + 1) * gains.stride, grid.shape[1])
+        last = np.array([segment.last for segment in segments]) + 1
+        last = np.minimum(last * gains.stride, self._columns[1] + 1)
         length = (last - first) * grid.step[0]
         flown_s = (last - first) / gains.stride * pixel_s
         worth = np.array([segment.worth for segment in segments])
@@ -241,7 +247,7 @@ class Chooser:
     def _line(self, segment: Segment, gains: Gains, backwards: bool) -> Choice:
         columns = self._setup.grid.shape[1]
         first = segment.first * gains.stride
-        last = min((segment.last + 1) * gains.stride, columns) - 1
+        last = min((segment.last + 1) * gains.stride - 1, self._columns[1])
         row = segment.row * gains.stride
         if backwards:
             return Choice(row * columns + last, first - last - 1, worth=segment.worth)
