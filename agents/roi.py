@@ -1,7 +1,8 @@
-"""Coarse map, regions of interest, fine scans of these: one agent that does an X-ray map's three steps."""
+"""A coarse map, the regions of interest in it, and their fine scans, by one agent."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -10,7 +11,7 @@ from gest_api.vocs import ContextualVariable, DiscreteVariable
 from pydantic import Field
 
 from ebl_autonomy.agents.base import Agent, AgentOptions
-from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, find_regions
+from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, check_names, find_regions
 from ebl_autonomy.errors import AgentError, BadInputError, NoMoreProposals, unknown_text
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.records import Decision
@@ -100,6 +101,7 @@ class ROIAgent(Agent):
             raise BadInputError(
                 f"the VOCS has no channel beside {[chosen.i0, chosen.live]}: name at least one observable"
             )
+        check_names(self.channels, chosen.regions)
         self._space_changed()
 
     @property
@@ -165,15 +167,27 @@ class ROIAgent(Agent):
         self._coarse = PixelGrid.of_step(x, y, np.asarray(wanted).tolist())
         self._regions: Regions | None = None
         self._known: bytes | None = None
+        self._noted = 0
+        self._done: set[tuple[float, ...]] = set()
+        self._first: FloatArray = np.full(self._coarse.shape, np.nan)
+        """Number of the first result in each pixel of the coarse map, shape (ny, nx); NaN without one."""
+        self._fine: list[tuple[tuple[float, ...], str]] = []
+        self._begun = 0
+        """Number of pixels at the beginning of the fine scans that are known to be measured."""
         self._learn()
 
     def _learn(self) -> None:
-        """Number of the first result in each pixel of the coarse map, shape (ny, nx); NaN without one."""
-        self._first = np.full(self._coarse.shape, np.nan)
-        row, column = self._coarse_pixels(self._asked)
-        for number in reversed(range(len(row))):
-            if row[number] >= 0:
-                self._first[row[number], column[number]] = number
+        """Note which points are known; only what is new is looked at, because maps have many points."""
+        new = self._asked[self._noted :]
+        row, column = self._coarse_pixels(new)
+        for number in np.flatnonzero(row >= 0):
+            if math.isnan(self._first[row[number], column[number]]):
+                self._first[row[number], column[number]] = self._noted + number
+        self._done.update(self._key(point) for point in new)
+        self._noted += len(new)
+
+    def _key(self, point: Mapping[str, Any]) -> tuple[float, ...]:
+        return tuple(float(point[name]) for name in self.space.names)
 
     def _coarse_pixels(self, points: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """The pixels of the coarse map that points lie in the middle of; -1 for the others."""
@@ -190,6 +204,7 @@ class ROIAgent(Agent):
         state = self._first.tobytes()
         if self._regions is None or state != self._known:
             self._regions, self._known = find_regions(self.coarse_maps(), self._region_options()), state
+            self._fine, self._begun = self._fine_scans(self._regions), 0
         return self._regions
 
     def _region_options(self) -> RegionOptions:
@@ -218,6 +233,8 @@ class ROIAgent(Agent):
 
     def _coarse_left(self) -> tuple[list[dict[str, float]], list[str]]:
         """The pixels of the coarse map that are neither measured nor pending, in the order of a snake."""
+        if not np.isnan(self._first).any():
+            return [], []
         row, column = self._coarse_pixels(list(self._pending))
         done = np.isfinite(self._first)
         done[row[row >= 0], column[row >= 0]] = True
@@ -230,24 +247,33 @@ class ROIAgent(Agent):
 
     def _fine_left(self, count: int) -> tuple[list[dict[str, float]], list[str]]:
         """The first `count` pixels of fine scans that are neither measured nor pending."""
-        names = self.space.names
-        done = {tuple(float(point[name]) for name in names) for point in (*self._asked, *self._pending)}
+        pending = {self._key(point) for point in self._pending}
         points: list[dict[str, float]] = []
         reasons: list[str] = []
-        for region in self._found():
-            grid = self.fine(region)
-            for number, (point, _) in enumerate(_snake(grid), 1):
-                # As it will be proposed, so that the result's own values are found again.
-                (values,) = self.space.points(self.space.unit([dict(zip(names, point, strict=True))])[0])
-                key = tuple(float(values[name]) for name in names)
-                if key in done:
-                    continue
-                done.add(key)
-                points.append({name: float(values[name]) for name in names})
-                reasons.append(f"{region.label}, pixel {number} of {grid.size}: {region.reason}")
+        self._found()
+        while self._begun < len(self._fine) and self._fine[self._begun][0] in self._done:
+            self._begun += 1
+        for key, reason in self._fine[self._begun :]:
+            if key not in self._done and key not in pending:
+                pending.add(key)
+                points.append(dict(zip(self.space.names, key, strict=True)))
+                reasons.append(reason)
                 if len(points) == count:
-                    return points, reasons
+                    break
         return points, reasons
+
+    def _fine_scans(self, regions: Regions) -> list[tuple[tuple[float, ...], str]]:
+        """Every pixel of the fine scans, in order, with the reason.
+
+        Exactly as it will be proposed: a result is recognised by the point that it answers.
+        """
+        found = []
+        for region in regions:
+            grid = self.fine(region)
+            points = [dict(zip(self.space.names, point, strict=True)) for point, _ in _snake(grid)]
+            for number, values in enumerate(self.space.points(self.space.unit(points)), 1):
+                found.append((self._key(values), f"{region.label}, pixel {number} of {grid.size}: {region.reason}"))
+        return found
 
     def fine(self, region: Region) -> PixelGrid:
         """The pixels of the fine scan of a region."""

@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import alignment, deciding, memory, robustness, searching, speed
+from benchmarks import alignment, deciding, memory, regions, robustness, searching, speed
 from benchmarks.reporting import Report, filled
 
 REPORTS: dict[str, Report] = {
-    report.name: report for report in (m.REPORT for m in (speed, memory, deciding, searching, robustness, alignment))
+    report.name: report
+    for report in (m.REPORT for m in (speed, memory, deciding, searching, robustness, alignment, regions))
 }
 
 

@@ -123,7 +123,10 @@ def _sobol(problem: Problem, seed: int) -> Contender:
 
 
 def _ours(problem: Problem, seed: int) -> Contender:
-    return BayesianAgent(problem.vocs, seed=seed, reference=dict(problem.reference or {}))
+    vocs = problem.vocs.model_dump()
+    for name in getattr(problem, "unordered_names", ()):  # no other method can be told
+        vocs["variables"][name]["ordered"] = False
+    return BayesianAgent(vocs, seed=seed, reference=dict(problem.reference or {}))
 
 
 OURS = "bayesian"

@@ -107,6 +107,11 @@ class Situation:
         return [f"wheel_{i}" if i in self.choices else f"motor_{i}" for i in range(self.dim)]
 
     @property
+    def unordered_names(self) -> list[str]:
+        """The discrete variables whose values have no order, which `vocs` does not say."""
+        return [self.names[i] for i in self.unordered]
+
+    @property
     def objectives(self) -> dict[str, str]:
         return {SIGNAL: "MAXIMIZE" if self.unit > 0.0 else "MINIMIZE"}
 

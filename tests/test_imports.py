@@ -7,7 +7,12 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-HEAVY = ("torch", "botorch", "gpytorch", "tiled.server", "matplotlib", "caproto", "epics", "ophyd_async", "databroker")
+IMAGES = ("skimage", "sklearn", "skfuzzy")
+HEAVY = (
+    *("torch", "botorch", "gpytorch", "tiled.server", "matplotlib"),
+    *("caproto", "epics", "ophyd_async", "databroker"),
+    *IMAGES,
+)
 
 
 def loaded(statement: str) -> set[str]:
@@ -30,10 +35,12 @@ def test_the_package_loads_nothing_heavy() -> None:
         "import ebl_autonomy.plans",
         "from ebl_autonomy.plans import optimize",
         "import ebl_autonomy.testing",
+        "from ebl_autonomy.agents import ROIAgent",
+        "from ebl_autonomy.analysis.regions import Maps, find_regions",
     ],
 )
 def test_deciding_and_planning_load_no_torch_server_or_figures(statement: str) -> None:
-    assert loaded(statement) & {"torch", "botorch", "gpytorch", "tiled.server", "matplotlib"} == set()
+    assert loaded(statement) & {"torch", "botorch", "gpytorch", "tiled.server", "matplotlib", *IMAGES} == set()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ of the whole domain grows from nothing to a half as soon as the search nearby wi
 expects no gain, or the latest proposals brought none. An improvement, wherever it is found, brings the search back.
 The share exceeds a half only in batches whose other proposals would be the same point again.
 
+Where the model explains nothing but noise, there is no best point to search around, and every proposal looks elsewhere.
+
 If the readings tell their noise, the model can be trusted with smaller gains, and the search stays longer.
 """
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from ebl_autonomy.agents.bayesian.state import SearchState
 
-__all__ = ["why_exhausted"]
+__all__ = ["is_flat", "why_exhausted"]
 
 LEAST_GAIN: Final = 3e-4
 """The least expected gain that pays, as a share of the range of the expected values at the measured points."""
@@ -32,8 +34,22 @@ PATIENCE_WITH_KNOWN_NOISE: Final = 6
 """`PATIENCE`, likewise."""
 LEAST_PATIENCE: Final = 6
 """Such proposals, at least."""
+NO_RESPONSE: Final = 2.0
+"""Nothing has responded if the same range is less than so many standard deviations of a reading."""
 LEAST_RISE: Final = 1e-3
 """The least improvement that counts, as a share of the same range."""
+
+
+def is_flat(state: SearchState) -> bool:
+    """Whether nothing has responded beyond the noise: the expected values at the measured points hardly differ.
+
+    Only where a survey was needed: without one, the noise is known, or there is a beam. Needs a model.
+    """
+    expected = state.expected[:, 0]
+    if not state.has_survey or np.isnan(expected).all():
+        return False
+    span = float(np.nanmax(expected) - np.nanmin(expected))
+    return span < NO_RESPONSE * state.surrogate.resolution(state.goal)
 
 
 def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:

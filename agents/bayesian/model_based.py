@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from ebl_autonomy.agents.bayesian import survey
-from ebl_autonomy.agents.bayesian.elsewhere import why_exhausted
+from ebl_autonomy.agents.bayesian.elsewhere import is_flat, why_exhausted
 from ebl_autonomy.agents.bayesian.lattice import Lattice, untried_value, with_next_values
 from ebl_autonomy.agents.bayesian.options import BayesianOptions
 from ebl_autonomy.agents.bayesian.phases import SAFEST_AGAIN, OpeningPhase, Proposal, Request
@@ -113,11 +113,16 @@ class ModelBased:
         if len(state.goal.objectives) > 1 or state.hard or is_untried_value:
             return reasons
         units = state.space.snap(state.coordinates.unit(X[:, :d], state.best_expected))
+        flat = is_flat(state) and self._options.drift != "on"
         for i, gain in enumerate(acquisition):
             number = request.number + i
             # Where nothing is to be won, the best proposals of a batch may all be the same corner of the box.
             again = bool((np.abs(out - units[i]).max(axis=1) <= survey.SAME_PLACE).any())
-            why = why_exhausted(state, float(gain), self._first_own(state)) if survey.is_turn(number) or again else ""
+            why = ""
+            if flat:
+                why = "nothing has responded beyond the noise"
+            elif survey.is_turn(number) or again:
+                why = why_exhausted(state, float(gain), self._first_own(state))
             point = survey.new_point(state, self._options.seed, survey.index(d, number), out) if why else None
             if point is not None:
                 units[i] = state.space.snap(state.coordinates.unit(point[None], state.best_expected))[0]
@@ -136,7 +141,7 @@ class ModelBased:
         else:
             near = state.inputs_now(state.best_expected[None])
             if self._options.trust_region and not (state.goal.limits and self._whole_domain(state)):
-                trusted = self._trust_region(state)
+                trusted = self._trust_region(state, request.count + len(request.same_call))
                 box = trusted.box(near[0, :d], _sides(_length_scales(state), state.unordered))
                 low[:d], high[:d] = with_next_values(*box, near[0, :d], state.ladders, state.searched, state.unordered)
                 name = f"{name} within {trusted.side:.3g} of the domain"
@@ -159,13 +164,19 @@ class ModelBased:
             low, high, state.given_inputs, near, seconds, project, state.reachable, categories=categories
         ), name
 
-    def _trust_region(self, state: SearchState) -> TrustRegion:
-        """The trust region after all successes and failures of this phase's proposals."""
+    def _trust_region(self, state: SearchState, batch: int) -> TrustRegion:
+        """The trust region after all successes and failures of this phase's proposals.
+
+        A batch that could shrink the region alone is one trial, a success if any of its points is one, because none of
+        its points knew of the others. That all batches were as large as the present one is assumed, because results do
+        not tell.
+        """
         if state.drifts:
             return UNDER_DRIFT
-        region = TrustRegion()
-        for improved in improvements(state.merits)[self._first_own(state) :]:
-            region = region.after(improved, state.space.dim)
+        region, improved = TrustRegion(), improvements(state.merits)[self._first_own(state) :]
+        together = batch if batch >= TrustRegion.patience(state.space.dim) else 1
+        for i in range(0, len(improved), together):
+            region = region.after(any(improved[i : i + together]), state.space.dim)
         return region
 
     def _first_own(self, state: SearchState) -> int:

@@ -44,17 +44,22 @@ class TrustRegion:
     smallest = 0.03
     largest = 1.0
 
+    @staticmethod
+    def patience(dim: int) -> int:
+        """Number of failures in a row after which the side is halved."""
+        return max(4, dim)
+
     def after(self, improved: bool, dim: int) -> TrustRegion:
         """The region after one more result.
 
-        The side doubles after 3 improvements in a row, up to the whole domain. It halves after max(4, `dim`) failures
-        in a row.
+        The side doubles after 3 improvements in a row, up to the whole domain. It halves after `patience` failures in a
+        row.
         """
         successes, failures = (self.successes + 1, 0) if improved else (0, self.failures + 1)
         side = self.side
         if successes >= 3:
             side, successes = min(2.0 * side, self.largest), 0
-        elif failures >= max(4, dim):
+        elif failures >= self.patience(dim):
             side, failures = side / 2.0, 0
         if side < self.smallest:
             return TrustRegion(side=self.largest)

@@ -17,6 +17,7 @@ from benchmarks.peers import OURS, PEERS
 from benchmarks.robustness import Outcome, Task, compared, lines, measured, rows, run, search, takes
 from benchmarks.situations import KINDS
 from benchmarks.textbook import PENALTY, Costs
+from ebl_autonomy.agents import BayesianAgent
 from ebl_autonomy.space import VOCS, Space
 
 imports_cma = pytest.mark.integration  # a second
@@ -209,3 +210,11 @@ def test_the_report_has_a_row_for_each_kind_and_mark() -> None:
     assert "bowl_4" in text
     assert "filters_4" in text
     assert "CMA-ES" in text
+
+
+@pytest.mark.parametrize(("kind", "unordered"), [("filters_4", ["wheel_0"]), ("turret_4", ["wheel_0"]), ("bowl_4", [])])
+def test_our_agent_is_told_which_wheels_have_no_order(kind: str, unordered: list[str]) -> None:
+    agent = PEERS[OURS].make(KINDS[kind].situation(0), 0)
+    assert isinstance(agent, BayesianAgent)
+    assert list(agent.space.unordered) == unordered
+    assert agent.space.standing() == KINDS[kind].situation(0).space.standing()

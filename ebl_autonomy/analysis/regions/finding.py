@@ -22,7 +22,7 @@ from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, se
 from ebl_autonomy.errors import BadInputError, unknown_text, validated
 from ebl_autonomy.scales import FloatArray
 
-__all__ = ["feature_table", "find_regions"]
+__all__ = ["check_names", "feature_table", "find_regions"]
 
 NEIGHBOURS: Final = 3
 """Number of similar regions that a rare one is far from."""
@@ -97,13 +97,13 @@ def find_regions(
         If an option is wrong, or names a channel or feature that there is not.
     """
     chosen = validated(RegionOptions, options, "options")
+    check_names(maps.channels, chosen, [one.channel for one in segments or ()])
     measured, reason = maps, ""
     if chosen.refine > 1 and min(maps.shape) > 1:
         maps, chosen = maps.refined(chosen.refine), _on_finer_pixels(chosen)
     if chosen.phases is not None and segments is None:
         segments, reason = phases_in(measured, maps, chosen.phases, chosen.level, chosen.min_pixels)
     given = _by_channel(segments or (), maps.shape)
-    _check_names(maps, chosen, given)
     segmentations, candidates = _candidates(maps, chosen, None if segments is None else given)
     if not candidates:
         return Regions((), reason or "; ".join(one.reason for one in segmentations.values()) or "no segments")
@@ -129,6 +129,7 @@ def find_regions(
 def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None = None) -> list[dict[str, float]]:
     """The features of all regions of a map, for the kinds of later ones (``earlier=`` of `find_regions`)."""
     chosen = validated(RegionOptions, options, "options")
+    check_names(maps.channels, chosen)
     segments = None
     if chosen.phases is not None:
         segments = _by_channel(phases_in(maps, maps, chosen.phases, chosen.level, chosen.min_pixels)[0], maps.shape)
@@ -155,20 +156,38 @@ def _by_channel(segments: Sequence[Segment], shape: tuple[int, int]) -> dict[str
     return found
 
 
-def _check_names(maps: Maps, options: RegionOptions, given: Mapping[str, Any]) -> None:
-    known = set(maps.channels)
-    in_rules = known | set(given)
-    named: dict[str, Iterable[str]] = {
+def check_names(channels: Iterable[str], options: RegionOptions, segments: Iterable[str] = ()) -> None:
+    """Refuse options that name a channel that there is not.
+
+    Parameters
+    ----------
+    channels : iterable of str
+        The channels of the map.
+    options : RegionOptions
+    segments : iterable of str
+        Channels of given segments, which rules may name too.
+
+    Raises
+    ------
+    BadInputError
+        The message gives the option and the channels.
+    """
+    known = sorted(channels)
+    phases = options.phases
+    in_rules = sorted({*known, *segments, *(phases.markers if phases is not None else ())})
+    named: dict[str, Iterable[str | None]] = {
         "options.channels": options.channels or (),
         "options.dwell_channels": options.dwell_channels or (),
         "options.thresholds": options.thresholds,
-        "options.rules": [name for rule in options.rules for name in rule.channels],
         "options.rank": (options.rank.of or "").split("/") if options.rank.by == "ratio" else (),
+        "options.phases.markers": phases.markers.values() if phases is not None else (),
+        "options.phases.common": [phases.common] if phases is not None else (),
+        "options.rules": [name for rule in options.rules for name in rule.channels],
     }
     for key, names in named.items():
-        allowed = sorted(in_rules if key == "options.rules" else known)
+        allowed = in_rules if key == "options.rules" else known
         for name in names:
-            if name not in allowed:
+            if name is not None and name not in allowed:
                 raise BadInputError(f"{key}: channel {name!r} is {unknown_text(name, allowed, 'channels')}")
 
 
@@ -402,7 +421,7 @@ def _step(maps: Maps, box: Box, options: RegionOptions) -> tuple[float, float]:
         return 0.5 * beam[0], 0.5 * beam[1]
     sides = [side[1] - side[0] for side in (box.x, box.y)]
     step = min(side for side in sides if side > 0.0) / options.points_across if max(sides) > 0.0 else math.inf
-    return min(step, maps.pixel[0]), min(step, maps.pixel[1])
+    return min(step, 0.5 * maps.pixel[0]), min(step, 0.5 * maps.pixel[1])
 
 
 def _dwell(maps: Maps, one: _Candidate, options: RegionOptions) -> tuple[float | None, str]:

@@ -80,6 +80,13 @@ class Region(_Options):
         """The pixels of the map that it covers, shape (ny, nx); None for a region read from JSON."""
         return self._mask
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are the same; the mask, which JSON does not hold, does not count."""
+        return isinstance(other, Region) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.label, self.x, self.y))
+
     def with_mask(self, mask: np.ndarray | None, **changes: Any) -> Region:
         """A copy with this mask, and with other fields changed."""
         changed = self.model_copy(update=changes)
@@ -243,7 +250,8 @@ class RegionOptions(_Options):
     limits : Limits
         Boxes lie inside.
     step : float or (x, y), optional
-        Step of the fine scans. Without it, half of the `beam`, or that with `points_across` over the narrower side.
+        Step of the fine scans. Without it, half of the `beam`, or that with `points_across` over the narrower side,
+        and at most half a pixel of the map.
     beam : float or (x, y), optional
         Full width of the beam at half maximum, in motor units.
     points_across : int

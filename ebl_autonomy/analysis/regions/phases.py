@@ -227,8 +227,6 @@ def phases_in(
         Of `fine`.
     """
     common = options.common
-    if common not in maps.channels:
-        raise BadInputError(f"options.phases.common={common!r}: {unknown_text(common, maps.channels, 'channels')}")
     sample = segment(maps, common, level=level)
     if sample.reason:
         return (), sample.reason

@@ -20,6 +20,9 @@ EIGHT: Final = np.ones((3, 3), dtype=bool)
 _EXCLUDED: Final = 0.02
 """A pixel lies below the threshold if its own counts are so improbable at the threshold."""
 
+ROUNDS: Final = 10
+"""At most, of the search for the background; it usually takes three."""
+
 
 @dataclass(frozen=True, eq=False)
 class Segment:
@@ -121,12 +124,9 @@ def segment(
         return Segmentation(channel, (), np.full(maps.shape, math.nan), math.nan, nothing)
     windows = [evidence.over(size) for size in scales if size <= max(1, min(maps.shape) // 2)] or [evidence]
     smooth = stabilised(evidence.over(3).rate, evidence.counts)
-    first = _otsu(smooth[np.isfinite(smooth)])
-    background = _unstabilised(np.nanmedian(smooth[~(smooth > first)]), evidence.counts)
-    alarm = false_alarms / (len(windows) * evidence.known.sum())
-    significant = np.zeros(maps.shape, dtype=bool)
-    for window in windows:
-        significant |= window.above(background) < alarm
+    tests = len(windows) * float(evidence.known.sum())
+    background, chance = _background(windows, smooth, false_alarms / tests)
+    significant = chance < false_alarms / tests
     if not significant.any():
         return Segmentation(
             channel, (), np.full(maps.shape, background), math.nan,
@@ -134,14 +134,17 @@ def segment(
             "measure where the sample is",
         )  # fmt: skip
     if threshold is None:
-        threshold = _threshold(smooth, significant, background, evidence.counts, level)
-    mask = _mask(windows, background, threshold, alarm)
+        finest = _finest(windows, background, false_alarms / tests, smooth)
+        threshold = _threshold(finest, significant, background, evidence.counts, level)
+    mask = _mask(windows, background, threshold, false_alarms / tests)
     segments, left_out = [], 0
     labels, number = ndimage.label(mask, EIGHT)
     for i, place in enumerate(ndimage.find_objects(labels), 1):
         part = np.zeros(maps.shape, dtype=bool)
         part[place] = labels[place] == i
-        confidence = confidence_of(evidence, part, mask)
+        # Whatever its shape, it was found by its most significant window, one of so many.
+        accident = min(tests * float(chance[part].min()), 1.0)
+        confidence = min(confidence_of(evidence, part, mask), 1.0 - accident)
         if part.sum() >= min_pixels and confidence >= min_confidence:
             segments.append(Segment(channel, part, confidence))
         else:
@@ -212,6 +215,31 @@ def surroundings(evidence: Evidence, mask: np.ndarray, taken: np.ndarray) -> np.
     return ring if ring.any() else ndimage.binary_dilation(mask, EIGHT) & free
 
 
+def _background(windows: list[Evidence], smooth: FloatArray, alarm: float) -> tuple[float, FloatArray]:
+    """The rate between things, and for each pixel the smallest chance that a window around it is so by accident.
+
+    Beginning below Otsu's threshold, where no thing is, it is the mean of all pixels that are not significantly above
+    it: first of single pixels, so that noise is not taken for things, then of all windows.
+    """
+    single = windows[0]
+    level = _mean(single, single.known & ~(smooth > _otsu(smooth[np.isfinite(smooth)])))
+    chance = single.above(level)
+    for number in range(ROUNDS):
+        free = single.known & (chance >= alarm)
+        if not free.any():
+            break
+        before, level = level, _mean(single, free)
+        chance = np.min([one.above(level) for one in windows], axis=0)
+        if number and abs(level - before) <= 1e-6 * abs(before):
+            break
+    return level, chance
+
+
+def _mean(evidence: Evidence, mask: np.ndarray) -> float:
+    """Mean rate; of counts with one more, because no counts do not prove that the rate is 0."""
+    return float((evidence.total[mask].sum() + evidence.counts) / max(evidence.weight[mask].sum(), 1e-300))
+
+
 def _mask(windows: list[Evidence], background: float, threshold: float, alarm: float) -> np.ndarray:
     """The pixels whose smallest significant window is above the threshold, unless a smaller one excludes it."""
     mask = np.zeros(windows[0].total.shape, dtype=bool)
@@ -245,10 +273,22 @@ def _otsu(values: FloatArray) -> float:
     return float(threshold_otsu(values)) if np.ptp(values) > 0.0 else float(values[0])
 
 
-def _threshold(smooth: FloatArray, significant: np.ndarray, background: float, counts: bool, level: float) -> float:
+def _finest(windows: list[Evidence], background: float, alarm: float, smooth: FloatArray) -> FloatArray:
+    """Of significant pixels, the rate in their smallest significant window; of others, `smooth`. Stabilised.
+
+    The large windows around something small and bright would hide how bright it is.
+    """
+    rates = smooth.copy()
+    for window in reversed(windows):
+        found = window.above(background) < alarm
+        rates[found] = stabilised(window.rate, window.counts)[found]
+    return rates
+
+
+def _threshold(rates: FloatArray, significant: np.ndarray, background: float, counts: bool, level: float) -> float:
     """Otsu's threshold between the significant pixels and as many of the background, on the scale of the rates."""
-    inside = smooth[significant & np.isfinite(smooth)]
-    outside = np.sort(smooth[~significant & np.isfinite(smooth)])
+    inside = rates[significant & np.isfinite(rates)]
+    outside = np.sort(rates[~significant & np.isfinite(rates)])
     if len(outside) > len(inside):  # evenly from the darkest to the brightest
         outside = outside[np.linspace(0, len(outside) - 1, max(len(inside), 1)).round().astype(int)]
     otsu = _unstabilised(_otsu(np.concatenate([inside, outside])), counts)

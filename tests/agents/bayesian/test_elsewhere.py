@@ -289,3 +289,34 @@ def test_any_problem_is_searched_and_explained(
     assert explained is not None
     assert f"{explained.results} of {len(results)} results" in str(agent.explain())
     assert explained.results > 0
+
+
+def knowing(f: Callable[[float, float], float], seed: int, **options: Any) -> BayesianAgent:
+    """An agent that knows 40 points, half of them close together."""
+    vocs = {"variables": {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}, "objectives": {"f": "MAXIMIZE"}}
+    agent, rng = BayesianAgent(vocs, seed=seed, **options), np.random.default_rng(seed)
+    for i in range(40):
+        x, y = rng.uniform(-1.0, 1.0, 2) * (0.05 if i % 2 else 1.0)
+        agent.ingest([{"x": x, "y": y, "f": f(x, y) + 0.01 * rng.standard_normal()}])
+    return agent
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])  # where the model tells that it is noise
+def test_where_all_is_noise_each_point_looks_elsewhere(seed: int) -> None:
+    agent = knowing(lambda x, y: 5.0, seed)
+    points = agent.suggest(2)
+    assert {d.reason for d in agent.decisions()} == {"elsewhere: nothing has responded beyond the noise"}
+    assert math.dist(*([p["x"], p["y"]] for p in points)) > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_slope_beyond_the_noise_is_a_response(seed: int) -> None:
+    agent = knowing(lambda x, y: 0.1 * x, seed)
+    agent.suggest(2)
+    assert not any("beyond the noise" in d.reason for d in agent.decisions())
+
+
+def test_a_search_that_follows_a_drift_does_not_look_elsewhere_for_a_response() -> None:
+    agent = knowing(lambda x, y: 5.0, 0, drift="on")
+    agent.suggest(2)
+    assert not any("beyond the noise" in d.reason for d in agent.decisions())

@@ -78,3 +78,19 @@ def test_the_agents_region_follows_its_successes(seed: int, gain: float) -> None
     expected = doubled if gain else halved
     assert len([side for side in sides[5:] if not side.startswith("elsewhere")]) >= 4
     assert all(side == size or side.startswith("elsewhere") for side, size in zip(sides[5:], expected, strict=True))
+
+
+@pytest.mark.parametrize("batch", [4, 8])
+def test_a_batch_is_one_trial(batch: int) -> None:
+    agent = BayesianAgent({"variables": {"x": [0.0, 1.0], "y": [0.0, 1.0]}, "objectives": {"f": "MAXIMIZE"}}, seed=1)
+    rng = np.random.default_rng(1)
+    sides = []
+    for _ in range(5):
+        points = agent.suggest(batch)
+        sides += [d.reason for d in agent.decisions() if d.reason.startswith("log-EI within")][:1]
+        # The start is the best, so all proposals fail.
+        agent.ingest(
+            [{**p, "f": 1.0 - (p["x"] - 0.5) ** 2 - (p["y"] - 0.5) ** 2 + 1e-3 * rng.normal()} for p in points]
+        )
+    assert len(sides) > 2
+    assert all(reason.startswith("log-EI within 0.25 of") for reason in sides[:3])
