@@ -23,8 +23,6 @@ __all__ = ["ChannelScores", "MapResult", "Scores", "mapping", "run_demo_map"]
 
 DWELL_S: Final = 0.05
 BATCH: Final = 16
-SHAPE: Final = (100, 100)
-"""Rows and columns of pixels of the procedural samples."""
 LENGTH: Final = "line_length"
 """The variable that is the length of a fly line."""
 
@@ -174,7 +172,7 @@ def run_demo_map(
     """
     if not 0.0 < share <= 1.0:
         raise BadInputError(f"--share={share}: give a share of the pixels, above 0 and at most 1")
-    made = sample_of(sample, seed, shape=SHAPE)
+    made = sample_of(sample, seed)
     probe = SimMicroprobe(made, seed=seed, dwell_s=DWELL_S)
     grid = grid_of(made)
     most = max(1, round(share * grid.size)) if points is None else points

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ebl_autonomy.analysis.regions import Region
 from ebl_autonomy.cli.interrupt import GracefulInterrupt
 from ebl_autonomy.cli.measuring import Storage, measured
-from ebl_autonomy.cli.samples import grid_of, raster_seconds, sample_of, true_counts
+from ebl_autonomy.cli.samples import COARSE, FEW, grid_of, raster_seconds, sample_of, survey_of, true_counts
 from ebl_autonomy.data.surveys import fine_scans
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans import roi_survey
@@ -23,11 +24,10 @@ from ebl_autonomy.sim_devices import SimMicroprobe, SimSample
 
 __all__ = ["RegionFound", "RoiResult", "run_demo_roi", "share_inside"]
 
-COARSE: Final = 4.0
-"""Pixels of the sample along the side of a pixel of the coarse map."""
+COARSE_DWELL_S: Final = 0.02
 DWELL_S: Final = 0.05
-SHAPE: Final = (100, 100)
-"""Rows and columns of pixels of the procedural samples."""
+NAMED: Final = 4
+"""Regions that are named, the best first."""
 
 
 class RegionFound(BaseModel):
@@ -90,13 +90,16 @@ class RoiResult(BaseModel):
     def lines(self) -> list[str]:
         """The result in words."""
         inside = "" if self.labelled_inside is None else f"{percent(self.labelled_inside)} of the labelled area and "
+        named = ", ".join(
+            f"{one.label}{f' ({kinds})' if (kinds := _listed(one.objects)) else ''}" for one in self.regions[:NAMED]
+        )
         return [
             f"{len(self.regions)} regions found, {self.scans} scanned finely, {self.rows:,} rows in all: "
             f"{inside}{percent(self.area_scanned)} of the sample's area inside the fine scans",
             f"{duration(self.seconds_beamline)} on the beamline's clock ({duration(self.seconds_wall)} here), "
             f"{percent(self.seconds_beamline / self.seconds_raster)} of the {duration(self.seconds_raster)} "
             "of a raster with the fine step over the whole sample",
-            *([f"the first: {self.regions[0].label}, {self.regions[0].reason}"] if self.regions else []),
+            *([f"by rank: {named}"] if named else []),
         ]
 
 
@@ -130,7 +133,7 @@ def run_demo_roi(
     """
     if regions < 1:
         raise BadInputError(f"--regions={regions}: give at least 1")
-    made = sample_of(sample, seed, shape=SHAPE)
+    made = sample_of(sample, seed, FEW)
     probe = SimMicroprobe(made, seed=seed, dwell_s=DWELL_S)
     coarse, fine = grid_of(made, COARSE), grid_of(made)
     output.mkdir(parents=True, exist_ok=True)  # that it cannot be made is told before anything is measured
@@ -141,20 +144,11 @@ def run_demo_roi(
         return found
 
     plan = roi_survey(
-        [probe.xrf, probe.i0, probe.clock],
-        probe.x,
-        probe.y,
-        channels=[f"xrf_{name}" for name in made.maps],
-        coarse_step=coarse.step[0],
-        area={probe.x.name: list(coarse.x), probe.y.name: list(coarse.y)},
-        coarse_dwell_s=DWELL_S,
+        **survey_of(probe, fly),
+        coarse_dwell_s=COARSE_DWELL_S,
         fine_step=fine.step[0],
         fine_dwell_s=DWELL_S,
         max_regions=regions,
-        i0="i0",
-        live="xrf_live_time",
-        dwell=probe.dwell,
-        flyers=[probe.flyer] if fly else [],
         approve=keep,
         md={"seed": seed, "sample": sample},
     )
@@ -167,10 +161,8 @@ def run_demo_roi(
             record,
             output,
             client=runs.client,
-            truth=true_counts(probe, coarse, DWELL_S),
-            facts={
-                "command": f"ebl-autonomy demo roi --sample {sample} --seed {seed} --regions {regions}{' --fly' * fly}"
-            },
+            truth=true_counts(probe, coarse, COARSE_DWELL_S),
+            facts={"command": f"{command}{' --fly' * fly}"},
         )
         scanned = fine_scans(runs.client, record.uid)
         labelled, area = share_inside(made, [(one["x"], one["y"]) for one in scanned])
@@ -179,10 +171,7 @@ def run_demo_roi(
             sample=sample,
             seed=seed,
             fly=fly,
-            regions=[
-                RegionFound(label=one.label, x=one.x, y=one.y, reason=one.reason, objects=_objects(made, one))
-                for one in found
-            ],
+            regions=[_told(made, one) for one in found],
             scans=len(scanned),
             rows=sum(len(runs.record(i).results) for i in range(len(runs.uids))),
             labelled_inside=labelled,
@@ -218,3 +207,8 @@ def _told(sample: SimSample, region: Region) -> RegionFound:
 
 def _within(values: np.ndarray, ends: Sequence[float]) -> np.ndarray:
     return np.asarray((values >= ends[0]) & (values <= ends[1]))
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    counts = Counter(kinds)
+    return " and ".join(kind if count == 1 else f"{count} × {kind}" for kind, count in counts.items())

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from click.core import ParameterSource
 
 from ebl_autonomy.cli.messages import plain_errors, print_line, screen
 from ebl_autonomy.cli.options import Folder, Json, Key, Output, Seed, TierOption, Uri, examples, key_for
@@ -91,9 +90,9 @@ def demo_map(
         _tell(run_demo_map(sample, seed, share, points, fly, output, storage, as_json), as_json)
 
 
-@demos.command("roi", epilog=examples("demo roi", "demo roi --sample particles --regions 5", "demo roi --fly"))
+@demos.command("roi", epilog=examples("demo roi", "demo roi --sample cells --regions 5", "demo roi --fly"))
 def demo_roi(
-    sample: Sample = "cells",
+    sample: Sample = "particles",
     seed: Seed = 0,
     regions: Annotated[int, typer.Option(help="Maximum number of fine scans.")] = 20,
     fly: Fly = False,
@@ -112,12 +111,12 @@ def demo_roi(
         _tell(run_demo_roi(sample, seed, regions, fly, output, storage, as_json), as_json)
 
 
-@demos.command("xanes", epilog=examples("demo xanes", "demo xanes --energies 6 --regions 2", "demo xanes --fly"))
+@demos.command("xanes", epilog=examples("demo xanes", "demo xanes --energies 10 --regions 2", "demo xanes --fly"))
 def demo_xanes(
     sample: Sample = "particles",
     seed: Seed = 0,
     regions: Annotated[int, typer.Option(help="Maximum number of regions.")] = 3,
-    energies: Annotated[int, typer.Option(help="Maximum number of energies for each region.")] = 8,
+    energies: Annotated[int, typer.Option(help="Maximum number of energies for each region.")] = 6,
     fly: Fly = False,
     output: Output = Path("demo_xanes"),
     as_json: Json = False,
@@ -136,7 +135,8 @@ def demo_xanes(
 
 def _refuse_options(context: typer.Context) -> None:
     """Options before the name of a demo are those of the alignment, and would have no effect."""
-    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if given:
         flags = {one.name: one.opts[0] for one in context.command.params}
         told = ", ".join(flags[name] for name in given)

@@ -95,7 +95,8 @@ def measured(
                 sys.stderr.write(f"created the data folder {folder}\n")
             with redirect_stdout(StringIO()):  # that it pauses, and how the run ended, is told here in other words
                 try:
-                    found.result = RE(ctrl_c.interruptible(plan)).plan_result
+                    ended: Any = RE(ctrl_c.interruptible(plan))
+                    found.result = ended.plan_result
                 except RunEngineInterrupted:  # Ctrl-C: the plan closes its run
                     RE.abort("interrupted by the user")
                 except RequestAbort:

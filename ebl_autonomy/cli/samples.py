@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile
@@ -14,13 +15,19 @@ from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.sim_devices import SimMicroprobe, SimSample
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["grid_of", "raster_seconds", "sample_of", "true_counts"]
+__all__ = ["FEW", "grid_of", "raster_seconds", "sample_of", "survey_of", "true_counts"]
 
 KINDS: Final = ("cells", "particles", "grains")
 STEP: Final = "step_um"
+SIZE: Final = (100, 100)
+"""Rows and columns of pixels of the procedural samples."""
+FEW: Final[Mapping[str, Mapping[str, Any]]] = {"cells": {"count": 5}, "particles": {"count": 8}}
+"""Options of the procedural samples of surveys: with room between the objects."""
+COARSE: Final = 4.0
+"""Pixels of the sample along the side of a pixel of a coarse map."""
 
 
-def sample_of(name: str, seed: int, **options: Any) -> SimSample:
+def sample_of(name: str, seed: int, options: Mapping[str, Mapping[str, Any]] | None = None) -> SimSample:
     """A sample by its name, or from a file.
 
     Parameters
@@ -30,8 +37,8 @@ def sample_of(name: str, seed: int, **options: Any) -> SimSample:
         is the map of an element, in counts per second; ``step_um`` is the size of a pixel, 1 µm by default.
     seed : int
         Of a sample that is not from a file.
-    **options
-        Of the procedural samples.
+    options : mapping, optional
+        Of the procedural samples, by name.
 
     Raises
     ------
@@ -39,7 +46,7 @@ def sample_of(name: str, seed: int, **options: Any) -> SimSample:
         If there is no such sample, or the file holds no maps or invalid ones.
     """
     if name in KINDS:
-        made: SimSample = getattr(SimSample, name)(seed, **options)
+        made: SimSample = getattr(SimSample, name)(seed, **{"shape": SIZE, **(options or {}).get(name, {})})
         return made
     if not name.endswith(".npz"):
         raise BadInputError(f"--sample={name!r}: use one of {list(KINDS)}, or the path of an .npz file with maps")
@@ -62,8 +69,27 @@ def sample_of(name: str, seed: int, **options: Any) -> SimSample:
 
 
 def grid_of(sample: SimSample, factor: float = 1.0) -> PixelGrid:
-    """The pixels of a sample, or pixels that are larger by a factor."""
+    """The pixels of a sample, or pixels that are `factor` times as large."""
     return PixelGrid.of_step(*sample.area_um, [factor * step for step in sample.step_um])
+
+
+def survey_of(probe: SimMicroprobe, fly: bool) -> dict[str, Any]:
+    """What the surveys of the demos have in common: arguments of `roi_survey` and `characterise`."""
+    sample = probe.sample
+    grid = grid_of(sample)
+    return {
+        "detectors": [*probe.detectors, probe.clock],
+        "x": probe.x,
+        "y": probe.y,
+        "channels": [f"xrf_{name}" for name in sample.maps],
+        "area": {probe.x.name: list(grid.x), probe.y.name: list(grid.y)},
+        "coarse_step": COARSE * grid.step[0],
+        "regions": {"together": True},
+        "i0": "i0",
+        "live": "xrf_live_time",
+        "dwell": probe.dwell,
+        "flyers": [probe.flyer] if fly else [],
+    }
 
 
 def true_counts(probe: SimMicroprobe, grid: PixelGrid, dwell_s: float) -> dict[str, FloatArray]:
