@@ -9,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import alignment, deciding, memory, regions, robustness, searching, speed
+from benchmarks import alignment, deciding, mapping, memory, regions, robustness, searching, spectra, speed
 from benchmarks.reporting import Report, filled
 
 REPORTS: dict[str, Report] = {
     report.name: report
-    for report in (m.REPORT for m in (speed, memory, deciding, searching, robustness, alignment, regions))
+    for report in (
+        m.REPORT for m in (speed, memory, deciding, searching, robustness, alignment, mapping, regions, spectra)
+    )
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from ebl_autonomy.space import VOCS, FloatArray
 
 __all__ = ["EnergyAgent"]
 
-MOST_CANDIDATES = 20_000
+MOST_CANDIDATES: Final = 20_000
+CLEAR: Final = 4.0
+"""Least step of an edge, in standard deviations of a reading."""
 
 
 class EnergyAgent(Agent):
@@ -53,6 +55,7 @@ class EnergyAgent(Agent):
 
     name = "energy"
     Options: ClassVar[type[AgentOptions]] = EnergyOptions
+    orders_batches = True
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)
@@ -97,7 +100,7 @@ class EnergyAgent(Agent):
         return (mean[:, 0], std[:, 0]) if len(self._spectra) == 1 else (mean, std)
 
     def edge(self, method: str = "derivative") -> dict[str, float]:
-        """Position of the edge of each spectrum, in eV; NaN if none is found.
+        """Position of the edge of each spectrum, in eV; NaN if none is found that rises above the noise.
 
         Parameters
         ----------
@@ -105,13 +108,18 @@ class EnergyAgent(Agent):
             See `ebl_autonomy.analysis.spectra.edge_position`.
         """
         grid = np.arange(self.space.low[0], self.space.high[0], 0.1)
-        mean, _ = self._way.spectrum(self._readings(), grid)
+        readings = self._readings()
+        mean, _ = self._way.spectrum(readings, grid)
+        noise = dict(zip(self._spectra, self._way.noise(readings), strict=True))
         edges = {}
-        for name, column in zip(self._spectra, mean.T, strict=True):
-            try:
-                edges[name] = edge_position(grid, column, method)
-            except BadInputError:
-                edges[name] = math.nan
+        for name, column, flat in zip(self._spectra, mean.T, self._way.flat(readings), strict=True):
+            edges[name] = math.nan
+            if flat or not np.isfinite(column).all():
+                continue
+            edge = edge_position(grid, column, method)
+            ahead, behind = column[grid < edge], column[grid > edge]
+            if len(ahead) and len(behind) and np.median(behind) - np.median(ahead) > CLEAR * noise[name]:
+                edges[name] = edge
         return edges
 
     def phases(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -141,6 +149,15 @@ class EnergyAgent(Agent):
             }
             for column, spectrum in enumerate(readings.seen)
         }
+
+    def unexplained(self) -> list[str]:
+        """The spectra that the references do not explain: a phase is missing among them, or the energies are off."""
+        readings = self._readings()
+        fit = self._way.fit(readings) if isinstance(self._way, Separating) else None
+        if fit is None or not isinstance(self._way, Separating):
+            return []
+        found = self._way.unexplained(readings, fit)
+        return [readings.names[spectrum] for spectrum, bad in zip(readings.seen, found, strict=True) if bad]
 
     def predicted_error(self) -> dict[str, float]:
         """What the option ``target_error`` is compared with, for each spectrum; infinite if it is not known yet."""
@@ -173,23 +190,26 @@ class EnergyAgent(Agent):
         return list(zip(self.space.unit(points), decisions, strict=True))
 
     def _of_sweep(self, count: int) -> Choice | None:
-        """The next energies of the sweep that is under way, which was decided when its first energy was proposed."""
+        """The next energies of the sweep that is under way, decided from the results before it; None if it has too few.
+
+        Each sweep is planned again for each of its energies: the plan follows from the results alone.
+        """
         assert isinstance(self.options, EnergyOptions)
-        size = self.options.sweep
-        began = self._made // size * size
-        if began == self._made or count >= size or len(self._results) < began:
+        size, first = self.options.sweep, self._way.first
+        began = first + (self._made - first) // size * size
+        if self._made < first or count >= size or len(self._results) < began:
+            return None
+        size = min(size, int(np.sum(~self._near(self._candidates, self._energies(self._asked[:began])))))
+        if size < count:
             return None
         planned = self._choose(began, size, [])
         tried = self._energies([*self._asked[began:], *self._pending])
-        left = [i for i, energy in enumerate(planned.energies) if not self._near(np.array([energy]), tried)[0]]
-        left.sort(key=lambda i: float(planned.energies[i]))
-        # Energies below the last one would take the backlash from the other side.
+        left = np.flatnonzero(~self._near(planned.energies, tried))
         if len(left) < count:
             return None
-        part = np.array(left[:count])
-        return Choice(
-            planned.energies[part], planned.reason, planned.score[part] if len(planned.score) else planned.score
-        )
+        part = left[np.argsort(planned.energies[left])][:count]
+        score = planned.score[part] if len(planned.score) else planned.score
+        return Choice(planned.energies[part], planned.reason, score)
 
     def _choose(self, known: int, count: int, pending: Sequence[Point]) -> Choice:
         """`count` energies, from the first `known` results. An energy whose result was invalid is not tried again."""
@@ -210,6 +230,13 @@ class EnergyAgent(Agent):
         if target is None:
             return
         errors = self.predicted_error()
+        if flat := [name for name, found in zip(self._spectra, self._way.flat(self._readings()), strict=True) if found]:
+            errors |= dict.fromkeys(flat, 0.0)
+        if len(flat) == len(errors):
+            raise NoMoreProposals(
+                f"after {len(self._results)} results, the spectra {flat} are flat between {self.space.low[0]:g} and "
+                f"{self.space.high[0]:g} eV: no edge rises above the noise; correct the domain, or measure longer"
+            )
         if all(error <= target for error in errors.values()):
             worst = max(errors, key=lambda name: errors[name])
             raise NoMoreProposals(
@@ -251,8 +278,10 @@ class EnergyAgent(Agent):
         options = self.options
         assert isinstance(options, EnergyOptions)
         low, high = float(self.space.low[0]), float(self.space.high[0])
-        if options.references is not None:
-            assert options.reference_energies is not None
+        if (options.references is None) != (options.reference_energies is None):
+            missing = "references" if options.references is None else "reference_energies"
+            raise BadInputError(f"{missing} is missing: give references and reference_energies together, or neither")
+        if options.references is not None and options.reference_energies is not None:
             references = References(
                 np.array(options.reference_energies), {n: np.array(s) for n, s in options.references.items()}
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat
 
 from ebl_autonomy.agents.base import AgentOptions
 
@@ -60,9 +60,3 @@ class EnergyOptions(AgentOptions):
     noise: Literal["constant", "transmission", "fluorescence"] = "constant"
     criterion: Literal["A", "D"] = "A"
     target_error: Positive | None = None
-
-    @model_validator(mode="after")
-    def _references_have_energies(self) -> EnergyOptions:
-        if (self.references is None) != (self.reference_energies is None):
-            raise ValueError("give references and reference_energies together, or neither")
-        return self

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from ebl_autonomy.records import STD
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["Choice", "Readings", "Way"]
+__all__ = ["Choice", "Readings", "Way", "without_order"]
+
+NO_ORDER: Final = 0.6
+"""Ratio of the mean square difference of successive values to twice their variance, above which they are but noise.
+
+The ratio of noise is 1, with a standard deviation of about 1 / sqrt(values); that of a step is near 0.
+"""
+
+
+def without_order(energies: FloatArray, values: FloatArray) -> bool:
+    """Whether values over ascending energies, shape (n,) each, are a line and noise, by von Neumann's ratio."""
+    above = energies - energies.mean()
+    left = values - np.polyval(np.polyfit(above, values, 1), above)
+    rounding = 1e-9 * float(np.max(np.abs(values)))
+    if np.max(np.abs(left)) <= rounding:
+        return True
+    return float(np.mean(np.diff(left) ** 2)) > NO_ORDER * 2.0 * float(np.mean(left**2))
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class Way(Protocol):
 
     version: str
     """Of the model, for the record of decisions."""
+    first: int
+    """Number of energies of the first sweep, which needs no model."""
 
     def choose(
         self, readings: Readings, free: FloatArray, tried: FloatArray, pending: FloatArray, count: int
@@ -77,6 +95,12 @@ class Way(Protocol):
 
     def spectrum(self, readings: Readings, energies: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of each spectrum, shape (k, m) each; NaN for a spectrum without readings."""
+
+    def noise(self, readings: Readings) -> FloatArray:
+        """Standard deviation of a reading of each spectrum, shape (m,); 0 if unknown."""
+
+    def flat(self, readings: Readings) -> Any:
+        """Whether enough readings show that a spectrum has nothing but noise, shape (m,), bool."""
 
     def error(self, readings: Readings) -> FloatArray:
         """What the option ``target_error`` is compared with, of each spectrum, shape (m,); infinite if unknown."""

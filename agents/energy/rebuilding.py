@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from ebl_autonomy.agents.energy.readings import Choice, Readings
+from ebl_autonomy.agents.energy.readings import Choice, Readings, without_order
 from ebl_autonomy.analysis.spectra.model import SpectrumModel
 from ebl_autonomy.space import FloatArray
 
@@ -16,6 +16,8 @@ CHEMICAL_SHIFT_EV: Final = 4.0
 """How far above its tabulated energy an edge is expected: oxides lie above the element."""
 SAMPLES: Final = 400
 """Energies over the domain at which the error is predicted."""
+ENOUGH: Final = 2
+"""Readings after which a spectrum may count as flat, in first sweeps."""
 REMEMBERED: Final = 2
 """Fitted models that are kept: of all results, and of those at the beginning of the sweep under way."""
 
@@ -38,7 +40,7 @@ class Rebuilding:
     version = "spectrum/warped-matern-5/2"
 
     def __init__(self, low: float, high: float, edge: float | None, edge_std: float, initial: int) -> None:
-        self.low, self.high, self.edge_std, self.initial = low, high, edge_std, initial
+        self.low, self.high, self.edge_std, self.first = low, high, edge_std, initial
         self.edge = None if edge is None else edge + CHEMICAL_SHIFT_EV
         self._fitted: dict[bytes, SpectrumModel] = {}
 
@@ -46,7 +48,7 @@ class Rebuilding:
         self, readings: Readings, free: FloatArray, tried: FloatArray, pending: FloatArray, count: int
     ) -> Choice:
         """See `Way.choose`."""
-        if len(readings) < self.initial:
+        if len(readings) < self.first:
             first = self._first_sweep(free, tried, count, more=not len(readings))
             if len(first) == count:
                 return Choice(first, "first sweep")
@@ -55,7 +57,7 @@ class Rebuilding:
 
     def _first_sweep(self, free: FloatArray, tried: FloatArray, count: int, more: bool) -> FloatArray:
         """The next energies of the first sweep, ascending; fewer than `count` if it has no more."""
-        size = max(self.initial, len(tried) + count if more else 0)
+        size = max(self.first, len(tried) + count if more else 0)
         every = np.sort(np.concatenate([free, tried]))
         density = self._prior().density(every)
         detail = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(every))])
@@ -78,6 +80,24 @@ class Rebuilding:
         if len(readings):
             mean[:, readings.seen], std[:, readings.seen] = self.model(readings).predict(energies)
         return mean, std
+
+    def noise(self, readings: Readings) -> FloatArray:
+        """See `Way.noise`."""
+        noise = np.zeros(len(readings.names))
+        if len(readings):
+            noise[readings.seen] = self.model(readings).noise_std
+        return noise
+
+    def flat(self, readings: Readings) -> Any:
+        """See `Way.flat`: a line and noise."""
+        flat = np.zeros(len(readings.names), dtype=bool)
+        order = np.argsort(readings.energies, kind="stable")
+        for spectrum, column in enumerate(readings.values[order].T):
+            known = np.isfinite(column)
+            if known.sum() < ENOUGH * self.first:
+                continue
+            flat[spectrum] = without_order(readings.energies[order][known], column[known])
+        return flat
 
     def error(self, readings: Readings) -> FloatArray:
         """See `Way.error`: the predicted root mean square error over the domain, as a share of the range."""

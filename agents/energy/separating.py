@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ebl_autonomy.agents.energy.readings import Choice, Readings
+from ebl_autonomy.agents.energy.readings import Choice, Readings, without_order
 from ebl_autonomy.analysis.spectra.design import choose_energies
 from ebl_autonomy.analysis.spectra.mixtures import BACKGROUNDS, PhaseFit, References, fit_phases
 from ebl_autonomy.space import FloatArray
@@ -16,7 +16,13 @@ __all__ = ["Separating"]
 FLOOR: Final = 0.02
 """Least prior standard deviation of a phase that proves absent, as a share of the sum of all phases."""
 UNEXPLAINED: Final = 0.02
-"""Residual of a fit above which the references do not explain the readings, as a share of their range."""
+"""Least residual of a fit that may mean that the references do not explain the readings, as a share of their range."""
+UNLIKELY: Final = 3.0
+"""Least chi-square per degree of freedom that means it, where the noise is known."""
+OUTLIER: Final = 8.0
+"""Least outlier of a residual, in units of its median."""
+CHECKED: Final = 5
+"""Every so many energies, one is the farthest from all others: it checks whether the references explain all."""
 WIDTH_EV: Final = 3.0
 """Distance within which a residual is about the same, in eV."""
 
@@ -31,6 +37,7 @@ class Separating:
     """
 
     version = "phases/linear-combination"
+    first = 0
 
     def __init__(self, references: References, options: Any) -> None:
         self.references, self.options = references, options
@@ -41,23 +48,31 @@ class Separating:
         """See `Way.choose`."""
         fit = self.fit(readings)
         known = np.concatenate([readings.energies, pending])
+        checks = min((len(tried) + count) // CHECKED - len(tried) // CHECKED, count)
         energies = np.concatenate([free, np.clip(known, *self._range)])
         columns = self._columns(energies, fit)
-        chosen = choose_energies(
-            columns,
-            count,
-            std=self._std(energies, fit, readings),
-            prior_std=self._prior(columns.shape[1], fit),
-            of_interest=len(self.references.names),
-            known=list(range(len(free), len(energies))),
-            criterion=self.options.criterion,
-        )
+        chosen: list[int] = []
+        if count > checks:
+            chosen = choose_energies(
+                columns,
+                count - checks,
+                std=self._std(energies, fit, readings),
+                prior_std=self._prior(columns.shape[1], fit),
+                of_interest=len(self.references.names),
+                known=list(range(len(free), len(energies))),
+                criterion=self.options.criterion,
+            ).tolist()
         reason = "separates the references"
         if fit is not None and (unexplained := self.unexplained(readings, fit)).any():
             chosen = self._about_residual(readings, fit, free, known, chosen, unexplained)
             reason = "a residual that no reference explains"
         elif fit is not None and (absent := self.absent(fit)):
             reason = f"separates the references without {', '.join(absent)}"
+        for _ in range(checks):
+            others = np.concatenate([tried, free[chosen]])
+            distance = np.min(np.abs(free[:, None] - others[None, :]), axis=1) if len(others) else np.ones(len(free))
+            distance[chosen] = -1.0
+            chosen.append(int(np.argmax(distance)))
         return Choice(free[np.sort(chosen)], reason)
 
     def fit(self, readings: Readings) -> PhaseFit | None:
@@ -96,6 +111,18 @@ class Separating:
             error[readings.seen] = np.where(np.isnan(fit.fraction_std), np.inf, fit.fraction_std).max(axis=0)
         return error
 
+    def noise(self, readings: Readings) -> FloatArray:
+        """See `Way.noise`: the residual of the fit."""
+        noise = np.zeros(len(readings.names))
+        fit = self.fit(readings)
+        if fit is not None:
+            noise[readings.seen] = np.sqrt(np.nanmean(fit.residual**2, axis=0))
+        return noise
+
+    def flat(self, readings: Readings) -> Any:
+        """See `Way.flat`: never, because the amounts of the phases tell it."""
+        return np.zeros(len(readings.names), dtype=bool)
+
     def absent(self, fit: PhaseFit) -> list[str]:
         """The phases that are absent from all spectra: the upper end of their amount is small."""
         total = np.maximum(fit.weights.sum(axis=0), 1e-300)
@@ -103,15 +130,25 @@ class Separating:
         return [name for name, share in zip(fit.names, highest, strict=True) if share < FLOOR]
 
     def unexplained(self, readings: Readings, fit: PhaseFit) -> Any:
-        """Whether the references do not explain each spectrum, shape (m,), bool."""
-        values = readings.values[:, readings.seen]
-        extent = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
-        size = np.sqrt(np.nanmean(fit.residual**2, axis=0))
-        return (
-            (size > UNEXPLAINED * extent) & (fit.reduced_chi2 > 3.0)
-            if self._told(readings)
-            else (size > UNEXPLAINED * extent)
-        )
+        """Whether the references do not explain each of the spectra that have readings, shape (m,), bool.
+
+        The residual is larger than its known noise, or it is no noise: it has an order over the energies, or outliers.
+        """
+        if self._told(readings):
+            return fit.reduced_chi2 > UNLIKELY
+        found = np.zeros(fit.residual.shape[1], dtype=bool)
+        order = np.argsort(readings.energies, kind="stable")
+        for spectrum, (residual, values) in enumerate(
+            zip(fit.residual[order].T, readings.values[order][:, readings.seen].T, strict=True)
+        ):
+            known = np.isfinite(residual)
+            left = residual[known]
+            size = float(np.sqrt(np.mean(left**2)))
+            if size <= UNEXPLAINED * float(np.ptp(values[known])):
+                continue
+            outlier = np.max(np.abs(left)) > OUTLIER * float(np.median(np.abs(left)))
+            found[spectrum] = outlier or not without_order(readings.energies[order][known], left)
+        return found
 
     @property
     def _range(self) -> tuple[float, float]:
@@ -169,18 +206,24 @@ class Separating:
         return np.asarray(size * shape / float(np.median(shape)), dtype=float)
 
     def _about_residual(
-        self, readings: Readings, fit: PhaseFit, free: FloatArray, known: FloatArray, chosen: Any, unexplained: Any
-    ) -> Any:
-        """Every second energy of a design is one near the largest residual, far from what is known."""
-        places = list(map(int, chosen))
-        size = np.sqrt(np.nanmean(fit.residual[:, unexplained] ** 2, axis=1))
+        self,
+        readings: Readings,
+        fit: PhaseFit,
+        free: FloatArray,
+        known: FloatArray,
+        chosen: list[int],
+        unexplained: Any,
+    ) -> list[int]:
+        """The design, but every second energy is near the largest residual and apart from what is known."""
+        places = list(chosen)
+        size = np.nan_to_num(np.sqrt(np.nanmean(fit.residual[:, unexplained] ** 2, axis=1)))
         near = np.exp(-0.5 * ((free[:, None] - readings.energies[None, :]) / WIDTH_EV) ** 2)
-        weight = 0.1 * size.max() + (near @ np.nan_to_num(size)) / (1e-9 + near.sum(axis=1))
-        taken = [*known]
+        weight = 0.1 * size.max() + np.max(near * size, axis=1)
+        taken = list(known)
         for turn in range(0, len(places), 2):
             distance = np.min(np.abs(free[:, None] - np.array(taken)[None, :]), axis=1)
             score = weight * np.minimum(distance / WIDTH_EV, 1.0)
             score[[place for place in places if place != places[turn]]] = -1.0
             places[turn] = int(np.argmax(score))
             taken.append(float(free[places[turn]]))
-        return np.array(places)
+        return places

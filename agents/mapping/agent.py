@@ -4,42 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
-from gest_api.vocs import ContextualVariable, DiscreteVariable
-from scipy.stats import qmc
 
-from ebl_autonomy.agents.base import Agent, AgentOptions, Prediction
-from ebl_autonomy.agents.mapping import gain
+from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
+from ebl_autonomy.agents.mapping.choosing import Choice, Chooser
 from ebl_autonomy.agents.mapping.options import MappingOptions
+from ebl_autonomy.agents.mapping.setup import Setup, check_vocs, travel_of
+from ebl_autonomy.agents.mapping.start import even_lines, even_pixels
 from ebl_autonomy.errors import BadInputError, NoMoreProposals
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.records import Decision
-from ebl_autonomy.space import VOCS, FloatArray, outcome_names
-from ebl_autonomy.surrogates.neighbours import Channel, NeighbourField
-from ebl_autonomy.vocs import is_logarithmic
+from ebl_autonomy.space import VOCS, FloatArray, Travel
+from ebl_autonomy.surrogates.neighbours import NeighbourField
 
 __all__ = ["MappingAgent"]
 
-LEAST_START = 10
-"""The smallest number of evenly spread points before the first decision."""
-DEFAULT_PIXELS = 100
-"""Pixels along each axis of a map without a step."""
-GROWTH = 1.15
-"""The model's hyper-parameters are inferred again when the number of results has grown by this factor."""
-MODEL = "neighbours"
+MODEL = "kriging on neighbours"
 
 
 class MappingAgent(Agent):
     """Adaptive mapping of one or more channels over two motors.
 
     The VOCS has two continuous variables, the fast axis first, and objectives or observables, which are the channels.
+    Their domains are the edges of the map, which consists of pixels that are measured at their centres. The options
+    `dwell` and `line` name further variables that the agent chooses.
+
+    Each pixel is predicted from the measured pixels around it. The next point is where a measurement lowers the error
+    of the maps most; if the speeds of the motors are known, most per second. A result counts for the pixel where the
+    motors were read. A pixel without a valid outcome is not proposed again, and its surroundings are worth less.
 
     Parameters
     ----------
     vocs : VOCS or mapping
     seed : int
+        Shifts the evenly spread first points.
     **options
         See `ebl_autonomy.agents.MappingOptions`.
 
@@ -54,179 +55,260 @@ class MappingAgent(Agent):
 
     def __init__(self, vocs: VOCS | Mapping[str, Any], seed: int = 0, **options: Any) -> None:
         super().__init__(vocs, seed, **options)
-        own = self._mapping_options
-        self._channels = outcome_names(self.vocs)
-        low, high = self.space.low, self.space.high
-        step = (self.space.span[:2] / DEFAULT_PIXELS).tolist() if own.step is None else own.step
-        self._grid = PixelGrid.of_step((low[0], high[0]), (low[1], high[1]), step)
-        counting = own.counts if isinstance(own.counts, list) else self._channels if own.counts else []
-        self._field = NeighbourField(
-            self._grid.shape, self._grid.step, [Channel(poisson=name in counting) for name in self._channels]
-        )
-        self._weights = np.array([own.weights.get(name, 1.0) for name in self._channels])
-        self._tried = np.zeros(self._grid.size, dtype=bool)
+        self._setup = Setup.of(self._mapping_options, self.space)
+        grid = self._setup.grid
+        self._field = NeighbourField(grid.shape, grid.step, self._setup.poisson)
+        self._tried = np.zeros(grid.size, dtype=bool)
+        """The pixels that were measured, or that a proposal was for."""
+        self._failed = np.zeros(grid.size, dtype=bool)
+        """The pixels where nothing valid was measured."""
         self._taken = 0
-        self._order = self._evenly()
         self._space_changed()
 
     def _validate_vocs(self, vocs: VOCS) -> None:
-        chosen = {name: v for name, v in vocs.variables.items() if not isinstance(v, ContextualVariable)}
-        for name, variable in chosen.items():
-            if isinstance(variable, DiscreteVariable) or is_logarithmic(variable):
-                raise BadInputError(
-                    f"variable {name!r} is discrete or logarithmic: give an axis of a map as {{name: [low, high]}}"
-                )
-        if len(chosen) != 2:
-            raise BadInputError(f"a map needs two variables, the fast axis first; the VOCS has {list(chosen)}")
-        if vocs.constraints:
-            raise BadInputError(
-                f"a map has no constraints, the VOCS has {list(vocs.constraints)}: make them observables, "
-                "and use search_within for a part of the map"
-            )
-        if not outcome_names(vocs):
-            raise BadInputError("the VOCS has no channel: name at least one observable")
+        check_vocs(vocs)
 
     def _space_changed(self) -> None:
-        low, high = self.space.low, self.space.high
-        x, y = self._grid.centres_x, self._grid.centres_y
-        inside = ((y >= low[1]) & (y <= high[1]))[:, None] & ((x >= low[0]) & (x <= high[0]))[None, :]
-        self._inside = inside.ravel()
-        if not self._inside.any():
+        self._chooser = Chooser(self._mapping_options, self._setup, travel_of(self._mapping_options))
+        low, high = (dict(zip(self.space.names, ends, strict=True)) for ends in (self.space.low, self.space.high))
+        name_x, name_y = self._setup.axes
+        x, y = self._setup.grid.centres_x, self._setup.grid.centres_y
+        columns = np.flatnonzero((x >= low[name_x]) & (x <= high[name_x]))
+        rows = np.flatnonzero((y >= low[name_y]) & (y <= high[name_y]))
+        if not len(rows) or not len(columns):
             raise BadInputError(
-                f"no pixel of the map, in steps of {self._grid.step}, lies within [{low[0]:g}, {high[0]:g}] x "
-                f"[{low[1]:g}, {high[1]:g}]: widen the bounds, or make step smaller"
+                f"no centre of a pixel of size {self._setup.grid.step} lies within {name_x!r}: [{low[name_x]:g}, "
+                f"{high[name_x]:g}], {name_y!r}: [{low[name_y]:g}, {high[name_y]:g}]: widen the bounds, or make step "
+                "smaller"
             )
+        self._inside = np.zeros(self._setup.grid.shape, dtype=bool)
+        self._inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        start, seed = self._mapping_options.start, self.options.seed
+        self._start = [Choice(p) for p in even_pixels(rows, columns, self._setup.grid, start, seed)]
+        lines = even_lines(rows, columns, self._setup.grid, start, seed)
+        if self._chooser.seconds(lines) < self._chooser.seconds(self._start):
+            self._start = lines
 
     @property
     def _mapping_options(self) -> MappingOptions:
         assert isinstance(self.options, MappingOptions)
         return self.options
 
-    def _numbers(self, points: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """The pixel of each of n points, shape (n,), counted row by row; -1 outside the map."""
-        name_x, name_y = self.space.names[:2]
-        row, column = self._grid.indices([float(p[name_x]) for p in points], [float(p[name_y]) for p in points])
-        return np.where(row < 0, -1, row * self._grid.shape[1] + column)
-
-    def _position(self, pixel: int) -> dict[str, float]:
-        """The centre of a pixel, in motor units."""
-        row, column = divmod(pixel, self._grid.shape[1])
-        name_x, name_y = self.space.names[:2]
-        return {name_x: float(self._grid.centres_x[column]), name_y: float(self._grid.centres_y[row])}
+    def set_travel(self, travel: Travel, measure_s: float) -> None:
+        """Take the duration of moves and measurements (s), unless the options give `travel` or the agent has begun."""
+        if self._results or self._pending or self._mapping_options.travel:
+            return
+        axes = {name: asdict(axis) for name, axis in travel.axes.items() if name in self.space.names}
+        self.options = self._mapping_options.model_copy(update={"travel": axes, "measure_s": max(measure_s, 1e-3)})
+        self._space_changed()
 
     # -- learning ----------------------------------------------------------------------------------------------
 
     def _learn(self) -> None:
-        due = _latest_refit(len(self._results))
         new = self._results[self._taken :]
         reached, asked = self._numbers(new), self._numbers(self._asked[self._taken :])
         for i, result in enumerate(new):
-            values = np.array([result[name] for name in self._channels])
+            exposure = max(float(result[self._mapping_options.dwell]), 1e-9) if self._mapping_options.dwell else 1.0
+            values = np.array([float(result[name]) for name in self._setup.channels])
+            values[self._setup.poisson] /= exposure
+            valid = bool(np.isfinite(values).any())
             if reached[i] >= 0:
-                self._field.add(int(reached[i]), values, np.ones(len(values)))
-            if asked[i] >= 0:
+                self._field.add(int(reached[i]), values, np.full(len(values), exposure))
+                self._tried[reached[i]] = True
+                self._failed[reached[i]] &= not valid
+                self._failed[reached[i]] |= not valid and not (self._field.exposures[:, reached[i]] > 0.0).any()
+            if asked[i] >= 0 and not self._length(self._asked[self._taken + i]):
                 self._tried[asked[i]] = True  # also where the motors read beside it
-            self._taken += 1
-            if self._taken == due:
-                self._field.refit()
+        self._taken += len(new)
+
+    def _length(self, point: Mapping[str, Any]) -> float:
+        """Length of the line of a proposal, in motor units; 0 for a point."""
+        return float(point[self._mapping_options.line]) if self._mapping_options.line else 0.0
+
+    def _numbers(self, points: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """The pixel of each of n points, shape (n,); -1 outside the map."""
+        name_x, name_y = self._setup.axes
+        row, column = self._setup.grid.indices(
+            np.array([float(p[name_x]) for p in points]), np.array([float(p[name_y]) for p in points])
+        )
+        return np.where(row < 0, -1, row * self._setup.grid.shape[1] + column)
 
     # -- proposing ---------------------------------------------------------------------------------------------
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        free = self._inside & (self._field.visits == 0) & ~self._tried
-        pending = self._numbers(self._pending)
-        free[pending] = False
-        left = int(free.sum())
-        if left < count:
-            what = f"all {self._grid.size} pixels are measured or pending" if not left else f"{left} pixels are left"
-            raise NoMoreProposals(f"suggest({count}): {what}; make step smaller to go on", remaining=left)
-        chosen = [(pixel, Decision(reason="evenly", model_version="none")) for pixel in self._first(count, free)]
-        free[[pixel for pixel, _ in chosen]] = False
+        pending = [self._choice_of(point) for point in self._pending]
+        free = self._inside.ravel() & ~self._tried
+        for choice in pending:
+            free[choice.pixels()] = False
+        self._refuse(count, int(free.sum()))
+        chosen: list[tuple[Choice, Decision]] = []
+        begun = len(self._results) + sum(len(choice.pixels()) for choice in pending)
+        for choice in self._start if begun < sum(len(one.pixels()) for one in self._start) else []:
+            if len(chosen) < count and free[choice.pixels()].all():
+                chosen.append((choice, Decision(reason="evenly", model_version="none")))
+                free[choice.pixels()] = False
         if len(chosen) < count:
-            taken = [*pending.tolist(), *(pixel for pixel, _ in chosen)]
-            chosen += self._most_gain(count - len(chosen), free, taken)
-        unit = self.space.unit([self._position(pixel) for pixel, _ in chosen])
+            self._field.update()
+            taken = [*pending, *(choice for choice, _ in chosen)]
+            found = self._chooser.choose(self._field, count - len(chosen), free, self._failed, taken, self._standing())
+            if len(found) + len(chosen) < count and self._field.stride > 1:
+                self._field.update(whole=True)  # the lattice has too few free pixels
+                found = self._chooser.choose(
+                    self._field, count - len(chosen), free, self._failed, taken, self._standing()
+                )
+            chosen += [(choice, self._decision(choice)) for choice in found]
+        if len(chosen) < count:  # lines have used up the pixels
+            raise NoMoreProposals(f"suggest({count}): {len(chosen)} proposals are left", remaining=len(chosen))
+        unit = self.space.unit([self._chooser.point(choice) for choice, _ in chosen])
         return [(row, decision) for row, (_, decision) in zip(unit, chosen, strict=True)]
 
-    def _first(self, count: int, free: np.ndarray) -> list[int]:
-        """The next evenly spread pixels, at most `count`."""
-        inside = int(self._inside.sum())
-        wanted = min(max(LEAST_START, math.ceil(self._mapping_options.start * inside)), inside)
-        short = wanted - self._made
-        if short <= 0:
-            return []
-        order = self._order[free[self._order]]
-        return [int(pixel) for pixel in order[: min(count, short)]]
+    def _refuse(self, count: int, left: int) -> None:
+        """Raise NoMoreProposals if there is nothing to propose any more."""
+        if left < count:
+            total = int(self._inside.sum())
+            what = f"all {total} pixels are measured or pending" if not left else f"{left} of {total} pixels are left"
+            raise NoMoreProposals(f"suggest({count}): {what}; make step smaller to go on", remaining=left)
+        target = self._mapping_options.target_error
+        if target is None or len(self._results) < sum(len(one.pixels()) for one in self._start):
+            return
+        errors = {
+            name: error
+            for (name, error), weight in zip(self.predicted_error().items(), self._setup.weights, strict=True)
+            if weight > 0.0
+        }
+        if all(error <= target for error in errors.values()):
+            text = ", ".join(f"{name} {error:.3g}" for name, error in errors.items())
+            raise NoMoreProposals(
+                f"the predicted errors of the maps (NRMSE: {text}) are within target_error={target:g} after "
+                f"{len(self._results)} results",
+                remaining=0,
+            )
 
-    def _evenly(self) -> np.ndarray:
-        """All pixels in an order whose every beginning covers the map evenly (Halton)."""
-        rows, columns = self._grid.shape
-        points = qmc.Halton(2, rng=self.options.seed).random(4 * self._grid.size)
-        numbers = (points[:, 0] * rows).astype(np.int64) * columns + (points[:, 1] * columns).astype(np.int64)
-        _, first = np.unique(numbers, return_index=True)
-        return np.asarray(numbers[np.sort(first)])
+    def _choice_of(self, point: Mapping[str, Any]) -> Choice:
+        """A pending proposal as pixels."""
+        length = self._length(point)
+        name_x, _ = self._setup.axes
+        step = self._setup.grid.step[0]
+        # A line begins at the edge of its first pixel.
+        inside = {**point, name_x: float(point[name_x]) + math.copysign(0.5 * step, length)} if length else point
+        return Choice(int(self._numbers([inside])[0]), round(length / step))
 
-    def _most_gain(self, count: int, free: np.ndarray, taken: Sequence[int]) -> list[tuple[int, Decision]]:
-        self._field.update()
-        gains = gain.reconstruction(self._field, self._weights)
-        gains[~free] = -1.0
-        for pixel in taken:
-            gain.claim(gains, self._field, pixel)
-        proposals = []
-        for _ in range(count):
-            pixel = int(np.argmax(gains))
-            value = float(gains[pixel])
-            proposals.append((pixel, self._decision(pixel, value)))
-            gain.claim(gains, self._field, pixel)
-        return proposals
+    def _standing(self) -> dict[str, float] | None:
+        """Where the motors will be when all pending proposals are measured; None before the first."""
+        if self._pending:
+            last = self._pending[-1]
+            name_x, _ = self._setup.axes
+            return {**last, name_x: float(last[name_x]) + self._length(last)}
+        return self._results[-1] if self._results else None
 
-    def _decision(self, pixel: int, value: float) -> Decision:
-        mean, std = self._field.mean[:, pixel], np.sqrt(self._field.variance[:, pixel])
-        known = [i for i in range(len(self._channels)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
+    def _decision(self, choice: Choice) -> Decision:
+        middle = choice.middle()
+        dwell = choice.dwell_s or 1.0
+        unit = np.where(self._setup.poisson, dwell, 1.0)
+        mean = unit * self._field.mean[:, middle]
+        std = unit * np.sqrt(self._field.trust * self._field.variance[:, middle])
+        known = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
         return Decision(
-            mean={self._channels[i]: float(mean[i]) for i in known},
-            std={self._channels[i]: float(std[i]) for i in known},
-            acquisition=value,
-            reason=self._mapping_options.aim,
+            mean={self._setup.channels[i]: float(mean[i]) for i in known},
+            std={self._setup.channels[i]: float(std[i]) for i in known},
+            acquisition=choice.worth,
+            reason=self._mapping_options.aim + (f", a line of {abs(choice.length)} pixels" if choice.length else ""),
             model_version=MODEL,
         )
 
     # -- queries -----------------------------------------------------------------------------------------------
 
     def predict(self, points: Sequence[Mapping[str, Any]]) -> Prediction:
-        """See `Agent.predict`: the map at the nearest pixel of each point; empty before the first valid result."""
+        """See `Agent.predict`: the map at the nearest pixel of each point; empty before the first valid result.
+
+        With `dwell`, counts are predicted for the dwell time of the point.
+        """
         if not points or not self._field.sites:
             return {}
         self._field.update(whole=True)
-        clipped = [self._clipped(point) for point in points]
-        pixels = self._numbers(clipped)
+        pixels = self._numbers([self._clipped(point) for point in points])
+        dwell = self._mapping_options.dwell
+        exposure = np.array([float(point[dwell]) for point in points]) if dwell else np.ones(len(points))
+        std = self._std()
         return {
-            name: (self._field.mean[i][pixels], np.sqrt(self._field.variance[i][pixels]))
-            for i, name in enumerate(self._channels)
+            name: (
+                self._field.mean[i][pixels] * (exposure if self._setup.poisson[i] else 1.0),
+                std[i][pixels] * (exposure if self._setup.poisson[i] else 1.0),
+            )
+            for i, name in enumerate(self._setup.channels)
         }
 
-    def _clipped(self, point: Mapping[str, Any]) -> dict[str, float]:
+    @property
+    def pixels(self) -> PixelGrid:
+        """The pixels of the map."""
+        return self._setup.grid
+
+    def axes(self, shape: tuple[int, int] | None = None) -> tuple[FloatArray, FloatArray]:
+        """Centres of the columns (x) and the rows (y) of a map, in motor units; see `map`."""
+        grid = self._grid_of(shape)
+        return grid.centres_x.copy(), grid.centres_y.copy()
+
+    def map(self, shape: tuple[int, int] | None = None) -> dict[str, tuple[FloatArray, FloatArray]]:
+        """Mean and standard deviation of each channel, shape (rows, columns) each; NaN before the first result.
+
+        The standard deviation is that of the error of the mean, without the noise of a measurement. With `dwell`,
+        counts are per second.
+
+        Parameters
+        ----------
+        shape : (rows, columns), optional
+            By default, the pixels of the agent. Otherwise the map is interpolated between their centres.
+
+        Raises
+        ------
+        BadInputError
+            If a number of rows or columns is not positive.
+        """
+        self._field.update(whole=True)
+        own, std = self._setup.grid, self._std()
+        maps = {
+            name: (self._field.mean[i].reshape(own.shape).copy(), std[i].reshape(own.shape).copy())
+            for i, name in enumerate(self._setup.channels)
+        }
+        if shape is None or tuple(shape) == own.shape:
+            return maps
+        x, y = self.axes(shape)
+        return {name: (_between(mean, own, x, y), _between(spread, own, x, y)) for name, (mean, spread) in maps.items()}
+
+    def _grid_of(self, shape: tuple[int, int] | None) -> PixelGrid:
+        own = self._setup.grid
+        return own if shape is None else PixelGrid(own.x, own.y, (int(shape[0]), int(shape[1])))
+
+    def predicted_error(self) -> dict[str, float]:
+        """The expected root-mean-square error of each map, as a share of the map's standard deviation (NRMSE).
+
+        NaN as long as nothing varies: what an empty map hides is not known.
+        """
+        self._field.update()
+        errors = {}
+        for i, name in enumerate(self._setup.channels):
+            mean = self._field.on_lattice(self._field.mean[i])
+            error = float(np.mean(self._field.on_lattice(self._squared_errors()[i])))
+            varies = self._field.total[i] > 0.0 and math.isfinite(error)
+            errors[name] = math.sqrt(error / (float(np.var(mean)) + error)) if varies and error > 0.0 else math.nan
+        return errors
+
+    def _squared_errors(self) -> FloatArray:
+        """Expected squared errors, shape (channels, pixels)."""
+        unmeasured = self._field.exposures == 0.0
+        return np.where(unmeasured, self._field.trust[:, None], 1.0) * self._field.variance
+
+    def _std(self) -> FloatArray:
+        squared = self._squared_errors()
+        return np.sqrt(np.where(np.isfinite(squared), squared, np.nan))
+
+    def _clipped(self, point: Mapping[str, Any]) -> Point:
         """The nearest point of the map, in motor units."""
-        edges = zip(self.space.names[:2], (self._grid.x, self._grid.y), strict=True)
+        edges = zip(self._setup.axes, (self._setup.grid.x, self._setup.grid.y), strict=True)
         return {name: min(max(float(point[name]), low), high) for name, (low, high) in edges}
 
-    def axes(self) -> tuple[FloatArray, FloatArray]:
-        """Centres of the columns (x) and the rows (y) of the map, in motor units."""
-        return self._grid.centres_x.copy(), self._grid.centres_y.copy()
 
-    def map(self) -> dict[str, tuple[FloatArray, FloatArray]]:
-        """Mean and standard deviation of each channel, shape (rows, columns) each; NaN before the first result."""
-        self._field.update(whole=True)
-        shape = self._grid.shape
-        return {
-            name: (self._field.mean[i].reshape(shape).copy(), np.sqrt(self._field.variance[i]).reshape(shape))
-            for i, name in enumerate(self._channels)
-        }
-
-
-def _latest_refit(results: int) -> int:
-    """The largest number of results, at most `results`, at which hyper-parameters are inferred; 0 for none."""
-    due, latest = LEAST_START, 0
-    while due <= results:
-        latest, due = due, max(due + 1, math.ceil(due * GROWTH))
-    return latest
+def _between(values: FloatArray, grid: PixelGrid, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Values at the centres of pixels, shape (rows, columns), linearly interpolated at the crossings of x and y."""
+    along = np.stack([np.interp(x, grid.centres_x, row) for row in values])
+    return np.stack([np.interp(y, grid.centres_y, column) for column in along.T], axis=1)

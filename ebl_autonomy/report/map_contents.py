@@ -230,7 +230,8 @@ def map_section(
     pixels, measured = images.pixels, len(rows.numbers_on(images.pixels))
     declared = bool(images.std) or mapped.grid is not None
     channels = [_channel(record, name, images, errors) for name in mapped.channels]
-    times = RasterTimes.of(record, mapped, pixels)
+    partial = declared and 0 < measured < pixels.size  # of a whole raster there is nothing to compare
+    times = RasterTimes.of(record, mapped, pixels) if partial else None
     section = MapSection(
         x=mapped.x,
         y=mapped.y,
@@ -243,10 +244,10 @@ def map_section(
         share=measured / pixels.size if declared else None,
         channels=channels,
         not_drawn=list(mapped.channels[DRAWN:]),
-        dose=_dose(record, mapped, rows, pixels.size) if declared and measured else None,
-        rasters=_scores(images, known, len(rows), times),
-        raster_seconds=times.seconds(pixels.size) if times is not None and declared else None,
-        run_seconds=times.taken if times is not None and declared else None,
+        dose=_dose(record, mapped, rows, pixels.size) if partial else None,
+        rasters=_scores(images, known, len(rows), times) if partial else [],
+        raster_seconds=times.seconds(pixels.size) if times is not None else None,
+        run_seconds=times.taken if times is not None else None,
         regions=[_region(one) for one in regions],
         images=images,
         truth=known,
@@ -372,10 +373,11 @@ def _sentences(record: RunRecord, told: MapSection, rows: int) -> list[str]:
             sentences.append(_scores_in_words(of, scores))
     survey = record.start.get(SURVEY)
     if isinstance(survey, Mapping) and isinstance(survey.get("region"), Mapping):
-        region = survey["region"]
+        region, number_of = survey["region"], survey.get("number")
+        number_of = number_of + 1 if isinstance(number_of, int) else "?"  # plans count from 0
         reason = f": {region['reason']}" if region.get("reason") else ""
         sentences.append(
-            f"It is fine scan {survey.get('number', '?')} of {survey.get('of', '?')} of a survey, of the region "
+            f"It is fine scan {number_of} of {survey.get('of', '?')} of a survey, of the region "
             f"{region.get('label', '?')!r} of the coarse map in run {survey.get('coarse', '?')}{reason}."
         )
     return sentences

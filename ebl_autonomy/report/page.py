@@ -112,7 +112,7 @@ def write_report(
 
 def _goal(objectives: Mapping[str, Any], told: Contents) -> str:
     """What the run was for, such as "Minimize size and maximize flux"."""
-    if told.map is not None:
+    if told.map is not None and told.map.share is not None:
         return f"Map over {told.map.x} and {told.map.y}"
     if told.spectrum is not None:
         return f"Spectrum over {told.spectrum.x}"

@@ -55,21 +55,26 @@ class RasterTimes:
         done = sorted((p for p in record.proposals if p.rows and p.results), key=lambda p: p.rows[0])
         name = record.metadata.clock or "clock"
         clock = name in record.rows
+        times = record.rows.get(name if clock else ROW.seconds_elapsed)
+        if times is None:
+            return None
         x, y = (
             [[to_float(p.results[end].get(axis)) / step for end in (0, -1)] for p in done]
             for axis, step in zip((mapped.x, mapped.y), pixels.step, strict=True)
         )
+        # A raster needs no decisions: of wall seconds, those of a batch count before its first proposal.
+        decided: dict[int, float] = {}
+        for p in done:
+            decided[p.batch] = decided.get(p.batch, 0.0) + p.seconds_to_decide
+        thought = [decided.pop(p.batch, 0.0) for p in done]
         seconds, terms = [], []
         for i in range(1, len(done)):
             last, before = done[i].rows[-1], done[i - 1].rows[-1]
-            if clock:
-                seconds.append(to_float(record.rows[name][last]) - to_float(record.rows[name][before]))
-            else:
-                parts = (record.rows.get(key) for key in (ROW.seconds_moving, ROW.seconds_measuring))
-                seconds.append(sum(to_float(part[last]) if part is not None else math.nan for part in parts))
+            seconds.append(to_float(times[last]) - to_float(times[before]) - (0.0 if clock else thought[i]))
             way = math.hypot(x[i][0] - x[i - 1][1], y[i][0] - y[i - 1][1])
             terms.append((1.0, float(len(done[i].rows)), way))
-        taken = _taken(record, name if clock else "", done[-1].rows[-1]) if done else math.nan
+        began = to_float(record.baseline.get(name, times)[0]) if clock else 0.0
+        taken = to_float(times[done[-1].rows[-1]]) - began if done else math.nan
         fitted = _fit(np.array(terms).reshape(-1, 3), np.array(seconds))
         if fitted is None or not taken > 0.0:
             return None
@@ -93,14 +98,6 @@ class RasterTimes:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.seconds(middle) <= self.taken else (low, middle - 1)
         return low
-
-
-def _taken(record: RunRecord, clock: str, last: int) -> float:
-    if clock:
-        start = record.baseline.get(clock) or record.rows[clock]
-        return to_float(record.rows[clock][last]) - to_float(start[0])
-    elapsed = record.rows.get(ROW.seconds_elapsed)
-    return to_float(elapsed[last]) if elapsed is not None else math.nan
 
 
 def _fit(terms: FloatArray, seconds: FloatArray) -> tuple[float, float, float] | None:

@@ -27,7 +27,8 @@ class Summary(BaseModel):
     objective, goal : str
         Name of the (first) objective, and MINIMIZE or MAXIMIZE; empty for a run that only explored.
     points, invalid : int
-        Rows that were recorded, and how many of them have no finite objective. A flown line has many rows.
+        Rows that were recorded, and how many of them have no finite objective, or without one no finite outcome at all.
+        A flown line has many rows.
     accepted, refused, abandoned, pending : int
         How the proposals ended.
     reasons : dict of str to int
@@ -186,7 +187,7 @@ def summarise(record: RunRecord, rows: RowsInOrder | None = None) -> Summary:
         status=str((record.stop or {}).get("exit_status", "open")),
         stop_reason=record.stop_reason,
         points=len(rows),
-        invalid=int((~np.isfinite(values)).sum()) if space.objectives else 0,
+        invalid=int((~np.isfinite(values)).sum()) if space.objectives else _unread(rows, metadata.outcomes),
         accepted=status["accepted"],
         refused=status["refused"],
         abandoned=status["abandoned"],
@@ -204,6 +205,12 @@ def summarise(record: RunRecord, rows: RowsInOrder | None = None) -> Summary:
         seconds=_seconds(record),
         **_to_target(record, rows),
     )
+
+
+def _unread(rows: RowsInOrder, outcomes: Sequence[str]) -> int:
+    """Number of rows in which no outcome was read."""
+    finite = ((math.isfinite(to_float(result.get(name))) for name in outcomes) for result in rows.results)
+    return sum(not any(one) for one in finite) if outcomes else 0
 
 
 def _to_target(record: RunRecord, rows: RowsInOrder) -> dict[str, Any]:

@@ -32,10 +32,11 @@ from ebl_autonomy.records import (
     row_at,
     to_float,
 )
-from ebl_autonomy.space import VOCS, BestSoFar, Space, make_vocs, outcome_names
+from ebl_autonomy.space import VOCS, Space, make_vocs, outcome_names
 from ebl_autonomy.steering.proposal import Proposal
 from ebl_autonomy.steering.stopping import StopRules, Until
 from ebl_autonomy.steering.target import CONFIRMATION, EARLY, target_found
+from ebl_autonomy.steering.told import ToldResults
 
 __all__ = ["SteeringSession"]
 
@@ -87,9 +88,6 @@ class SteeringSession:
         Number of proposals that the agent returned at the last `ask` beyond the requested number; not measured.
     stop_reason : str
         The reason to stop the measurements; empty while the experiment continues.
-    best_reading : BestReading or None
-        The best reading so far; None before the first valid row that satisfies all constraints. A reading that the
-        agent takes for an outlier is left out as soon as the agent knows it.
     """
 
     def __init__(
@@ -125,15 +123,8 @@ class SteeringSession:
         self.rows = 0
         self.surplus = 0
         self.stop_reason = ""
-        self.best_reading: BestReading | None = None
-        self._best_so_far = BestSoFar(self.space)
         self._rules = StopRules(self.until, self.space, doubtful=isinstance(agent, Suspects))
-        self._told: list[tuple[Proposal, Mapping[str, Any]]] = []
-        """The results that the agent has received, with their proposals."""
-        self._told_before = len(getattr(agent, "results", ())) if isinstance(agent, Suspects) else 0
-        """Number of results that the agent had received before this session."""
-        self._suspects: frozenset[int] = frozenset()
-        """Numbers of the results in `_told` that the agent takes for outliers."""
+        self._results = ToldResults(agent, self.space, self.outcomes)
         self._made = self._batches = 0
         self._refused_in_a_row = 0
         self._last_refusal = ""
@@ -144,6 +135,14 @@ class SteeringSession:
         self._clock = clock
         self._began = clock()
         self._seconds_before = 0.0
+
+    @property
+    def best_reading(self) -> BestReading | None:
+        """The best reading so far; None before the first valid row that satisfies all constraints.
+
+        A reading that the agent takes for an outlier is left out as soon as the agent knows it.
+        """
+        return self._results.best_reading
 
     # -- time --------------------------------------------------------------------------------------------------
 
@@ -296,11 +295,8 @@ class SteeringSession:
         if proposal.admitted is None or proposal.admitted.line is None:
             self._rows_without_line = max(self._rows_without_line, len(rows))
         self.gate.spend(*rows)
-        best_before = self._best_so_far.score
-        doubted = {id(self._told[i][1]) for i in self._suspects}
-        for result in proposal.results:
-            if id(result) not in doubted:
-                self._compare(proposal, result)
+        best_before = self._results.best_score
+        self._results.compare(proposal)
         recorded = to_float(rows[-1].get(ROW.seconds_elapsed))
         seconds = recorded if math.isfinite(recorded) else self.elapsed()
         reason = self._rules.after(proposal, rows[-1], seconds, best_before)
@@ -325,50 +321,29 @@ class SteeringSession:
         if results:
             self.agent.ingest(results)
             self.known += len(results)
-            self._told += [(proposal, result) for proposal in over for result in proposal.results]
         self._withdraw(over)
-        self._leave_out_suspects()
+        self._results.take(over)
 
     def finish(self) -> None:
         """Give the agent all remaining results, after the last measurement."""
         self.flush()
 
-    def _leave_out_suspects(self) -> None:
-        """Find the best reading again, among those that the agent does not take for outliers."""
-        suspects = self._suspects_now()
-        if suspects != self._suspects:
-            self._suspects, self._best_so_far, self.best_reading = suspects, BestSoFar(self.space), None
-            for i, (proposal, result) in enumerate(self._told):
-                if i not in suspects:
-                    self._compare(proposal, result)
-
-    def _suspects_now(self) -> frozenset[int]:
-        if not isinstance(self.agent, Suspects):
-            return frozenset()
-        try:
-            found = self.agent.suspects()
-        except (Exception, SystemExit):  # somebody else's agent; without its doubts the run goes on
-            logger.exception("the agent's suspects() failed, so all readings count")
-            return frozenset()
-        names = (*self.space.objectives, *self.space.limits)
-        numbers = (number - self._told_before for name in names for number in found.get(name, ()))
-        return frozenset(number for number in numbers if 0 <= number < len(self._told))
-
     def _look_for_target(self) -> list[Proposal]:
         """Set `stop_reason` if a reading that counts reaches the target; the proposals of those that are alone."""
         if not isinstance(self.agent, Suspects) or self.stop_reason:
             return []
-        reaching = self._rules.reaching([result for _, result in self._told])
+        results = self._results
+        reaching = self._rules.reaching([result for _, result in results.told])
         if not reaching:
             return []
-        known = self._told_before + len(self._told)
+        known = results.known
         if getattr(getattr(self.agent, "options", None), "hard", None):
             known = max(known, EARLY)  # what broke a hard limit may not be measured again
-        found = target_found(self._told, reaching, self._suspects, self.space, known)
+        found = target_found(results.told, reaching, results.suspects, self.space, known)
         if found.row is not None:
-            self.stop_reason = self._rules.target_reached([self._told[found.row][1]])
+            self.stop_reason = self._rules.target_reached([results.told[found.row][1]])
             return []
-        return list({id(proposal): proposal for proposal in (self._told[i][0] for i in found.alone)}.values())
+        return list({id(proposal): proposal for proposal in (results.told[i][0] for i in found.alone)}.values())
 
     def _once_more(self, proposals: Sequence[Proposal], seconds: float) -> list[Proposal]:
         """New proposals at the points of others, as many as a batch has."""
@@ -378,12 +353,6 @@ class SteeringSession:
         ]
         self._batches += 1
         return list(self._current)
-
-    def _compare(self, proposal: Proposal, result: Mapping[str, Any]) -> None:
-        outcome = {name: to_float(result[name]) for name in self.outcomes}
-        if self._best_so_far.take(outcome):
-            point = {name: float(result[name]) for name in self.space.names}
-            self.best_reading = BestReading(proposal.proposal_id, point, outcome)
 
     def _withdraw(self, over: Sequence[Proposal]) -> None:
         """Withdraw the proposals that no result has ended, because they have none or the agent binds by position."""

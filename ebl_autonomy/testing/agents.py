@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from ebl_autonomy.errors import AgentError
 from ebl_autonomy.records import AGENT_ID, Recommendation
 from ebl_autonomy.space import VOCS
 from ebl_autonomy.testing.agent_steps import AgentSteps, Result
-from ebl_autonomy.testing.problems import problems
+from ebl_autonomy.testing.problems import Problem, problems
 from ebl_autonomy.vocs import is_logarithmic
 
 __all__ = ["check_agent"]
@@ -41,6 +41,7 @@ def check_agent(
     noise: bool = True,
     rounds: int = 6,
     batch: int = 3,
+    on: Sequence[Problem] | None = None,
 ) -> None:
     """Check that a gest-api generator keeps its contract on a set of small problems.
 
@@ -75,6 +76,9 @@ def check_agent(
         Number of rounds of suggest and ingest per problem.
     batch : int
         Size of the batches.
+    on : sequence of Problem, optional
+        The problems, of a generator that takes only variables of a certain number or kind; by default all of
+        `ebl_autonomy.testing.problems`.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def check_agent(
         "explore": explore,
         "log scale": log_scale,
     }
-    for problem in problems():
+    for problem in problems() if on is None else on:
         _Check(make_agent, problem, rounds, batch, invalid, noise, bounds).run(claims[problem.feature])
 
 

@@ -47,7 +47,7 @@ class Spectrometer:
 
 
 def stage(clock: Clock) -> tuple[SimMotor, SimMotor]:
-    ends = {"x": (0.0, 20.0), "y": (0.0, 12.0)}
+    ends = {"x": (-10.0, 30.0), "y": (-10.0, 22.0)}  # with room for the run-up of lines
     x, y = (SimMotor(name, clock, limits, egu="um", velocity=50.0) for name, limits in ends.items())
     return x, y
 
@@ -153,7 +153,6 @@ def record_of(
     options: Mapping[str, Any] | None = None,
     units: Mapping[str, str] | None = None,
     start: Mapping[str, Any] | None = None,
-    seconds: bool = True,
 ) -> RunRecord:
     """A run over x and y without an objective, one row for each proposal, as read from its streams."""
     n, ids = len(points), [f"{k:05d}" for k in range(len(points))]
@@ -183,9 +182,8 @@ def record_of(
         "proposal_id": ids, **at, **{name: list(map(float, v)) for name, v in values.items()}, "valid": [True] * n,
         "invalid_reason": [""] * n, "time": [100.0 + k for k in range(n)],
     }  # fmt: skip
-    if seconds:
-        primary |= {"seconds_moving": [0.5] * n, "seconds_measuring": [0.25] * n}
-        primary |= {"seconds_elapsed": [0.8 * (k + 1) for k in range(n)]}
+    primary |= {"seconds_moving": [0.5] * n, "seconds_measuring": [0.25] * n}
+    primary |= {"seconds_elapsed": [0.8 * (k + 1) for k in range(n)]}
     return assemble_record(
         {"time": 99.0, "uid": "11111111-2222-3333-4444-555555555555", "plan_name": "adaptive_map", **(start or {})},
         {"exit_status": "success", "reason": "max_points", "time": 101.0 + n},

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from ebl_autonomy.agents import Agent, CoordinateScanAgent, SobolAgent
 from ebl_autonomy.records import Best, Decision
 from ebl_autonomy.scales import Ranks
 from ebl_autonomy.space import VOCS, FloatArray
-from ebl_autonomy.testing import check_agent, problems
+from ebl_autonomy.testing import Problem, check_agent, problems
 
 pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
 
@@ -27,9 +27,52 @@ ANY = {
     "log_scale": True,
     "bounds": True,
 }
-SHIPPED: dict[str, dict[str, bool]] = {
+_ENERGY = {"energy": [7070.0, 7200.0]}
+_STACK = {"energy": {"type": "DiscreteVariable", "values": [7080.0 + 1.5 * i for i in range(40)]}}
+
+
+def _absorption(point: Mapping[str, Any]) -> float:
+    return 0.5 + math.atan((point["energy"] - 7118.0) / 1.5) / math.pi
+
+
+SPECTRA = [
+    Problem(
+        "a spectrum",
+        "",
+        {"variables": _ENERGY, "objectives": {"mu": "MAXIMIZE"}, "constants": {"sample": "Fe"}, "observables": ["i0"]},
+        lambda p: {"mu": _absorption(p), "i0": 1e5},
+    ),
+    Problem(
+        "spectra of two spots",
+        "no objective",
+        {"variables": _ENERGY, "observables": ["a", "b"]},
+        lambda p: {"a": _absorption(p), "b": 2.0 * _absorption(p) + 0.1},
+    ),
+    Problem(
+        "a stack",
+        "discrete",
+        {"variables": _STACK, "objectives": {"mu": "MAXIMIZE"}},
+        lambda p: {"mu": _absorption(p)},
+    ),
+    Problem(
+        "two objectives",
+        "objectives",
+        {"variables": _ENERGY, "objectives": {"a": "MAXIMIZE", "b": "MINIMIZE"}},
+        lambda p: {"a": _absorption(p), "b": -_absorption(p)},
+    ),
+    Problem(
+        "a ring current",
+        "contextual",
+        {"variables": {**_ENERGY, "current": "CONTEXTUAL"}, "objectives": {"mu": "MAXIMIZE"}},
+        lambda p: {"mu": _absorption(p) * 400.0 / p["current"]},
+    ),
+    *(p for p in problems() if p.feature in ("constraints", "explore", "log scale")),
+]
+"""One variable, the energy of a monochromator."""
+SHIPPED: dict[str, dict[str, Any]] = {
     "bayesian": {**ANY, "no_objective": False},
     "coordinate_scan": {**ANY, "objectives": False, "no_objective": False},
+    "energy": {**ANY, "constraints": False, "log_scale": False, "on": SPECTRA},
     "grid": ANY,
     # Two continuous axes and nothing else; the problem without an objective has a filter too.
     "mapping": {

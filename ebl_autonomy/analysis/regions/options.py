@@ -191,7 +191,7 @@ class Phases(_Options):
     common : str
         The channel of the element that all phases hold.
     wanted : tuple of str, optional
-        The phases to look for. By default the minority phases: those that dominate less than half of the sample.
+        The phases to look for; by default all but the one that dominates most of the sample.
     ratios : mapping of str to float
         Of the rate of a marker to that of the common element in the pure phase; estimated if not given.
     dominance : float
@@ -202,7 +202,7 @@ class Phases(_Options):
     common: Channel
     wanted: tuple[Channel, ...] | None = None
     ratios: dict[Channel, Positive] = Field(default_factory=dict)
-    dominance: float = Field(default=0.5, gt=0.0, le=1.0)
+    dominance: float = Field(default=0.45, gt=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _known(self) -> Self:

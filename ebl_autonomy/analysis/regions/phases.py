@@ -149,7 +149,7 @@ def dominant_phase(weights: Mapping[str, FloatArray], present: npt.ArrayLike | N
 
 
 def phase_segments(
-    shares: Maps, phases: Sequence[str], *, dominance: float = 0.5, min_pixels: int = 1
+    shares: Maps, phases: Sequence[str], *, dominance: float = 0.45, min_pixels: int = 1
 ) -> tuple[Segment, ...]:
     """The connected parts in which a phase may dominate, to be ranked by `find_regions` (``segments=``).
 
@@ -205,10 +205,24 @@ def minority_phases(shares: Mapping[str, FloatArray]) -> tuple[str, ...]:
     shares : mapping of str to FloatArray, shape (ny, nx)
         As for `dominant_phase`.
     """
+    areas = _areas(shares)
+    return tuple(name for name, area in areas.items() if 0 < 2 * area < sum(areas.values()))
+
+
+def _areas(shares: Mapping[str, FloatArray]) -> dict[str, int]:
+    """Number of pixels in which each phase dominates."""
     labels = dominant_phase(shares)
-    sample = int((labels > 0).sum())
-    areas = {name: int((labels == i).sum()) for i, name in enumerate(shares, 1)}
-    return tuple(name for name, area in areas.items() if 0 < 2 * area < sample)
+    return {name: int((labels == i).sum()) for i, name in enumerate(shares, 1)}
+
+
+def _all_but_the_largest(shares: Mapping[str, FloatArray]) -> tuple[str, ...]:
+    """The phases that dominate somewhere, without the one that dominates most.
+
+    Whether that one has more than half of the sample, a few noisy pixels could decide.
+    """
+    areas = _areas(shares)
+    largest = max(areas, key=lambda name: areas[name])
+    return tuple(name for name, area in areas.items() if area and name != largest)
 
 
 def phases_in(
@@ -235,6 +249,8 @@ def phases_in(
     missing = [name for name in markers if name not in options.ratios]
     ratios = {**(marker_ratios(maps, missing, common) if missing else {}), **options.ratios}
     shares = phase_maps(fine, options.markers, common, ratios=ratios, window=1, present=present)
-    wanted = minority_phases(shares.channels) if options.wanted is None else options.wanted
+    wanted = _all_but_the_largest(shares.channels) if options.wanted is None else options.wanted
     segments = phase_segments(shares, wanted, dominance=options.dominance, min_pixels=min_pixels)
-    return segments, "" if segments else f"none of the phases {list(options.markers)} is a minority, or none is large"
+    return segments, "" if segments else (
+        f"no part of at least {min_pixels} pixels, in which one of {list(wanted)} may dominate"
+    )

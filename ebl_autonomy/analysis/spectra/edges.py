@@ -175,7 +175,14 @@ def edge_position(
     steepest = _vertex(grid, slope, place)
     if method == "derivative":
         return steepest
-    flat = normalise(energies, absorption, steepest).flat
+    ahead, behind = absorption[energies < steepest], absorption[energies > steepest]
+    if not len(ahead) or not len(behind):
+        return steepest
+    post = (min(20.0, 0.5 * (energies[-1] - steepest)), math.inf)
+    try:
+        flat = normalise(energies, absorption, steepest, post=post).flat
+    except BadInputError:  # no step to halve
+        return steepest
     smooth = gaussian_filter1d(np.interp(grid, energies, flat), 0.5 * smoothing_ev / (grid[1] - grid[0]))
     # The last crossing ahead of the first point that is clearly above: noise about one half makes several.
     above = int(np.argmax(smooth > 0.6)) if (smooth > 0.6).any() else place

@@ -21,6 +21,14 @@ ALIKE: Final = 0.9999
 CONDITION: Final = 1e6
 """Largest condition number of the normalised references together."""
 BACKGROUNDS: Final = {"none": 0, "constant": 1, "linear": 2}
+"""Number of unknowns of each kind of background."""
+MOST_DESIGNS: Final = 256
+"""Designs that are kept during the fit of many spectra."""
+STEPS: Final = 20
+"""Largest number of Newton's steps on a shift."""
+LARGEST_STEP_EV: Final = 1.0
+DIFFERENCE_EV: Final = 0.25
+"""Half the distance over which references are differentiated, in eV."""
 
 
 @dataclass(frozen=True)
@@ -214,10 +222,16 @@ def fit_phases(
     errors = _errors(std, readings)
     references.require_distinct(energies)
     fits = []
+    designs: dict[bytes, _Design] = {}
     for column in range(readings.shape[1]):
         known = np.isfinite(readings[:, column])
         error = None if errors is None else errors[known, column]
-        fit = _Fit(references, energies[known], readings[known, column], error, BACKGROUNDS[background], level)
+        key = known.tobytes() + (b"" if error is None else error.tobytes())
+        if key not in designs:
+            if len(designs) >= MOST_DESIGNS:
+                designs.clear()
+            designs[key] = _Design(references, energies[known], error, BACKGROUNDS[background], level)
+        fit = _Fit(designs[key], readings[known, column])
         fits.append(fit.with_shift(shift_std_ev) if shift_std_ev > 0.0 else fit.without_shift())
     residual = np.full(readings.shape, np.nan)
     for column, fit in enumerate(fits):
@@ -240,101 +254,110 @@ def fit_phases(
     )
 
 
+class _Design:
+    """What fits of spectra with the same energies and errors share."""
+
+    def __init__(
+        self, references: References, energies: FloatArray, std: FloatArray | None, lines: int, level: float
+    ) -> None:
+        self.phases = len(references.names)
+        unknowns = self.phases + lines
+        if len(energies) < unknowns + (0 if std is not None else 1):
+            raise BadInputError(
+                f"{len(energies)} readings for {unknowns} unknowns ({self.phases} phases and {lines} of the background)"
+                f"{'' if std is not None else ' and the noise'}: measure more energies, or leave phases out"
+            )
+        self.references, self.energies = references, energies
+        self.known_std = std is not None
+        self.error = np.ones(len(energies)) if std is None else std
+        above = (energies - np.mean(energies)) / max(float(np.ptp(energies)), 1e-12)
+        self.lines = above[:, None] ** np.arange(lines)
+        self.columns = references.at(energies)
+        self.freedom = max(len(energies) - unknowns, 1)
+        tail = 0.5 + 0.5 * level
+        self.quantile = float(norm.ppf(tail) if self.known_std else t.ppf(tail, self.freedom))
+        design = np.column_stack([self.columns, self.lines]) / self.error[:, None]
+        self.inverse: FloatArray = np.asarray(np.linalg.pinv(design.T @ design, hermitian=True), dtype=float)
+
+    def shifted(self, shift: float) -> FloatArray:
+        """The references where the energies of the spectrum read higher by `shift`, in eV; constant beyond their ends.
+
+        Shape (n, p).
+        """
+        known = self.references.energies
+        return self.references.at(np.clip(self.energies - shift, known[0], known[-1]))
+
+
 class _Fit:
     """The fit of one spectrum, all of whose readings are finite."""
 
-    def __init__(
-        self,
-        references: References,
-        energies: FloatArray,
-        readings: FloatArray,
-        std: FloatArray | None,
-        lines: int,
-        level: float,
-    ) -> None:
-        self.references, self.energies, self.readings, self.level = references, energies, readings, level
-        self.known_std = std is not None
-        self.error = np.ones(len(energies)) if std is None else std
-        self.phases = len(references.names)
-        span = max(float(np.ptp(energies)), 1e-12) if len(energies) else 1.0
-        middle = float(np.mean(energies)) if len(energies) else 0.0
-        self.lines = (
-            np.stack([((energies - middle) / span) ** power for power in range(lines)], axis=1)
-            if lines
-            else np.zeros((len(energies), 0))
-        )
+    def __init__(self, design: _Design, readings: FloatArray) -> None:
+        self.design, self.readings = design, readings
         self.shift = 0.0
-        unknowns = self.phases + lines
-        if len(energies) < unknowns + (0 if self.known_std else 1):
-            raise BadInputError(
-                f"{len(energies)} readings for {unknowns} unknowns ({self.phases} phases and {lines} of the background)"
-                f"{'' if self.known_std else ' and the noise'}: measure more energies, or leave phases out"
-            )
 
     def without_shift(self) -> _Fit:
-        self._solve(self.references.at(self.energies), None, 0.0)
+        """Fit with the energies as they are."""
+        design = self.design
+        weights, free = self._non_negative(design.columns, design.lines)
+        self._take(design.columns @ weights + design.lines @ free, weights)
+        scaled = np.column_stack([design.columns, design.lines]) / design.error[:, None]
+        self._spread(design.inverse, design.inverse @ (scaled.T @ (self.readings / design.error)))
         return self
 
     def with_shift(self, shift_std: float) -> _Fit:
         """Newton's steps on the shift, whose derivative is one more column of either sign."""
-        span = (float(self.references.energies[0]), float(self.references.energies[-1]))
-        for _ in range(20):
-            columns = self.references.at(np.clip(self.energies - self.shift, *span))
-            half = 0.25
-            ahead = self.references.at(np.clip(self.energies - self.shift + half, *span))
-            behind = self.references.at(np.clip(self.energies - self.shift - half, *span))
-            weights = self._non_negative(columns)
-            slope = -((ahead - behind) @ weights) / (2.0 * half)
-            if not np.any(slope):
-                break
-            step = self._solve(columns, slope, shift_std)
-            self.shift += float(np.clip(step, -1.0, 1.0))
+        design = self.design
+        weights, _ = self._non_negative(design.columns, design.lines)
+        for _ in range(STEPS):
+            columns = design.shifted(self.shift)
+            slope = (design.shifted(self.shift + DIFFERENCE_EV) - design.shifted(self.shift - DIFFERENCE_EV)) @ weights
+            free = np.column_stack([design.lines, slope / (2.0 * DIFFERENCE_EV)])
+            weights, coefficients = self._non_negative(columns, free)
+            self._take(columns @ weights + free @ coefficients, weights)
+            scaled = np.column_stack([columns, free]) / design.error[:, None]
+            information, target = scaled.T @ scaled, scaled.T @ (self.readings / design.error)
+            precision = self.variance / shift_std**2
+            information[-1, -1] += precision
+            target[-1] -= self.shift * precision
+            inverse = np.asarray(np.linalg.pinv(information, hermitian=True), dtype=float)
+            solution = inverse @ target
+            self._spread(inverse, solution)
+            step = float(np.clip(solution[-1], -LARGEST_STEP_EV, LARGEST_STEP_EV))
+            self.shift += step
             if abs(step) < 1e-4:
                 break
-        return self if hasattr(self, "weights") else self.without_shift()
+        return self
 
-    def _non_negative(self, columns: FloatArray, extra: FloatArray | None = None) -> FloatArray:
-        """Weights of the phases; the background and the extra column have either sign, so each enters twice."""
-        free = self.lines if extra is None else np.column_stack([self.lines, extra])
-        design = np.column_stack([columns, free, -free]) / self.error[:, None]
-        solution, _ = nnls(design, self.readings / self.error)
-        weights: FloatArray = solution[: self.phases]
-        self._free = solution[self.phases : self.phases + free.shape[1]] - solution[self.phases + free.shape[1] :]
-        return weights
+    def _non_negative(self, columns: FloatArray, free: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weights of the phases, and coefficients of the free columns; these have either sign, so each enters twice."""
+        design = self.design
+        scaled = np.column_stack([columns, free, -free]) / design.error[:, None]
+        solution, _ = nnls(scaled, self.readings / design.error)
+        phases, width = design.phases, free.shape[1]
+        return solution[:phases], solution[phases : phases + width] - solution[phases + width :]
 
-    def _solve(self, columns: FloatArray, slope: FloatArray | None, shift_std: float) -> float:
-        """Fit with the references at the present shift; returns the step of the shift that the slope asks for."""
-        self.weights = self._non_negative(columns, slope)
-        free = self.lines if slope is None else np.column_stack([self.lines, slope])
-        self.residual = self.readings - columns @ self.weights - free @ self._free
-        design = np.column_stack([columns, free]) / self.error[:, None]
-        information = design.T @ design
-        freedom = len(self.readings) - design.shape[1]
-        chi2 = float(np.sum((self.residual / self.error) ** 2))
-        variance = 1.0 if self.known_std else chi2 / max(freedom, 1)
-        self.reduced_chi2 = chi2 / max(freedom, 1) if self.known_std else 1.0
-        if slope is not None:
-            information[-1, -1] += variance / shift_std**2
-        whole = np.linalg.pinv(information, hermitian=True)
-        target = design.T @ (self.readings / self.error)
-        if slope is not None:
-            target[-1] -= self.shift * variance / shift_std**2
-        unconstrained = (whole @ target)[: self.phases]
-        self.covariance = variance * whole[: self.phases, : self.phases]
-        spread = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
-        quantile = (
-            norm.ppf(0.5 + 0.5 * self.level) if self.known_std else t.ppf(0.5 + 0.5 * self.level, max(freedom, 1))
-        )
-        self.low = np.minimum(np.maximum(unconstrained - quantile * spread, 0.0), self.weights)
-        self.high = np.maximum(unconstrained + quantile * spread, self.weights)
+    def _take(self, fitted: FloatArray, weights: FloatArray) -> None:
+        design = self.design
+        self.weights = weights
+        self.residual = self.readings - fitted
+        chi2 = float(np.sum((self.residual / design.error) ** 2)) / design.freedom
+        self.reduced_chi2 = chi2 if design.known_std else 1.0
+        self.variance = 1.0 if design.known_std else chi2
+
+    def _spread(self, inverse: FloatArray, unconstrained: FloatArray) -> None:
+        """Intervals and covariance, from the fit without the condition that weights are not negative."""
+        phases = self.design.phases
+        self.covariance = self.variance * inverse[:phases, :phases]
+        spread = self.design.quantile * np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+        self.low = np.minimum(np.maximum(unconstrained[:phases] - spread, 0.0), self.weights)
+        self.high = np.maximum(unconstrained[:phases] + spread, self.weights)
         total = float(self.weights.sum())
         if total > 0.0:
             self.fractions = self.weights / total
-            change = (np.eye(self.phases) - self.fractions[:, None]) / total
+            change = (np.eye(phases) - self.fractions[:, None]) / total
             self.fraction_std = np.sqrt(np.maximum(np.diag(change @ self.covariance @ change.T), 0.0))
         else:
-            self.fractions = self.fraction_std = np.full(self.phases, np.nan)
-        return float(self._free[-1]) if slope is not None else 0.0
+            self.fractions = self.fraction_std = np.full(phases, np.nan)
 
 
 def _errors(std: FloatArray | float | None, readings: FloatArray) -> FloatArray | None:

@@ -31,8 +31,17 @@ __all__ = ["SpectrumModel"]
 PRIOR_MEAN: Final = np.array(
     [0.0, np.log(3.5), np.log(10.0), np.log(2.0), np.log(2.0), np.log(0.2), np.log(0.4), np.log(0.002)]
 )
-PRIOR_STD: Final = np.array([8.0, 0.4, 0.5, 0.4, 0.4, 0.8, 0.6, 1.5])
+PRIOR_STD: Final = np.array([8.0, 0.4, 0.5, 0.4, 0.4, 0.8, 0.6, 2.5])
 """Of the hyper-parameters, in the order of `kernel.EDGE` and the following."""
+HARD_EV: Final = 6000.0
+GROWING: Final = 0.6
+"""The model's unit of energy is 1 eV for hard X-rays; below, it grows with this power of the energy.
+
+So do the widths of edges: the lifetime broadens K edges by 0.1 eV at 300 eV, L3 edges by 0.4 eV at 700 eV, and K edges
+by 1.2 eV at 7 keV. The resolution of a monochromator is a share of the energy.
+"""
+UNITS: Final = (0.1, 1.0)
+"""Bounds of the unit, in eV."""
 FARTHEST: Final = 4.0
 """Bounds of the hyper-parameters, in standard deviations of the prior."""
 ITERATIONS: Final = 40
@@ -72,10 +81,13 @@ class SpectrumModel:
     Attributes
     ----------
     parameters : FloatArray, shape (8,)
-        The hyper-parameters, in the order of `kernel.EDGE` and the following.
+        The hyper-parameters, in the order of `kernel.EDGE` and the following, in the model's unit of energy.
     """
 
     def __init__(self, low: float, high: float, edge: float | None = None, edge_std: float = 8.0) -> None:
+        self._unit = float(np.clip((0.5 * (low + high) / HARD_EV) ** GROWING, *UNITS)) if low + high > 0.0 else 1.0
+        low, high, edge_std = low / self._unit, high / self._unit, edge_std / self._unit
+        edge = None if edge is None else edge / self._unit
         self._mean, self._std = PRIOR_MEAN.copy(), PRIOR_STD.copy()
         self._mean[kernel.EDGE] = 0.5 * (low + high) if edge is None else edge
         self._std[kernel.EDGE] = (high - low) / 3.0 if edge is None else edge_std
@@ -86,7 +98,7 @@ class SpectrumModel:
     @property
     def edge(self) -> float:
         """The most likely edge, in eV; the expected one before the fit."""
-        return float(self.parameters[kernel.EDGE])
+        return float(self.parameters[kernel.EDGE]) * self._unit
 
     @property
     def noise_std(self) -> FloatArray:
@@ -99,13 +111,14 @@ class SpectrumModel:
 
         It is the inverse of the correlation length, averaged over the expectation of the edge.
         """
+        energies = energies / self._unit
         total = np.zeros(len(energies))
         edges = self._mean[kernel.EDGE] + self._std[kernel.EDGE] * np.linspace(-1.5, 1.5, 13)
         for edge in edges:
             parameters = self._mean.copy()
             parameters[kernel.EDGE] = edge
             total += np.gradient(kernel.features(parameters, energies)[:, kernel.WARPED], energies) / len(edges)
-        return total
+        return total / self._unit
 
     def fit(self, energies: FloatArray, values: FloatArray, std: FloatArray | None = None) -> None:
         """Fit the hyper-parameters, and condition on the readings.
@@ -130,7 +143,7 @@ class SpectrumModel:
                 f"spectra {np.flatnonzero(~known.any(axis=0)).tolist()} have no reading: leave them out"
             )
         order = np.argsort(energies, kind="stable")
-        energies, values, known = energies[order], values[order], known[order]
+        energies, values, known = energies[order] / self._unit, values[order], known[order]
         self._offset = np.array([column[seen][0] for column, seen in zip(values.T, known.T, strict=True)])
         extent = np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
         self._scale = np.where(extent > 0.0, extent, np.maximum(np.abs(self._offset), 1.0))
@@ -172,7 +185,7 @@ class SpectrumModel:
         """
         shape = (len(energies), len(self._scale))
         mean, std = np.zeros(shape), np.zeros(shape)
-        features = kernel.features(self.parameters, energies)
+        features = kernel.features(self.parameters, energies / self._unit)
         for group in self._groups:
             cross = kernel.covariance(features, group.features)
             solved = solve_triangular(group.cholesky, cross.T, lower=True)
@@ -197,7 +210,7 @@ class SpectrumModel:
             The largest predicted standard deviation at each, as a share of the spectrum's range.
         """
         group = max(self._groups, key=lambda group: len(group.columns))
-        features = kernel.features(self.parameters, candidates)
+        features = kernel.features(self.parameters, candidates / self._unit)
         weight = np.max([_local_surprise(features, one) for one in self._groups], axis=0)
         noise = float(np.exp(2.0 * self.parameters[kernel.NOISE])) + kernel.JITTER
         solved = solve_triangular(group.cholesky, kernel.covariance(features, group.features).T, lower=True)

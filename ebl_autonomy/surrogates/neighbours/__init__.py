@@ -1,5 +1,5 @@
 """Gaussian processes on the nearest measured pixels of a map: the cost of a new point does not grow with the map."""
 
-from ebl_autonomy.surrogates.neighbours.field import Channel, NeighbourField
+from ebl_autonomy.surrogates.neighbours.field import NeighbourField
 
-__all__ = ["Channel", "NeighbourField"]
+__all__ = ["NeighbourField"]

@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from ebl_autonomy.surrogates.neighbours import kriging, lists
+from ebl_autonomy.surrogates.neighbours import fitting, kriging, lists
+from ebl_autonomy.surrogates.neighbours.kriging import Process
 
-__all__ = ["Channel", "NeighbourField"]
+__all__ = ["NeighbourField"]
 
-FloatArray = np.ndarray
-PRIOR: Final = 0.5
-"""Weight of the map's variance against the variance of the neighbours of a pixel, in measurements."""
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+FIRST_FIT: Final = 1
+GROWTH: Final = 1.15
+"""Hyper-parameters are inferred at `FIRST_FIT` measurements, and whenever their number has grown by this factor."""
 FINE: Final = 40
-"""Pixels per measured pixel that are predicted, at most, before the map is asked for: the others have neighbours among
-them, and the next measurements would change them all."""
-LEAST_SPREAD: Final = 1e-12
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One channel of a map.
-
-    Attributes
-    ----------
-    poisson : bool
-        Whether it counts: the variance of a measurement is then its expectation.
-    """
-
-    poisson: bool = False
+"""Pixels of the lattice per measured pixel, at most. More would tell no more, and the next measurement would change
+them all."""
+SAME_UNIT: Final = 10.0
+"""Steps that differ by a larger factor are taken for different units, and distances are counted in pixels."""
 
 
 class NeighbourField:
     """The maps of several channels, measured at the same pixels, each predicted from the measured pixels around it.
 
+    All that it knows depends on the measurements and their order only, not on when it was asked. Pixels are numbered
+    row by row.
+
     Parameters
     ----------
     shape : (rows, columns)
     step : (x, y)
-        Size of a pixel, in any unit.
-    channels : sequence of Channel
+        Size of a pixel. A distance is a length if both steps are of the same order, else a number of pixels.
+    poisson : sequence of bool
+        Of each channel, whether it counts: the variance of a measurement is then its expectation.
 
     Attributes
     ----------
@@ -50,39 +47,54 @@ class NeighbourField:
         Mean of the measurements of a pixel, per unit of exposure; 0 where there is none.
     exposures : ndarray, shape (channels, pixels)
         Total exposure of the valid measurements of a pixel.
-    visits : ndarray of int, shape (pixels,)
-        How often a pixel was measured, valid or not.
+    stride : int
+        Spacing of the lattice, in pixels, since the latest `update`.
+    sites : int
+        Number of pixels with a valid measurement.
     mean, variance : ndarray, shape (channels, pixels)
         The prediction and its variance, of the pixels of the lattice; see `update`.
     distance : ndarray, shape (pixels,)
-        From each pixel of the lattice to the nearest measured one, in units of `step`'s; infinite without one.
+        From each pixel of the lattice to the nearest measured one; 0 if it is measured, infinite without any.
+    processes : list of Process or None
+        The hyper-parameters of each channel; None before there are any.
+    total : ndarray, shape (channels,)
+        Variance of the measurements of each channel, their noise included.
+    trust : ndarray, shape (channels,)
+        The factor by which `variance` falls short of the squared errors.
     """
 
-    def __init__(self, shape: tuple[int, int], step: tuple[float, float], channels: Sequence[Channel]) -> None:
-        self.shape, self.step, self.channels = shape, step, tuple(channels)
+    def __init__(self, shape: tuple[int, int], step: tuple[float, float], poisson: Sequence[bool]) -> None:
+        self.shape, self.poisson = shape, tuple(poisson)
         self.pixels = shape[0] * shape[1]
-        count = len(self.channels)
-        self.values = np.zeros((count, self.pixels))
-        self.exposures = np.zeros((count, self.pixels))
-        self.visits = np.zeros(self.pixels, dtype=np.int64)
-        self.mean = np.full((count, self.pixels), np.nan)
-        self.variance = np.full((count, self.pixels), np.inf)
-        self.distance = np.full(self.pixels, np.inf)
+        self.step = step if max(step) <= SAME_UNIT * min(step) else (1.0, 1.0)
+        """Size of a pixel, in the unit of `distance`."""
+        count = len(self.poisson)
+        self.values: Floats = np.zeros((count, self.pixels))
+        self.exposures: Floats = np.zeros((count, self.pixels))
+        self.mean: Floats = np.full((count, self.pixels), np.nan)
+        self.variance: Floats = np.full((count, self.pixels), np.inf)
+        self.distance: Floats = np.full(self.pixels, np.inf)
         self.sites = 0
-        self._sectors = lists.sector_table(shape, step)
-        dy, dx = np.arange(shape[0])[:, None] * step[1], np.arange(shape[1])[None, :] * step[0]
-        self._squares = dy**2 + dx**2
+        self.processes: list[Process | None] = [None] * count
+        self.total: Floats = np.zeros(count)
+        self.trust: Floats = np.ones(count)
+        self._added, self._next_fit = 0, FIRST_FIT
+        self._sectors = lists.sector_table(shape, self.step)
+        self._distances = np.hypot(
+            np.arange(shape[0])[:, None] * self.step[1], np.arange(shape[1])[None, :] * self.step[0]
+        )
         self._neighbours = np.full((self.pixels, lists.SLOTS), -1, dtype=np.int32)
-        self._changed = np.empty(self.pixels + 1, dtype=np.int32)
+        self._reaches = np.full((self.pixels, lists.SLOTS), np.inf, dtype=np.float32)
+        self._holders = np.empty(self.pixels, dtype=np.int32)
+        self._scratch = np.empty((2, self.pixels))
+        self._ahead: list[list[tuple[float, float, float, float]]] = [[] for _ in range(count)]
+        """Of each channel and each new site: excess and squared error, variance and area of the prediction before."""
         self._stale = np.ones(self.pixels, dtype=bool)
-        self._changes: list[np.ndarray] | None = None
+        self._changes: list[npt.NDArray[np.int32]] | None = None
         """The pixels that became stale since the last update; None for any."""
-        self._updated = 0
-        self.spread = np.ones(count)
-        self._nugget = np.zeros(count)
-        self._tables = [np.exp(-np.sqrt(self._squares) / (20.0 * max(step)))] * count
+        self.stride = 0
 
-    def add(self, pixel: int, values: FloatArray, exposures: FloatArray) -> None:
+    def add(self, pixel: int, values: Floats, exposures: Floats) -> None:
         """Add a measurement.
 
         Parameters
@@ -91,74 +103,124 @@ class NeighbourField:
         values : ndarray, shape (channels,)
             Per unit of exposure; NaN where the channel was not measured.
         exposures : ndarray, shape (channels,)
-            The weight of this measurement against others of the same channel.
+            Positive. The variance of a measurement falls as its exposure grows.
         """
+        self._added += 1
         valid = np.isfinite(values)
-        before = self.exposures[:, pixel]
-        total = before + np.where(valid, exposures, 0.0)
-        weighted = self.values[:, pixel] * before + np.where(valid, values * exposures, 0.0)
-        self.values[:, pixel] = np.divide(weighted, total, out=np.zeros_like(total), where=total > 0.0)
-        self.visits[pixel] += 1
-        count = 0
         if valid.any():
+            self._judge(pixel, values, exposures)
+            before = self.exposures[:, pixel].copy()
+            total = before + np.where(valid, exposures, 0.0)
+            weighted = self.values[:, pixel] * before + np.where(valid, values, 0.0) * exposures
+            self.values[:, pixel] = np.divide(weighted, total, out=np.zeros_like(total), where=total > 0.0)
+            self.exposures[:, pixel] = total
             self.sites += not before.any()
-            count = lists.insert(pixel, self.shape[1], self._sectors, self._squares, self._neighbours, self._changed)
-        self.exposures[:, pixel] = total
-        self._changed[count] = pixel
-        changed = self._changed[: count + 1].copy()
-        self._stale[changed] = True
-        if self._changes is not None:
-            self._changes.append(changed)
+            self._insert(pixel)
+        if self._added == self._next_fit:
+            self._fit()
+            self._next_fit = max(self._next_fit + 1, math.ceil(self._next_fit * GROWTH))
 
-    def refit(self) -> None:
-        """Infer the variances of the channels from all measurements so far; every prediction becomes stale."""
-        for c, channel in enumerate(self.channels):
-            known = self.exposures[c] > 0.0
-            values, exposures = self.values[c][known], self.exposures[c][known]
-            if not len(values):
+    def _insert(self, pixel: int) -> None:
+        """Add a measured pixel to the lists, and keep what it changes for the next update."""
+        stride = self._stride()
+        found = lists.insert(
+            pixel,
+            self._sectors,
+            self._distances,
+            self._neighbours,
+            self._reaches,
+            self._stale,
+            stride,
+            self._holders,
+        )
+        self._stale[pixel] = True
+        if stride != self.stride:
+            self._changes = None
+        if self._changes is not None:
+            row, column = divmod(pixel, self.shape[1])
+            on_lattice = row % stride == 0 and column % stride == 0
+            self._changes.append(
+                np.append(self._holders[:found], np.int32(pixel)) if on_lattice else self._holders[:found].copy()
+            )
+
+    def _judge(self, pixel: int, values: Floats, exposures: Floats) -> None:
+        """Keep the error of the prediction of a new site."""
+        place = np.array([pixel])
+        for c, process in enumerate(self.processes):
+            if process is None or self.exposures[c, pixel] > 0.0 or not math.isfinite(values[c]):
                 continue
-            noise = float(np.mean(np.maximum(values, 0.0) / exposures)) if channel.poisson else 0.0
-            total = float(np.var(values))
-            self.spread[c] = max(total - noise, 1e-3 * total, LEAST_SPREAD)
+            mean, variance = self._scratch
+            kriging.predict(
+                place,
+                self._distances,
+                self._neighbours,
+                self.values[c],
+                self.exposures[c],
+                process,
+                False,
+                mean,
+                variance,
+            )
+            lists.nearest(place, self._reaches, self.exposures, self.distance)
+            if math.isfinite(mean[pixel]) and math.isfinite(variance[pixel]):
+                squared = float((values[c] - mean[pixel]) ** 2)
+                noise = kriging.noise_variance(0.5 * (values[c] + mean[pixel]), float(exposures[c]), process)
+                area = float(self.distance[pixel] ** 2)
+                self._ahead[c].append((squared - noise, squared, float(variance[pixel]), area))
+
+    def _fit(self) -> None:
+        """Infer the hyper-parameters from all measurements so far; every prediction becomes stale."""
+        for c, poisson in enumerate(self.poisson):
+            measured = self.exposures[c] > 0.0
+            if not measured.any():
+                continue
+            given = (self._distances, self._neighbours, self.values[c], self.exposures[c])
+            process = fitting.fit(*given, poisson)
+            self.total[c] = np.var(self.values[c, measured])
+            ahead = np.array(self._ahead[c]).reshape(-1, 4).T
+            left = fitting.left_out(np.flatnonzero(measured), *given, process)
+            self.trust[c] = fitting.trust(left, fitting.Errors(*ahead[:3]), ahead[3])
+            self.processes[c] = process
         self._stale[:] = True
         self._changes = None
 
-    @property
-    def stride(self) -> int:
-        """Spacing of the lattice, in pixels: a power of two."""
+    def _stride(self) -> int:
+        """Spacing of the lattice, in pixels: a power of two, which falls to 1 as the map is measured."""
         stride = 1
-        while self.pixels > FINE * max(self.sites, 1) * stride**2:
+        while self.pixels > FINE * max(self._added, 1) * stride**2:
             stride *= 2
         return stride
 
     def update(self, whole: bool = False) -> None:
-        """Predict the pixels of the lattice whose neighbours have changed, or all such pixels of the map."""
-        stride = self.stride
-        if self._changes is None or whole or stride != self._updated:
-            candidates = np.flatnonzero(self._stale)
+        """Predict the stale pixels of the lattice; with `whole`, those of all pixels, which then are the lattice."""
+        stride = self._stride()
+        if self._changes is None or whole or stride != self.stride:
+            stale = np.flatnonzero(self._stale)
+            if not whole and stride > 1:
+                rows, columns = np.divmod(stale, self.shape[1])
+                stale = stale[(rows % stride == 0) & (columns % stride == 0)]
+        elif self._changes:
+            stale = np.unique(np.concatenate(self._changes)).astype(np.int64)
         else:
-            candidates = np.unique(np.concatenate(self._changes)) if self._changes else np.empty(0, dtype=np.int64)
-            candidates = candidates[self._stale[candidates]]
-        if not whole and stride > 1:
-            rows, columns = candidates // self.shape[1], candidates % self.shape[1]
-            candidates = candidates[(rows % stride == 0) & (columns % stride == 0)]
-        for c, channel in enumerate(self.channels):
-            kriging.predict(
-                candidates,
-                len(candidates),
-                self.shape[1],
-                self._neighbours,
-                self.values[c],
-                self.exposures[c],
-                channel.poisson,
-                self._nugget[c],
-                self.spread[c],
-                PRIOR,
-                self._tables[c],
-                True,
-                self.mean[c],
-                self.variance[c],
-            )
-        lists.nearest(candidates, self.shape[1], self._squares, self._neighbours, self.distance)
-        self._stale[candidates] = False
-        self._changes, self._updated = [], stride
+            return
+        for c, process in enumerate(self.processes):
+            if process is not None:
+                kriging.predict(
+                    stale,
+                    self._distances,
+                    self._neighbours,
+                    self.values[c],
+                    self.exposures[c],
+                    process,
+                    True,
+                    self.mean[c],
+                    self.variance[c],
+                )
+        lists.nearest(stale, self._reaches, self.exposures, self.distance)
+        self._stale[stale] = False
+        self._changes, self.stride = [], 1 if whole else stride
+
+    def on_lattice(self, array: np.ndarray) -> np.ndarray:
+        """The values, shape (..., pixels), at the pixels of the lattice, as a view of shape (..., rows, columns)."""
+        whole = array.reshape(*array.shape[:-1], *self.shape)
+        return whole[..., :: self.stride, :: self.stride]

@@ -12,105 +12,156 @@ explains them, with the map's own variance as prior. Under a conjugate prior the
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from ebl_autonomy.surrogates.neighbours.lists import SLOTS
 
-__all__ = ["predict"]
+__all__ = ["LEAST_RATE", "ROUGH", "SMOOTH", "Process", "noise_variance", "predict"]
 
+ROUGH: Final = 0
+"""Exponential correlation (Matérn 1/2): values change at random from pixel to pixel."""
+SMOOTH: Final = 1
+"""Matérn 3/2: slopes persist."""
+
+PRIOR: Final = 0.5
+"""Weight of the map's variance against that of the neighbours, in measurements."""
 LEAST: Final = 1e-12
+"""Smallest variance of a place, as a share of the map's."""
+JITTER: Final = 1e-8
+LEAST_RATE: Final = 1e-9
+"""Smallest expectation of a count, for its noise."""
+SQRT3: Final = math.sqrt(3.0)
+
+
+class Process(NamedTuple):
+    """The hyper-parameters of a channel.
+
+    Attributes
+    ----------
+    kind : int
+        `ROUGH` or `SMOOTH`.
+    inverse_scale : float
+        Inverse of the length scale.
+    spread : float
+        Variance of the map.
+    poisson : bool
+        Whether a measurement has the variance of a count.
+    nugget : float
+        Variance of the other noise of a measurement of unit exposure.
+    """
+
+    kind: int
+    inverse_scale: float
+    spread: float
+    poisson: bool
+    nugget: float
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def noise_variance(expected: float, exposure: float, process: Process) -> float:
+    """Variance of a measurement per unit of exposure, where `expected` is expected."""
+    counted = max(expected, LEAST_RATE) if process.poisson else 0.0
+    return (counted + process.nugget) / exposure
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _correlation(distance: float, process: Process) -> float:
+    z = distance * process.inverse_scale
+    if process.kind == ROUGH:
+        return math.exp(-z)
+    return (1.0 + SQRT3 * z) * math.exp(-SQRT3 * z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def predict(
     pixels: np.ndarray,
-    count: int,
-    columns: int,
+    distances: np.ndarray,
     neighbours: np.ndarray,
     values: np.ndarray,
     exposures: np.ndarray,
-    poisson: bool,
-    nugget: float,
-    variance: float,
-    prior: float,
-    table: np.ndarray,
-    include_own: bool,
+    process: Process,
+    own: bool,
     mean: np.ndarray,
-    var: np.ndarray,
+    variance: np.ndarray,
 ) -> None:
-    m_max = SLOTS + 1
-    A = np.empty((m_max, m_max))
-    v = np.empty(m_max)
-    noise = np.empty(m_max)
-    k = np.empty(m_max)
-    one = np.empty(m_max)
-    site = np.empty(m_max, np.int64)
-    for number in range(count):
-        q = pixels[number]
+    """Predict some pixels of one channel.
+
+    Parameters
+    ----------
+    pixels : ndarray of int, shape (n,)
+    distances : ndarray, shape (rows, columns)
+        Distance of each offset of pixels.
+    neighbours : ndarray of int32, shape (all pixels, SLOTS)
+        See `lists.insert`.
+    values, exposures : ndarray, shape (all pixels,)
+        Measurements; an exposure of 0 stands for none.
+    process : Process
+    own : bool
+        Whether the measurement of the pixel itself counts. Without it, the prediction is one that leaves it out.
+    mean, variance : ndarray, shape (all pixels,)
+        Written at `pixels`; the variance is that of the map, without the noise of a measurement. Without any measured
+        neighbour, NaN and infinity.
+    """
+    A, site = np.empty((SLOTS + 1, SLOTS + 1)), np.empty(SLOTS + 1, np.int64)
+    k, y, one = np.empty(SLOTS + 1), np.empty(SLOTS + 1), np.empty(SLOTS + 1)
+    noise = np.empty(SLOTS + 1)
+    columns = distances.shape[1]
+    for q in pixels:
         row, column = q // columns, q % columns
         m = 0
-        if include_own and exposures[q] > 0.0:
-            site[m] = q
-            m += 1
+        if own and exposures[q] > 0.0:
+            site[0], m = q, 1
         for j in range(SLOTS):
             p = neighbours[q, j]
             if p >= 0 and exposures[p] > 0.0:
-                site[m] = p
-                m += 1
+                site[m], m = p, m + 1
         if m == 0:
-            mean[q], var[q] = np.nan, np.inf
+            mean[q], variance[q] = np.nan, np.inf
             continue
         level = 0.0
         for i in range(m):
-            v[i] = values[site[i]]
-            level += v[i]
-        level /= m
-        spread, noisy = 0.0, 0.0
+            y[i] = values[site[i]]
+            level += y[i] / m
+        scatter, noisy = 0.0, 0.0
         for i in range(m):
-            spread += (v[i] - level) ** 2
-            if poisson:
-                noise[i] = max(0.5 * (v[i] + level), 1e-9) / exposures[site[i]]
-            else:
-                noise[i] = 0.0
-            noise[i] += nugget / exposures[site[i]]
+            y[i] -= level
+            scatter += y[i] * y[i]
+            # The rate is taken from a measurement and its surroundings: by itself, a low count would pass for precise.
+            noise[i] = noise_variance(level + 0.5 * y[i], exposures[site[i]], process)
             noisy += noise[i]
-        s0 = (prior * variance + max(spread - noisy * (m - 1) / m, 0.0)) / (prior + m - 1)
-        s0 = max(s0, LEAST * variance)
+        s = (PRIOR * process.spread + max(scatter - noisy * (m - 1) / m, 0.0)) / (PRIOR + m - 1)
+        s = max(s, LEAST * process.spread)
+        # A = L Lᵀ is the covariance of the measurements; k, y and one become L⁻¹k, L⁻¹y and L⁻¹1.
+        kk, ky, k1, y1, yy, ones = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(m):
-            ri, ci = site[i] // columns, site[i] % columns
-            for j in range(i):
-                A[i, j] = s0 * table[abs(ri - site[j] // columns), abs(ci - site[j] % columns)]
-            A[i, i] = s0 * (1.0 + 1e-8) + noise[i]
-            k[i] = s0 * table[abs(ri - row), abs(ci - column)]
+            row_i, column_i = site[i] // columns, site[i] % columns
+            pivot = s * (1.0 + JITTER) + noise[i]
+            k[i] = s * _correlation(distances[abs(row_i - row), abs(column_i - column)], process)
             one[i] = 1.0
-        # in place: A = L L', k -> L^-1 k, v -> L^-1 v, one -> L^-1 1
-        kk, kv, k1, v1, vv, ones = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for i in range(m):
             for j in range(i):
-                t = A[i, j]
+                p = site[j]
+                t = s * _correlation(distances[abs(row_i - p // columns), abs(column_i - p % columns)], process)
                 for h in range(j):
                     t -= A[i, h] * A[j, h]
-                A[i, j] = t / A[j, j]
-            t, a, b, c = A[i, i], k[i], v[i] - level, one[i]
-            for h in range(i):
-                t -= A[i, h] * A[i, h]
-                a -= A[i, h] * k[h]
-                b -= A[i, h] * v[h]
-                c -= A[i, h] * one[h]
-            d = math.sqrt(max(t, 1e-12 * s0))
-            A[i, i] = d
-            k[i], v[i], one[i] = a / d, b / d, c / d
+                t /= A[j, j]
+                A[i, j] = t
+                pivot -= t * t
+                k[i] -= t * k[j]
+                y[i] -= t * y[j]
+                one[i] -= t * one[j]
+            root = math.sqrt(max(pivot, JITTER * s))
+            A[i, i] = root
+            k[i], y[i], one[i] = k[i] / root, y[i] / root, one[i] / root
             kk += k[i] * k[i]
-            kv += k[i] * v[i]
+            ky += k[i] * y[i]
             k1 += k[i] * one[i]
-            v1 += v[i] * one[i]
-            vv += v[i] * v[i]
+            y1 += y[i] * one[i]
+            yy += y[i] * y[i]
             ones += one[i] * one[i]
-        shift = v1 / ones
-        misfit = max(vv - v1 * v1 / ones, 0.0)
-        scale = (prior + misfit) / (prior + m - 1)
-        mean[q] = level + shift + kv - shift * k1
-        var[q] = scale * (max(s0 - kk, 0.0) + (1.0 - k1) ** 2 / ones)
+        shift = y1 / ones
+        misfit = max(yy - y1 * shift, 0.0)
+        mean[q] = level + shift + ky - shift * k1
+        variance[q] = (PRIOR + misfit) / (PRIOR + m - 1) * (max(s - kk, 0.0) + (1.0 - k1) ** 2 / ones)

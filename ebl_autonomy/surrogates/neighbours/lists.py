@@ -5,8 +5,7 @@ neighbouring pixels does not hide what was measured on the other side (octant se
 Journel 1998, "GSLIB", II.4). A new site changes the lists of the pixels around it only, on average
 ``SLOTS / n`` of the map with n sites, so the cost falls as the map fills.
 
-The order of two sites at the same distance is that of their pixels. Therefore the lists depend on the set of measured
-pixels only, and not on their order.
+The order of two sites at the same distance is that of their pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +22,9 @@ PER_SECTOR: Final = 2
 SLOTS: Final = SECTORS * PER_SECTOR
 """The largest number of neighbours of a pixel, itself not counted."""
 EMPTY_RINGS: Final = 3
-"""Rings of pixels without a change after which an insertion ends. The changed region is nearly star-shaped."""
+FULL: Final = 0.05
+"""An insertion ends after `EMPTY_RINGS` rings of pixels of which less than this share was changed. Beyond, the site
+would fill narrow sectors only, at the edge of the map, from so far away that nearer sites hide it."""
 
 
 def sector_table(shape: tuple[int, int], step: tuple[float, float]) -> np.ndarray:
@@ -51,11 +52,13 @@ def sector_table(shape: tuple[int, int], step: tuple[float, float]) -> np.ndarra
 @njit(cache=True, nogil=True, error_model="numpy")
 def insert(
     pixel: int,
-    columns: int,
     sectors: np.ndarray,
-    squares: np.ndarray,
+    distances: np.ndarray,
     neighbours: np.ndarray,
-    changed: np.ndarray,
+    reaches: np.ndarray,
+    stale: np.ndarray,
+    stride: int,
+    holders: np.ndarray,
 ) -> int:
     """Add a measured pixel to the lists of the pixels around it, or find those that hold it already.
 
@@ -63,89 +66,92 @@ def insert(
     ----------
     pixel : int
         Number of the pixel, row by row.
-    columns : int
-        Pixels of a row.
     sectors : ndarray of int8
         From `sector_table`.
-    squares : ndarray, shape (rows, columns)
-        Squared distance of each offset, in any unit.
+    distances : ndarray, shape (rows, columns)
+        Distance of each offset, in any unit.
     neighbours : ndarray of int32, shape (pixels, SLOTS)
         The neighbours of each pixel by sector, nearest first; -1 where there is none. Changed in place.
-    changed : ndarray of int32, shape (>= pixels,)
-        Receives the pixels whose lists hold the new one.
+    reaches : ndarray of float32, shape (pixels, SLOTS)
+        The distance of each neighbour; infinite where there is none. Changed in place.
+    stale : ndarray of bool, shape (pixels,)
+        Becomes True where a list holds the new pixel.
+    stride : int
+    holders : ndarray of int32, shape (>= pixels,)
+        Receives those of these pixels whose row and column are multiples of `stride`.
 
     Returns
     -------
     int
-        Number of these pixels.
+        Number of pixels in `holders`.
     """
-    pixels = neighbours.shape[0]
-    rows = pixels // columns
+    rows, columns = distances.shape
     row, column = pixel // columns, pixel % columns
-    count, empty = 0, 0
+    count, kept, sparse = 0, 0, 0
     furthest = max(max(row, rows - 1 - row), max(column, columns - 1 - column))
     for ring in range(1, furthest + 1):
-        before = count
+        before, length = count, 0
         top, bottom, left, right = row - ring, row + ring, column - ring, column + ring
         for i in range(max(top, 0), min(bottom, rows - 1) + 1):
             whole = i in (top, bottom)
             j = max(left, 0) if whole else left
             while j <= min(right, columns - 1):
-                if j >= 0 and _take(
-                    i * columns + j, pixel, row - i, column - j, rows, columns, sectors, squares, neighbours
-                ):
-                    changed[count] = i * columns + j
-                    count += 1
+                if j >= 0:
+                    length += 1
+                    here = i * columns + j
+                    first = sectors[row - i + rows - 1, column - j + columns - 1] * PER_SECTOR
+                    distance = distances[abs(row - i), abs(column - j)]
+                    if _take(pixel, np.float32(distance), first, neighbours[here], reaches[here]):
+                        count += 1
+                        stale[here] = True
+                        if i % stride == 0 and j % stride == 0:
+                            holders[kept] = here
+                            kept += 1
                 j = j + 1 if whole or j == right else right
-        empty = empty + 1 if count == before else 0
-        if empty == EMPTY_RINGS:
+        sparse = sparse + 1 if count - before <= FULL * length else 0
+        if sparse == EMPTY_RINGS:
             break
-    return count
+    return kept
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _take(
-    here: int,
-    site: int,
-    dy: int,
-    dx: int,
-    rows: int,
-    columns: int,
-    sectors: np.ndarray,
-    squares: np.ndarray,
-    neighbours: np.ndarray,
-) -> bool:
-    """Put `site`, at the offset (dy, dx) from pixel `here`, into its list; whether it is in there."""
-    first = sectors[dy + rows - 1, dx + columns - 1] * PER_SECTOR
-    square = squares[abs(dy), abs(dx)]
-    row, column = here // columns, here % columns
+def _take(site: int, distance: np.float32, first: int, sites: np.ndarray, reaches: np.ndarray) -> bool:
+    """Put `site` into the slots from `first` on, shapes (SLOTS,), if it is near enough; whether it is in there."""
     place = PER_SECTOR
     while place > 0:
-        other = neighbours[here, first + place - 1]
-        if other >= 0:
-            if other == site:
-                return True
-            theirs = squares[abs(other // columns - row), abs(other % columns - column)]
-            if theirs < square or (theirs == square and other < site):
-                break
+        reach, other = reaches[first + place - 1], sites[first + place - 1]
+        if other == site:
+            return True
+        if reach < distance or (reach == distance and other < site):
+            break
         place -= 1
     if place == PER_SECTOR:
         return False
     for i in range(PER_SECTOR - 1, place, -1):
-        neighbours[here, first + i] = neighbours[here, first + i - 1]
-    neighbours[here, first + place] = site
+        sites[first + i], reaches[first + i] = sites[first + i - 1], reaches[first + i - 1]
+    sites[first + place], reaches[first + place] = site, distance
     return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def nearest(
-    pixels: np.ndarray, columns: int, squares: np.ndarray, neighbours: np.ndarray, distance: np.ndarray
-) -> None:
-    """Write the distance of each of `pixels`, shape (n,), to its nearest neighbour into `distance`; see `insert`."""
+def nearest(pixels: np.ndarray, reaches: np.ndarray, exposures: np.ndarray, out: np.ndarray) -> None:
+    """The distance of some pixels to the nearest measured one.
+
+    Parameters
+    ----------
+    pixels : ndarray of int, shape (n,)
+    reaches
+        See `insert`.
+    exposures : ndarray, shape (channels, all pixels)
+        Positive where a channel is measured.
+    out : ndarray, shape (all pixels,)
+        Written at `pixels`: 0 if the pixel is measured, infinity without any.
+    """
     for q in pixels:
         least = np.inf
+        for c in range(exposures.shape[0]):
+            if exposures[c, q] > 0.0:
+                least = 0.0
         for j in range(0, SLOTS, PER_SECTOR):
-            p = neighbours[q, j]
-            if p >= 0:
-                least = min(least, squares[abs(p // columns - q // columns), abs(p % columns - q % columns)])
-        distance[q] = np.sqrt(least)
+            least = min(least, reaches[q, j])
+        out[q] = least

@@ -1,0 +1,64 @@
+"""The first points or lines of a map, spread evenly, before anything is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ebl_autonomy.agents.mapping.choosing import Choice
+from ebl_autonomy.pixels import PixelGrid
+
+__all__ = ["even_lines", "even_pixels"]
+
+LEAST = 10
+"""The smallest number of first points."""
+LEAST_LINES = 4
+APART = 2.0
+"""Distance of the first lines, in units of the distance of the first points: a line has no gaps."""
+
+
+def even_pixels(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: float, seed: int) -> list[int]:
+    """Pixels on a hexagonal lattice, the densest one for the gaps that it leaves, row by row and to and fro.
+
+    Parameters
+    ----------
+    rows, columns : ndarray of int
+        The part of the map that is measured: consecutive numbers.
+    grid : PixelGrid
+    share : float
+        Share of the pixels.
+    seed : int
+        Shifts the lattice by up to a quarter of its spacing.
+    """
+    wanted = min(max(LEAST, math.ceil(share * len(rows) * len(columns))), len(rows) * len(columns))
+    width, height = len(columns) * grid.step[0], len(rows) * grid.step[1]
+    count_y = round(math.sqrt(wanted * height / width * 2.0 / math.sqrt(3.0)))
+    count_y = min(max(count_y, 1, math.ceil(wanted / len(columns))), len(rows))
+    count_x = min(max(math.ceil(wanted / count_y), 1), len(columns))
+    shift = np.random.default_rng(seed).uniform(-0.25, 0.25, 2)
+    pixels: dict[int, None] = {}
+    for i in range(count_y):
+        row = _place(i + 0.5 + shift[0], count_y, rows)
+        across = [_place(j + 0.25 + 0.5 * (i % 2) + 0.5 * shift[1], count_x, columns) for j in range(count_x)]
+        for column in across if i % 2 == 0 else across[::-1]:
+            pixels[row * grid.shape[1] + column] = None
+    return list(pixels)
+
+
+def even_lines(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: float, seed: int) -> list[Choice]:
+    """Whole rows at equal distances, to and fro; see `even_pixels`."""
+    apart = APART / math.sqrt(share)
+    count = min(max(LEAST_LINES, round(len(rows) / apart)), len(rows))
+    shift = float(np.random.default_rng(seed).uniform(-0.25, 0.25))
+    lines = []
+    for i, row in enumerate(sorted({_place(i + 0.5 + shift, count, rows) for i in range(count)})):
+        first, last = int(columns[0]), int(columns[-1])
+        begin = first if i % 2 == 0 else last
+        lines.append(Choice(row * grid.shape[1] + begin, (last - first + 1) * (1 if i % 2 == 0 else -1)))
+    return lines
+
+
+def _place(number: float, count: int, numbers: np.ndarray) -> int:
+    index = math.floor(number / count * len(numbers))
+    return int(numbers[min(max(index, 0), len(numbers) - 1)])
