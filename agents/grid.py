@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -70,6 +70,11 @@ class GridAgent(Agent):
     def _space_changed(self) -> None:
         self._axes = self._make_axes()
         self._shape = [len(axis) for axis in self._axes]
+        self._measured: set[tuple[int, ...]] = set()
+        self._counted = 0
+        """Results whose nodes are in `_measured`: each is looked up once, so that a large grid goes on as fast."""
+        self._first = 0
+        """All points of the grid before this one are measured."""
 
     @property
     def size(self) -> int:
@@ -77,17 +82,21 @@ class GridAgent(Agent):
         return math.prod(self._shape)
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        done = self._done()
-        left = self.size - len(done)
+        self._measured |= self._nodes(self._asked[self._counted :])
+        self._counted = len(self._asked)
+        while self._first < self.size and self._node(self._first) in self._measured:
+            self._first += 1
+        pending = self._nodes(self._pending) - self._measured
+        left = self.size - len(self._measured) - len(pending)
         if left < count:
             what = f"all {self.size} points are measured or pending" if not left else f"{left} points are left"
             raise NoMoreProposals(f"suggest({count}): {what}; make points_per_axis larger to go on", remaining=left)
         proposals: list[tuple[FloatArray, Decision]] = []
-        number = 0
+        number = self._first
         while len(proposals) < count:
             node = self._node(number)
             number += 1
-            if node not in done:
+            if node not in self._measured and node not in pending:
                 unit = np.array([axis[i] for axis, i in zip(self._axes, node, strict=True)])
                 proposals.append((unit, Decision(reason=f"grid point {number} of {self.size}", model_version="none")))
         return proposals
@@ -125,9 +134,9 @@ class GridAgent(Agent):
             node.append(size - 1 - i if self.options.snake and line % 2 else i)
         return tuple(reversed(node))
 
-    def _done(self) -> set[tuple[int, ...]]:
-        """The nodes that are measured or pending."""
-        points = self.space.unit([*self._asked, *self._pending])
+    def _nodes(self, positions: Sequence[Mapping[str, Any]]) -> set[tuple[int, ...]]:
+        """The nodes at some positions."""
+        points = self.space.unit(positions)
         nodes = np.empty(points.shape, dtype=int)
         on_grid = np.ones(len(points), dtype=bool)
         for i, axis in enumerate(self._axes):
