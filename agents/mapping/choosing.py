@@ -23,6 +23,9 @@ NEAR_BEST: Final = 256
 """The points of most worth, among which the one of most worth per second is proposed."""
 DWELLS: Final = 25
 """Dwell times that are weighed."""
+EVERY: Final = 10
+"""One of so many points goes into the largest gap, whatever is expected there: a small region that no point has hit
+is in no model."""
 LEAST_PIXELS: Final = 2
 """Pixels of the shortest line."""
 
@@ -41,12 +44,15 @@ class Choice:
         Dwell time of each pixel, if the agent chooses it.
     worth : float
         Value of the acquisition function.
+    fills : bool
+        Whether it is there to fill a gap.
     """
 
     pixel: int
     length: int = 0
     dwell_s: float | None = None
     worth: float = math.nan
+    fills: bool = False
 
     def pixels(self) -> np.ndarray:
         """All its pixels, in order."""
@@ -120,6 +126,7 @@ class Chooser:
         failed: np.ndarray,
         taken: Sequence[Choice],
         here: Mapping[str, Any] | None,
+        number: int,
     ) -> list[Choice]:
         """The next points and lines; fewer than `count` if the lattice of the field has no more free pixels.
 
@@ -134,6 +141,8 @@ class Chooser:
             What will be measured before.
         here : mapping, optional
             Where the motors will be then, in motor units.
+        number : int
+            Of the first choice: every `EVERY`-th goes into the largest gap.
         """
         options = self._options
         gains = Gains(field, self._setup.weights, self._dwell_s, options.aim, self._setup.thresholds)
@@ -145,7 +154,8 @@ class Chooser:
             gains.claim(choice.pixel, choice.length)
         found: list[Choice] = []
         while len(found) < count:
-            point = self._best_point(gains, here)
+            fill = (number + len(found)) % EVERY == 0
+            point = self._best_point(gains, gains.gaps if fill else gains.worth, here)
             if point is None:
                 break
             choice = self._better_line(gains, point, here) or point
@@ -159,8 +169,8 @@ class Chooser:
 
     # -- points ------------------------------------------------------------------------------------------------
 
-    def _best_point(self, gains: Gains, here: Mapping[str, Any] | None) -> Choice | None:
-        worth = gains.worth.ravel()
+    def _best_point(self, gains: Gains, each: np.ndarray, here: Mapping[str, Any] | None) -> Choice | None:
+        worth = each.ravel()
         best = int(np.argmax(worth))
         if not worth[best] > 0.0:
             return None
@@ -171,7 +181,7 @@ class Chooser:
             stops = self._centres(np.array([gains.pixel(flat) for flat in near]))
             seconds = self._travel_s(here, stops) + self._options.measure_s + self._extra_s
             best = int(near[np.argmax(worth[near] / seconds)])
-        return Choice(gains.pixel(best), worth=float(worth[best]))
+        return Choice(gains.pixel(best), worth=float(gains.worth.ravel()[best]), fills=each is gains.gaps)
 
     def _centres(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         rows, columns = np.divmod(pixels, self._setup.grid.shape[1])

@@ -46,6 +46,8 @@ class Gains:
     ----------
     worth : ndarray, shape (rows, columns)
         Of the lattice, in shares of the channels' variances times an area; negative where nothing may be measured.
+    gaps : ndarray, shape (rows, columns)
+        The area alone, whatever is expected there.
     distance : ndarray, shape (rows, columns)
         To the nearest measured pixel.
     stride : int
@@ -79,7 +81,8 @@ class Gains:
                     self.stride * field.step[1],
                     each,
                 )
-        self.worth = (each + EVENLY) * self.distance**2
+        self.gaps = self.distance**2
+        self.worth = (each + EVENLY) * self.gaps
 
     def pixel(self, flat: int) -> int:
         """The pixel of a number of the lattice."""
@@ -97,18 +100,22 @@ class Gains:
         """
         near, far = away**2, self.distance**2
         valid = near / np.maximum(near + far, np.finfo(float).tiny)
-        self.worth *= np.minimum(near, far) / np.maximum(far, np.finfo(float).tiny) * valid**DOUBT
+        doubt = np.minimum(near, far) / np.maximum(far, np.finfo(float).tiny) * valid**DOUBT
+        self.worth *= doubt
+        self.gaps *= doubt
 
     def forbid(self, free: np.ndarray) -> None:
         """Leave out the pixels where `free`, shape (all pixels,), is False."""
-        self.worth[~self._field.on_lattice(free)] = -1.0
+        for worth in (self.worth, self.gaps):
+            worth[~self._field.on_lattice(free)] = -1.0
 
     def claim(self, pixel: int, length: int = 0) -> None:
         """Lower the worth around a pixel that will be measured, or a line of `length` pixels, as if it had been."""
         row, column = divmod(pixel, self._field.shape[1])
         end = column + length - (length > 0) + (length < 0)
         first, last = min(column, end), max(column, end)
-        _claim(self.worth, self.distance, row, first, last, self.stride, self._field.step[0], self._field.step[1])
+        for worth in (self.worth, self.gaps):
+            _claim(worth, self.distance, row, first, last, self.stride, self._field.step[0], self._field.step[1])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -26,7 +26,7 @@ ROUGH: Final = 0
 SMOOTH: Final = 1
 """Matérn 3/2: slopes persist."""
 
-PRIOR: Final = 0.5
+PRIOR: Final = 0.1
 """Weight of the map's variance against that of the neighbours, in measurements."""
 LEAST: Final = 1e-12
 """Smallest variance of a place, as a share of the map's."""
