@@ -208,7 +208,7 @@ class MappingAgent(Agent):
         unit = np.where(self._setup.poisson, dwell, 1.0)
         mean = unit * self._field.mean[:, middle]
         std = unit * np.sqrt(self._field.trust * self._field.variance[:, middle])
-        reason = "fill a gap" if choice.fills else self._mapping_options.aim
+        reason: str = "fill a gap" if choice.fills else self._mapping_options.aim
         reason += f", a line of {abs(choice.length)} pixels" if choice.length else ""
         known = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
         return Decision(

@@ -21,6 +21,9 @@ __all__ = ["Choice", "Chooser"]
 
 NEAR_BEST: Final = 256
 """The points of most worth, among which the one of most worth per second is proposed."""
+POOLED: Final = 2.0
+"""Largest ratio of a measurement's noise variance to the variance that it should explain. Only a few neighbours are
+averaged, so no number of shorter dwell times makes up for it."""
 DWELLS: Final = 25
 """Dwell times that are weighed."""
 EVERY: Final = 10
@@ -269,6 +272,7 @@ class Chooser:
         """The dwell time that lowers the error most per second: longer where counts are few for what they must tell."""
         pixels = choice.pixels()
         gained = np.zeros(len(self._dwells))
+        floor, shares = 0.0, 0.0
         for c, process in enumerate(field.processes):
             if process is None or not (self._setup.weights[c] > 0.0 and field.total[c] > 0.0):
                 continue
@@ -276,8 +280,12 @@ class Chooser:
             expected = np.maximum(field.mean[c, pixels], 0.0) if process.poisson else 0.0
             known = np.isfinite(variance) & (variance > 0.0)
             rate = np.broadcast_to(expected + process.nugget, variance.shape)[known]
-            share = variance[known, None] * self._dwells / (variance[known, None] * self._dwells + rate[:, None])
-            gained += self._setup.weights[c] / field.total[c] * np.sum(variance[known, None] * share, axis=0)
+            told = variance[known, None] * self._dwells / (variance[known, None] * self._dwells + rate[:, None])
+            if known.any():
+                share = self._setup.weights[c] / field.total[c] * float(np.mean(variance[known]))
+                floor += share * float(np.mean(rate) / np.mean(variance[known])) / POOLED
+                shares += share
+            gained += self._setup.weights[c] / field.total[c] * np.sum(variance[known, None] * told, axis=0)
         if not gained.any():
             return self._dwell_s
         move_s = 0.0
@@ -289,4 +297,5 @@ class Chooser:
             seconds = move_s + len(pixels) * each
         else:
             seconds = move_s + self._options.measure_s + self._dwells
-        return float(self._dwells[int(np.argmax(gained / seconds))])
+        enough = self._dwells >= min(floor / shares, float(self._dwells[-1]))
+        return float(self._dwells[int(np.argmax(np.where(enough, gained / seconds, -1.0)))])
