@@ -157,7 +157,7 @@ class Chooser:
             gains.claim(choice.pixel, choice.length)
         found: list[Choice] = []
         while len(found) < count:
-            fill = (number + len(found)) % EVERY == 0
+            fill = (number + len(found)) % EVERY == 0 and self._setup.lines is None  # lines leave no such gaps
             point = self._best_point(gains, gains.gaps if fill else gains.worth, here)
             if point is None:
                 break

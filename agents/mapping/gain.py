@@ -16,7 +16,8 @@ AIMS: Final = {"reconstruction": 0, "edges": 1, "boundary": 2, "rare": 3}
 LEAST_SLOPE: Final = 0.02
 """Share of its own variance that counts as a change where a map is flat, so that edges are looked for everywhere."""
 LEAST_NOISE: Final = 1e-3
-"""Smallest variance of a measurement's noise, as a share of the channel's variance, for the aim "rare"."""
+"""Smallest variance of a measurement's noise, as a share of the channel's variance, for the aim "rare"; of a channel
+that counts it is one count."""
 DOUBT: Final = 3
 """Power of the odds that a measurement succeeds. A region without valid results is never known, so it would for ever
 be worth the most."""
@@ -158,7 +159,8 @@ def _add(
                     out[i, j] += weight * 0.5 * math.erfc(abs(expected - threshold) / math.sqrt(2.0 * v))
             else:
                 # Information: what stands out of the noise counts, not what is bright.
-                out[i, j] += weight * math.log1p(v / (noise + LEAST_NOISE * total))
+                least = 1.0 / exposure if poisson else LEAST_NOISE * total
+                out[i, j] += weight * math.log1p(v / (noise + least))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

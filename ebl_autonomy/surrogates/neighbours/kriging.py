@@ -30,6 +30,7 @@ PRIOR: Final = 0.1
 """Weight of the map's variance against that of the neighbours, in measurements without noise."""
 LEAST: Final = 1e-12
 """Smallest variance of a place, as a share of the map's."""
+MOST_PRIOR: Final = 1e3
 FEW: Final = 10.0
 """A count that tells its own noise no better than its surroundings do."""
 JITTER: Final = 1e-8
@@ -136,7 +137,7 @@ def predict(
             noise[i] = noise_variance(level + y[i] * count / (count + FEW), exposures[site[i]], process)
             noisy += noise[i]
         # The noisier the measurements, the less their scatter tells of the map's own.
-        prior = PRIOR * (1.0 + noisy / (m * process.spread)) ** 2
+        prior = min(PRIOR * (1.0 + noisy / (m * process.spread)) ** 2, MOST_PRIOR)
         s = (prior * process.spread + max(scatter - noisy * (m - 1) / m, 0.0)) / (prior + m - 1)
         s = max(s, LEAST * process.spread)
         # A = L Lᵀ is the covariance of the measurements; k, y and one become L⁻¹k, L⁻¹y and L⁻¹1.
