@@ -152,12 +152,11 @@ class MappingAgent(Agent):
         if len(chosen) < count:
             self._field.update()
             taken = [*pending, *(choice for choice, _ in chosen)]
-            found = self._chooser.choose(self._field, count - len(chosen), free, self._failed, taken, self._standing())
+            given = (count - len(chosen), free, self._failed, taken, self._standing(), self._made + len(chosen))
+            found = self._chooser.choose(self._field, *given)
             if len(found) + len(chosen) < count and self._field.stride > 1:
                 self._field.update(whole=True)  # the lattice has too few free pixels
-                found = self._chooser.choose(
-                    self._field, count - len(chosen), free, self._failed, taken, self._standing()
-                )
+                found = self._chooser.choose(self._field, *given)
             chosen += [(choice, self._decision(choice)) for choice in found]
         if len(chosen) < count:  # lines have used up the pixels
             raise NoMoreProposals(f"suggest({count}): {len(chosen)} proposals are left", remaining=len(chosen))
@@ -209,12 +208,14 @@ class MappingAgent(Agent):
         unit = np.where(self._setup.poisson, dwell, 1.0)
         mean = unit * self._field.mean[:, middle]
         std = unit * np.sqrt(self._field.trust * self._field.variance[:, middle])
+        reason: str = "fill a gap" if choice.fills else self._mapping_options.aim
+        reason += f", a line of {abs(choice.length)} pixels" if choice.length else ""
         known = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
         return Decision(
             mean={self._setup.channels[i]: float(mean[i]) for i in known},
             std={self._setup.channels[i]: float(std[i]) for i in known},
             acquisition=choice.worth,
-            reason=self._mapping_options.aim + (f", a line of {abs(choice.length)} pixels" if choice.length else ""),
+            reason=reason,
             model_version=MODEL,
         )
 

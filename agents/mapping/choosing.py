@@ -21,8 +21,14 @@ __all__ = ["Choice", "Chooser"]
 
 NEAR_BEST: Final = 256
 """The points of most worth, among which the one of most worth per second is proposed."""
+POOLED: Final = 2.0
+"""Largest ratio of a measurement's noise variance to the variance that it should explain. Only a few neighbours are
+averaged, so no number of shorter dwell times makes up for it."""
 DWELLS: Final = 25
 """Dwell times that are weighed."""
+EVERY: Final = 10
+"""One of so many points goes into the largest gap, whatever is expected there: a small region that no point has hit
+is in no model."""
 LEAST_PIXELS: Final = 2
 """Pixels of the shortest line."""
 
@@ -41,12 +47,15 @@ class Choice:
         Dwell time of each pixel, if the agent chooses it.
     worth : float
         Value of the acquisition function.
+    fills : bool
+        Whether it is there to fill a gap.
     """
 
     pixel: int
     length: int = 0
     dwell_s: float | None = None
     worth: float = math.nan
+    fills: bool = False
 
     def pixels(self) -> np.ndarray:
         """All its pixels, in order."""
@@ -120,6 +129,7 @@ class Chooser:
         failed: np.ndarray,
         taken: Sequence[Choice],
         here: Mapping[str, Any] | None,
+        number: int,
     ) -> list[Choice]:
         """The next points and lines; fewer than `count` if the lattice of the field has no more free pixels.
 
@@ -134,6 +144,8 @@ class Chooser:
             What will be measured before.
         here : mapping, optional
             Where the motors will be then, in motor units.
+        number : int
+            Of the first choice: every `EVERY`-th goes into the largest gap.
         """
         options = self._options
         gains = Gains(field, self._setup.weights, self._dwell_s, options.aim, self._setup.thresholds)
@@ -145,7 +157,8 @@ class Chooser:
             gains.claim(choice.pixel, choice.length)
         found: list[Choice] = []
         while len(found) < count:
-            point = self._best_point(gains, here)
+            fill = (number + len(found)) % EVERY == 0 and self._setup.lines is None  # lines leave no such gaps
+            point = self._best_point(gains, gains.gaps if fill else gains.worth, here)
             if point is None:
                 break
             choice = self._better_line(gains, point, here) or point
@@ -159,8 +172,8 @@ class Chooser:
 
     # -- points ------------------------------------------------------------------------------------------------
 
-    def _best_point(self, gains: Gains, here: Mapping[str, Any] | None) -> Choice | None:
-        worth = gains.worth.ravel()
+    def _best_point(self, gains: Gains, each: np.ndarray, here: Mapping[str, Any] | None) -> Choice | None:
+        worth = each.ravel()
         best = int(np.argmax(worth))
         if not worth[best] > 0.0:
             return None
@@ -171,7 +184,7 @@ class Chooser:
             stops = self._centres(np.array([gains.pixel(flat) for flat in near]))
             seconds = self._travel_s(here, stops) + self._options.measure_s + self._extra_s
             best = int(near[np.argmax(worth[near] / seconds)])
-        return Choice(gains.pixel(best), worth=float(worth[best]))
+        return Choice(gains.pixel(best), worth=float(gains.worth.ravel()[best]), fills=each is gains.gaps)
 
     def _centres(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         rows, columns = np.divmod(pixels, self._setup.grid.shape[1])
@@ -259,6 +272,7 @@ class Chooser:
         """The dwell time that lowers the error most per second: longer where counts are few for what they must tell."""
         pixels = choice.pixels()
         gained = np.zeros(len(self._dwells))
+        floor, shares = 0.0, 0.0
         for c, process in enumerate(field.processes):
             if process is None or not (self._setup.weights[c] > 0.0 and field.total[c] > 0.0):
                 continue
@@ -266,8 +280,12 @@ class Chooser:
             expected = np.maximum(field.mean[c, pixels], 0.0) if process.poisson else 0.0
             known = np.isfinite(variance) & (variance > 0.0)
             rate = np.broadcast_to(expected + process.nugget, variance.shape)[known]
-            share = variance[known, None] * self._dwells / (variance[known, None] * self._dwells + rate[:, None])
-            gained += self._setup.weights[c] / field.total[c] * np.sum(variance[known, None] * share, axis=0)
+            told = variance[known, None] * self._dwells / (variance[known, None] * self._dwells + rate[:, None])
+            if known.any():
+                share = self._setup.weights[c] / field.total[c] * float(np.mean(variance[known]))
+                floor += share * float(np.mean(rate) / np.mean(variance[known])) / POOLED
+                shares += share
+            gained += self._setup.weights[c] / field.total[c] * np.sum(variance[known, None] * told, axis=0)
         if not gained.any():
             return self._dwell_s
         move_s = 0.0
@@ -279,4 +297,5 @@ class Chooser:
             seconds = move_s + len(pixels) * each
         else:
             seconds = move_s + self._options.measure_s + self._dwells
-        return float(self._dwells[int(np.argmax(gained / seconds))])
+        enough = self._dwells >= min(floor / shares, float(self._dwells[-1]))
+        return float(self._dwells[int(np.argmax(np.where(enough, gained / seconds, -1.0)))])

@@ -177,12 +177,14 @@ class NeighbourField:
 
     def _fit(self) -> None:
         """Infer the hyper-parameters from all measurements so far; every prediction becomes stale."""
+        areas = np.square(np.min(self._reaches, axis=1), dtype=np.float64)
+        areas[~np.isfinite(areas)] = 1.0
         for c, poisson in enumerate(self.poisson):
             measured = self.exposures[c] > 0.0
             if not measured.any():
                 continue
             given = (self._distances, self._neighbours, self.values[c], self.exposures[c])
-            process = fitting.fit(*given, poisson)
+            process = fitting.fit(*given, poisson, areas)
             self.total[c] = np.var(self.values[c, measured])
             ahead = np.array(self._ahead[c]).reshape(-1, 4).T
             left = fitting.left_out(np.flatnonzero(measured), *given, process)
