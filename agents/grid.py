@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ebl_autonomy.agents.base import Agent, AgentOptions
+from ebl_autonomy.agents.base import Agent, AgentOptions, Point
 from ebl_autonomy.errors import BadInputError, NoMoreProposals
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray
@@ -70,11 +70,17 @@ class GridAgent(Agent):
     def _space_changed(self) -> None:
         self._axes = self._make_axes()
         self._shape = [len(axis) for axis in self._axes]
+        self._noted = 0
+        """Number of results whose nodes are in `_measured`."""
         self._measured: set[tuple[int, ...]] = set()
-        self._counted = 0
-        """Results whose nodes are in `_measured`: each is looked up once, so that a large grid goes on as fast."""
-        self._first = 0
-        """All points of the grid before this one are measured."""
+        self._begun = 0
+        """Number of points at the beginning of the grid that are known to be measured."""
+        self._learn()
+
+    def _learn(self) -> None:
+        """Note the nodes of new results; only what is new is looked at, because rasters have many points."""
+        self._measured |= self._nodes(self._asked[self._noted :])
+        self._noted = len(self._asked)
 
     @property
     def size(self) -> int:
@@ -82,17 +88,15 @@ class GridAgent(Agent):
         return math.prod(self._shape)
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        self._measured |= self._nodes(self._asked[self._counted :])
-        self._counted = len(self._asked)
-        while self._first < self.size and self._node(self._first) in self._measured:
-            self._first += 1
-        pending = self._nodes(self._pending) - self._measured
-        left = self.size - len(self._measured) - len(pending)
+        pending = self._nodes(self._pending)
+        left = self.size - len(self._measured) - len(pending - self._measured)
         if left < count:
             what = f"all {self.size} points are measured or pending" if not left else f"{left} points are left"
             raise NoMoreProposals(f"suggest({count}): {what}; make points_per_axis larger to go on", remaining=left)
+        while self._begun < self.size and self._node(self._begun) in self._measured:
+            self._begun += 1
         proposals: list[tuple[FloatArray, Decision]] = []
-        number = self._first
+        number = self._begun
         while len(proposals) < count:
             node = self._node(number)
             number += 1
@@ -134,9 +138,9 @@ class GridAgent(Agent):
             node.append(size - 1 - i if self.options.snake and line % 2 else i)
         return tuple(reversed(node))
 
-    def _nodes(self, positions: Sequence[Mapping[str, Any]]) -> set[tuple[int, ...]]:
-        """The nodes at some positions."""
-        points = self.space.unit(positions)
+    def _nodes(self, of: Sequence[Point]) -> set[tuple[int, ...]]:
+        """The nodes that points lie at; points between nodes are at none."""
+        points = self.space.unit(of)
         nodes = np.empty(points.shape, dtype=int)
         on_grid = np.ones(len(points), dtype=bool)
         for i, axis in enumerate(self._axes):

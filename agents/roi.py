@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -165,6 +165,8 @@ class ROIAgent(Agent):
         x, y = (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
         wanted = (high - low) / COARSE if step is None else step
         self._coarse = PixelGrid.of_step(x, y, np.asarray(wanted).tolist())
+        self._coarse_order = self._coarse.snake()
+        self._limits = self._limits_within(x, y)
         self._regions: Regions | None = None
         self._known: bytes | None = None
         self._noted = 0
@@ -208,42 +210,50 @@ class ROIAgent(Agent):
         return self._regions
 
     def _region_options(self) -> RegionOptions:
-        given = self._chosen.regions
-        domain = list(zip(self.space.low.tolist(), self.space.high.tolist(), strict=True))
-        sides = []
-        for limit, (low, high) in zip((given.limits.x, given.limits.y), domain, strict=True):
-            side = (low, high) if limit is None else (max(low, limit[0]), min(high, limit[1]))
-            sides.append(side if side[0] < side[1] else (low, high))
-        changes: dict[str, Any] = {"limits": Limits(x=sides[0], y=sides[1]), "seed": self.options.seed}
+        changes: dict[str, Any] = {"limits": self._limits, "seed": self.options.seed}
         if self._chosen.fine_step is not None:
             changes["step"] = self._chosen.fine_step
-        return given.model_copy(update=changes)
+        return self._chosen.regions.model_copy(update=changes)
+
+    def _limits_within(self, *domain: tuple[float, float]) -> Limits:
+        """The limits of the regions: those that were given, within the domain."""
+        given, sides = self._chosen.regions.limits, []
+        for name, limit, (low, high) in zip(self.space.names, (given.x, given.y), domain, strict=True):
+            side = (low, high) if limit is None else (max(low, limit[0]), min(high, limit[1]))
+            if not side[0] < side[1]:
+                raise BadInputError(
+                    f"regions.limits {limit} of {name!r} lie outside of the domain [{low:g}, {high:g}], so no region "
+                    "could be scanned: correct one of them"
+                )
+            sides.append(side)
+        return Limits(x=sides[0], y=sides[1])
 
     def _propose(self, count: int) -> list[tuple[FloatArray, Decision]]:
-        points, reasons = self._coarse_left()
-        if len(points) < count and not points:
+        left = self._coarse_left()
+        if len(left):
+            points = self._points(self._coarse, self._coarse_order[left[:count]])
+            reasons = [f"coarse map, pixel {number + 1} of {self._coarse.size}" for number in left[:count]]
+        else:
             points, reasons = self._fine_left(count)
         if len(points) < count:
             raise NoMoreProposals(f"suggest({count}): {self._what_is_left(len(points))}", remaining=len(points))
-        units = self.space.unit(points[:count])
+        units = self.space.unit(points)
         return [
-            (unit, Decision(reason=reason, model_version="none"))
-            for unit, reason in zip(units, reasons[:count], strict=True)
+            (unit, Decision(reason=reason, model_version="none")) for unit, reason in zip(units, reasons, strict=True)
         ]
 
-    def _coarse_left(self) -> tuple[list[dict[str, float]], list[str]]:
-        """The pixels of the coarse map that are neither measured nor pending, in the order of a snake."""
-        if not np.isnan(self._first).any():
-            return [], []
-        row, column = self._coarse_pixels(list(self._pending))
+    def _coarse_left(self) -> np.ndarray:
+        """The pixels of the coarse map that are neither measured nor pending: places in the snake, ascending."""
         done = np.isfinite(self._first)
-        done[row[row >= 0], column[row >= 0]] = True
-        points, reasons = [], []
-        for number, (point, at) in enumerate(_snake(self._coarse), 1):
-            if not done[at]:
-                points.append(dict(zip(self.space.names, point, strict=True)))
-                reasons.append(f"coarse map, pixel {number} of {self._coarse.size}")
-        return points, reasons
+        if not done.all():
+            row, column = self._coarse_pixels(list(self._pending))
+            done[row[row >= 0], column[row >= 0]] = True
+        return np.flatnonzero(~done.ravel()[self._coarse_order])
+
+    def _points(self, grid: PixelGrid, numbers: np.ndarray) -> list[dict[str, float]]:
+        """The centres of pixels as points."""
+        x, y = grid.centres(numbers)
+        return [dict(zip(self.space.names, point, strict=True)) for point in zip(x.tolist(), y.tolist(), strict=True)]
 
     def _fine_left(self, count: int) -> tuple[list[dict[str, float]], list[str]]:
         """The first `count` pixels of fine scans that are neither measured nor pending."""
@@ -270,7 +280,7 @@ class ROIAgent(Agent):
         found = []
         for region in regions:
             grid = self.fine(region)
-            points = [dict(zip(self.space.names, point, strict=True)) for point, _ in _snake(grid)]
+            points = self._points(grid, grid.snake())
             for number, values in enumerate(self.space.points(self.space.unit(points)), 1):
                 found.append((self._key(values), f"{region.label}, pixel {number} of {grid.size}: {region.reason}"))
         return found
@@ -280,7 +290,7 @@ class ROIAgent(Agent):
         return PixelGrid.of_step(region.x, region.y, region.step)
 
     def _what_is_left(self, left: int) -> str:
-        if self._coarse_left()[0]:
+        if len(self._coarse_left()):
             return (
                 f"{left} pixels of the coarse map are left; ask for these, and for the regions when they are measured"
             )
@@ -306,14 +316,6 @@ class ROIAgent(Agent):
             )
         if not outcome_names(vocs):
             raise BadInputError("the VOCS has no channel: name at least one observable")
-
-
-def _snake(grid: PixelGrid) -> Iterator[tuple[tuple[float, float], tuple[int, int]]]:
-    """The centres (x, y) of a grid's pixels and their (row, column), row by row, each second row backwards."""
-    for row, y in enumerate(grid.centres_y):
-        columns = range(grid.shape[1])
-        for column in reversed(columns) if row % 2 else columns:
-            yield (float(grid.centres_x[column]), float(y)), (row, column)
 
 
 def _are_counts(values: FloatArray) -> bool:

@@ -122,3 +122,14 @@ class PixelGrid:
             found.append(np.clip(np.nan_to_num(np.floor(place), nan=-1.0), 0, count - 1).astype(np.int64))
         column, row = (np.where(inside, one, -1) for one in found)
         return row, column
+
+    def snake(self) -> npt.NDArray[np.int64]:
+        """The numbers of the pixels, counted row by row, in the order of a snake: each second row backwards."""
+        numbers = np.arange(self.size).reshape(self.shape)
+        numbers[1::2] = numbers[1::2, ::-1].copy()
+        return numbers.ravel()
+
+    def centres(self, numbers: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """The centres of n pixels, which are counted row by row: x and y in motor units, shape (n,) each."""
+        row, column = np.divmod(np.asarray(numbers, dtype=np.int64), self.shape[1])
+        return self.centres_x[column], self.centres_y[row]

@@ -16,7 +16,6 @@ from ebl_autonomy.analysis.regions import Region
 from ebl_autonomy.analysis.spectra import References, fit_phases
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.plans.acquisition import AtPoint
 from ebl_autonomy.plans.arguments import check_integer, check_seconds
 from ebl_autonomy.plans.queueing import checked_by_queue, refuse_names
 from ebl_autonomy.plans.raster import Raster, fixed_motors
@@ -25,7 +24,7 @@ from ebl_autonomy.plans.setpoints import SoftArrays
 from ebl_autonomy.plans.steered_run import LEAVES_MOTORS, steer
 from ebl_autonomy.plans.surveying import Survey, found_regions, make_survey
 from ebl_autonomy.plans.thinking import thought
-from ebl_autonomy.records import SURVEY
+from ebl_autonomy.records import ASKED, SURVEY
 from ebl_autonomy.scales import FloatArray
 
 __all__ = ["CharacteriseResult", "PhaseMap", "characterise"]
@@ -135,7 +134,9 @@ def characterise(
 
     Parameters
     ----------
-    detectors, x, y, channels, coarse_step, area, coarse_dwell_s, fine_step, regions, max_regions, i0, live, dwell,
+    detectors : sequence of Readable
+        Triggered and read at every point. At least one, also with `flyers`: energies are chosen at a point.
+    x, y, channels, coarse_step, area, coarse_dwell_s, fine_step, regions, max_regions, i0, live, dwell,
     flyers, approve, realign, until, envelope, md, retries, max_failures, move_timeout_s, trigger_timeout_s,
     position_tolerance
         As for `roi_survey`. The coarse map is measured at the present energy.
@@ -168,6 +169,8 @@ def characterise(
         As for `optimize`.
     """
     refuse_names("energy", energy)
+    if not detectors:
+        raise BadInputError("detectors=[]: give detectors that are read at a point, where the energies are chosen")
     check_integer("max_energies", max_energies, len(references) + 1 if isinstance(references, Mapping) else 1)
     if energy_dwell_s is not None:
         check_seconds("energy_dwell_s", energy_dwell_s)
@@ -252,10 +255,14 @@ class _OneRegion:
             yield from survey.realign()
         agent = make_agent(self.config)
         spot = survey.brightest(self.region)
-        yield from fixed_motors({stage.x: spot[0], stage.y: spot[1]}, survey.budget)
+        seconds = survey.fine_seconds(self.region)
+        fixed = {stage.x: spot[0], stage.y: spot[1], **({} if stage.dwell is None else {stage.dwell: seconds})}
+        yield from fixed_motors(fixed, survey.budget)
         spectrum = yield from self._choose(agent, max_energies)
         survey.budget = survey.budget.after(spectrum)
-        chosen = sorted({float(result[self.energy.name]) for result in agent.results})
+        name = self.energy.name
+        # As asked for: where the monochromator was read may lie just beyond its limits or the references.
+        chosen = sorted({float(result.get(name + ASKED, result[name])) for result in agent.results})
         if len(chosen) <= len(self.references.names):
             return None
         grid = PixelGrid.of_step(self.region.x, self.region.y, self.region.step)
@@ -264,7 +271,7 @@ class _OneRegion:
             if survey.budget.spent:
                 return None
             yield from fixed_motors({self.energy: value}, survey.budget)
-            raster = Raster(stage, grid, [self.absorption], survey.fine_seconds(self.region))
+            raster = Raster(stage, grid, [self.absorption], seconds)
             more = {SURVEY: {**self.link, "energy": value}}
             runs.append((yield from survey.scan(raster, more)))
             cube.append(raster.map_of(self.absorption))
@@ -274,7 +281,7 @@ class _OneRegion:
         survey = self.survey
         return (
             yield from steer(
-                AtPoint(survey.stage.detectors),
+                survey.stage.at_point(),
                 [self.energy],
                 agent,
                 plan_name="characterise",
@@ -284,7 +291,7 @@ class _OneRegion:
                 envelope=survey.budget.rules_for([self.energy.name]),
                 md={**survey.md, SURVEY: {**self.link, "spot": True}},
                 finish="stay",
-                **survey.stage.settings,
+                **survey.stage.settings_for([self.energy.name]),
             )
         )
 

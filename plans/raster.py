@@ -115,6 +115,17 @@ class Stage:
     dwell: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def at_point(self) -> AtPoint:
+        """The acquisition of a single point."""
+        return AtPoint(self.detectors, self.settings.get("trigger_timeout_s", 60.0))
+
+    def settings_for(self, motors: Sequence[str]) -> dict[str, Any]:
+        """The settings of a run with these motors: a run refuses a tolerance of a motor that it does not move."""
+        settings = dict(self.settings)
+        if isinstance(given := settings.get("position_tolerance"), Mapping):
+            settings["position_tolerance"] = {name: within for name, within in given.items() if name in motors}
+        return settings
+
 
 @dataclass
 class Raster:
@@ -154,8 +165,8 @@ class Raster:
 
     def run(self, budget: Budget, plan_name: str, md: Mapping[str, Any]) -> MsgGenerator[RunResult]:
         """Measure the raster; see `steer` for what it raises."""
-        stage = self.stage
-        acquisition: Acquisition = AtPoint(stage.detectors, stage.settings.get("trigger_timeout_s", 60.0))
+        stage, names = self.stage, [self.stage.x.name, self.stage.y.name]
+        acquisition: Acquisition = stage.at_point()
         if stage.flyers:
             acquisition = FlyLine(stage.flyers, [stage.x], Snake(stage.x.name, stage.y.name, self.grid, self.dwell_s))
         if stage.dwell is not None:
@@ -168,10 +179,10 @@ class Raster:
                 plan_name=plan_name,
                 max_points=self.grid.size,
                 until=budget.until,
-                envelope=budget.rules_for([stage.x.name, stage.y.name]),
+                envelope=budget.rules_for(names),
                 md={**md, "shape": list(self.grid.shape), "extents": [list(self.grid.y), list(self.grid.x)]},
                 finish="stay",
-                **stage.settings,
+                **stage.settings_for(names),
             )
         )
 
@@ -186,8 +197,8 @@ class Raster:
 
     def columns(self) -> dict[str, list[float]]:
         """The results as columns: positions and channels."""
-        names = [self.stage.x.name, self.stage.y.name, *self.channels]
-        return {name: [float(result[name]) for result in self.agent.results] for name in names}
+        names, results = [self.stage.x.name, self.stage.y.name, *self.channels], self.agent.results
+        return {name: [float(result[name]) for result in results] for name in names}
 
 
 def fixed_motors(targets: Mapping[Any, float], budget: Budget) -> MsgGenerator[None]:

@@ -9,8 +9,8 @@ import numpy as np
 from bluesky import plan_stubs as bps
 from bluesky.utils import MsgGenerator
 
-from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, find_regions
-from ebl_autonomy.errors import BadInputError, validated
+from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, check_names, find_regions
+from ebl_autonomy.errors import BadInputError, unknown_text, validated
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.arguments import check_integer, check_seconds
 from ebl_autonomy.plans.devices import check_devices, read_limits, read_positions
@@ -123,7 +123,8 @@ class Survey:
         """The regions in the coarse map, the best first."""
         assert self.coarse is not None
         x, y = self.stage.x.name, self.stage.y.name
-        columns = {**self.coarse.columns(), DWELL: [self.coarse_dwell_s] * len(self.coarse.agent.results)}
+        columns = self.coarse.columns()
+        columns[DWELL] = [self.coarse_dwell_s] * len(columns[x])
         maps = Maps.from_points(
             columns,
             x,
@@ -230,6 +231,9 @@ def make_survey(
         raise BadInputError(f"approve={approve!r}: give 'pause', a function of the regions, or None")
     if realign is not None and not callable(realign):
         raise BadInputError(f"realign={realign!r}: give a plan function without arguments, such as Realign(...)")
+    scanned = [motor.name for motor in (x, y, *others)]
+    if unknown := sorted(set(settings.get("position_tolerance") or ()) - set(scanned)):
+        raise BadInputError(f"position_tolerance names {unknown}: {unknown_text(unknown[0], scanned, 'motors')}")
     if not channels or isinstance(channels, str):
         raise BadInputError(f"channels={channels!r}: give a list with the event keys of the maps")
     budget = Budget.of(until, envelope)
@@ -240,6 +244,8 @@ def make_survey(
         chosen["max_regions"] = max_regions
     if fine_step is not None:
         chosen["step"] = fine_step
+    options = validated(RegionOptions, {**given.model_dump(exclude_unset=True), **chosen}, "regions")
+    check_names(channels, options)
     moved = [x, y, *others, *([] if dwell is None else [dwell])]
     at = yield from read_positions({motor.name: motor for motor in moved})
     return Survey(
@@ -251,7 +257,7 @@ def make_survey(
         live,
         coarse_dwell_s,
         fine_dwell_s,
-        validated(RegionOptions, {**given.model_dump(exclude_unset=True), **chosen}, "regions"),
+        options,
         approve,
         realign,
         budget,

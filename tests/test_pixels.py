@@ -52,3 +52,11 @@ def test_a_wrong_step_is_refused(step: object) -> None:
 def test_a_wrong_interval_is_refused(x: tuple[float, float]) -> None:
     with pytest.raises(BadInputError, match=r"x=.*lower one first"):
         PixelGrid(x, (0.0, 1.0), (2, 2))
+
+
+def test_a_snake_passes_every_pixel_once_and_moves_by_one() -> None:
+    grid = PixelGrid((0.0, 3.0), (10.0, 12.0), (2, 3))
+    assert grid.snake().tolist() == [0, 1, 2, 5, 4, 3]
+    x, y = grid.centres(grid.snake())
+    assert x.tolist() == [0.5, 1.5, 2.5, 2.5, 1.5, 0.5]
+    assert y.tolist() == [10.5] * 3 + [11.5] * 3

@@ -9,6 +9,7 @@ import numpy as np
 from ebl_autonomy.agents.energy.readings import Choice, Readings, without_order
 from ebl_autonomy.analysis.spectra.design import choose_energies
 from ebl_autonomy.analysis.spectra.mixtures import BACKGROUNDS, PhaseFit, References, fit_phases
+from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["Separating"]
@@ -76,15 +77,20 @@ class Separating:
         return Choice(free[np.sort(chosen)], reason)
 
     def fit(self, readings: Readings) -> PhaseFit | None:
-        """The fit of all spectra; None as long as one of them has too few readings."""
+        """The fit of all spectra; None as long as one has too few readings, or they cannot tell the references apart."""
         unknowns = len(self.references.names) + BACKGROUNDS[self.options.background]
         seen = readings.seen
         if not seen or np.min(np.isfinite(readings.values[:, seen]).sum(axis=0)) < unknowns + 2:
             return None
+        energies = np.clip(readings.energies, *self._range)
+        try:
+            self.references.require_distinct(energies)
+        except BadInputError:  # such as of energies ahead of the edge only
+            return None
         std = readings.std[:, seen]
         values = readings.values[:, seen]
         return fit_phases(
-            np.clip(readings.energies, *self._range),
+            energies,
             values,
             self.references,
             std=std if np.isfinite(std[np.isfinite(values)]).all() else None,

@@ -203,17 +203,18 @@ class MappingAgent(Agent):
         return self._results[-1] if self._results else None
 
     def _decision(self, choice: Choice) -> Decision:
-        middle = choice.middle()
+        known = choice.known(self._field)
+        middle = int(known[len(known) // 2])
         dwell = choice.dwell_s or 1.0
         unit = np.where(self._setup.poisson, dwell, 1.0)
         mean = unit * self._field.mean[:, middle]
         std = unit * np.sqrt(self._field.trust * self._field.variance[:, middle])
         reason: str = "fill a gap" if choice.fills else self._mapping_options.aim
         reason += f", a line of {abs(choice.length)} pixels" if choice.length else ""
-        known = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
+        finite = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
         return Decision(
-            mean={self._setup.channels[i]: float(mean[i]) for i in known},
-            std={self._setup.channels[i]: float(std[i]) for i in known},
+            mean={self._setup.channels[i]: float(mean[i]) for i in finite},
+            std={self._setup.channels[i]: float(std[i]) for i in finite},
             acquisition=choice.worth,
             reason=reason,
             model_version=MODEL,

@@ -63,9 +63,13 @@ class Choice:
             return np.array([self.pixel])
         return self.pixel + np.arange(abs(self.length)) * (1 if self.length > 0 else -1)
 
-    def middle(self) -> int:
-        """The pixel in its middle."""
-        return int(self.pixels()[abs(self.length) // 2])
+    def known(self, field: NeighbourField) -> np.ndarray:
+        """Those of its pixels that are on the lattice of a field, in order: the others are predicted on request only.
+
+        At least one of a choice that was made on the lattice.
+        """
+        pixels = self.pixels()
+        return np.asarray(pixels[pixels % field.shape[1] % field.stride == 0])
 
 
 class Chooser:
@@ -270,7 +274,7 @@ class Chooser:
 
     def _dwell_of(self, field: NeighbourField, choice: Choice, here: Mapping[str, Any] | None) -> float:
         """The dwell time that lowers the error most per second: longer where counts are few for what they must tell."""
-        pixels = choice.pixels()
+        pixels = choice.known(field)
         gained = np.zeros(len(self._dwells))
         floor, shares = 0.0, 0.0
         for c, process in enumerate(field.processes):
@@ -290,11 +294,11 @@ class Chooser:
             return self._dwell_s
         move_s = 0.0
         if here is not None and self._travel.axes:
-            move_s = float(self._travel_s(here, self._centres(pixels[:1]))[0])
+            move_s = float(self._travel_s(here, self._centres(choice.pixels()[:1]))[0])
         if choice.length:
             axis = self._travel.axes[self._setup.axes[0]]
             each = np.maximum(self._dwells, self._setup.grid.step[0] / axis.velocity)
-            seconds = move_s + len(pixels) * each
+            seconds = move_s + abs(choice.length) * each
         else:
             seconds = move_s + self._options.measure_s + self._dwells
         enough = self._dwells >= min(floor / shares, float(self._dwells[-1]))

@@ -152,6 +152,19 @@ def test_a_grid_that_is_spent_says_what_is_left() -> None:
     assert spent.value.remaining == 0
 
 
+def test_the_next_point_of_a_large_grid_is_found_without_walking_through_all_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = GridAgent(PLAIN, points_per_axis=40)
+    agent.ingest([measured(p) for p in agent.suggest(1500)])
+    agent.suggest(1)
+    looked_at: list[int] = []
+    node = agent._node
+    monkeypatch.setattr(agent, "_node", lambda number: looked_at.append(number) or node(number))
+    agent.suggest(3)
+    assert len(looked_at) < 10
+
+
 def test_a_grid_fills_its_gaps_and_minds_no_foreign_points() -> None:
     whole = GridAgent(PLAIN, points_per_axis=3).suggest(9)
     agent = GridAgent(PLAIN, points_per_axis=3)

@@ -171,3 +171,13 @@ def test_fine_scans_stay_inside_of_what_is_searched() -> None:
 def test_wrong_configurations_are_refused(vocs: dict[str, Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         ROIAgent(vocs, **options)
+
+
+def test_limits_of_regions_outside_the_domain_are_refused() -> None:
+    with pytest.raises(
+        BadInputError, match=r"regions.limits \(20.0, 30.0\) of 'x' lie outside of the domain \[2, 12\]"
+    ):
+        ROIAgent(VOCS, regions={"limits": {"x": (20.0, 30.0)}})
+    agent = ROIAgent(VOCS, regions={"limits": {"x": (8.0, 30.0)}})
+    with pytest.raises(BadInputError, match="lie outside"):
+        agent.search_within({"x": (2.0, 6.0)})

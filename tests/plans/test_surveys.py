@@ -11,7 +11,7 @@ from simple import Documents
 
 from ebl_autonomy.errors import BadInputError, MeasurementError
 from ebl_autonomy.plans import adaptive_spectrum, characterise, roi_survey
-from ebl_autonomy.sim_devices import SimMicroprobe
+from ebl_autonomy.sim_devices import Fault, SimMicroprobe
 from ebl_autonomy.testing import check_plan_signature
 
 FE = "xrf_Fe"
@@ -135,8 +135,11 @@ def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
         ({"channels": ["xrf_Zn"]}, r"no detector gives \['xrf_Zn'\]"),
         ({"approve": 3}, r"approve=3: give 'pause'"),
         ({"realign": 3}, r"realign=3: give a plan function"),
+        ({"position_tolerance": {"sample_z": 0.1}}, r"position_tolerance names \['sample_z'\]"),
         ({"coarse_step": 0.0}, r"step=0.0: give a positive number"),
         ({"regions": {"chanels": ["a"]}}, r"regions.chanels: .*did you mean 'channels'"),
+        ({"regions": {"channels": ["xrf_Zn"]}}, r"options.channels: channel 'xrf_Zn' is unknown"),
+        ({"regions": {"rules": ["xrf_Fe with aera above 1"]}}, r"feature 'aera' is unknown, did you mean 'area'"),
         ({"until": {"target": 3.0}}, r"target and improvement are rules on an objective"),
     ],
 )
@@ -193,6 +196,58 @@ def test_the_phases_of_each_region_are_found(RE: RunEngine, docs: Documents) -> 
     recorded = docs.events["phases_0"][0]["phases_amount_low"]
     assert np.array_equal(recorded, result.phase_maps[0].amounts["low"], equal_nan=True)
     assert probe.energy.position == home
+
+
+def phases(probe: SimMicroprobe, **more: Any) -> Any:
+    """`characterise` of the brightest region at few energies."""
+    settings = {
+        "channels": [FE],
+        "absorption": "xanes_mu",
+        "coarse_step": STEP,
+        "fine_step": 1.0,
+        "area": area(),
+        "references": {name: spectrum.tolist() for name, spectrum in REFERENCES.items()},
+        "reference_energies": ENERGIES.tolist(),
+        "max_energies": 6,
+        "max_regions": 1,
+        "live": "xrf_live_time",
+        "dwell": probe.dwell,
+        "energy_dwell_s": 0.03,
+    }
+    detectors = more.pop("detectors", [probe.xrf, probe.absorption, probe.i0])
+    return characterise(detectors, probe.x, probe.y, probe.energy, **{**settings, **more})
+
+
+def test_an_energy_that_reads_beyond_the_limits_is_set_again_as_it_was_asked_for(RE: RunEngine) -> None:
+    ends = float(ENERGIES[0]), float(ENERGIES[-1])
+    probe = microprobe(motors={"mono_energy": {"limits": ends, "resolution": 0.7}})  # 7160 eV reads 7160.3
+    plan = phases(probe, flyers=[probe.flyer], max_energies=10, position_tolerance={"mono_energy": 0.5})
+    (found,) = RE(plan).plan_result.phase_maps
+    assert found.energies[-1] == ends[1]
+    assert len(found.maps) == len(found.energies)
+
+
+def test_the_time_out_of_a_trigger_holds_where_the_energies_are_chosen(RE: RunEngine) -> None:
+    probe = microprobe(faults=[Fault("timeout", 100, 200)])  # the coarse map has 96 points
+    with pytest.raises(MeasurementError, match=r"0\.3 s"):
+        RE(phases(probe, trigger_timeout_s=0.3, retries=0, max_failures=1))
+
+
+def test_energies_are_chosen_with_the_exposure_of_the_maps(RE: RunEngine, docs: Documents) -> None:
+    probe = microprobe()
+    RE(phases(probe, flyers=[probe.flyer]))
+    spot = next(doc["uid"] for doc in starts(docs) if doc.get("ebl_survey", {}).get("spot"))
+    (stream,) = [doc["uid"] for name, doc in docs.all if name == "descriptor" and doc["run_start"] == spot
+                 and doc["name"] == "primary"]  # fmt: skip
+    times = [doc["data"]["xrf_real_time"] for name, doc in docs.all
+             if name == "event" and doc["descriptor"] == stream]  # fmt: skip
+    assert set(times) == {0.03}
+
+
+def test_without_detectors_at_a_point_no_energies_can_be_chosen(RE: RunEngine) -> None:
+    probe = microprobe()
+    with pytest.raises(BadInputError, match=r"detectors=\[\]: give detectors that are read at a point"):
+        RE(phases(probe, detectors=[], flyers=[probe.flyer]))
 
 
 @pytest.mark.parametrize("plan", [roi_survey, characterise, adaptive_spectrum])

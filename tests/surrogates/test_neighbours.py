@@ -22,7 +22,7 @@ def inserted(pixels: list[int], shape: tuple[int, int], step: tuple[float, float
     reaches = np.full((count, lists.SLOTS), np.inf, dtype=np.float32)
     stale, holders = np.zeros(count, dtype=bool), np.empty(count, dtype=np.int32)
     for pixel in pixels:
-        lists.insert(pixel, sectors, distances, neighbours, reaches, stale, 1, holders)
+        lists.insert(pixel, sectors, distances, neighbours, reaches, stale, 1, False, holders)
     return distances, neighbours, reaches
 
 
@@ -100,6 +100,23 @@ def test_the_prediction_does_not_depend_on_when_it_was_asked_for() -> None:
     assert np.array_equal(asked.mean, silent.mean)
     assert np.array_equal(asked.variance, silent.variance)
     assert np.array_equal(asked.trust, silent.trust)
+
+
+@pytest.mark.parametrize("seed", [5, 6, 7])
+def test_a_pixel_that_is_measured_again_changes_every_prediction_that_uses_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    asked, silent = (NeighbourField((60, 60), (1.0, 1.0), [False]) for _ in range(2))
+    # A few pixels anywhere, then many in the first rows, which hide those few from the pixels between.
+    pixels = [*rng.integers(0, 3600, 12).tolist(), *rng.integers(0, 720, 288).tolist()]
+    for k, pixel in enumerate([*pixels, *pixels[:12]]):
+        value = np.array([rng.normal() if k < 300 else 50.0])
+        asked.update(whole=k >= 300)
+        for field in (asked, silent):
+            field.add(pixel, value, np.ones(1))
+    for field in (asked, silent):
+        field.update(whole=True)
+    assert np.array_equal(asked.mean, silent.mean)
+    assert np.array_equal(asked.variance, silent.variance)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import numpy as np
 
@@ -11,7 +12,18 @@ from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.segmentation import surroundings
 
-__all__ = ["features_of", "shape_of"]
+__all__ = ["feature_names", "features_of", "shape_of"]
+
+SHAPE: Final = ("x", "y", "area", "pixels", "perimeter", "major", "minor", "eccentricity", "solidity")
+RATES: Final = ("mean", "max", "sum", "background", "net", "net_std")
+
+
+def feature_names(channels: Iterable[str]) -> list[str]:
+    """The names of all features that a region can have in a map with these channels; see `features_of`."""
+    channels = list(channels)
+    ratios = [f"{a}/{b}" for a in channels for b in channels if a != b]
+    rates = [f"{name}_{rate}" for name in channels for rate in RATES]
+    return [*SHAPE, *rates, *ratios, *(f"{ratio}_std" for ratio in ratios)]
 
 
 def shape_of(maps: Maps, mask: np.ndarray) -> dict[str, float]:

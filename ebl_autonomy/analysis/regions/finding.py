@@ -12,7 +12,7 @@ import numpy as np
 from ebl_autonomy.analysis.regions.boxes import Box, box_around, clipped, parts_of
 from ebl_autonomy.analysis.regions.clusters import Population, memberships_of
 from ebl_autonomy.analysis.regions.evidence import Evidence
-from ebl_autonomy.analysis.regions.features import features_of
+from ebl_autonomy.analysis.regions.features import feature_names, features_of
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Rank, Region, RegionOptions, Regions, pair
 from ebl_autonomy.analysis.regions.phases import phases_in
@@ -157,7 +157,7 @@ def _by_channel(segments: Sequence[Segment], shape: tuple[int, int]) -> dict[str
 
 
 def check_names(channels: Iterable[str], options: RegionOptions, segments: Iterable[str] = ()) -> None:
-    """Refuse options that name a channel that there is not.
+    """Refuse options that name a channel or a feature that there is not.
 
     Parameters
     ----------
@@ -189,6 +189,13 @@ def check_names(channels: Iterable[str], options: RegionOptions, segments: Itera
         for name in names:
             if name is not None and name not in allowed:
                 raise BadInputError(f"{key}: channel {name!r} is {unknown_text(name, allowed, 'channels')}")
+    features = feature_names(known)
+    limits = [part.feature for rule in options.rules for part in rule.parts() if isinstance(part, Feature)]
+    ranked = [options.rank.of] if options.rank.by == "feature" else []
+    for key, names in (("options.rules", limits), ("options.rank", ranked)):
+        for name in names:
+            if name not in features:
+                raise BadInputError(f"{key}: feature {name!r} is {unknown_text(name, features, 'features')}")
 
 
 def _segmented(maps: Maps, channel: str, options: RegionOptions) -> Segmentation:
@@ -289,17 +296,11 @@ def _ranked(candidates: list[_Candidate], population: Population, rank: Rank) ->
 
 def _scored(one: _Candidate, i: int, population: Population, rank: Rank) -> _Candidate:
     features, confidence = one.features, one.confidence
-    if rank.by == "ratio":
-        if rank.of not in features:  # not measured here
+    if rank.by in ("ratio", "feature"):
+        if rank.of not in features:  # a channel was not measured here
             return replace(one, score=-math.inf if not rank.ascending else math.inf, confidence=0.0)
-        std = features[f"{rank.of}_std"] * (-1.0 if rank.ascending else 1.0)
+        std = features[f"{rank.of}_std"] * (-1.0 if rank.ascending else 1.0) if rank.by == "ratio" else 0.0
         return replace(one, score=features[str(rank.of)] - std)
-    if rank.by == "feature":
-        if rank.of not in features:
-            raise BadInputError(
-                f"options.rank: feature {rank.of!r}: {unknown_text(rank.of, sorted(features), 'features')}"
-            )
-        return replace(one, score=features[str(rank.of)])
     if rank.by == "rule":
         return replace(one, score=one.degree)
     if rank.by == "similarity":

@@ -319,7 +319,9 @@ def _relative(i0: FloatArray) -> FloatArray:
 
 
 def _nearest(axis: FloatArray, values: FloatArray) -> np.ndarray:
-    return np.asarray(np.argmin(np.abs(axis[None, :] - values[:, None]), axis=1))
+    """The place of the nearest position on an ascending, evenly spaced axis, shape of `values`."""
+    step = (axis[-1] - axis[0]) / (len(axis) - 1) if len(axis) > 1 else 1.0
+    return np.clip(np.rint((values - axis[0]) / step), 0, len(axis) - 1).astype(np.int64)
 
 
 def _grid(x: FloatArray, y: FloatArray, steps: FloatArray | None) -> tuple[FloatArray, FloatArray]:

@@ -65,11 +65,13 @@ class Scene:
         rule : Rule
         mask : bool array, shape (ny, nx)
         features : mapping of str to float
+            A limit on a feature that is not among them does not hold, and nor does its contrary for sure: a region has
+            no features of a channel that was not measured in it.
 
         Raises
         ------
         BadInputError
-            If the rule names a channel or a feature that there is not.
+            If the rule names a channel that there is not.
         """
         if rule.where is None:
             return Verdict(True, 1.0, 1.0)
@@ -165,10 +167,8 @@ class _Other:
 
 
 def _limit(condition: Feature, features: Mapping[str, float]) -> Verdict:
-    if condition.feature not in features:
-        raise BadInputError(
-            f"the rule's feature {condition.feature!r}: {unknown_text(condition.feature, sorted(features), 'features')}"
-        )
+    if condition.feature not in features:  # a channel was not measured here
+        return Verdict(False, 0.0, 0.0)
     value, std = features[condition.feature], features.get(f"{condition.feature}_std", 0.0)
     limit = condition.above if condition.above is not None else condition.below
     assert limit is not None

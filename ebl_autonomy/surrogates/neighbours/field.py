@@ -121,13 +121,14 @@ class NeighbourField:
             weighted = self.values[:, pixel] * before + np.where(valid, values, 0.0) * exposures
             self.values[:, pixel] = np.divide(weighted, total, out=np.zeros_like(total), where=total > 0.0)
             self.exposures[:, pixel] = total
-            self.sites += not before.any()
-            self._insert(pixel)
+            again = bool(before.any())
+            self.sites += not again
+            self._insert(pixel, again)
         if self._added == self._next_fit:
             self._fit()
             self._next_fit = max(self._next_fit + 1, math.ceil(self._next_fit * GROWTH))
 
-    def _insert(self, pixel: int) -> None:
+    def _insert(self, pixel: int, again: bool) -> None:
         """Add a measured pixel to the lists, and keep what it changes for the next update."""
         stride = self._stride()
         found = lists.insert(
@@ -138,6 +139,7 @@ class NeighbourField:
             self._reaches,
             self._stale,
             stride,
+            again,
             self._holders,
         )
         self._stale[pixel] = True

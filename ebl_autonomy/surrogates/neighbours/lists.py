@@ -58,6 +58,7 @@ def insert(
     reaches: np.ndarray,
     stale: np.ndarray,
     stride: int,
+    again: bool,
     holders: np.ndarray,
 ) -> int:
     """Add a measured pixel to the lists of the pixels around it, or find those that hold it already.
@@ -77,6 +78,9 @@ def insert(
     stale : ndarray of bool, shape (pixels,)
         Becomes True where a list holds the new pixel.
     stride : int
+    again : bool
+        Whether the pixel was added before. Its lists may then lie beyond rings that do not hold it, because nearer
+        sites have hidden it since, so the whole map is looked at.
     holders : ndarray of int32, shape (>= pixels,)
         Receives those of these pixels whose row and column are multiples of `stride`.
 
@@ -109,7 +113,7 @@ def insert(
                             kept += 1
                 j = j + 1 if whole or j == right else right
         sparse = sparse + 1 if count - before <= FULL * length else 0
-        if sparse == EMPTY_RINGS:
+        if sparse == EMPTY_RINGS and not again:
             break
     return kept
 

@@ -264,3 +264,12 @@ def test_an_agent_from_its_configuration_goes_on_the_same_way() -> None:
 def test_two_variables_are_refused() -> None:
     with pytest.raises(BadInputError, match="one variable"):
         EnergyAgent({"variables": {"x": [0.0, 1.0], "y": [0.0, 1.0]}, "observables": ["mu"]})
+
+
+def test_energies_at_which_all_references_are_alike_leave_the_phases_unknown() -> None:
+    agent = with_references()
+    agent.ingest([{"energy": 7080.0 + 0.5 * i, "mu": 0.01 * i} for i in range(8)])
+    assert agent.predicted_error() == {"mu": np.inf}
+    assert agent.phases() == {}
+    (point,) = agent.suggest()
+    assert point["energy"] > 7085.0

@@ -80,6 +80,59 @@ def test_the_next_proposal_follows_from_the_results_however_they_are_told_and_as
     assert at_once.suggest() == piecewise.suggest() == [proposal]
 
 
+def test_lines_and_their_dwell_times_do_not_depend_on_who_looks_at_the_map() -> None:
+    rng, size = np.random.default_rng(2), 256  # so large that not every pixel is predicted for a decision
+    truth = grain(size, size)
+    variables = {"dwell": [0.01, 1.0], "line": [-float(size), float(size)]}
+    travel = {name: {"velocity": 20.0, "settle_s": 2.0} for name in "xy"}
+    given: dict[str, Any] = {
+        "step": 1.0,
+        "counts": True,
+        "dwell": "dwell",
+        "line": "line",
+        "travel": travel,
+        "measure_s": 0.01,
+    }
+    given["start"] = 0.0005
+    silent, watched = (MappingAgent(vocs(size, size, **variables), **given) for _ in range(2))
+    lengths = []
+    for _ in range(8):
+        for agent in (silent, watched):
+            (point,) = agent.suggest()
+        assert silent.decisions() == watched.decisions()
+        assert silent.pending == watched.pending
+        lengths.append(point["line"])
+        rows = []
+        count = max(1, round(abs(point["line"])))
+        for i in range(count):
+            x = point["x"] + (0.0 if count == 1 else math.copysign(i + 0.5, point["line"]))
+            value = float(rng.poisson(truth[int(point["y"]), int(x)] * point["dwell"]))
+            rows.append({**point, "x": x, "Fe": value})
+        for agent in (silent, watched):
+            agent.ingest(rows)
+        watched.map()
+    assert any(lengths[4:]), "no line was chosen by the model"
+
+
+def test_lines_end_within_the_part_of_the_map_that_is_searched() -> None:
+    size = 256  # so large that not every pixel is predicted for a decision
+    travel = {name: {"velocity": 20.0, "settle_s": 2.0} for name in "xy"}
+    lines = vocs(size, size, line=[-float(size), float(size)])
+    agent = MappingAgent(lines, step=1.0, counts=True, line="line", travel=travel, measure_s=0.01, start=0.0005)
+    truth = grain(size, size)
+    agent.search_within({"x": (100.0, 197.0)})
+    rng, lengths = np.random.default_rng(0), []
+    for _ in range(10):
+        (point,) = agent.suggest()
+        lengths.append(point["line"])
+        ends = sorted((point["x"], point["x"] + point["line"]))
+        assert 100.0 <= ends[0] <= ends[1] <= 197.0
+        count = max(1, round(abs(point["line"])))
+        xs = [point["x"] + (0.0 if count == 1 else math.copysign(i + 0.5, point["line"])) for i in range(count)]
+        agent.ingest([{**point, "x": x, "Fe": float(rng.poisson(truth[int(point["y"]), int(x)]))} for x in xs])
+    assert any(lengths[5:]), "no line was chosen by the model"
+
+
 @pytest.mark.parametrize("level", [0.0, 65535.0])
 def test_a_map_without_contrast_is_measured_evenly_and_no_error_is_claimed(level: float) -> None:
     agent = MappingAgent(vocs(), step=1.0, counts=True, target_error=0.1)

@@ -1,6 +1,8 @@
 """From maps to boxes in motor units: order, limits, merging, kinds, steps and dwell times."""
 
 import json
+import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -249,3 +251,42 @@ def test_finer_outlines_of_a_coarse_map_fit_more_closely() -> None:
 def test_wrong_options_are_refused_by_name(options: dict, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         find_regions(maps_of(Fe=[(BIG, 600.0)]), options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rules": ["Fe with aera above 1"]}, "options.rules: feature 'aera' is unknown, did you mean 'area'"),
+        ({"rules": ["Fe with Cu/Fe above 1"]}, "options.rules: feature 'Cu/Fe' is unknown"),
+        ({"rank": "feature Fe_nett"}, "options.rank: feature 'Fe_nett' is unknown, did you mean 'Fe_net'"),
+    ],
+)
+def test_features_that_there_are_not_are_refused_before_anything_is_searched(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadInputError, match=said):
+        find_regions(maps_of(Fe=[]), options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"rules": ["Fe with Cr/Fe above 0.2"]}, {"rank": "feature Cr_net"}, {"rank": "ratio Cr/Fe"}]
+)
+def test_a_region_in_which_a_channel_was_not_measured_comes_last_or_is_left_out(options: dict[str, Any]) -> None:
+    maps = maps_of(Fe=[(BIG, 600.0), (SMALL, 600.0)], Cr=[(BIG, 300.0)])
+    chromium = np.where(SMALL, np.nan, maps.channels["Cr"])
+    maps = Maps({"Fe": maps.channels["Fe"], "Cr": chromium}, X, Y, dwell_s=0.1)
+    found = find_regions(maps, {"channels": ["Fe"], "margin": 0.0, **options})
+    assert found[0].x == pytest.approx((8.0, 12.0), abs=0.21)
+    assert [region.confidence for region in found[1:]] == [0.0] * (len(found) - 1)
+
+
+def test_many_scattered_points_on_a_large_map_need_little_memory() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0.0, 100.0, (2, 200_000))
+    tracemalloc.start()
+    maps = Maps.from_points({"x": x, "y": y, "Fe": np.ones(len(x))}, "x", "y", ["Fe"], step=0.1)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert maps.shape == (1001, 1001)
+    assert np.nansum(maps.channels["Fe"]) == len(x)
+    assert most < 300e6

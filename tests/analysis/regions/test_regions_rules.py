@@ -170,8 +170,13 @@ def test_the_degree_grows_towards_holding() -> None:
     assert degrees[0] == 1.0
 
 
-def test_unknown_channels_and_features_are_named() -> None:
+def test_unknown_channels_are_named() -> None:
     with pytest.raises(BadInputError, match=r"'Cu'.*channels are \['Ca', 'Zn', 'P', 'K'\]"):
         SCENE.judge(Rule.parse("Fe inside Cu"), FE, {})
-    with pytest.raises(BadInputError, match="did you mean 'area'"):
-        SCENE.judge(Rule.parse("Fe with aera above 1"), FE, {"area": 1.0})
+
+
+@pytest.mark.parametrize(("text", "holds"), [("Fe with Cu/Fe above 1", False), ("Fe not with Cu/Fe above 1", True)])
+def test_nothing_is_sure_of_a_channel_that_was_not_measured_in_the_region(text: str, holds: bool) -> None:
+    verdict = SCENE.judge(Rule.parse(text), FE, {"area": 1.0})
+    assert verdict.holds is holds
+    assert verdict.confidence == 0.0
