@@ -78,6 +78,7 @@ $(DOCS_STAMP): $(DEV_STAMP)
 figures: $(DEV_STAMP)
 	$(BIN)/python docs/figures
 	$(BIN)/python docs/figures/alignment.py
+	$(BIN)/python docs/figures/mapping.py
 
 # Runs the notebook of the tutorial in a clean kernel and stores its outputs.
 tutorial: $(DOCS_STAMP)

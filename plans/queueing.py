@@ -31,7 +31,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "derive": {"annotation": "typing.Union[typing.Dict[str, str], typing.List[str], str, None]"},
     "regions": _JSON,
     "approve": {"annotation": "typing.Optional[str]"},
-    "realign": {"annotation": "None"},
+    "realign": {"annotation": "typing.Literal[None]"},
     "prior": {"annotation": "typing.Sequence[str]"},
 }
 """Parameters of our plans by name, in the form of bluesky-queueserver's ``parameter_annotation_decorator``."""

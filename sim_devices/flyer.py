@@ -37,10 +37,14 @@ class LineOfRows(Protocol):
         Simulated seconds from start to stop.
     """
 
-    start: Mapping[str, float]
-    stop: Mapping[str, float]
-    rows: int
-    seconds: float
+    @property
+    def start(self) -> Mapping[str, float]: ...
+    @property
+    def stop(self) -> Mapping[str, float]: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
 
 
 class SimFlyer:

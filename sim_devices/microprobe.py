@@ -160,7 +160,7 @@ class SimMicroprobe(DeviceGroup):
     i0 : Incident
     clock : Clock
     flyer : SimFlyer
-        Device ``line``: flies straight lines of x, of y or of both, and records all detectors and both positions.
+        Device ``line``: flies straight lines of x, of y or of both, and records all detectors, both positions and the clock.
 
     Raises
     ------
@@ -218,7 +218,7 @@ class SimMicroprobe(DeviceGroup):
         self.xrf = Fluorescence("xrf", self, [seed, 202], list(sample.maps), dead_time_s, _spectrum(sample, spectrum))
         self.transmission = Transmission("stxm", self, [seed, 203])
         self.absorption = Absorption("xanes", self, [seed, 204])
-        self.flyer = SimFlyer("line", [self.x, self.y], self.detectors, self.clock, self._expose_section)
+        self.flyer = SimFlyer("line", [self.x, self.y], [*self.detectors, self.clock], self.clock, self._expose_section)
         self._mu: tuple[float, FloatArray] | None = None
         self._sampler = _sampler(sample, self.beam_um)
 
@@ -265,6 +265,11 @@ class SimMicroprobe(DeviceGroup):
         return self.drift_um_per_hour[0] * hours, self.drift_um_per_hour[1] * hours
 
     # See `ebl_autonomy.sim_devices.probe_detectors.Source`.
+
+    @property
+    def exposure_s(self) -> float:
+        """Exposure time of all detectors, s."""
+        return self.dwell.position
 
     def join(self, detector: str) -> Gate:
         """Take part in the exposure that is being triggered, or begin one."""

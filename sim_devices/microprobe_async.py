@@ -39,6 +39,11 @@ class AsyncProbeDetector(AsyncFace):
     _sim: ProbeDetector
 
     @property
+    def exposure(self) -> float:
+        """The exposure time, s."""
+        return self._sim.exposure
+
+    @property
     def hints(self) -> dict[str, list[str]]:
         return self._sim.hints
 

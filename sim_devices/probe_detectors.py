@@ -70,6 +70,11 @@ class Ticket(Protocol):
 class Source(Protocol):
     """What a detector needs from the microprobe."""
 
+    @property
+    def exposure_s(self) -> float:
+        """Exposure time of all detectors, s."""
+        ...
+
     def join(self, detector: str) -> Ticket:
         """Take part in the exposure that is being triggered."""
         ...
@@ -106,6 +111,11 @@ class ProbeDetector:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}: {', '.join(self.describe())}>"
+
+    @property
+    def exposure(self) -> float:
+        """The exposure time, s; agents that weigh travel against measurements ask for it."""
+        return self._source.exposure_s
 
     @property
     def hints(self) -> dict[str, list[str]]:

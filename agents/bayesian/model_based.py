@@ -123,7 +123,10 @@ class ModelBased:
                 why = "nothing has responded beyond the noise"
             elif survey.is_turn(number) or again:
                 why = why_exhausted(state, float(gain), self._first_own(state))
-            point = survey.new_point(state, self._options.seed, survey.index(d, number), out) if why else None
+            point = None
+            if why:
+                limited = bool(state.goal.limits)
+                point = survey.new_point(state, self._options.seed, survey.index(d, number), out, limited)
             if point is not None:
                 units[i] = state.space.snap(state.coordinates.unit(point[None], state.best_expected))[0]
                 X[i], acquisition[i] = state.inputs_now(point[None])[0], math.nan

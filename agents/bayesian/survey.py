@@ -84,7 +84,9 @@ def index(dim: int, number: int) -> int:
     return points(dim) + number // 2
 
 
-def new_point(state: SearchState, seed: int, index: int, out: FloatArray) -> FloatArray | None:
+def new_point(
+    state: SearchState, seed: int, index: int, out: FloatArray, within_limits: bool = False
+) -> FloatArray | None:
     """Point `index` of the sequence, shape (d,), or the next one that is neither measured nor pending.
 
     A large batch, which is requested before anything is known, takes more points of the sequence than a survey has.
@@ -95,11 +97,14 @@ def new_point(state: SearchState, seed: int, index: int, out: FloatArray) -> Flo
     seed, index : int
     out : FloatArray, shape (p, d)
         Points of the unit cube of motors that are proposed and not yet measured.
+    within_limits : bool
+        Whether to pass over points where the model expects that a limit on an outcome is broken. Needs a model.
 
     Returns
     -------
     FloatArray, shape (d,), or None
-        In searched coordinates; None if all variables are discrete, and all allowed points are known.
+        In searched coordinates; None if all variables are discrete, and all allowed points are known, or if the model
+        expects that all drawn points break a limit.
     """
     stop = 2 * index + TRIES
     sequence = qmc.Sobol(state.space.dim, seed=seed).random_base2(math.ceil(math.log2(stop)))
@@ -107,7 +112,15 @@ def new_point(state: SearchState, seed: int, index: int, out: FloatArray) -> Flo
     places = state.space.snap(state.coordinates.unit(drawn, state.best_measured))
     known = np.vstack([state.places, out])
     for point, place in zip(drawn, places, strict=True):
-        if (np.abs(known - place).max(axis=1) > SAME_PLACE).all():
+        if (np.abs(known - place).max(axis=1) > SAME_PLACE).all() and not (within_limits and _breaks(state, point)):
             return np.asarray(point)
+    if within_limits:
+        return None
     lattice = state.lattice(out)
     return drawn[0] if lattice is None else lattice.new(np.random.default_rng([seed, index]))
+
+
+def _breaks(state: SearchState, point: FloatArray) -> bool:
+    """Whether the model expects that a limit on an outcome is broken at a point, shape (d,)."""
+    mean, _ = state.surrogate.predict(state.inputs_now(point[None]))
+    return bool(state.goal.violation(mean)[0] > 0.0)

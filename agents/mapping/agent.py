@@ -69,6 +69,7 @@ class MappingAgent(Agent):
         check_vocs(vocs)
 
     def _space_changed(self) -> None:
+        self._setup = self._setup.within(self._mapping_options, self.space)
         low, high = (dict(zip(self.space.names, ends, strict=True)) for ends in (self.space.low, self.space.high))
         name_x, name_y = self._setup.axes
         x, y = self._setup.grid.centres_x, self._setup.grid.centres_y
@@ -80,10 +81,10 @@ class MappingAgent(Agent):
                 f"{high[name_x]:g}], {name_y!r}: [{low[name_y]:g}, {high[name_y]:g}]: widen the bounds, or make step "
                 "smaller"
             )
-        travel = travel_of(self._mapping_options)
-        self._chooser = Chooser(self._mapping_options, self._setup, travel, int(columns[-1]) + 1)
         self._inside = np.zeros(self._setup.grid.shape, dtype=bool)
         self._inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        reach = (int(columns[0]), int(columns[-1]))
+        self._chooser = Chooser(self._mapping_options, self._setup, travel_of(self._mapping_options), reach)
         start, seed = self._mapping_options.start, self.options.seed
         self._start = [Choice(p) for p in even_pixels(rows, columns, self._setup.grid, start, seed)]
         lines = even_lines(rows, columns, self._setup.grid, start, seed)
@@ -151,12 +152,11 @@ class MappingAgent(Agent):
         if len(chosen) < count:
             self._field.update()
             taken = [*pending, *(choice for choice, _ in chosen)]
-            found = self._chooser.choose(self._field, count - len(chosen), free, self._failed, taken, self._standing())
+            given = (count - len(chosen), free, self._failed, taken, self._standing(), self._made + len(chosen))
+            found = self._chooser.choose(self._field, *given)
             if len(found) + len(chosen) < count and self._field.stride > 1:
                 self._field.update(whole=True)  # the lattice has too few free pixels
-                found = self._chooser.choose(
-                    self._field, count - len(chosen), free, self._failed, taken, self._standing()
-                )
+                found = self._chooser.choose(self._field, *given)
             chosen += [(choice, self._decision(choice)) for choice in found]
         if len(chosen) < count:  # lines have used up the pixels
             raise NoMoreProposals(f"suggest({count}): {len(chosen)} proposals are left", remaining=len(chosen))
@@ -209,12 +209,14 @@ class MappingAgent(Agent):
         unit = np.where(self._setup.poisson, dwell, 1.0)
         mean = unit * self._field.mean[:, middle]
         std = unit * np.sqrt(self._field.trust * self._field.variance[:, middle])
+        reason: str = "fill a gap" if choice.fills else self._mapping_options.aim
+        reason += f", a line of {abs(choice.length)} pixels" if choice.length else ""
         finite = [i for i in range(len(mean)) if np.isfinite(mean[i]) and np.isfinite(std[i])]
         return Decision(
             mean={self._setup.channels[i]: float(mean[i]) for i in finite},
             std={self._setup.channels[i]: float(std[i]) for i in finite},
             acquisition=choice.worth,
-            reason=self._mapping_options.aim + (f", a line of {abs(choice.length)} pixels" if choice.length else ""),
+            reason=reason,
             model_version=MODEL,
         )
 

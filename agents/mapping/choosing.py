@@ -21,8 +21,14 @@ __all__ = ["Choice", "Chooser"]
 
 NEAR_BEST: Final = 256
 """The points of most worth, among which the one of most worth per second is proposed."""
+POOLED: Final = 2.0
+"""Largest ratio of a measurement's noise variance to the variance that it should explain. Only a few neighbours are
+averaged, so no number of shorter dwell times makes up for it."""
 DWELLS: Final = 25
 """Dwell times that are weighed."""
+EVERY: Final = 10
+"""One of so many points goes into the largest gap, whatever is expected there: a small region that no point has hit
+is in no model."""
 LEAST_PIXELS: Final = 2
 """Pixels of the shortest line."""
 
@@ -41,12 +47,15 @@ class Choice:
         Dwell time of each pixel, if the agent chooses it.
     worth : float
         Value of the acquisition function.
+    fills : bool
+        Whether it is there to fill a gap.
     """
 
     pixel: int
     length: int = 0
     dwell_s: float | None = None
     worth: float = math.nan
+    fills: bool = False
 
     def pixels(self) -> np.ndarray:
         """All its pixels, in order."""
@@ -72,12 +81,12 @@ class Chooser:
     setup : Setup
     travel : Travel
         Without axes, all moves take the same time.
-    end : int
-        The column after the last one that may be measured.
+    columns : (int, int)
+        The first and the last column that may be measured.
     """
 
-    def __init__(self, options: MappingOptions, setup: Setup, travel: Travel, end: int) -> None:
-        self._options, self._setup, self._travel, self._end = options, setup, travel, end
+    def __init__(self, options: MappingOptions, setup: Setup, travel: Travel, columns: tuple[int, int]) -> None:
+        self._options, self._setup, self._travel, self._columns = options, setup, travel, columns
         low, high = setup.dwells or (1.0, 1.0)
         self._dwell_s = math.sqrt(low * high)
         """The dwell time of a point as long as nothing is known."""
@@ -105,12 +114,12 @@ class Chooser:
         return point
 
     def seconds(self, choices: Sequence[Choice]) -> float:
-        """Duration of a series of choices; infinite for lines that are not asked for."""
-        if any(choice.length for choice in choices) and not self._lines_allowed(self._setup.grid.shape[1]):
-            return math.inf
+        """Duration of a series of choices; infinite with lines that are not asked for or too long."""
         total, here = 0.0, None
         for choice in choices:
             there = self.point(choice)
+            if choice.length and not self._line_allowed(there):
+                return math.inf
             total += (self._travel.seconds(here, there) if here else 0.0) + self._measure_s(choice)
             name_x, _ = self._setup.axes
             here = {**there, name_x: there[name_x] + there.get(self._options.line or "", 0.0)}
@@ -124,6 +133,7 @@ class Chooser:
         failed: np.ndarray,
         taken: Sequence[Choice],
         here: Mapping[str, Any] | None,
+        number: int,
     ) -> list[Choice]:
         """The next points and lines; fewer than `count` if the lattice of the field has no more free pixels.
 
@@ -138,6 +148,8 @@ class Chooser:
             What will be measured before.
         here : mapping, optional
             Where the motors will be then, in motor units.
+        number : int
+            Of the first choice: every `EVERY`-th goes into the largest gap.
         """
         options = self._options
         gains = Gains(field, self._setup.weights, self._dwell_s, options.aim, self._setup.thresholds)
@@ -149,7 +161,8 @@ class Chooser:
             gains.claim(choice.pixel, choice.length)
         found: list[Choice] = []
         while len(found) < count:
-            point = self._best_point(gains, here)
+            fill = (number + len(found)) % EVERY == 0 and self._setup.lines is None  # lines leave no such gaps
+            point = self._best_point(gains, gains.gaps if fill else gains.worth, here)
             if point is None:
                 break
             choice = self._better_line(gains, point, here) or point
@@ -163,8 +176,8 @@ class Chooser:
 
     # -- points ------------------------------------------------------------------------------------------------
 
-    def _best_point(self, gains: Gains, here: Mapping[str, Any] | None) -> Choice | None:
-        worth = gains.worth.ravel()
+    def _best_point(self, gains: Gains, each: np.ndarray, here: Mapping[str, Any] | None) -> Choice | None:
+        worth = each.ravel()
         best = int(np.argmax(worth))
         if not worth[best] > 0.0:
             return None
@@ -175,7 +188,7 @@ class Chooser:
             stops = self._centres(np.array([gains.pixel(flat) for flat in near]))
             seconds = self._travel_s(here, stops) + self._options.measure_s + self._extra_s
             best = int(near[np.argmax(worth[near] / seconds)])
-        return Choice(gains.pixel(best), worth=float(worth[best]))
+        return Choice(gains.pixel(best), worth=float(gains.worth.ravel()[best]), fills=each is gains.gaps)
 
     def _centres(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         rows, columns = np.divmod(pixels, self._setup.grid.shape[1])
@@ -199,14 +212,17 @@ class Chooser:
 
     # -- lines -------------------------------------------------------------------------------------------------
 
-    def _lines_allowed(self, pixels: int) -> bool:
-        """Whether there can be lines: they are asked for, and the duration of moves is known."""
-        return self._setup.lines is not None and bool(self._travel.axes) and pixels >= LEAST_PIXELS
+    def _line_allowed(self, point: Mapping[str, float]) -> bool:
+        """Whether there may be such a line: lines are asked for, and the duration of moves is known."""
+        if self._options.line is None or self._setup.lines is None or not self._travel.axes:
+            return False
+        low, high = self._setup.lines
+        return low <= point[self._options.line] <= high
 
     def _better_line(self, gains: Gains, point: Choice, here: Mapping[str, Any] | None) -> Choice | None:
         """The line that is worth more per second than `point`, if there is one."""
         grid = self._setup.grid
-        if here is None or not self._lines_allowed(grid.shape[1]):
+        if here is None or self._setup.lines is None or not self._travel.axes:
             return None
         move_s = float(self._travel_s(here, self._centres(np.array([point.pixel])))[0])
         rate = point.worth / (move_s + self._measure_s(point))
@@ -231,7 +247,8 @@ class Chooser:
         grid = self._setup.grid
         rows = np.array([segment.row for segment in segments]) * gains.stride
         first = np.array([segment.first for segment in segments]) * gains.stride
-        last = np.minimum((np.array([segment.last for segment in segments]) + 1) * gains.stride, self._end)
+        last = np.array([segment.last for segment in segments]) + 1
+        last = np.minimum(last * gains.stride, self._columns[1] + 1)
         length = (last - first) * grid.step[0]
         flown_s = (last - first) / gains.stride * pixel_s
         worth = np.array([segment.worth for segment in segments])
@@ -247,7 +264,7 @@ class Chooser:
     def _line(self, segment: Segment, gains: Gains, backwards: bool) -> Choice:
         columns = self._setup.grid.shape[1]
         first = segment.first * gains.stride
-        last = min((segment.last + 1) * gains.stride, self._end) - 1
+        last = min((segment.last + 1) * gains.stride - 1, self._columns[1])
         row = segment.row * gains.stride
         if backwards:
             return Choice(row * columns + last, first - last - 1, worth=segment.worth)
@@ -259,6 +276,7 @@ class Chooser:
         """The dwell time that lowers the error most per second: longer where counts are few for what they must tell."""
         pixels = choice.known(field)
         gained = np.zeros(len(self._dwells))
+        floor, shares = 0.0, 0.0
         for c, process in enumerate(field.processes):
             if process is None or not (self._setup.weights[c] > 0.0 and field.total[c] > 0.0):
                 continue
@@ -266,8 +284,12 @@ class Chooser:
             expected = np.maximum(field.mean[c, pixels], 0.0) if process.poisson else 0.0
             known = np.isfinite(variance) & (variance > 0.0)
             rate = np.broadcast_to(expected + process.nugget, variance.shape)[known]
-            share = variance[known, None] * self._dwells / (variance[known, None] * self._dwells + rate[:, None])
-            gained += self._setup.weights[c] / field.total[c] * np.sum(variance[known, None] * share, axis=0)
+            told = variance[known, None] * self._dwells / (variance[known, None] * self._dwells + rate[:, None])
+            if known.any():
+                share = self._setup.weights[c] / field.total[c] * float(np.mean(variance[known]))
+                floor += share * float(np.mean(rate) / np.mean(variance[known])) / POOLED
+                shares += share
+            gained += self._setup.weights[c] / field.total[c] * np.sum(variance[known, None] * told, axis=0)
         if not gained.any():
             return self._dwell_s
         move_s = 0.0
@@ -279,4 +301,5 @@ class Chooser:
             seconds = move_s + abs(choice.length) * each
         else:
             seconds = move_s + self._options.measure_s + self._dwells
-        return float(self._dwells[int(np.argmax(gained / seconds))])
+        enough = self._dwells >= min(floor / shares, float(self._dwells[-1]))
+        return float(self._dwells[int(np.argmax(np.where(enough, gained / seconds, -1.0)))])

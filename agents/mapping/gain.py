@@ -16,7 +16,8 @@ AIMS: Final = {"reconstruction": 0, "edges": 1, "boundary": 2, "rare": 3}
 LEAST_SLOPE: Final = 0.02
 """Share of its own variance that counts as a change where a map is flat, so that edges are looked for everywhere."""
 LEAST_NOISE: Final = 1e-3
-"""Smallest variance of a measurement's noise, as a share of the channel's variance, for the aim "rare"."""
+"""Smallest variance of a measurement's noise, as a share of the channel's variance, for the aim "rare"; of a channel
+that counts it is one count."""
 DOUBT: Final = 3
 """Power of the odds that a measurement succeeds. A region without valid results is never known, so it would for ever
 be worth the most."""
@@ -46,6 +47,8 @@ class Gains:
     ----------
     worth : ndarray, shape (rows, columns)
         Of the lattice, in shares of the channels' variances times an area; negative where nothing may be measured.
+    gaps : ndarray, shape (rows, columns)
+        The area alone, whatever is expected there.
     distance : ndarray, shape (rows, columns)
         To the nearest measured pixel.
     stride : int
@@ -79,7 +82,8 @@ class Gains:
                     self.stride * field.step[1],
                     each,
                 )
-        self.worth = (each + EVENLY) * self.distance**2
+        self.gaps = self.distance**2
+        self.worth = (each + EVENLY) * self.gaps
 
     def pixel(self, flat: int) -> int:
         """The pixel of a number of the lattice."""
@@ -97,18 +101,22 @@ class Gains:
         """
         near, far = away**2, self.distance**2
         valid = near / np.maximum(near + far, np.finfo(float).tiny)
-        self.worth *= np.minimum(near, far) / np.maximum(far, np.finfo(float).tiny) * valid**DOUBT
+        doubt = np.minimum(near, far) / np.maximum(far, np.finfo(float).tiny) * valid**DOUBT
+        self.worth *= doubt
+        self.gaps *= doubt
 
     def forbid(self, free: np.ndarray) -> None:
         """Leave out the pixels where `free`, shape (all pixels,), is False."""
-        self.worth[~self._field.on_lattice(free)] = -1.0
+        for worth in (self.worth, self.gaps):
+            worth[~self._field.on_lattice(free)] = -1.0
 
     def claim(self, pixel: int, length: int = 0) -> None:
         """Lower the worth around a pixel that will be measured, or a line of `length` pixels, as if it had been."""
         row, column = divmod(pixel, self._field.shape[1])
         end = column + length - (length > 0) + (length < 0)
         first, last = min(column, end), max(column, end)
-        _claim(self.worth, self.distance, row, first, last, self.stride, self._field.step[0], self._field.step[1])
+        for worth in (self.worth, self.gaps):
+            _claim(worth, self.distance, row, first, last, self.stride, self._field.step[0], self._field.step[1])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -151,7 +159,8 @@ def _add(
                     out[i, j] += weight * 0.5 * math.erfc(abs(expected - threshold) / math.sqrt(2.0 * v))
             else:
                 # Information: what stands out of the noise counts, not what is bright.
-                out[i, j] += weight * math.log1p(v / (noise + LEAST_NOISE * total))
+                least = 1.0 / exposure if poisson else LEAST_NOISE * total
+                out[i, j] += weight * math.log1p(v / (noise + least))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

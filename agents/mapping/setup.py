@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from gest_api.vocs import ContextualVariable, DiscreteVariable
@@ -71,12 +71,6 @@ class Setup:
         }
         spans = [bounds[name][1] - bounds[name][0] for name in axes]
         step = [span / DEFAULT_PIXELS for span in spans] if options.step is None else options.step
-        dwells = bounds[options.dwell] if options.dwell else None
-        if dwells is not None and not dwells[0] > 0.0:
-            raise BadInputError(f"the shortest {options.dwell!r} is {dwells[0]:g} s: it must be positive")
-        lines = bounds[options.line] if options.line else None
-        if lines is not None and not lines[0] <= 0.0 <= lines[1]:
-            raise BadInputError(f"{options.line!r} lies within {lines}: the domain must include 0, which is a point")
         counting = options.counts if isinstance(options.counts, list) else channels if options.counts else []
         thresholds = options.threshold if isinstance(options.threshold, dict) else {}
         common = options.threshold if isinstance(options.threshold, float) else np.nan
@@ -87,9 +81,28 @@ class Setup:
             poisson=[name in counting for name in channels],
             weights=np.array([options.weights.get(name, 1.0) for name in channels]),
             thresholds=np.array([thresholds.get(name, common) for name in channels], dtype=float),
-            dwells=dwells,
-            lines=lines,
-        )
+            dwells=None,
+            lines=None,
+        ).within(options, space)
+
+    def within(self, options: MappingOptions, space: Space) -> Setup:
+        """The same map, with the dwell times and lengths of lines that `space` allows.
+
+        Raises
+        ------
+        BadInputError
+            If a dwell time may be 0, or a length may not.
+        """
+        bounds = {
+            name: (float(low), float(high)) for name, low, high in zip(space.names, space.low, space.high, strict=True)
+        }
+        dwells = bounds[options.dwell] if options.dwell else None
+        if dwells is not None and not dwells[0] > 0.0:
+            raise BadInputError(f"the shortest {options.dwell!r} is {dwells[0]:g} s: it must be positive")
+        lines = bounds[options.line] if options.line else None
+        if lines is not None and not lines[0] <= 0.0 <= lines[1]:
+            raise BadInputError(f"{options.line!r} lies within {lines}: the domain must include 0, which is a point")
+        return replace(self, dwells=dwells, lines=lines)
 
 
 def check_vocs(vocs: VOCS) -> None:

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from ebl_autonomy import connect, read_run
 from ebl_autonomy.cli.demo import DemoResult, run_demo
-from ebl_autonomy.cli.main import demo
+from ebl_autonomy.cli.demos import demo
+from ebl_autonomy.cli.measuring import Storage
 from ebl_autonomy.records import RunRecord, to_float
 
 IMAGES = Path(__file__).parents[1] / "images"
@@ -76,7 +77,7 @@ def main() -> None:
     options = {**command(), "points": arguments.points}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        found = run_demo(**options, output=Path(folder) / "report", directory=data, quiet=True)
+        found = run_demo(**options, output=Path(folder) / "report", storage=Storage(directory=data), quiet=True)
         with connect(None, directory=data) as tiled:
             record = read_run(found.uid, tiled.client)
     told = {name: getattr(found, name) for name in ("points", "spot_area_before", "spot_area_after", "spot_area_best")}

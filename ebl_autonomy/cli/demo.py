@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Generator, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from bluesky import RunEngine
-from bluesky.utils import Msg, RequestAbort, RunEngineInterrupted
 from pydantic import BaseModel, ConfigDict
-from rich.console import Console
 
 from ebl_autonomy.agents import make_agent
-from ebl_autonomy.cli.interrupt import Attentive, GracefulInterrupt
-from ebl_autonomy.data import connect, read_run
-from ebl_autonomy.data.folder import default_directory
+from ebl_autonomy.cli.interrupt import GracefulInterrupt
+from ebl_autonomy.cli.measuring import Storage, measured
 from ebl_autonomy.plans import optimize
-from ebl_autonomy.records import BestReading, Recommendation, RunRecord
-from ebl_autonomy.report import ProgressBar, summarise, write_report
+from ebl_autonomy.records import BestReading, Recommendation
+from ebl_autonomy.report import summarise, write_report
 from ebl_autonomy.sim_devices import SimBeamline
 from ebl_autonomy.sim_devices.layout import Tier
 
@@ -92,9 +85,7 @@ def run_demo(
     agent: str,
     points: int,
     output: Path,
-    tiled: str | None = None,
-    api_key: str | None = None,
-    directory: Path | None = None,
+    storage: Storage,
     quiet: bool = False,
     prior: Sequence[str] = (),
 ) -> DemoResult:
@@ -122,8 +113,8 @@ def run_demo(
         prior=prior,
     )
     began = time.monotonic()
-    with GracefulInterrupt() as ctrl_c:
-        record = _measure(plan, ctrl_c, tiled, api_key, directory, quiet)
+    with GracefulInterrupt() as ctrl_c, measured(plan, ctrl_c, storage, quiet) as runs:
+        record = runs.record()
         summary = summarise(record)
         after = beamline.truth.outcome()  # where the plan left the motors
         best = beamline.truth.outcome(beamline.truth.best_point())
@@ -165,37 +156,3 @@ def run_demo(
         )
         (output / "summary.json").write_text(result.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return result
-
-
-def _measure(
-    plan: Generator[Msg, Any, Any],
-    ctrl_c: GracefulInterrupt,
-    tiled: str | None,
-    api_key: str | None,
-    directory: Path | None,
-    quiet: bool,
-) -> RunRecord:
-    RE = RunEngine({}, context_managers=[], during_task=Attentive())  # without bluesky's own handler of Ctrl-C
-    uids: list[str] = []
-    RE.subscribe(lambda _, doc: uids.append(doc["uid"]), "start")
-    folder = directory or default_directory()
-    is_new = not folder.exists()
-    with connect(RE, tiled, api_key, directory) as connection, ProgressBar(_console(quiet)) as bar:
-        RE.subscribe(bar)
-        if is_new:
-            sys.stderr.write(f"created the data folder {folder}\n")
-        with redirect_stdout(StringIO()):  # that it pauses, and how the run ended, is told here in other words
-            try:
-                RE(ctrl_c.interruptible(plan))
-            except RunEngineInterrupted:  # Ctrl-C: the plan closes its run
-                RE.abort("interrupted by the user")
-            except RequestAbort:
-                pass
-        if not uids:
-            raise KeyboardInterrupt
-        connection.flush()
-        return read_run(uids[-1], connection.client)
-
-
-def _console(quiet: bool) -> Console:
-    return Console(stderr=True, quiet=quiet)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,11 +13,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperCommand
 
 from ebl_autonomy import __version__
+from ebl_autonomy.cli.demos import demos
+from ebl_autonomy.cli.messages import errors, plain_errors, print_line, screen
+from ebl_autonomy.cli.options import Folder, Key, TierOption, Uri, examples, key_for
 from ebl_autonomy.data.folder import default_directory
 from ebl_autonomy.errors import BadInputError, EblError
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from ebl_autonomy.data.folder import DataFolder
 
 NO_RUNS = "create one with 'ebl-autonomy demo', or connect(RE) in a session"
-
-
-def _examples(*commands: str) -> str:
-    return "Examples: " + "; ".join(f"ebl-autonomy {command}" for command in commands)
 
 
 class RunCommand(TyperCommand):
@@ -52,40 +48,22 @@ app = typer.Typer(
     add_completion=False,
 )
 serve = typer.Typer(help="Run a server in the foreground.", no_args_is_help=True)
+app.add_typer(demos)
 app.add_typer(serve, name="serve")
 
-_screen = Console()
-_errors = Console(stderr=True)
-
-Uri = Annotated[
-    str | None, typer.Option("--tiled", help="Address of a running Tiled server; the default is an embedded one.")
-]
-Key = Annotated[
-    str | None,
-    typer.Option("--api-key", help="API key of the running Tiled server; the default is $TILED_API_KEY."),
-]
-Folder = Annotated[
-    Path | None,
-    typer.Option(
-        "--directory",
-        help="Data folder of the embedded Tiled server; the default is $EBL_AUTONOMY_DATA, or the user's data folder.",
-    ),
-]
 RunArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN", help="A uid or its first characters, a scan id, or -1 for the latest run, -2 for the one before."
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seeds the misalignment, the noise and the agent.")]
 IocSeed = Annotated[int, typer.Option(min=0, help="Seeds the misalignment and the noise.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free one.")]
-TierOption = Annotated[str, typer.Option(help="Motors to align: 4 (A), 8 (B) or 12 (C).")]
 
 
 def _say_version(asked: bool) -> None:
     if asked:
-        _print(f"ebl-autonomy {__version__}")
+        print_line(f"ebl-autonomy {__version__}")
         raise typer.Exit
 
 
@@ -98,43 +76,7 @@ def main(
     pass
 
 
-@app.command(epilog=_examples("demo", "demo --agent sobol --points 30 --output compared", "demo --prior -1"))
-def demo(
-    tier: TierOption = "A",
-    seed: Seed = 0,
-    agent: Annotated[str, typer.Option(help="Name of an agent that 'ebl-autonomy agents' lists.")] = "bayesian",
-    points: Annotated[int, typer.Option(help="Maximum number of points.")] = 60,
-    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo_report"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print only the result, as JSON.")] = False,
-    prior: Annotated[
-        list[str] | None, typer.Option(metavar="RUN", help="A past run to learn from, as of 'report'; repeatable.")
-    ] = None,
-    tiled: Uri = None,
-    api_key: Key = None,
-    directory: Folder = None,
-) -> None:
-    """Align the simulated beamline and write a report. A data folder that is not there is created."""
-    with _plain_errors():
-        from ebl_autonomy.cli.demo import run_demo
-        from ebl_autonomy.report.wording import findings
-
-        key = _key_for(tiled, api_key)
-        result = run_demo(tier, seed, agent, points, output, tiled, key, directory, as_json, prior or [])
-        if as_json:
-            sys.stdout.write(result.model_dump_json(indent=2) + "\n")
-            return
-        _screen.print(
-            f"spot area {_um2(result.spot_area_before)} → [bold]{_um2(result.spot_area_after)}[/bold] "
-            f"(best possible {_um2(result.spot_area_best)}) after {result.points} points, "
-            f"{result.seconds_wall:.0f} s here and {result.seconds_beamline:.0f} s on the beamline's clock"
-        )
-        area = "camera_spot_area"
-        for line in findings(result.recommended, result.best_reading, result.left_at, [area], {area: "µm²"}):
-            _print(line)
-        _print(f"report: {result.report}")
-
-
-@app.command(cls=RunCommand, epilog=_examples("report -1", "report 12 --output scan12", "report 3f9a2c"))
+@app.command(cls=RunCommand, epilog=examples("report -1", "report 12 --output scan12", "report 3f9a2c"))
 def report(
     run: RunArgument = "-1",
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
@@ -146,7 +88,7 @@ def report(
     directory: Folder = None,
 ) -> None:
     """Write the report of a run."""
-    with _plain_errors(), _reading(tiled, api_key, directory) as client:
+    with plain_errors(), _reading(tiled, api_key, directory) as client:
         from ebl_autonomy.data import read_run
         from ebl_autonomy.report import report_contents, write_report
         from ebl_autonomy.report.wording import findings
@@ -159,14 +101,14 @@ def report(
         summary, objectives = told.summary, [one.name for one in told.objectives]
         units = record.metadata.units
         for line in findings(told.recommended, summary.best_reading, summary.left_at, objectives, units):
-            _print(line)
+            print_line(line)
         for line in told.suspect_readings:
-            _print(f"suspect: {line}")
-        _print(f"verdict: {told.verdict.headline}")
-        _print(f"report: {write_report(record, output, told=told)}")
+            print_line(f"suspect: {line}")
+        print_line(f"verdict: {told.verdict.headline}")
+        print_line(f"report: {write_report(record, output, told=told)}")
 
 
-@app.command(epilog=_examples("runs", "runs --limit 100 | grep bayesian", "runs --json"))
+@app.command(epilog=examples("runs", "runs --limit 100 | grep bayesian", "runs --json"))
 def runs(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of runs.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is known, as JSON.")] = False,
@@ -175,7 +117,7 @@ def runs(
     directory: Folder = None,
 ) -> None:
     """List the latest runs: points, the best reading of the objective or the share of a map, and how each ended."""
-    with _plain_errors():
+    with plain_errors():
         from ebl_autonomy.cli.lists import line_width, run_lines
 
         found: list[Any] = []
@@ -187,13 +129,13 @@ def runs(
         if as_json:
             _print_json(found)
         elif found:
-            for line in run_lines(found, line_width(_screen)):
-                _print(line)
+            for line in run_lines(found, line_width(screen)):
+                print_line(line)
         else:
-            _errors.print(escape(f"no runs in {tiled or directory or default_directory()}: {NO_RUNS}"), soft_wrap=True)
+            errors.print(escape(f"no runs in {tiled or directory or default_directory()}: {NO_RUNS}"), soft_wrap=True)
 
 
-@app.command(cls=RunCommand, epilog=_examples("export -1 --csv run.csv", "export 12 --stream decisions | less -S"))
+@app.command(cls=RunCommand, epilog=examples("export -1 --csv run.csv", "export 12 --stream decisions | less -S"))
 def export(
     run: RunArgument,
     file: Annotated[
@@ -210,7 +152,7 @@ def export(
     A row that answers a proposal also has what the agent decided: the position that was asked, its reason and so on.
     Arrays, and what detectors wrote into files, are left out and named.
     """
-    with _plain_errors(), _reading(tiled, api_key, directory) as client:
+    with plain_errors(), _reading(tiled, api_key, directory) as client:
         from ebl_autonomy.data.table import run_table
 
         table = run_table(run, client, stream)
@@ -220,10 +162,10 @@ def export(
         else:
             with file.open("w", encoding="utf-8", newline="") as out:
                 table.write_csv(out)
-            _print(f"{table.rows} rows, {len(table.columns)} columns: {file.resolve()}")
+            print_line(f"{table.rows} rows, {len(table.columns)} columns: {file.resolve()}")
         if table.left_out:
             told = f"left out, for they are no single numbers or texts: {', '.join(table.left_out)}"
-            _errors.print(escape(told), soft_wrap=True, highlight=False)
+            errors.print(escape(told), soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -231,29 +173,29 @@ def agents(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
     """List the registered agents, those of other packages too, with their options."""
-    with _plain_errors():
+    with plain_errors():
         from ebl_autonomy.cli.lists import agent_entries, agent_lines, line_width
 
         found = agent_entries()
         if as_json:
             _print_json(found)
             return
-        for line in agent_lines(found, line_width(_screen)):
-            _print(line)
+        for line in agent_lines(found, line_width(screen)):
+            print_line(line)
 
 
 @app.command()
 def docs() -> None:
     """Say where the manual is on this machine."""
-    with _plain_errors():
+    with plain_errors():
         from ebl_autonomy.cli.lists import manual_pages
 
         for page, title in manual_pages():
-            _print(f"{page}  {title}")
+            print_line(f"{page}  {title}")
 
 
 @serve.command(
-    "tiled", epilog=_examples("serve tiled", "serve tiled --host 0.0.0.0 --port 8000 --readable /data/detector")
+    "tiled", epilog=examples("serve tiled", "serve tiled --host 0.0.0.0 --port 8000 --readable /data/detector")
 )
 def serve_tiled(
     directory: Folder = None,
@@ -264,7 +206,7 @@ def serve_tiled(
     ] = None,
 ) -> None:
     """Serve a data folder with Tiled, for programs and for a web browser. A folder that is not there is created."""
-    with _plain_errors():
+    with plain_errors():
         from ebl_autonomy.data.address import browser_address
         from ebl_autonomy.data.folder import DataFolder, api_key_of, existing_folders
         from ebl_autonomy.data.server import run_server
@@ -277,7 +219,7 @@ def serve_tiled(
         def announce(uri: str) -> None:
             lines = [f"Tiled at {uri}", f"api_key {key}", f"data in {folder}{' (created now)' * is_new}"]
             for line in [*lines, f"web page {browser_address(uri, key)}"]:
-                _print(line)
+                print_line(line)
 
         try:
             run_server(folder, host=host, port=port, readable=folders, ready=announce)
@@ -285,7 +227,7 @@ def serve_tiled(
             raise EblError(_served_already(DataFolder(folder.resolve()))) from error
 
 
-@serve.command("ioc", epilog=_examples("serve ioc --speed 50 --tier A", "serve ioc --beamline microprobe"))
+@serve.command("ioc", epilog=examples("serve ioc --speed 50 --tier A", "serve ioc --beamline microprobe"))
 def serve_ioc(
     prefix: Annotated[str, typer.Option(help="Prefix of every PV.")] = "EBL:",
     tier: TierOption = "B",
@@ -296,7 +238,7 @@ def serve_ioc(
     sample: Annotated[str, typer.Option(help="The microprobe's sample: cells, particles or grains.")] = "cells",
 ) -> None:
     """Serve a simulated beamline as an EPICS IOC on loopback."""
-    with _plain_errors():
+    with plain_errors():
         from ebl_autonomy.sim_devices.ioc import BEAMLINES, serve_beamline, serve_microprobe
 
         if beamline not in BEAMLINES:
@@ -308,32 +250,6 @@ def serve_ioc(
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Print our own errors, the system's and the server's as one line without a traceback, and exit with code 2."""
-    logging.getLogger("bluesky").setLevel(logging.CRITICAL)  # the RunEngine logs every failure with its traceback
-    try:
-        yield
-    except BrokenPipeError:  # as of `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
-        raise typer.Exit(1) from None
-    except EblError as error:
-        _fail(str(error))
-    except OSError as error:  # e.g. a folder that cannot be written, or a full disk
-        _fail(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except Exception as error:
-        import httpx  # takes a while, and is loaded already where it can fail
-
-        if not isinstance(error, httpx.HTTPError):
-            raise
-        _fail(f"the Tiled server did not answer as it should: {error}")
-
-
-def _fail(text: str) -> None:
-    _errors.print(f"[red]error:[/red] {escape(text)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(2) from None
-
-
-@contextmanager
 def _reading(tiled: str | None, api_key: str | None, directory: Path | None) -> Iterator[Any]:
     """A client for a command that only reads, which creates no data folder.
 
@@ -342,7 +258,7 @@ def _reading(tiled: str | None, api_key: str | None, directory: Path | None) -> 
     BadInputError
         If there is no such folder, or it holds no data of this package.
     """
-    api_key = _key_for(tiled, api_key)
+    api_key = key_for(tiled, api_key)
     if tiled is None:
         from ebl_autonomy.data.folder import is_data_folder
 
@@ -360,13 +276,6 @@ def _reading(tiled: str | None, api_key: str | None, directory: Path | None) -> 
 
     with connect(None, tiled, api_key, directory) as connection:
         yield connection.client
-
-
-def _key_for(tiled: str | None, api_key: str | None) -> str | None:
-    """The key of a running server. The environment's belongs to that server: the embedded one has a key of its own."""
-    if api_key is not None and tiled is None:
-        raise BadInputError("--api-key is the key of a running server: give its address too, as --tiled URI")
-    return api_key or (os.environ.get("TILED_API_KEY") if tiled is not None else None)
 
 
 def _served_already(folder: DataFolder) -> str:
@@ -391,15 +300,7 @@ def _utf8(raw: IO[bytes]) -> Iterator[io.TextIOWrapper]:
         text.detach()
 
 
-def _print(line: str) -> None:
-    _screen.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
 def _print_json(found: Sequence[Any]) -> None:
     """Dataclasses as JSON, in which None stands for a number that is none."""
     value = [{k: None if v != v else v for k, v in asdict(one).items()} for one in found]
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _um2(value: float) -> str:
-    return f"{value:.1f} µm²"

@@ -46,6 +46,8 @@ LONG: Final = 6.0
 
 MOST_LABELS: Final = 8
 """Regions beyond this number have their rank only; the table tells the rest."""
+LONG_LABEL: Final = 12
+"""Most characters of a label that is drawn."""
 
 
 class Box(Protocol):
@@ -237,7 +239,9 @@ def draw_regions(axes: Axes, regions: Sequence[Box]) -> None:
 
 
 def _short(rank: int, label: str) -> str:
-    """The rank and the label of a region, without saying the rank twice."""
+    """The rank and the label of a region, without saying the rank twice; only the rank if the label would hide the map."""
+    if len(label) > LONG_LABEL:
+        return str(rank)
     return label if label.split()[-1:] == [str(rank)] else f"{rank}: {label}" if label else str(rank)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 from gest_api.generator import Generator
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from ebl_autonomy.records import RunRecord
 from ebl_autonomy.report.contents import Contents, report_contents
+from ebl_autonomy.report.drawing import svg
 from ebl_autonomy.report.figures import figures
 from ebl_autonomy.report.wording import number, percent, with_error
 
@@ -36,6 +38,7 @@ def write_report(
     facts: Mapping[str, Any] | None = None,
     regions: Sequence[Mapping[str, Any]] | None = None,
     truth: Mapping[str, Any] | None = None,
+    more_figures: Mapping[str, Figure] | None = None,
 ) -> Path:
     """Write ``report.html`` into a folder.
 
@@ -56,6 +59,8 @@ def write_report(
         More lines for "To do it again".
     regions, truth : optional
         See `report_contents`; not used with `told`.
+    more_figures : mapping of str to matplotlib Figure, optional
+        Figures to add, by title.
 
     Returns
     -------
@@ -76,6 +81,8 @@ def write_report(
     environment.filters["percent"] = percent
     environment.globals["with_error"] = with_error
     metadata = record.metadata
+    drawn = figures(record, told, pixel_um, best_possible)
+    drawn |= {title: svg(figure) for title, figure in (more_figures or {}).items()}
     page = environment.get_template("page.html.j2").render(
         told=told,
         summary=told.summary,
@@ -86,7 +93,7 @@ def write_report(
         ending=_ending(told),
         best_possible=best_possible,
         # SVG of our own making; every string in it was drawn by matplotlib, which escapes.
-        figures={title: Markup(svg) for title, svg in figures(record, told, pixel_um, best_possible).items()},
+        figures={title: Markup(text) for title, text in drawn.items()},
         motors=metadata.motors,
         variables=[name for name in metadata.agent["vocs"]["variables"] if name not in metadata.context],
         outcomes=metadata.outcomes,

@@ -3,7 +3,8 @@
 The acquisition is the log expected improvement of the objective, or the log expected hypervolume improvement of two,
 plus the log-probabilities that each constraint holds and that the measurement is valid (Gardner et al. 2014, ICML,
 "Bayesian optimization with inequality constraints"). As long as no point is feasible, it is the log-probabilities
-alone. A point that might break a hard limit, with the confidence that is asked for, is worth less than any other.
+alone. With caution, a constraint that is not likely to hold counts many times more. A point that might break a hard
+limit, with the confidence that is asked for, is worth less than any other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from ebl_autonomy.surrogates.improvement import FAR, log_ehvi, log_ei, log_mass
 __all__ = ["UNSAFE", "Criteria", "ModelStack", "climb", "means", "posterior", "screen", "values"]
 
 LEAST_VARIANCE: Final = 1e-12
+LIKELY: Final = math.log(0.9)
+"""Log-probability that a constraint holds above which caution has no effect."""
 UNSAFE: Final = -1e12
 """The acquisition of a point that might break a hard limit, minus the excess, so that no ascent steps there."""
 
@@ -77,6 +80,8 @@ class Criteria(NamedTuple):
         The front of two objectives, see `hypervolume.strips`; no rows if nothing is feasible yet.
     noise : ndarray, shape (columns,)
         The variance of one measurement, see `_resolved`.
+    caution : ndarray, shape (columns,)
+        Weight of the log-probability that a constraint holds, in addition to 1, as far as it is below `LIKELY`.
     """
 
     shares: np.ndarray
@@ -88,6 +93,7 @@ class Criteria(NamedTuple):
     best: float
     strips: np.ndarray
     noise: np.ndarray
+    caution: np.ndarray
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -204,6 +210,10 @@ def _combine(
         risk += max(criteria.hard_low[c] - (mean[c] - criteria.sigmas * std), 0.0)
         risk += max(mean[c] + criteria.sigmas * std - criteria.hard_high[c], 0.0)
         gain, in_mean, in_std = log_mass(mean[c], std, criteria.low[c], criteria.high[c])
+        if gain < LIKELY:
+            gain += criteria.caution[c] * (gain - LIKELY)
+            in_mean *= 1.0 + criteria.caution[c]
+            in_std *= 1.0 + criteria.caution[c]
         total += gain
         by_mean[c] = in_mean
         by_variance[c] = in_std / (2.0 * std)

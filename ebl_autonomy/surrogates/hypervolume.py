@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["front", "reference", "strips", "undominated", "volume"]
+
+MARGIN: Final = 0.1
+"""The least distance of the default reference point from the worst value, as a share of the range."""
 
 
 def front(values: FloatArray) -> np.ndarray:
@@ -40,11 +45,30 @@ def undominated(values: FloatArray) -> np.ndarray:
     return np.asarray(~(no_worse & better).any(axis=0))
 
 
-def reference(values: FloatArray) -> FloatArray:
-    """The default reference point of areas, shape (2,): a little below the worst value of each objective."""
+def reference(values: FloatArray, expected: FloatArray | None = None) -> FloatArray:
+    """The default reference point of areas, shape (objectives,): a little below the worst value of each objective.
+
+    A few values alone would put it so high that the ends of the front are worth nothing. With values that a model
+    expects elsewhere, it also lies below the worst of the front of all, by a margin that is the larger the fewer points
+    of the front are known (Ishibuchi et al. 2018, Evol. Comput. 26, 411).
+
+    Parameters
+    ----------
+    values : FloatArray, shape (n, objectives)
+        The values that are reached, n > 0, without NaN.
+    expected : FloatArray, shape (k, 2), optional
+        Those that may be reached, without NaN.
+    """
     low, span = values.min(axis=0), np.ptp(values, axis=0)
-    corner: FloatArray = low - 0.1 * np.where(span > 0.0, span, 1.0)
-    return corner
+    corner: FloatArray = low - MARGIN * np.where(span > 0.0, span, 1.0)
+    if expected is None or not len(expected):
+        return corner
+    together = np.vstack([values, expected])
+    best = together[front(together)]
+    span = np.ptp(best, axis=0)
+    margin = max(MARGIN, 1.0 / max(len(front(values)) - 1, 1))
+    lowest: FloatArray = np.minimum(corner, best.min(axis=0) - margin * np.where(span > 0.0, span, 1.0))
+    return lowest
 
 
 def strips(values: FloatArray, corner: FloatArray) -> FloatArray:

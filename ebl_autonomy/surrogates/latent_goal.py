@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from ebl_autonomy.surrogates.base import Goal, SafetyLimits
 from ebl_autonomy.surrogates.transforms import OutcomeTransform
 
 __all__ = ["LatentGoal"]
+
+CAUTION: Final = 19.0
+"""`Criteria.caution` of constraints on outcomes, as soon as the feasible region is known."""
 
 
 class LatentGoal:
@@ -82,8 +86,18 @@ class LatentGoal:
         used = np.flatnonzero(shares.any(axis=0))  # the latent values of others may be NaN
         return np.where(holds[:, None], latent[:, used] @ shares[:, used].T, math.nan)
 
-    def criteria(self, known: FloatArray) -> Criteria:
-        """What the next point is judged by, given the objectives reached so far, shape (k, objectives), without NaN."""
+    def criteria(self, known: FloatArray, cautious: bool = False, expected: FloatArray | None = None) -> Criteria:
+        """What the next point is judged by.
+
+        Parameters
+        ----------
+        known : FloatArray, shape (k, objectives)
+            The objectives reached so far, without NaN.
+        cautious : bool
+            Whether to avoid points that are likely to break a constraint, even if they would tell where it ends.
+        expected : FloatArray, shape (k, objectives), optional
+            See `corner`.
+        """
         low, hard_low = np.full((2, self._outcomes + 1), -math.inf)
         high, hard_high = np.full((2, self._outcomes + 1), math.inf)
         for column, least, most in self.limits:
@@ -94,17 +108,22 @@ class LatentGoal:
         if not self._goal.others:
             best = float(np.max(known, initial=-math.inf))
         elif len(known):
-            strips = hypervolume.strips(known, self.corner(known))
-        return Criteria(self.shares, low, high, hard_low, hard_high, self._hard.sigmas, best, strips, self._noise)
+            strips = hypervolume.strips(known, self.corner(known, expected))
+        caution = np.zeros(self._outcomes + 1)
+        if cautious:
+            caution[[column for column, _, _ in self._goal.limits]] = CAUTION
+        sigmas = self._hard.sigmas
+        return Criteria(self.shares, low, high, hard_low, hard_high, sigmas, best, strips, self._noise, caution)
 
-    def corner(self, known: FloatArray) -> FloatArray:
+    def corner(self, known: FloatArray, expected: FloatArray | None = None) -> FloatArray:
         """The reference point of several objectives, shape (objectives,).
 
-        It is the user's; or a little below the worst of `known`, shape (k, objectives); or, if that is empty, three
-        standard deviations below the mean.
+        It is the user's; or `hypervolume.reference` of `known`, shape (k, objectives), and of what the model expects
+        where the constraints hold, `expected`, shape (s, objectives); or, if nothing is known, three standard
+        deviations below the mean.
         """
         if not self._goal.reference:
-            return hypervolume.reference(known) if len(known) else np.full(len(self.shares), -3.0)
+            return hypervolume.reference(known, expected) if len(known) else np.full(len(self.shares), -3.0)
         named = zip(self._goal.objectives, self._goal.reference, strict=True)
         return np.array([sign * self._z(column, value) for (column, sign), value in named])
 

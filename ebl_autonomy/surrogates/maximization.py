@@ -65,7 +65,7 @@ class AcquisitionMaximizer:
         point : FloatArray, shape (d,)
         acquisition : float
         """
-        points = self._projected(self._candidates() if self._given is None else self._given)
+        points = self.candidates()
         guess = np.empty(len(points))
         acquisition.screen(points, stack, criteria, guess)
         kept = self._chosen(points, guess - self._log_seconds(points, after), KEPT, KEPT // 2)
@@ -95,7 +95,11 @@ class AcquisitionMaximizer:
         """What to subtract from the acquisition, which is a logarithm, to have it per second."""
         return 0.0 if self._seconds is None else np.log(self._seconds(points, after))
 
-    def _candidates(self) -> FloatArray:
+    def candidates(self) -> FloatArray:
+        """Points to screen, shape (k, d), which the motors can reach; others in each call unless they are given."""
+        return self._projected(self._drawn() if self._given is None else self._given)
+
+    def _drawn(self) -> FloatArray:
         """Points to screen: half spread over the region, half near the given points and different in few inputs."""
         combinations = combinations_of(self._region, self._rng)
         d, span = len(self._low), self._high - self._low

@@ -241,15 +241,22 @@ class NumbaSurrogate:
         self._gps.reserve(len(self._gps.data.X) + len(pending) + count)
         latent_goal = self.latent_goal(goal)
         known = self.expected(goal, region)
-        known = known[~np.isnan(known).any(axis=1)]
+        feasible = ~np.isnan(known).any(axis=1)
+        # While most points break a constraint, where it holds is still to be learnt, and one more hardly matters.
+        cautious = 2 * int(feasible.sum()) > len(known)
+        known = known[feasible]
         maximizer = AcquisitionMaximizer(region, seed)
+        expected = None
+        if goal.others and not goal.reference:
+            gains = latent_goal.gains(self.latent_means(maximizer.candidates(), range(self._gps.modelled)))
+            expected = gains[~np.isnan(gains).any(axis=1)]
         before = [model.n for model in self._gps.models]
         try:
             for point in pending:
                 known = np.vstack([known, self._fantasize(point, latent_goal)])
             X, value = np.empty((count, self.dim)), np.empty(count)
             for i in range(count):
-                criteria = latent_goal.criteria(known)
+                criteria = latent_goal.criteria(known, cautious, expected)
                 X[i], value[i] = maximizer.best(self._gps.stack(criteria), criteria, X[i - 1] if i else None)
                 if i + 1 < count:
                     known = np.vstack([known, self._fantasize(X[i], latent_goal)])

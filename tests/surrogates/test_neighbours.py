@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ebl_autonomy.surrogates.neighbours import NeighbourField, fitting, lists
-from ebl_autonomy.surrogates.neighbours.kriging import ROUGH, SMOOTH, Process, predict
+from ebl_autonomy.surrogates.neighbours.kriging import PRIOR, ROUGH, SMOOTH, Process, predict
 
 NEAR = 3.0
 """Distance, in pixels of the longer side, within which the lists must be exact; the mean gap of sites is 2.8."""
@@ -64,7 +64,8 @@ def test_with_few_sites_the_prediction_is_that_of_ordinary_kriging(kind: int) ->
     r = np.hypot(*(yx[:, None] - yx[None, :]).T) * 0.3
     k = np.exp(-r) if kind == ROUGH else (1 + math.sqrt(3) * r) * np.exp(-math.sqrt(3) * r)
     noise = 0.2 / 4.0
-    s = (0.5 * 2.0 + max(np.sum((values - values.mean()) ** 2) - 4 * noise, 0.0)) / 4.5
+    prior = PRIOR * (1.0 + noise / 2.0) ** 2
+    s = (prior * 2.0 + max(np.sum((values - values.mean()) ** 2) - 4 * noise, 0.0)) / (prior + 4)
     A = s * k[:5, :5] + noise * np.eye(5)
     system = np.block([[A, np.ones((5, 1))], [np.ones((1, 5)), np.zeros((1, 1))]])
     solution = np.linalg.solve(system, np.append(s * k[:5, 5], 1.0))
@@ -72,7 +73,7 @@ def test_with_few_sites_the_prediction_is_that_of_ordinary_kriging(kind: int) ->
     level = np.linalg.solve(A, values).sum() / np.linalg.inv(A).sum()
     misfit = (values - level) @ np.linalg.solve(A, values - level)
     exact = s - solution[:5] @ (s * k[:5, 5]) - solution[5]
-    assert variance[q] == pytest.approx((0.5 + misfit) / 4.5 * exact, rel=1e-5)
+    assert variance[q] == pytest.approx((prior + misfit) / (prior + 4) * exact, rel=1e-5)
 
 
 def rough_map(size: int, seed: int) -> np.ndarray:
@@ -166,3 +167,13 @@ def test_the_errors_made_ahead_raise_the_predicted_variance() -> None:
     assert fitting.trust(flat, flat, weights) == pytest.approx(1.0)
     assert fitting.trust(flat, surprised, weights) == pytest.approx(5.0)
     assert fitting.trust(surprised, flat, weights) == pytest.approx(9.0)
+
+
+def test_few_counts_are_not_pulled_down_by_the_lowest() -> None:
+    rng = np.random.default_rng(0)
+    field = NeighbourField((40, 40), (1.0, 1.0), [True])
+    for pixel in rng.permutation(1600)[:600].tolist():
+        field.add(pixel, np.array([float(rng.poisson(0.7))]), np.ones(1))
+    field.update(whole=True)
+    measured = field.values[0][field.exposures[0] > 0.0].mean()
+    assert field.mean[0].mean() == pytest.approx(measured, abs=0.05)

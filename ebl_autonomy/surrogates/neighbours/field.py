@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from ebl_autonomy.surrogates.compilation import compilation_announced
 from ebl_autonomy.surrogates.neighbours import fitting, kriging, lists
 from ebl_autonomy.surrogates.neighbours.kriging import Process
 
@@ -63,6 +64,8 @@ class NeighbourField:
         The factor by which `variance` falls short of the squared errors.
     """
 
+    _warm: ClassVar[bool] = False
+
     def __init__(self, shape: tuple[int, int], step: tuple[float, float], poisson: Sequence[bool]) -> None:
         self.shape, self.poisson = shape, tuple(poisson)
         self.pixels = shape[0] * shape[1]
@@ -89,10 +92,14 @@ class NeighbourField:
         self._scratch = np.empty((2, self.pixels))
         self._ahead: list[list[tuple[float, float, float, float]]] = [[] for _ in range(count)]
         """Of each channel and each new site: excess and squared error, variance and area of the prediction before."""
-        self._stale = np.ones(self.pixels, dtype=bool)
+        self._stale: npt.NDArray[np.bool_] = np.ones(self.pixels, dtype=bool)
         self._changes: list[npt.NDArray[np.int32]] | None = None
         """The pixels that became stale since the last update; None for any."""
         self.stride = 0
+        if not NeighbourField._warm:
+            NeighbourField._warm = True
+            with compilation_announced():
+                _warm_up()
 
     def add(self, pixel: int, values: Floats, exposures: Floats) -> None:
         """Add a measurement.
@@ -172,12 +179,14 @@ class NeighbourField:
 
     def _fit(self) -> None:
         """Infer the hyper-parameters from all measurements so far; every prediction becomes stale."""
+        areas = np.square(np.min(self._reaches, axis=1), dtype=np.float64)
+        areas[~np.isfinite(areas)] = 1.0
         for c, poisson in enumerate(self.poisson):
             measured = self.exposures[c] > 0.0
             if not measured.any():
                 continue
             given = (self._distances, self._neighbours, self.values[c], self.exposures[c])
-            process = fitting.fit(*given, poisson)
+            process = fitting.fit(*given, poisson, areas)
             self.total[c] = np.var(self.values[c, measured])
             ahead = np.array(self._ahead[c]).reshape(-1, 4).T
             left = fitting.left_out(np.flatnonzero(measured), *given, process)
@@ -226,3 +235,11 @@ class NeighbourField:
         """The values, shape (..., pixels), at the pixels of the lattice, as a view of shape (..., rows, columns)."""
         whole = array.reshape(*array.shape[:-1], *self.shape)
         return whole[..., :: self.stride, :: self.stride]
+
+
+def _warm_up() -> None:
+    """Compile or load all functions, so that no decision waits for them."""
+    field = NeighbourField((2, 2), (1.0, 1.0), [True, False])
+    for pixel in range(2):
+        field.add(pixel, np.ones(2), np.ones(2))
+    field.update(whole=True)

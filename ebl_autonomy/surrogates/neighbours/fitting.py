@@ -58,18 +58,26 @@ def left_out(
 
 
 def fit(
-    distances: np.ndarray, neighbours: np.ndarray, values: np.ndarray, exposures: np.ndarray, poisson: bool
+    distances: np.ndarray,
+    neighbours: np.ndarray,
+    values: np.ndarray,
+    exposures: np.ndarray,
+    poisson: bool,
+    areas: np.ndarray,
 ) -> Process:
     """The hyper-parameters that predict the measurements best when each is left out in turn.
 
     The squared error decides, because it is what the map is measured for; a likelihood would give each empty pixel the
-    say of a bright one. Arguments as of `kriging.predict`; at least one pixel must be measured.
+    say of a bright one. Arguments as of `kriging.predict`; at least one pixel must be measured. `areas`, shape (all
+    pixels,), are those for which the measured pixels speak: measurements gather where a map varies, so that by
+    themselves they would make it vary too much.
     """
     sites = np.flatnonzero(exposures > 0.0)
-    total = float(np.var(values[sites]))
-    if poisson:
-        total -= float(np.mean(np.maximum(values[sites], 0.0) / exposures[sites]))
-    spread = max(total, LEAST_SPREAD * float(np.var(values[sites])), np.finfo(float).tiny)
+    weights = areas[sites] / np.sum(areas[sites])
+    level = float(np.sum(weights * values[sites]))
+    scatter = float(np.sum(weights * (values[sites] - level) ** 2))
+    counted = float(np.sum(weights * np.maximum(values[sites], 0.0) / exposures[sites])) if poisson else 0.0
+    spread = max(scatter - counted, LEAST_SPREAD * scatter, np.finfo(float).tiny)
     chosen = sites[np.linspace(0, len(sites) - 1, min(len(sites), MOST_SITES)).astype(np.int64)]
     pixel = float(np.min(distances[distances > 0.0], initial=np.inf))
     extent = float(distances[-1, -1])

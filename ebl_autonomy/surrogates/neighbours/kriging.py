@@ -19,17 +19,20 @@ from numba import njit
 
 from ebl_autonomy.surrogates.neighbours.lists import SLOTS
 
-__all__ = ["LEAST_RATE", "ROUGH", "SMOOTH", "Process", "noise_variance", "predict"]
+__all__ = ["LEAST_RATE", "PRIOR", "ROUGH", "SMOOTH", "Process", "noise_variance", "predict"]
 
 ROUGH: Final = 0
 """Exponential correlation (Matérn 1/2): values change at random from pixel to pixel."""
 SMOOTH: Final = 1
 """Matérn 3/2: slopes persist."""
 
-PRIOR: Final = 0.5
-"""Weight of the map's variance against that of the neighbours, in measurements."""
+PRIOR: Final = 0.1
+"""Weight of the map's variance against that of the neighbours, in measurements without noise."""
 LEAST: Final = 1e-12
 """Smallest variance of a place, as a share of the map's."""
+MOST_PRIOR: Final = 1e3
+FEW: Final = 10.0
+"""A count that tells its own noise no better than its surroundings do."""
 JITTER: Final = 1e-8
 LEAST_RATE: Final = 1e-9
 """Smallest expectation of a count, for its noise."""
@@ -129,10 +132,13 @@ def predict(
         for i in range(m):
             y[i] -= level
             scatter += y[i] * y[i]
-            # The rate is taken from a measurement and its surroundings: by itself, a low count would pass for precise.
-            noise[i] = noise_variance(level + 0.5 * y[i], exposures[site[i]], process)
+            # By itself a low count would pass for precise, and pull the mean down: its surroundings tell its noise.
+            count = max(level, 0.0) * exposures[site[i]]
+            noise[i] = noise_variance(level + y[i] * count / (count + FEW), exposures[site[i]], process)
             noisy += noise[i]
-        s = (PRIOR * process.spread + max(scatter - noisy * (m - 1) / m, 0.0)) / (PRIOR + m - 1)
+        # The noisier the measurements, the less their scatter tells of the map's own.
+        prior = min(PRIOR * (1.0 + noisy / (m * process.spread)) ** 2, MOST_PRIOR)
+        s = (prior * process.spread + max(scatter - noisy * (m - 1) / m, 0.0)) / (prior + m - 1)
         s = max(s, LEAST * process.spread)
         # A = L Lᵀ is the covariance of the measurements; k, y and one become L⁻¹k, L⁻¹y and L⁻¹1.
         kk, ky, k1, y1, yy, ones = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -164,4 +170,4 @@ def predict(
         shift = y1 / ones
         misfit = max(yy - y1 * shift, 0.0)
         mean[q] = level + shift + ky - shift * k1
-        variance[q] = (PRIOR + misfit) / (PRIOR + m - 1) * (max(s - kk, 0.0) + (1.0 - k1) ** 2 / ones)
+        variance[q] = (prior + misfit) / (prior + m - 1) * (max(s - kk, 0.0) + (1.0 - k1) ** 2 / ones)

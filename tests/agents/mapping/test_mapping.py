@@ -322,6 +322,25 @@ def test_lines_are_flown_where_moves_cost_more_than_pixels(settle_s: float, line
     assert twin.suggest() == agent.suggest()
 
 
+def test_lines_and_dwell_times_stay_within_the_bounds_that_are_searched() -> None:
+    truth = grain()
+    agent = MappingAgent(
+        vocs(line_length=[-SIZE, SIZE], dwell=[0.001, 1.0]), step=1.0, counts=True, line="line_length", dwell="dwell"
+    )
+    axis = AxisTravel(velocity=200.0, settle_s=0.5)
+    agent.set_travel(Travel({"x": axis, "y": axis}), measure_s=0.02)
+    agent.search_within({"x": (5.0, 27.3), "line_length": (0.0, 9.0), "dwell": (0.1, 0.2)})
+    measure = counts_of(truth)
+    lengths = []
+    while len(agent.results) < 250:
+        (point,) = agent.suggest()
+        lengths.append(point["line_length"])
+        assert 5.0 <= point["x"] <= point["x"] + point["line_length"] <= 27.3
+        assert 0.1 <= point["dwell"] <= 0.2
+        agent.ingest(flown(point, measure))
+    assert 2.0 <= max(lengths) <= 9.0
+
+
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
