@@ -1,10 +1,11 @@
-"""Checks of the numbers that a user gives as arguments."""
+"""Checks of what a user gives as arguments."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ebl_autonomy.errors import BadInputError
 
-__all__ = ["check_integer", "check_seconds"]
+__all__ = ["check_document_keys", "check_integer", "check_seconds"]
 
 
 def check_integer(name: str, value: Any, least: int) -> None:
@@ -18,3 +19,25 @@ def check_seconds(name: str, value: Any) -> None:
     """Raise `BadInputError` unless the argument `name` is a positive number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise BadInputError(f"{name}={value!r}: give a positive number of seconds")
+
+
+def check_document_keys(what: str, value: Any) -> None:
+    """Raise `BadInputError` if a key anywhere in a JSON value could not be stored: event-model allows no dot or slash.
+
+    Parameters
+    ----------
+    what : str
+        Names the value in the message.
+    value : JSON value
+    """
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not key or set(str(key)) & {".", "/"}:
+                raise BadInputError(
+                    f"{what}: the name {key!r} cannot be stored with the run, because bluesky's documents allow no dot "
+                    "and no slash in a key: give it another name"
+                )
+            check_document_keys(f"{what}.{key}", inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            check_document_keys(what, inner)

@@ -16,7 +16,7 @@ from ebl_autonomy.analysis.regions import Region
 from ebl_autonomy.analysis.spectra import References, fit_phases
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.plans.arguments import check_integer, check_seconds
+from ebl_autonomy.plans.arguments import check_document_keys, check_integer, check_seconds
 from ebl_autonomy.plans.queueing import checked_by_queue, refuse_names
 from ebl_autonomy.plans.raster import Raster, fixed_motors
 from ebl_autonomy.plans.result import RunResult
@@ -179,6 +179,7 @@ def characterise(
     options = {"references": references, "reference_energies": reference_energies, "target_error": target_error}
     config = {"agent": "energy", "vocs": vocs, "options": options}
     make_agent(config)  # bad references are refused before anything moves
+    check_document_keys("references", references)
     settings: dict[str, Any] = {
         "retries": retries,
         "max_failures": max_failures,

@@ -20,7 +20,7 @@ from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed
 from ebl_autonomy.plans.acquisition.point import AtPoint
 from ebl_autonomy.plans.acquisition.protocol import Acquisition
-from ebl_autonomy.plans.arguments import check_integer
+from ebl_autonomy.plans.arguments import check_document_keys, check_integer
 from ebl_autonomy.plans.bounds import bound_search, check_return
 from ebl_autonomy.plans.deriving import Derivation, resolve_derivations
 from ebl_autonomy.plans.devices import (
@@ -241,7 +241,7 @@ def prepare(
         positions_from_rows={*space.continuous, *acquisition.positions_from_rows},
     )
     measured_units = units(keys.described, [*acquisition.motors, *session.outcomes])
-    return Experiment(
+    experiment = Experiment(
         session=session,
         acquisition=acquisition,
         motors=moved,
@@ -259,6 +259,8 @@ def prepare(
         check_keys=keys.check,
         hinted=[name for name in session.outcomes if name in functions or not keys.outcomes_known],
     )
+    check_document_keys("agent", experiment.agent_config())
+    return experiment
 
 
 def check_staged(experiment: Experiment) -> MsgGenerator[None]:

@@ -250,6 +250,21 @@ def test_without_detectors_at_a_point_no_energies_can_be_chosen(RE: RunEngine) -
         RE(phases(probe, detectors=[], flyers=[probe.flyer]))
 
 
+def test_a_phase_whose_name_cannot_be_stored_is_refused_before_anything_moves(RE: RunEngine) -> None:
+    probe = microprobe()
+    references = {"FeO1.5": REFERENCES["low"].tolist(), "high": REFERENCES["high"].tolist()}
+    home = probe.x.position
+    with pytest.raises(BadInputError, match=r"references: the name 'FeO1.5' cannot be stored.*give it another name"):
+        RE(phases(probe, references=references))
+    options = {"references": references, "reference_energies": ENERGIES.tolist()}
+    agent = {"agent": "energy", "vocs": {"variables": {"mono_energy": [7100.0, 7160.0]}, "observables": ["xanes_mu"]},
+             "options": options}  # fmt: skip
+    with pytest.raises(BadInputError, match=r"agent.options.references: the name 'FeO1.5' cannot be stored"):
+        RE(adaptive_spectrum([probe.absorption], probe.energy, agent, max_points=4))
+    assert probe.exposures == 0
+    assert probe.x.position == home
+
+
 @pytest.mark.parametrize("plan", [roi_survey, characterise, adaptive_spectrum])
 def test_a_queue_takes_the_signature(plan: Any) -> None:
     check_plan_signature(plan)
