@@ -251,7 +251,8 @@ class Agent(Generator):
         Raises
         ------
         BadInputError
-            If a variable is unknown, nothing of its domain lies within its bounds, or proposals are pending.
+            If a variable is unknown, nothing of its domain lies within its bounds, the agent can propose nothing there,
+            or proposals are pending; the agent searches as before.
         """
         part = Space(self.vocs).within(bounds)
         if self._pending:
@@ -259,8 +260,13 @@ class Agent(Generator):
                 f"search_within({dict(bounds)}): {len(self._pending)} proposals are pending; call it before the first "
                 "suggest, or withdraw them"
             )
-        self.space = part
-        self._space_changed()
+        before, self.space = self.space, part
+        try:
+            self._space_changed()
+        except BadInputError:
+            self.space = before
+            self._space_changed()
+            raise
 
     def best(self) -> Recommendation:
         """The best feasible measured point of the searched part; if none is feasible, the best of the valid ones.

@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
-from scipy.stats import qmc
 
 from ebl_autonomy import registry
 from ebl_autonomy.errors import BadInputError
@@ -79,6 +78,8 @@ def sample(function: Function, space: Space, outcomes: Sequence[str], seed: int)
     BadInputError
         If the function does not return one number per point, or one per point and outcome.
     """
+    from scipy.stats import qmc  # half a second to import, and plans import this module
+
     units = np.asarray(qmc.Sobol(space.dim, seed=seed).random(SPREAD))
     values = _values(function, space, units, len(outcomes))
     rng = np.random.default_rng(seed)

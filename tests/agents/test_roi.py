@@ -181,3 +181,5 @@ def test_limits_of_regions_outside_the_domain_are_refused() -> None:
     agent = ROIAgent(VOCS, regions={"limits": {"x": (8.0, 30.0)}})
     with pytest.raises(BadInputError, match="lie outside"):
         agent.search_within({"x": (2.0, 6.0)})
+    assert agent.coarse == ROIAgent(VOCS).coarse, "a refusal changes nothing"
+    assert agent.space.high.tolist() == [12.0, 0.0]

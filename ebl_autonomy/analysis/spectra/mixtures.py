@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import FloatArray
@@ -275,7 +275,7 @@ class _Design:
         self.columns = references.at(energies)
         self.freedom = max(len(energies) - unknowns, 1)
         tail = 0.5 + 0.5 * level
-        self.quantile = float(norm.ppf(tail) if self.known_std else t.ppf(tail, self.freedom))
+        self.quantile = float(ndtri(tail) if self.known_std else stdtrit(self.freedom, tail))
         design = np.column_stack([self.columns, self.lines]) / self.error[:, None]
         self.inverse: FloatArray = np.asarray(np.linalg.pinv(design.T @ design, hermitian=True), dtype=float)
 
