@@ -252,8 +252,9 @@ class _OneRegion:
     def measure(self, max_energies: int) -> MsgGenerator[PhaseMap | None]:
         """The phases of the region; None if a budget ended the measurement before its end."""
         survey, stage = self.survey, self.survey.stage
-        if survey.realign is not None:
-            yield from survey.realign()
+        yield from survey.realigned()
+        if survey.budget.spent:
+            return None
         agent = make_agent(self.config)
         spot = survey.brightest(self.region)
         seconds = survey.fine_seconds(self.region)

@@ -105,7 +105,7 @@ def roi_survey(
         function takes the list of regions and returns those to scan. By default nobody is asked.
     realign : callable, optional
         A plan function without arguments that is called before each fine scan, such as ``Realign``, which aligns the
-        beam again if that pays.
+        beam again if that pays. If it returns a `RunResult`, that run counts for the budgets.
     until, envelope : optional
         As for `optimize`; the budgets in seconds, dose and points are those of the whole survey.
     md : dict, optional

@@ -168,12 +168,20 @@ class Survey:
         for number, region in enumerate(ranked):
             if self.budget.spent:
                 break
-            if self.realign is not None:
-                yield from self.realign()
+            yield from self.realigned()
+            if self.budget.spent:
+                break
             grid = PixelGrid.of_step(region.x, region.y, region.step)
             raster = Raster(self.stage, grid, self.keys, self.fine_seconds(region))
             results.append((yield from self.scan(raster, {SURVEY: self.link(coarse, number, len(ranked), region)})))
         return results
+
+    def realigned(self) -> MsgGenerator[None]:
+        """Align the beam again if that pays; a run of its own counts as those of the survey do."""
+        if self.realign is not None:
+            result = yield from self.realign()
+            if isinstance(result, RunResult):
+                self.budget = self.budget.after(result)
 
     def return_home(self) -> MsgGenerator[None]:
         """Move the motors back to where they were before the survey."""

@@ -10,7 +10,7 @@ from microprobes import ENERGIES, REFERENCES, STEP, area, microprobe
 from simple import Documents
 
 from ebl_autonomy.errors import BadInputError, MeasurementError
-from ebl_autonomy.plans import adaptive_spectrum, characterise, roi_survey
+from ebl_autonomy.plans import adaptive_spectrum, characterise, explore, roi_survey
 from ebl_autonomy.sim_devices import Fault, SimMicroprobe
 from ebl_autonomy.testing import check_plan_signature
 
@@ -107,6 +107,19 @@ def test_budgets_are_those_of_the_whole_survey(RE: RunEngine, docs: Documents) -
     assert rows == 100
     assert "max_points" in result.stop_reason
     assert len(result.fine) == 1
+
+
+def test_a_realignment_counts_for_the_budgets_of_the_survey(RE: RunEngine) -> None:
+    probe = microprobe()
+    vocs = {"variables": {"mono_energy": [7100.0, 7160.0]}, "observables": ["i0"]}
+
+    def realign() -> Any:
+        return (yield from explore([probe.i0], [probe.energy], "grid", max_points=4, vocs=vocs))
+
+    result = RE(survey(probe, realign=realign, envelope={"max_points": 100})).plan_result
+    assert len(result.regions) == 2
+    assert result.fine == ()
+    assert "max_points" in result.stop_reason
 
 
 def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
