@@ -57,6 +57,8 @@ class MappingAgent(Agent):
         super().__init__(vocs, seed, **options)
         self._setup = Setup.of(self._mapping_options, self.space)
         grid = self._setup.grid
+        # The configuration tells the pixels, also to whoever reads the run.
+        self.options = self._mapping_options.model_copy(update={"step": list(grid.step)})
         self._field = NeighbourField(grid.shape, grid.step, self._setup.poisson)
         self._tried = np.zeros(grid.size, dtype=bool)
         """The pixels that were measured, or that a proposal was for."""

@@ -145,6 +145,13 @@ def test_a_map_without_contrast_is_measured_evenly_and_no_error_is_claimed(level
     assert gaps.max() < 2.0 * math.sqrt(SIZE * SIZE / 100)
 
 
+def test_the_configuration_tells_the_pixels_that_nobody_asked_for() -> None:
+    agent = MappingAgent(vocs(30, 70))
+    assert agent.pixels.shape == (100, 100)
+    assert agent.config()["options"]["step"] == [0.7, 0.3]
+    assert MappingAgent.from_config(agent.config()).pixels == agent.pixels
+
+
 def test_a_map_of_one_pixel() -> None:
     agent = MappingAgent(vocs(1, 1), step=5.0, counts=True)
     (point,) = agent.suggest()
