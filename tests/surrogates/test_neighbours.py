@@ -22,7 +22,7 @@ def inserted(pixels: list[int], shape: tuple[int, int], step: tuple[float, float
     reaches = np.full((count, lists.SLOTS), np.inf, dtype=np.float32)
     stale, holders = np.zeros(count, dtype=bool), np.empty(count, dtype=np.int32)
     for pixel in pixels:
-        lists.insert(pixel, sectors, distances, neighbours, reaches, stale, 1, False, holders)
+        lists.insert(pixel, sectors, distances, neighbours, reaches, stale, 1, 0, holders)
     return distances, neighbours, reaches
 
 

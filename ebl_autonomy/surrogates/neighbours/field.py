@@ -88,6 +88,8 @@ class NeighbourField:
         )
         self._neighbours = np.full((self.pixels, lists.SLOTS), -1, dtype=np.int32)
         self._reaches = np.full((self.pixels, lists.SLOTS), np.inf, dtype=np.float32)
+        self._rings = np.zeros(self.pixels, dtype=np.int32)
+        """How far the lists with each measured pixel reach, in rings of pixels; 0 of a pixel that is not measured."""
         self._holders = np.empty(self.pixels, dtype=np.int32)
         self._scratch = np.empty((2, self.pixels))
         self._ahead: list[list[tuple[float, float, float, float]]] = [[] for _ in range(count)]
@@ -121,17 +123,16 @@ class NeighbourField:
             weighted = self.values[:, pixel] * before + np.where(valid, values, 0.0) * exposures
             self.values[:, pixel] = np.divide(weighted, total, out=np.zeros_like(total), where=total > 0.0)
             self.exposures[:, pixel] = total
-            again = bool(before.any())
-            self.sites += not again
-            self._insert(pixel, again)
+            self.sites += not before.any()
+            self._insert(pixel)
         if self._added == self._next_fit:
             self._fit()
             self._next_fit = max(self._next_fit + 1, math.ceil(self._next_fit * GROWTH))
 
-    def _insert(self, pixel: int, again: bool) -> None:
+    def _insert(self, pixel: int) -> None:
         """Add a measured pixel to the lists, and keep what it changes for the next update."""
         stride = self._stride()
-        found = lists.insert(
+        found, self._rings[pixel] = lists.insert(
             pixel,
             self._sectors,
             self._distances,
@@ -139,7 +140,7 @@ class NeighbourField:
             self._reaches,
             self._stale,
             stride,
-            again,
+            int(self._rings[pixel]),
             self._holders,
         )
         self._stale[pixel] = True

@@ -58,9 +58,9 @@ def insert(
     reaches: np.ndarray,
     stale: np.ndarray,
     stride: int,
-    again: bool,
+    rings: int,
     holders: np.ndarray,
-) -> int:
+) -> tuple[int, int]:
     """Add a measured pixel to the lists of the pixels around it, or find those that hold it already.
 
     Parameters
@@ -78,22 +78,23 @@ def insert(
     stale : ndarray of bool, shape (pixels,)
         Becomes True where a list holds the new pixel.
     stride : int
-    again : bool
-        Whether the pixel was added before. Its lists may then lie beyond rings that do not hold it, because nearer
-        sites have hidden it since, so the whole map is looked at.
+    rings : int
+        0 for a new pixel. Of one that was added before, what was returned then: its lists may lie beyond rings that do
+        not hold it, because nearer sites have hidden it since, so all these rings are looked at.
     holders : ndarray of int32, shape (>= pixels,)
         Receives those of these pixels whose row and column are multiples of `stride`.
 
     Returns
     -------
-    int
-        Number of pixels in `holders`.
+    count, rings : int
+        Number of pixels in `holders`, and of the rings of pixels that were looked at.
     """
     rows, columns = distances.shape
     row, column = pixel // columns, pixel % columns
     count, kept, sparse = 0, 0, 0
     furthest = max(max(row, rows - 1 - row), max(column, columns - 1 - column))
-    for ring in range(1, furthest + 1):
+    last = rings if rings > 0 else furthest
+    for ring in range(1, last + 1):
         before, length = count, 0
         top, bottom, left, right = row - ring, row + ring, column - ring, column + ring
         for i in range(max(top, 0), min(bottom, rows - 1) + 1):
@@ -113,9 +114,10 @@ def insert(
                             kept += 1
                 j = j + 1 if whole or j == right else right
         sparse = sparse + 1 if count - before <= FULL * length else 0
-        if sparse == EMPTY_RINGS and not again:
+        if sparse == EMPTY_RINGS and rings == 0:
+            last = ring
             break
-    return kept
+    return kept, last
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
