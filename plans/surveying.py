@@ -166,9 +166,8 @@ class Survey:
         """A run for each region, as far as the budgets reach."""
         results: list[RunResult] = []
         for number, region in enumerate(ranked):
-            if self.budget.spent:
-                break
-            yield from self.realigned()
+            if not self.budget.spent:
+                yield from self.realigned()
             if self.budget.spent:
                 break
             grid = PixelGrid.of_step(region.x, region.y, region.step)

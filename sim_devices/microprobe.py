@@ -160,7 +160,7 @@ class SimMicroprobe(DeviceGroup):
     i0 : Incident
     clock : Clock
     flyer : SimFlyer
-        Device ``line``: flies straight lines of x, of y or of both, and records all detectors, both positions and the
+        Device ``line``: flies straight lines of x, of y or of both. It records all detectors, both positions and the
         clock.
 
     Raises

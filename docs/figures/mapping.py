@@ -28,7 +28,8 @@ from ebl_autonomy.report import report_contents
 from ebl_autonomy.sim_devices import SimMicroprobe
 
 IMAGES = Path(__file__).parents[1] / "images"
-CHANNEL = "xrf_Fe"
+CHANNEL = "xrf_K"
+"""The strongest one."""
 
 
 def command() -> dict[str, Any]:

@@ -172,6 +172,8 @@ def run_demo_map(
     """
     if not 0.0 < share <= 1.0:
         raise BadInputError(f"--share={share}: give a share of the pixels, above 0 and at most 1")
+    if points is not None and points < 1:
+        raise BadInputError(f"--points={points}: give at least 1")
     made = sample_of(sample, seed)
     probe = SimMicroprobe(made, seed=seed, dwell_s=DWELL_S)
     grid = grid_of(made)

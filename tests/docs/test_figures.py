@@ -82,3 +82,13 @@ def test_the_picture_in_the_readme_is_of_the_command_in_the_readme(
         best = truth.outcome(truth.best_point())["camera_spot_area"]
         assert told["found"]["spot_area_best"] == pytest.approx(best)
         assert best <= told["found"]["spot_area_after"] < told["found"]["spot_area_before"]
+
+
+def test_the_map_in_the_readme_is_of_the_command_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FIGURES))
+    command = import_module("mapping").command()
+    with Image.open(ROOT / "docs" / "images" / "map.png") as picture:
+        told = json.loads(picture.text["Description"])  # type: ignore[attr-defined]
+        assert picture.size == (960, 270)
+    assert told["options"] == command, "run make figures"
+    assert told["found"]["points"] == pytest.approx(command["share"] * told["found"]["pixels"])

@@ -214,10 +214,10 @@ def test_a_device_that_does_not_exist_is_refused_as_the_item_is_added(queue: Any
 
 @pytest.mark.parametrize("flyer", ["line", "async_line"])
 def test_a_fly_map_goes_on_after_a_pause_with_every_row_bound_once(queue: Any, data: Path, flyer: str) -> None:
-    arguments = ["adaptive_map", ["xrf", "i0"], "sample_x", "sample_y", mapping]
+    arguments = ["adaptive_map", ["xrf", "i0"], "sample_x", "sample_y", mapping]  # lasts long enough to be paused
     with connect(None, directory=data) as tiled:
         before = set(tiled.client)
-        queue(START, arguments, {"flyers": [flyer], "max_points": 200, "dwell_s": 0.02})
+        queue(START, arguments, {"flyers": [flyer], "max_points": 240, "dwell_s": 0.5})
         deadline = time.monotonic() + 100.0
         while not (new := set(tiled.client) - before) or not read_run(min(new), tiled.client).results:
             assert time.monotonic() < deadline
@@ -231,7 +231,7 @@ def test_a_fly_map_goes_on_after_a_pause_with_every_row_bound_once(queue: Any, d
         record = read_run(uid, tiled.client)
     rows = len(record.results)
     assert 0 < measured < rows
-    assert 150 < rows <= 200
+    assert 180 < rows <= 240
     assert sorted(row for one in record.proposals for row in one.rows) == list(range(rows))
     assert len({one.proposal_id for one in record.proposals}) == len(record.proposals)
     flown = [one for one in record.proposals if len(one.rows) > 1]
