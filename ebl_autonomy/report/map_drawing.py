@@ -239,11 +239,7 @@ def draw_regions(axes: Axes, regions: Sequence[Box]) -> None:
 
 
 def _short(rank: int, label: str) -> str:
-<<<<<<< HEAD
-    """The rank and the label of a region, the rank not twice; only the rank if the label would hide the map."""
-=======
     """The rank and the label of a region, without saying the rank twice. A long label is left out: it hides the map."""
->>>>>>> main
     if len(label) > LONG_LABEL:
         return str(rank)
     return label if label.split()[-1:] == [str(rank)] else f"{rank}: {label}" if label else str(rank)
