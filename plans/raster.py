@@ -9,7 +9,7 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.agents.grid import GridAgent
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, RefusedError
 from ebl_autonomy.guard import Envelope
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, FlyLine, Snake
@@ -185,9 +185,26 @@ class Raster:
         return (yield from steer(*arguments, **settings))
 
     def check(self, budget: Budget, plan_name: str, md: Mapping[str, Any]) -> MsgGenerator[None]:
-        """Raise what `run` would raise before anything moves; nothing has moved, and nothing is measured."""
+        """Raise what `run` would raise before anything moves, and refuse lines that do not fit within the limits.
+
+        Raises
+        ------
+        BadInputError
+            If an argument of the run is unusable, or the rows cannot be flown.
+        """
         arguments, settings = yield from self._of_run(budget, plan_name, md)
-        yield from check_steered(*arguments, **settings)
+        experiment = yield from check_steered(*arguments, **settings)
+        if not self.stage.flyers:
+            return
+        row = {self.stage.y.name: float(self.grid.centres_y[0])}  # the others end at the same places
+        try:
+            experiment.session.gate.admit(row, {}, line_of=experiment.acquisition.line)
+        except RefusedError as error:
+            if error.rule == "limits":
+                raise BadInputError(
+                    f"the rows cannot be flown, each pixel in {self.dwell_s:g} s: {error.message}. Leave room for the "
+                    "run-up at both ends of the area, or give more time for each pixel"
+                ) from error
 
     def _of_run(
         self, budget: Budget, plan_name: str, md: Mapping[str, Any]

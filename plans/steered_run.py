@@ -101,15 +101,18 @@ def steer(acquisition: Acquisition, motors: Sequence[Any], agent: Any, **setting
     return (yield from errors_for_exits(run()))
 
 
-def check_steered(acquisition: Acquisition, motors: Sequence[Any], agent: Any, **settings: Any) -> MsgGenerator[None]:
-    """Raise what `steer` would raise before anything moves; parameters are the same.
+def check_steered(
+    acquisition: Acquisition, motors: Sequence[Any], agent: Any, **settings: Any
+) -> MsgGenerator[Experiment]:
+    """The run that `steer` would make of the same arguments; nothing moves.
 
     Raises
     ------
     BadInputError, DataError
         If an argument or a past run is unusable.
     """
-    yield from errors_for_exits(_prepared(acquisition, motors, agent, **settings))
+    experiment, *_ = yield from errors_for_exits(_prepared(acquisition, motors, agent, **settings))
+    return experiment
 
 
 def _prepared(

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from microprobes import ENERGIES as EV
+from microprobes import REFERENCES as SPECTRA
+from microprobes import area, microprobe
 from ophyd.sim import SynAxis
 from simple import Documents
 
@@ -176,9 +179,9 @@ def test_no_move_between_the_scans_crosses_a_forbidden_region(RE: RunEngine) -> 
         return go(value)
 
     bench.x.set = watched
-    area = {"x": [0.0, 5.0], "y": [0.0, 10.0]}
+    half = {"x": [0.0, 5.0], "y": [0.0, 10.0]}
     box = {"x": [5.2, 5.8], "y": [2.2, 20.0]}
-    result = RE(bench.survey(area=area, envelope={"forbidden": [{"box": box}]})).plan_result
+    result = RE(bench.survey(area=half, envelope={"forbidden": [{"box": box}]})).plan_result
     assert result.fine[0].left_at["y"] > 2.2
     assert bench.x.position == 8.0
     assert max(heights) < 2.2
@@ -247,3 +250,24 @@ def test_a_name_that_no_document_may_have_is_refused(RE: RunEngine, docs: Docume
         RE(adaptive_map([bench.counter], bench.x, bench.y, agent, max_points=5))
     assert bench.sent == []
     assert docs.all == []
+
+
+@pytest.mark.parametrize("kind", [roi_survey, characterise])
+def test_rows_whose_run_up_leaves_the_limits_are_refused_before_anything_moves(
+    RE: RunEngine, docs: Documents, kind: Any
+) -> None:
+    probe = microprobe(speed=5.0, motors={"sample_x": {"limits": (0.0, 12.0)}})
+    given = {"channels": ["xrf_Fe"], "coarse_step": 1.0, "area": area(), "flyers": [probe.flyer]}
+    motors = [probe.x, probe.y]
+    if kind is characterise:
+        motors.append(probe.energy)
+        given |= {
+            "absorption": "absorption",
+            "references": {k: v.tolist() for k, v in SPECTRA.items()},
+            "reference_energies": EV.tolist(),
+        }
+    home = probe.x.position, probe.y.position
+    with pytest.raises(BadInputError, match="run-up at both ends of the area"):
+        RE(kind([], *motors, **given))
+    assert docs.all == []
+    assert (probe.x.position, probe.y.position) == home
