@@ -1,12 +1,12 @@
 """Checks of what a user gives as arguments."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ebl_autonomy.errors import BadInputError
 
-__all__ = ["check_integer", "check_keys", "check_length", "check_seconds"]
+__all__ = ["check_integer", "check_keys", "check_length", "check_list", "check_seconds"]
 
 
 def check_integer(name: str, value: Any, least: int) -> None:
@@ -43,3 +43,9 @@ def check_keys(document: Any, path: str = "") -> None:
     elif isinstance(document, (list, tuple)):
         for entry in document:
             check_keys(entry, path)
+
+
+def check_list(name: str, devices: Any) -> None:
+    """Raise `BadInputError` unless the argument `name` is a list of devices."""
+    if not isinstance(devices, Sequence):
+        raise BadInputError(f"{name}={devices!r}: give a list of devices")

@@ -18,6 +18,7 @@ from ebl_autonomy.guard import Envelope
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.acquisition import AtPoint
 from ebl_autonomy.plans.arguments import check_integer, check_seconds
+from ebl_autonomy.plans.devices import check_devices
 from ebl_autonomy.plans.queueing import checked_by_queue, refuse_names
 from ebl_autonomy.plans.raster import Raster, fixed_motors
 from ebl_autonomy.plans.result import RunResult
@@ -168,6 +169,7 @@ def characterise(
         As for `optimize`.
     """
     refuse_names("energy", energy)
+    check_devices([], [energy])
     check_integer("max_energies", max_energies, len(references) + 1 if isinstance(references, Mapping) else 1)
     if energy_dwell_s is not None:
         check_seconds("energy_dwell_s", energy_dwell_s)

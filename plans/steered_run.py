@@ -21,7 +21,7 @@ from bluesky.utils import (
 from ebl_autonomy.agents.protocols import OrdersBatches
 from ebl_autonomy.errors import AgentError, BadInputError, DeviceFailedError, MeasurementError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
-from ebl_autonomy.plans.arguments import check_keys, check_seconds
+from ebl_autonomy.plans.arguments import check_keys, check_list, check_seconds
 from ebl_autonomy.plans.bounds import into_limits
 from ebl_autonomy.plans.ending import AT_RECOMMENDED, announce, ending_line, report_command
 from ebl_autonomy.plans.measuring import Measuring
@@ -68,8 +68,7 @@ def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0
         If an argument has the wrong type or value.
     """
     refuse_names("detectors", detectors)
-    if not isinstance(detectors, Sequence):
-        raise BadInputError(f"detectors={detectors!r}: give a list of devices")
+    check_list("detectors", detectors)
     check_seconds("trigger_timeout_s", trigger_timeout_s)
     if isinstance(measure, Acquisition):
         if detectors:

@@ -22,7 +22,7 @@ from ebl_autonomy.analysis.regions import (
 )
 from ebl_autonomy.errors import BadInputError, validated
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.plans.arguments import check_integer, check_length, check_seconds
+from ebl_autonomy.plans.arguments import check_integer, check_length, check_list, check_seconds
 from ebl_autonomy.plans.devices import check_devices, read_limits, read_positions
 from ebl_autonomy.plans.ending import announce
 from ebl_autonomy.plans.optimization import optimize
@@ -253,8 +253,8 @@ def make_survey(
     refuse_names("x and y", [x, y])
     refuse_names("flyers", flyers)
     refuse_names("dwell", dwell)
-    if not (isinstance(flyers, Sequence) and isinstance(detectors, Sequence)):
-        raise BadInputError(f"detectors={detectors!r}, flyers={flyers!r}: give lists of devices")
+    check_list("flyers", flyers)
+    check_list("detectors", detectors)
     moved = [x, y, *others, *([] if dwell is None else [dwell])]
     check_devices(detectors, moved)
     check_length("coarse_step", coarse_step)

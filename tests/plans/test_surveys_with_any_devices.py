@@ -200,7 +200,7 @@ def test_no_move_between_the_scans_crosses_a_forbidden_region(RE: RunEngine) -> 
         ({"i0": "monitor"}, r"no detector gives \['monitor'\]"),
         ({"dwell": "exposure"}, "no such device 'exposure'"),
         ({"dwell": 0.1}, "0.1"),
-        ({"flyers": 5}, "flyers=5"),
+        ({"flyers": 5}, "flyers=5: give a list"),
         ({"md": 5}, "md=5"),
         ({"md": {"a": {"b.c": 1}}}, "'b.c'"),
         ({"retries": "many"}, "retries='many'"),
@@ -271,3 +271,31 @@ def test_rows_whose_run_up_leaves_the_limits_are_refused_before_anything_moves(
         RE(kind([], *motors, **given))
     assert docs.all == []
     assert (probe.x.position, probe.y.position) == home
+
+
+@pytest.mark.parametrize(
+    ("which", "given", "said"),
+    [
+        ("detectors", "the device", "give a list of devices"),
+        ("flyers", "the device", "give a list of devices"),
+        ("x", None, "None .*cannot be moved"),
+        ("y", 5, "5 .*cannot be moved"),
+    ],
+)
+@pytest.mark.parametrize("kind", [adaptive_map, roi_survey, characterise])
+def test_what_is_no_device_or_no_list_is_named(RE: RunEngine, kind: Any, which: str, given: Any, said: str) -> None:
+    bench = Bench()
+    devices = {"detectors": [bench.counter], "x": bench.x, "y": bench.y, "flyers": []}
+    devices[which] = bench.counter if given == "the device" else given
+    detectors, x, y, flyers = devices.values()
+    if kind is adaptive_map:
+        agent = {"agent": "mapping", "vocs": {"variables": AREA, "observables": ["Fe"]}}
+        plan = adaptive_map(detectors, x, y, agent, max_points=2, flyers=flyers)
+    elif kind is roi_survey:
+        plan = roi_survey(detectors, x, y, channels=["Fe"], coarse_step=1.0, area=AREA, flyers=flyers)
+    else:
+        more = {"references": REFERENCES, "reference_energies": ENERGIES, "coarse_step": 1.0, "area": AREA}
+        plan = characterise(detectors, x, y, bench.energy, channels=["Fe"], absorption="mu", flyers=flyers, **more)
+    with pytest.raises(BadInputError, match=said):
+        RE(plan)
+    assert bench.sent == []

@@ -264,3 +264,9 @@ def test_an_agent_from_its_configuration_goes_on_the_same_way() -> None:
 def test_two_variables_are_refused() -> None:
     with pytest.raises(BadInputError, match="one variable"):
         EnergyAgent({"variables": {"x": [0.0, 1.0], "y": [0.0, 1.0]}, "observables": ["mu"]})
+
+
+def test_an_unknown_method_is_refused_before_there_is_an_edge() -> None:
+    agent = EnergyAgent({"variables": {"energy": [7070.0, 7200.0]}, "observables": ["mu"]})
+    with pytest.raises(BadInputError, match="'steepest'"):
+        agent.edge("steepest")
