@@ -131,8 +131,8 @@ def characterise(
 
     In the brightest pixel of each region, an `EnergyAgent` measures the energies that tell the phases apart, as many as
     the target needs. The region is then mapped at these energies, upwards, and the phases of each pixel are fitted.
-    Each scan is a run of its own, linked as those of `roi_survey`; the last run holds the phase maps. The motors return
-    to where they were.
+    Each scan is a run of its own, linked as those of `roi_survey`; the last run holds the phase maps, also those before
+    a failure or the user's stop. The motors return to where they were.
 
     Parameters
     ----------
@@ -214,9 +214,12 @@ def characterise(
     )
     yield from _check_choice(survey, energy, absorption, config, max_energies)
 
+    coarse_runs: list[RunResult] = []
+    phase_maps: list[PhaseMap] = []
+
     def steps() -> MsgGenerator[CharacteriseResult]:
         coarse, ranked, reason = yield from found_regions(survey)
-        phase_maps: list[PhaseMap] = []
+        coarse_runs.append(coarse)
         for number, region in enumerate(ranked):
             if survey.budget.spent:
                 break
@@ -231,6 +234,9 @@ def characterise(
         return CharacteriseResult(uid, coarse, tuple(ranked), tuple(phase_maps), stop)
 
     def back(error: Exception) -> MsgGenerator[None]:
+        """Keep the phase maps of the regions before the one that failed."""
+        if phase_maps:
+            yield from _record(phase_maps, coarse_runs[0], survey.md)
         if not isinstance(error, LEAVES_MOTORS):
             yield from survey.return_home()
 

@@ -1,6 +1,7 @@
 """Surveys with axes without limits, readings beside the target, and values that are no counts."""
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from bluesky import RunEngine
+from bluesky.utils import RunEngineInterrupted
 from microprobes import ENERGIES as EV
 from microprobes import REFERENCES as SPECTRA
 from microprobes import area, microprobe
 from ophyd.sim import SynAxis
-from simple import Documents
+from simple import Documents, begin, join
 
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, MeasurementError
 from ebl_autonomy.plans import adaptive_map, characterise, roi_survey
 
 AREA = {"x": [0.0, 10.0], "y": [0.0, 10.0]}
@@ -65,10 +67,11 @@ class Bench:
         self.x, self.y = (Axis(name, limits, **more) for name in ("x", "y"))
         self.energy = Axis("energy", (6900.0, 7200.0), value=7050.0)
         self.dwell = Axis("dwell", (0.01, 0.1), value=0.1)
+        self.grains = [(3.0, 3.0)]
         noise = np.random.default_rng(0)
 
         def grain() -> bool:
-            return math.hypot(self.x.position - 3.0, self.y.position - 3.0) < 1.5
+            return any(math.hypot(self.x.position - x, self.y.position - y) < 1.5 for x, y in self.grains)
 
         def absorption() -> float:
             return float(grain() * np.interp(self.energy.position, ENERGIES, REFERENCES["low"]) + noise.normal(0, 0.01))
@@ -299,3 +302,34 @@ def test_what_is_no_device_or_no_list_is_named(RE: RunEngine, kind: Any, which: 
     with pytest.raises(BadInputError, match=said):
         RE(plan)
     assert bench.sent == []
+
+
+@pytest.mark.parametrize("how", ["fails", "stop", "abort"])
+def test_the_phase_maps_before_the_end_are_kept(RE: RunEngine, docs: Documents, how: str) -> None:
+    """Two grains; the measurement of the second ends early."""
+    bench = Bench()
+    bench.grains.append((8.0, 8.0))
+    read = bench.counter.channels["mu"]
+
+    def ends_early() -> float:
+        last = sum(name == "start" and "energy" in doc.get("ebl_survey", {}) for name, doc in docs.all) > 4
+        if last and how == "fails":
+            raise RuntimeError("no high voltage")
+        if last and not paused:
+            paused.append(begin(threading.Thread(target=RE.request_pause), []))
+            time.sleep(0.1)
+        return read()
+
+    paused: list[Any] = []
+    bench.counter.channels["mu"] = ends_early
+    with pytest.raises(MeasurementError if how == "fails" else RunEngineInterrupted):
+        RE(bench.characterise())
+    if how != "fails":
+        getattr(RE, how)()
+        join(paused[0])
+    made = [
+        doc["ebl_survey"] for name, doc in docs.all if name == "start" and "phase_maps" in doc.get("ebl_survey", {})
+    ]
+    assert [len(one["phase_maps"]) for one in made] == [1]
+    assert names(docs, "start") == names(docs, "stop")
+    assert (bench.x.position == 0.0) == (how != "abort")
