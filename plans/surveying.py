@@ -323,7 +323,7 @@ def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region],
     found = yield from thought(survey.find)
     if found.reason:
         announce(f"survey {result.uid[:8]}: {found.reason}")
-    ranked = yield from _approved(list(found), survey.approve)
+    ranked = yield from _approved(list(found), survey.approve, (survey.stage.x.name, survey.stage.y.name))
     reason = "all regions are scanned" if ranked else found.reason or "no region was approved"
     return result, ranked, reason
 
@@ -381,10 +381,11 @@ def _without_limits(
     return found
 
 
-def _approved(ranked: list[Region], approve: Any) -> MsgGenerator[list[Region]]:
+def _approved(ranked: list[Region], approve: Any, axes: tuple[str, str]) -> MsgGenerator[list[Region]]:
     """The regions that are to be scanned, after the user was asked."""
     for number, region in enumerate(ranked):
-        box = ", ".join(f"{name} {low:.6g} to {high:.6g}" for name, (low, high) in (("x", region.x), ("y", region.y)))
+        sides = zip(axes, (region.x, region.y), strict=True)
+        box = ", ".join(f"{name} {low:.6g} to {high:.6g}" for name, (low, high) in sides)
         announce(f"region {number}: {region.label}, {box}, {region.reason}")
     if not ranked or approve is None:
         return ranked

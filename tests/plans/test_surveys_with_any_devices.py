@@ -333,3 +333,10 @@ def test_the_phase_maps_before_the_end_are_kept(RE: RunEngine, docs: Documents, 
     assert [len(one["phase_maps"]) for one in made] == [1]
     assert names(docs, "start") == names(docs, "stop")
     assert (bench.x.position == 0.0) == (how != "abort")
+
+
+def test_regions_are_told_in_the_names_of_the_motors(RE: RunEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench()
+    bench.x.name = "fine_x"
+    RE(bench.survey(area={"fine_x": [0.0, 10.0], "y": [0.0, 10.0]}, approve=lambda regions: []))
+    assert "fine_x 1.5 to 4.5, y 1.5 to 4.5" in capsys.readouterr().out
