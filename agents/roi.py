@@ -11,7 +11,16 @@ from gest_api.vocs import ContextualVariable, DiscreteVariable
 from pydantic import Field
 
 from ebl_autonomy.agents.base import Agent, AgentOptions
-from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, check_names, find_regions
+from ebl_autonomy.analysis.regions import (
+    Limits,
+    Maps,
+    Region,
+    RegionOptions,
+    Regions,
+    are_counts,
+    check_names,
+    find_regions,
+)
 from ebl_autonomy.errors import AgentError, BadInputError, NoMoreProposals, unknown_text
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.records import Decision
@@ -148,7 +157,7 @@ class ROIAgent(Agent):
             return values
 
         maps = {name: of(name) for name in self.channels}
-        counts = chosen.counts if chosen.counts is not None else [n for n, one in maps.items() if _are_counts(one)]
+        counts = chosen.counts if chosen.counts is not None else [n for n, one in maps.items() if are_counts(one)]
         return Maps(
             maps,
             self._coarse.centres_x,
@@ -316,8 +325,3 @@ class ROIAgent(Agent):
             )
         if not outcome_names(vocs):
             raise BadInputError("the VOCS has no channel: name at least one observable")
-
-
-def _are_counts(values: FloatArray) -> bool:
-    known = values[np.isfinite(values)]
-    return bool((known >= 0.0).all() and (known == np.rint(known)).all())

@@ -1,11 +1,12 @@
 """Checks of what a user gives as arguments."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ebl_autonomy.errors import BadInputError
 
-__all__ = ["check_document_keys", "check_integer", "check_seconds"]
+__all__ = ["check_document_keys", "check_integer", "check_length", "check_list", "check_seconds"]
 
 
 def check_integer(name: str, value: Any, least: int) -> None:
@@ -41,3 +42,16 @@ def check_document_keys(what: str, value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for inner in value:
             check_document_keys(what, inner)
+
+
+def check_length(name: str, value: Any) -> None:
+    """Raise `BadInputError` unless the argument `name` is a positive length, or one along x and one along y."""
+    sizes = value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
+    if any(isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < math.inf for size in sizes):
+        raise BadInputError(f"{name}={value!r}: give a positive number, or one for x and one for y, in motor units")
+
+
+def check_list(name: str, devices: Any) -> None:
+    """Raise `BadInputError` unless the argument `name` is a list of devices."""
+    if not isinstance(devices, Sequence):
+        raise BadInputError(f"{name}={devices!r}: give a list of devices")

@@ -1,6 +1,5 @@
 """From a coarse map to phases: regions of interest, the energies that tell phases apart, and a map of the phases."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +14,15 @@ from ebl_autonomy.agents import make_agent
 from ebl_autonomy.analysis.regions import Region
 from ebl_autonomy.analysis.spectra import References, fit_phases
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.guard import Envelope
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.arguments import check_document_keys, check_integer, check_seconds
+from ebl_autonomy.plans.devices import check_devices
 from ebl_autonomy.plans.queueing import checked_by_queue, refuse_names
 from ebl_autonomy.plans.raster import Raster, fixed_motors
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.setpoints import SoftArrays
-from ebl_autonomy.plans.steered_run import LEAVES_MOTORS, steer
+from ebl_autonomy.plans.steered_run import LEAVES_MOTORS, check_steered, steer
 from ebl_autonomy.plans.surveying import Survey, found_regions, make_survey
 from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.records import ASKED, SURVEY
@@ -129,8 +130,8 @@ def characterise(
 
     In the brightest pixel of each region, an `EnergyAgent` measures the energies that tell the phases apart, as many as
     the target needs. The region is then mapped at these energies, upwards, and the phases of each pixel are fitted.
-    Each scan is a run of its own, linked as those of `roi_survey`; the last run holds the phase maps. The motors return
-    to where they were.
+    Each scan is a run of its own, linked as those of `roi_survey`; the last run holds the phase maps, also those before
+    a failure or the user's stop. The motors return to where they were.
 
     Parameters
     ----------
@@ -171,11 +172,14 @@ def characterise(
     refuse_names("energy", energy)
     if not detectors:
         raise BadInputError("detectors=[]: give detectors that are read at a point, where the energies are chosen")
+    check_devices([], [energy])
     check_integer("max_energies", max_energies, len(references) + 1 if isinstance(references, Mapping) else 1)
     if energy_dwell_s is not None:
         check_seconds("energy_dwell_s", energy_dwell_s)
-    known = References(np.asarray(reference_energies, dtype=float), {k: np.asarray(v) for k, v in references.items()})
-    vocs = {"variables": {energy.name: _energies(energies, known)}, "observables": [absorption]}
+    known = _references(references, reference_energies)
+    domain = _energies(energies, known)
+    variable = domain if energies is None else {"type": "DiscreteVariable", "values": domain}
+    vocs = {"variables": {energy.name: variable}, "observables": [absorption]}
     options = {"references": references, "reference_energies": reference_energies, "target_error": target_error}
     config = {"agent": "energy", "vocs": vocs, "options": options}
     make_agent(config)  # bad references are refused before anything moves
@@ -210,12 +214,16 @@ def characterise(
         envelope=envelope,
         md=md,
         settings=settings,
-        others=[energy],
+        others={energy: (min(domain), max(domain))},
     )
+    yield from _check_choice(survey, energy, absorption, config, max_energies)
+
+    coarse_runs: list[RunResult] = []
+    phase_maps: list[PhaseMap] = []
 
     def steps() -> MsgGenerator[CharacteriseResult]:
         coarse, ranked, reason = yield from found_regions(survey)
-        phase_maps: list[PhaseMap] = []
+        coarse_runs.append(coarse)
         for number, region in enumerate(ranked):
             if survey.budget.spent:
                 break
@@ -224,12 +232,15 @@ def characterise(
             found = yield from one.measure(max_energies)
             if found is not None:
                 phase_maps.append(found)
-        yield from survey.return_home()
         uid = yield from _record(phase_maps, coarse, survey.md)
+        yield from survey.return_home()
         stop = survey.budget.spent or reason
         return CharacteriseResult(uid, coarse, tuple(ranked), tuple(phase_maps), stop)
 
     def back(error: Exception) -> MsgGenerator[None]:
+        """Keep the phase maps of the regions before the one that failed."""
+        if phase_maps:
+            yield from _record(phase_maps, coarse_runs[0], survey.md)
         if not isinstance(error, LEAVES_MOTORS):
             yield from survey.return_home()
 
@@ -259,7 +270,7 @@ class _OneRegion:
         spot = survey.brightest(self.region)
         seconds = survey.fine_seconds(self.region)
         fixed = {stage.x: spot[0], stage.y: spot[1], **({} if stage.dwell is None else {stage.dwell: seconds})}
-        yield from fixed_motors(fixed, survey.budget)
+        yield from fixed_motors(fixed, stage, survey.budget)
         spectrum = yield from self._choose(agent, max_energies)
         survey.budget = survey.budget.after(spectrum)
         name = self.energy.name
@@ -272,7 +283,7 @@ class _OneRegion:
         for value in chosen:
             if survey.budget.spent:
                 return None
-            yield from fixed_motors({self.energy: value}, survey.budget)
+            yield from fixed_motors({self.energy: value}, stage, survey.budget)
             raster = Raster(stage, grid, [self.absorption], seconds)
             more = {SURVEY: {**self.link, "energy": value}}
             runs.append((yield from survey.scan(raster, more)))
@@ -281,21 +292,10 @@ class _OneRegion:
 
     def _choose(self, agent: Any, max_energies: int) -> MsgGenerator[RunResult]:
         survey = self.survey
-        return (
-            yield from steer(
-                survey.stage.at_point(),
-                [self.energy],
-                agent,
-                plan_name="characterise",
-                max_points=max_energies,
-                batch=max(len(self.references.names), 4),
-                until=survey.budget.until,
-                envelope=survey.budget.rules_for([self.energy.name]),
-                md={**survey.md, SURVEY: {**self.link, "spot": True}},
-                finish="stay",
-                **survey.stage.settings_for([self.energy.name]),
-            )
-        )
+        md = {**survey.md, SURVEY: {**self.link, "spot": True}}
+        rules = yield from survey.budget.rules_for([self.energy], survey.stage)
+        settings = _choice_settings(survey, self.energy.name, rules, max_energies, len(self.references.names))
+        return (yield from steer(survey.stage.at_point(), [self.energy], agent, md=md, **settings))
 
     def _fitted(
         self, grid: PixelGrid, energies: FloatArray, cube: FloatArray, spectrum: RunResult, runs: Sequence[RunResult]
@@ -326,14 +326,64 @@ class _OneRegion:
         )
 
 
-def _energies(given: Sequence[float] | None, references: References) -> Any:
-    """The domain of the energy."""
+def _choice_settings(survey: Survey, energy: str, rules: Envelope, max_energies: int, phases: int) -> dict[str, Any]:
+    """The arguments of `steer` for the choice of energies, but for the devices, the agent and the metadata."""
+    return {
+        "plan_name": "characterise",
+        "max_points": max_energies,
+        "batch": max(phases, 4),
+        "until": survey.budget.until,
+        "envelope": rules,
+        "finish": "stay",
+        **survey.stage.settings_for([energy]),
+    }
+
+
+def _check_choice(
+    survey: Survey, energy: Any, absorption: str, config: Mapping[str, Any], max_energies: int
+) -> MsgGenerator[None]:
+    """Raise what the choice of energies and the maps at each would raise, before anything moves."""
+    stage = survey.stage
+    # Where the stage will stand is not known yet, so forbidden regions are left to the runs.
+    rules = survey.budget.envelope.model_copy(update={"forbidden": []}).with_standing([energy.name], {})
+    settings = _choice_settings(survey, energy.name, rules, max_energies, len(config["options"]["references"]))
+    yield from check_steered(stage.at_point(), [energy], make_agent(config), md=survey.md, **settings)
+    yield from Raster(stage, survey.grid, [absorption], survey.coarse_dwell_s).check(
+        survey.budget, survey.plan_name, survey.md
+    )
+
+
+def _references(given: Any, energies: Any) -> References:
+    """The reference spectra, as arrays.
+
+    Raises
+    ------
+    BadInputError
+        If they are not numbers by name, or no references for the energies.
+    """
+    if not isinstance(given, Mapping):
+        raise BadInputError(f"references={given!r:.200}: give {{phase: list of numbers}}")
+    return References(
+        _numbers("reference_energies", energies),
+        {name: _numbers(f"references[{name!r}]", values) for name, values in given.items()},
+    )
+
+
+def _numbers(name: str, given: Any) -> FloatArray:
+    try:
+        return np.asarray(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"{name}={given!r:.200}: give a list of numbers") from error
+
+
+def _energies(given: Sequence[float] | None, references: References) -> list[float]:
+    """The ends of the domain of the energy, or the energies to choose from, ascending."""
     if given is None:
         return [float(references.energies[0]), float(references.energies[-1])]
-    values = [float(value) for value in given]
-    if len(set(values)) < 2 or not all(map(math.isfinite, values)):
+    values = _numbers("energies", given)
+    if values.ndim != 1 or len(np.unique(values)) < 2 or not np.isfinite(values).all():
         raise BadInputError(f"energies={given!r:.200}: give at least two different energies in eV")
-    return {"type": "DiscreteVariable", "values": sorted(set(values))}
+    return [float(value) for value in np.unique(values)]
 
 
 def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, md: Mapping[str, Any]) -> MsgGenerator[str]:

@@ -7,14 +7,14 @@ from bluesky.protocols import Flyable, NamedMovable, Readable
 from bluesky.utils import MsgGenerator, plan
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, PointOrLine, Stretch
-from ebl_autonomy.plans.arguments import check_seconds
-from ebl_autonomy.plans.devices import describe
+from ebl_autonomy.plans.acquisition import PointOrLine, Stretch
+from ebl_autonomy.plans.arguments import check_list, check_seconds
+from ebl_autonomy.plans.devices import check_devices, describe
 from ebl_autonomy.plans.queueing import checked_by_queue, refuse_names
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.setpoints import SoftSetpoint
 from ebl_autonomy.plans.setup import generator_of
-from ebl_autonomy.plans.steered_run import steer
+from ebl_autonomy.plans.steered_run import acquisition_of, steer
 from ebl_autonomy.records import Finish
 from ebl_autonomy.space import Space
 
@@ -90,12 +90,13 @@ def adaptive_map(
     """
     check_seconds("dwell_s", dwell_s)
     refuse_names("flyers", flyers)
+    check_list("flyers", flyers)
     generator, space = generator_of(agent, vocs)
     motors: list[Any] = [x, y, *([] if dwell is None else [dwell])]
-    for motor in motors:
-        refuse_names("x, y and dwell", motor)
+    refuse_names("x, y and dwell", motors)
+    check_devices(detectors if isinstance(detectors, Sequence) else [], motors)
     length = yield from _length_of_lines(space, motors, bool(flyers))
-    acquisition: Acquisition = AtPoint(detectors, trigger_timeout_s)
+    acquisition = acquisition_of(detectors, None, trigger_timeout_s)
     if length is not None:
         low, high = _domain(space, x.name)
         stretch = Stretch(

@@ -9,14 +9,15 @@ import numpy as np
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.agents.grid import GridAgent
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, RefusedError
 from ebl_autonomy.guard import Envelope
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, FlyLine, Snake
-from ebl_autonomy.plans.devices import read_travel
+from ebl_autonomy.plans.devices import read_positions, read_tolerance, read_travel
 from ebl_autonomy.plans.result import RunResult
-from ebl_autonomy.plans.steered_run import steer
+from ebl_autonomy.plans.steered_run import check_steered, steer
 from ebl_autonomy.plans.stubs import make_gate, move_motors
+from ebl_autonomy.plans.tolerances import SHARE
 from ebl_autonomy.scales import FloatArray
 from ebl_autonomy.space import make_vocs
 from ebl_autonomy.steering import Until
@@ -25,6 +26,8 @@ __all__ = ["Budget", "Raster", "Stage", "fixed_motors"]
 
 MOVE_S: Final = 60.0
 """Least wall seconds that the setting of a fixed motor may take."""
+SPARE: Final = 0.1
+"""How much shorter than the longest allowed step the steps of a way are, because motors stop beside their targets."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,29 @@ class Budget:
             now,
         )
 
-    def rules_for(self, motors: Sequence[str]) -> Envelope:
-        """The envelope with the limits and steps of these motors only: those of the others are judged elsewhere."""
-        envelope = self.envelope
-        return envelope.model_copy(
-            update={
-                "limits": {name: ends for name, ends in envelope.limits.items() if name in motors},
-                "max_step": {name: step for name, step in envelope.max_step.items() if name in motors},
-            }
-        )
+    def bounded(self, motors: Mapping[str, tuple[float, float]]) -> "Budget":
+        """The same budget with limits of motors for which the envelope has none."""
+        return replace(self, envelope=self.envelope.model_copy(update={"limits": {**motors, **self.envelope.limits}}))
+
+    def rules_for(
+        self, moving: Sequence[Any], stage: "Stage", at: Mapping[str, float] | None = None
+    ) -> MsgGenerator[Envelope]:
+        """The envelope of the motors of one run, while the others of the stage stand still.
+
+        Parameters
+        ----------
+        at : mapping of str to float, optional
+            Positions where others will stand; by default where they stand now.
+
+        Raises
+        ------
+        BadInputError
+            If the others stand in a forbidden region.
+        """
+        names = [motor.name for motor in moving]
+        others = {motor.name: motor for motor in stage.motors if motor.name not in names}
+        standing = {**(yield from read_positions(others)), **(at or {})}
+        return self.envelope.with_standing(names, standing)
 
 
 @dataclass(frozen=True)
@@ -106,6 +123,8 @@ class Stage:
         Sets the exposure of the detectors, s.
     settings : mapping
         More arguments of `steer`, the same for all runs.
+    others : sequence of Movable
+        Motors that stand still during a scan, such as the energy.
     """
 
     detectors: Sequence[Any]
@@ -114,6 +133,12 @@ class Stage:
     flyers: Sequence[Any] = ()
     dwell: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    others: Sequence[Any] = ()
+
+    @property
+    def motors(self) -> list[Any]:
+        """All motors of the plan."""
+        return [self.x, self.y, *self.others, *([] if self.dwell is None else [self.dwell])]
 
     def at_point(self) -> AtPoint:
         """The acquisition of a single point."""
@@ -165,26 +190,66 @@ class Raster:
 
     def run(self, budget: Budget, plan_name: str, md: Mapping[str, Any]) -> MsgGenerator[RunResult]:
         """Measure the raster; see `steer` for what it raises."""
-        stage, names = self.stage, [self.stage.x.name, self.stage.y.name]
+        if self.stage.dwell is not None:
+            yield from fixed_motors({self.stage.dwell: self.dwell_s}, self.stage, budget)
+        arguments, settings = yield from self._of_run(budget, plan_name, md)
+        return (yield from steer(*arguments, **settings))
+
+    def check(self, budget: Budget, plan_name: str, md: Mapping[str, Any]) -> MsgGenerator[None]:
+        """Raise what `run` would raise before anything moves, and refuse lines that do not fit within the limits.
+
+        Raises
+        ------
+        BadInputError
+            If an argument of the run is unusable, or the rows cannot be flown.
+        """
+        arguments, settings = yield from self._of_run(budget, plan_name, md)
+        experiment = yield from check_steered(*arguments, **settings)
+        if not self.stage.flyers:
+            return
+        row = {self.stage.y.name: float(self.grid.centres_y[0])}  # the others end at the same places
+        try:
+            experiment.session.gate.admit(row, {}, line_of=experiment.acquisition.line)
+        except RefusedError as error:
+            if error.rule == "limits":
+                raise BadInputError(
+                    f"the rows cannot be flown, each pixel in {self.dwell_s:g} s: {error.message}. Leave room for the "
+                    "run-up at both ends of the area, or give more time for each pixel"
+                ) from error
+
+    def _of_run(
+        self, budget: Budget, plan_name: str, md: Mapping[str, Any]
+    ) -> MsgGenerator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """The arguments of `steer`."""
+        stage = self.stage
         acquisition: Acquisition = stage.at_point()
         if stage.flyers:
             acquisition = FlyLine(stage.flyers, [stage.x], Snake(stage.x.name, stage.y.name, self.grid, self.dwell_s))
-        if stage.dwell is not None:
-            yield from fixed_motors({stage.dwell: self.dwell_s}, budget)
-        return (
-            yield from steer(
-                acquisition,
-                [stage.y] if stage.flyers else [stage.y, stage.x],
-                self.agent,
-                plan_name=plan_name,
-                max_points=self.grid.size,
-                until=budget.until,
-                envelope=budget.rules_for(names),
-                md={**md, "shape": list(self.grid.shape), "extents": [list(self.grid.y), list(self.grid.x)]},
-                finish="stay",
-                **stage.settings_for(names),
-            )
-        )
+        at = {} if stage.dwell is None else {stage.dwell.name: self.dwell_s}
+        moved = [stage.y] if stage.flyers else [stage.y, stage.x]
+        tolerances = yield from self._tolerances(moved)
+        settings = {
+            "plan_name": plan_name,
+            "max_points": self.grid.size,
+            "until": budget.until,
+            "envelope": (yield from budget.rules_for([stage.x, stage.y], stage, at)),
+            "md": {**md, "shape": list(self.grid.shape), "extents": [list(self.grid.y), list(self.grid.x)]},
+            "finish": "stay",
+            **stage.settings_for([stage.x.name, stage.y.name]),
+        }
+        if settings.get("position_tolerance") is None:
+            settings["position_tolerance"] = tolerances
+        return (acquisition, moved, self.agent), settings
+
+    def _tolerances(self, moved: Sequence[Any]) -> MsgGenerator[dict[str, float]]:
+        """At least half a pixel for motors that tell no tolerance: a reading belongs to the pixel where it was read."""
+        grid = self.grid
+        found = {}
+        for motor in moved:
+            (low, high), step = (grid.x, grid.step[0]) if motor is self.stage.x else (grid.y, grid.step[1])
+            if (yield from read_tolerance(motor)) is None:
+                found[motor.name] = max(SHARE * (high - low), 0.5 * step)
+        return found
 
     def map_of(self, channel: str) -> FloatArray:
         """One channel as an array of the grid's shape; NaN where a pixel was not measured."""
@@ -201,8 +266,8 @@ class Raster:
         return {name: [float(result[name]) for result in results] for name in names}
 
 
-def fixed_motors(targets: Mapping[Any, float], budget: Budget) -> MsgGenerator[None]:
-    """Set motors that stand still during the next run, through a gate with the limits of the budget's envelope.
+def fixed_motors(targets: Mapping[Any, float], stage: Stage, budget: Budget) -> MsgGenerator[None]:
+    """Move motors that stand still during the next run, within the budget's limits and around its forbidden regions.
 
     Raises
     ------
@@ -211,16 +276,18 @@ def fixed_motors(targets: Mapping[Any, float], budget: Budget) -> MsgGenerator[N
     RefusedError, DeviceFailedError, DeviceTimeoutError
         See `move_motors`.
     """
-    motors = {motor.name: motor for motor in targets}
-    rules = budget.rules_for(list(motors)).model_copy(update={"forbidden": [], "max_step": {}})
-    gate = yield from make_gate(list(motors.values()), rules)
+    motors = {motor.name: motor for motor in stage.motors}
+    gate = yield from make_gate(stage.motors, budget.envelope)
+    here = yield from read_positions(motors)
+    goal = {motor.name: float(value) for motor, value in targets.items()}
     seconds = MOVE_S
-    for motor in motors.values():
-        axis = yield from read_travel(motor)
+    for name, value in goal.items():
+        axis = yield from read_travel(motors[name])
         if axis is not None:
-            low, high = gate.limits[motor.name]
-            seconds = max(seconds, 3.0 * float(axis.seconds(high - low)))
-    yield from move_motors(motors, {motor.name: value for motor, value in targets.items()}, seconds, gate)
+            seconds = max(seconds, 3.0 * float(axis.seconds(abs(value - here[name]))))
+    spare = {name: SPARE * step for name, step in budget.envelope.max_step.items()}
+    for step in gate.plan_route(here, goal, bound_by_domain=False, tolerance=spare):
+        yield from move_motors(motors, step.target, seconds, gate)
 
 
 def _centres(edges: tuple[float, float], centres: Any) -> list[float]:

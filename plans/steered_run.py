@@ -21,7 +21,7 @@ from bluesky.utils import (
 from ebl_autonomy.agents.protocols import OrdersBatches
 from ebl_autonomy.errors import AgentError, BadInputError, DeviceFailedError, MeasurementError, NoMoreProposals
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
-from ebl_autonomy.plans.arguments import check_seconds
+from ebl_autonomy.plans.arguments import check_document_keys, check_list, check_seconds
 from ebl_autonomy.plans.bounds import into_limits
 from ebl_autonomy.plans.ending import AT_RECOMMENDED, announce, ending_line, report_command
 from ebl_autonomy.plans.measuring import Measuring
@@ -38,7 +38,7 @@ from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
 
-__all__ = ["LEAVES_MOTORS", "SteeredRun", "acquisition_of", "steer"]
+__all__ = ["LEAVES_MOTORS", "SteeredRun", "acquisition_of", "check_steered", "steer"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0
         If an argument has the wrong type or value.
     """
     refuse_names("detectors", detectors)
-    if not isinstance(detectors, Sequence):
-        raise BadInputError(f"detectors={detectors!r}: give a list of devices")
+    check_list("detectors", detectors)
     check_seconds("trigger_timeout_s", trigger_timeout_s)
     if isinstance(measure, Acquisition):
         if detectors:
@@ -94,10 +93,28 @@ def steer(acquisition: Acquisition, motors: Sequence[Any], agent: Any, **setting
     UserFunctionError, ProgramExitError
         If a function of the user has a programming error, or tried to end the program.
     """
-    return (yield from errors_for_exits(_steer(acquisition, motors, agent, **settings)))
+
+    def run() -> MsgGenerator[RunResult]:
+        return (yield from SteeredRun(*(yield from _prepared(acquisition, motors, agent, **settings))).plan())
+
+    return (yield from errors_for_exits(run()))
 
 
-def _steer(
+def check_steered(
+    acquisition: Acquisition, motors: Sequence[Any], agent: Any, **settings: Any
+) -> MsgGenerator[Experiment]:
+    """The run that `steer` would make of the same arguments; nothing moves.
+
+    Raises
+    ------
+    BadInputError, DataError
+        If an argument or a past run is unusable.
+    """
+    experiment, *_ = yield from errors_for_exits(_prepared(acquisition, motors, agent, **settings))
+    return experiment
+
+
+def _prepared(
     acquisition: Acquisition,
     motors: Sequence[Any],
     agent: Any,
@@ -110,8 +127,8 @@ def _steer(
     move_timeout_s: float | None = None,
     trigger_timeout_s: float = 60.0,
     **settings: Any,
-) -> MsgGenerator[RunResult]:
-    """See `steer`; `settings` are passed to `prepare`."""
+) -> MsgGenerator[tuple[Experiment, Recorder, Motion, Measuring, dict[str, Any]]]:
+    """What a `SteeredRun` is made of; nothing has moved. `settings` are passed to `prepare`."""
     if md is not None and (not isinstance(md, Mapping) or METADATA_KEY in md):
         raise BadInputError(f"md={md!r}: give a mapping, without the key {METADATA_KEY!r}, which the plan fills in")
     if move_timeout_s is not None:
@@ -131,7 +148,9 @@ def _steer(
     measuring = Measuring(experiment, recorder, motion, retries, max_failures)
     experiment.prior = yield from take_priors(experiment.session.agent, experiment.session.space.vocs, prior)
     document = {"plan_name": plan_name, **dict(md or {})}
-    return (yield from SteeredRun(experiment, recorder, motion, measuring, document).plan())
+    check_document_keys("md", document)
+    check_document_keys(METADATA_KEY, experiment.metadata().model_dump(mode="json"))
+    return experiment, recorder, motion, measuring, document
 
 
 class SteeredRun:

@@ -81,7 +81,8 @@ def roi_survey(
     x, y : Movable
         The motors of the map's two axes; lines are flown along `x`.
     channels : sequence of str
-        Event keys of the maps, such as the counts of elements.
+        Event keys of the maps, such as the counts of elements. A channel whose readings are not whole numbers, such as
+        a current, is a value with a noise that the map tells.
     coarse_step : float
         Size of a pixel of the coarse map, in motor units.
     area : dict, optional
@@ -97,7 +98,8 @@ def roi_survey(
     i0, live : str, optional
         Event keys of the incident intensity and of the detector's live time, s, by which counts are normalised.
     dwell : Movable, optional
-        Sets the exposure of the detectors, s. Without it, points are measured with the detectors' present exposure.
+        Sets the exposure of the detectors, s; suggested times are cut to its limits. Without it, points are measured
+        with the detectors' present exposure.
     flyers : sequence of Flyable, optional
         Fly each row of the maps: see `FlyLine`.
     approve : "pause" or callable, optional
@@ -107,11 +109,12 @@ def roi_survey(
         A plan function without arguments that is called before each fine scan, such as ``Realign``, which aligns the
         beam again if that pays. If it returns a `RunResult`, that run counts for the budgets.
     until, envelope : optional
-        As for `optimize`; the budgets in seconds, dose and points are those of the whole survey.
+        As for `optimize`; the budgets in seconds, dose and points are those of the whole survey. The envelope may name
+        each motor of the survey; a forbidden box holds for the moving ones while the others stand inside of it.
     md : dict, optional
         More metadata for each start document.
     retries, max_failures, move_timeout_s, trigger_timeout_s, position_tolerance
-        As for `optimize`.
+        As for `optimize`. By default a motor that tells no tolerance may stand half a pixel beside its target.
 
     Returns
     -------

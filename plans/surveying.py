@@ -1,5 +1,6 @@
 """What surveys are made of: the coarse map, its regions, and the scans of each, within budgets for all of them."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,23 +8,35 @@ from typing import Any, Final
 
 import numpy as np
 from bluesky import plan_stubs as bps
-from bluesky.utils import MsgGenerator
+from bluesky.utils import MsgGenerator, RunEngineControlException
 
-from ebl_autonomy.analysis.regions import Limits, Maps, Region, RegionOptions, Regions, check_names, find_regions
+from ebl_autonomy.analysis.regions import (
+    Limits,
+    Maps,
+    Region,
+    RegionOptions,
+    Regions,
+    are_counts,
+    check_names,
+    find_regions,
+)
 from ebl_autonomy.errors import BadInputError, unknown_text, validated
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.plans.arguments import check_integer, check_seconds
+from ebl_autonomy.plans.arguments import check_integer, check_length, check_list, check_seconds
 from ebl_autonomy.plans.devices import check_devices, read_limits, read_positions
 from ebl_autonomy.plans.ending import announce
 from ebl_autonomy.plans.optimization import optimize
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.raster import Budget, Raster, Stage, fixed_motors
 from ebl_autonomy.plans.result import RunResult
+from ebl_autonomy.plans.stubs import make_gate
 from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.user_functions import called
 from ebl_autonomy.records import SURVEY
 
 __all__ = ["Realign", "Survey", "found_regions", "make_survey"]
+
+logger = logging.getLogger(__name__)
 
 DWELL: Final = "seconds"
 """Column of the time at each pixel of the coarse map."""
@@ -88,6 +101,8 @@ class Survey:
     md : dict
     home : dict of motor to float
         Where the motors were at first.
+    dwell_limits : (low, high)
+        The exposures that can be set, s.
     coarse : Raster or None
         The coarse map, after it was measured.
     """
@@ -106,6 +121,7 @@ class Survey:
     budget: Budget
     md: dict[str, Any]
     home: dict[Any, float]
+    dwell_limits: tuple[float, float]
     coarse: Raster | None = field(default=None, init=False)
 
     @property
@@ -125,6 +141,7 @@ class Survey:
         x, y = self.stage.x.name, self.stage.y.name
         columns = self.coarse.columns()
         columns[DWELL] = [self.coarse_dwell_s] * len(columns[x])
+        values = [name for name in self.channels if not are_counts(np.array(columns[name]))]
         maps = Maps.from_points(
             columns,
             x,
@@ -133,13 +150,15 @@ class Survey:
             i0=self.i0,
             live=self.live,
             dwell=None if self.live else DWELL,
+            std=dict.fromkeys(values),
             step=self.grid.step,
         )
         return find_regions(maps, self.options)
 
     def fine_seconds(self, region: Region) -> float:
-        """Seconds for each pixel of a fine scan."""
-        return self.fine_dwell_s or region.dwell_s or self.coarse_dwell_s
+        """Seconds for each pixel of a fine scan, as near to what is suggested as can be set."""
+        low, high = self.dwell_limits
+        return min(max(self.fine_dwell_s or region.dwell_s or self.coarse_dwell_s, low), high)
 
     def brightest(self, region: Region) -> tuple[float, float]:
         """The position of the coarse reading in a region with the largest sum of the region's channels."""
@@ -183,8 +202,19 @@ class Survey:
                 self.budget = self.budget.after(result)
 
     def return_home(self) -> MsgGenerator[None]:
-        """Move the motors back to where they were before the survey."""
-        yield from fixed_motors(self.home, self.budget)
+        """Move the motors back to where they were before the survey.
+
+        A motor that cannot be moved back stays where it is, which is announced: what was measured is safe.
+        """
+        x, y, *others = self.stage.motors
+        for motors in ([x, y], *([motor] for motor in others)):
+            try:
+                yield from fixed_motors({motor: self.home[motor] for motor in motors}, self.stage, self.budget)
+            except RunEngineControlException:
+                raise
+            except Exception as error:  # noqa: BLE001 - a device may raise anything; the last move must lose nothing
+                names = " and ".join(motor.name for motor in motors)
+                logger.warning("%s: not moved back to where the survey began (%s)", names, error)
 
 
 def make_survey(
@@ -211,7 +241,7 @@ def make_survey(
     envelope: Any,
     md: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
-    others: Sequence[Any] = (),
+    others: Mapping[Any, tuple[float, float]] | None = None,
 ) -> MsgGenerator[Survey]:
     """Check all arguments and query the devices; nothing moves. Parameters are those of `roi_survey`.
 
@@ -219,17 +249,25 @@ def make_survey(
     ----------
     settings : mapping
         More arguments of `steer`, the same for all scans.
-    others : sequence of motors
-        Motors that also return to where they were.
+    others : mapping of motor to (low, high)
+        Motors that also return to where they were, with the domain of each.
 
     Raises
     ------
     BadInputError
         If an argument is invalid.
     """
+    others, flyers = others or {}, flyers or ()
     refuse_names("x and y", [x, y])
     refuse_names("flyers", flyers)
-    check_devices(detectors, [x, y, *others])
+    refuse_names("dwell", dwell)
+    check_list("flyers", flyers)
+    check_list("detectors", detectors)
+    moved = [x, y, *others, *([] if dwell is None else [dwell])]
+    check_devices(detectors, moved)
+    check_length("coarse_step", coarse_step)
+    if md is not None and not isinstance(md, Mapping):
+        raise BadInputError(f"md={md!r}: give a mapping")
     check_integer("max_regions", max_regions, 1)
     check_seconds("coarse_dwell_s", coarse_dwell_s)
     if fine_dwell_s is not None:
@@ -241,36 +279,45 @@ def make_survey(
     scanned = [motor.name for motor in (x, y, *others)]
     if unknown := sorted(set(settings.get("position_tolerance") or ()) - set(scanned)):
         raise BadInputError(f"position_tolerance names {unknown}: {unknown_text(unknown[0], scanned, 'motors')}")
-    if not channels or isinstance(channels, str):
+    if not channels or not isinstance(channels, Sequence) or isinstance(channels, str):
         raise BadInputError(f"channels={channels!r}: give a list with the event keys of the maps")
     budget = Budget.of(until, envelope)
     edges = yield from _area(area, x, y, budget)
     given = validated(RegionOptions, regions, "regions")
-    chosen: dict[str, Any] = {"limits": Limits(x=edges[0], y=edges[1])}
+    chosen: dict[str, Any] = {"limits": _limits(given.limits, edges)}
     if given.max_regions is None:
         chosen["max_regions"] = max_regions
     if fine_step is not None:
         chosen["step"] = fine_step
-    options = validated(RegionOptions, {**given.model_dump(exclude_unset=True), **chosen}, "regions")
-    check_names(channels, options)
-    moved = [x, y, *others, *([] if dwell is None else [dwell])]
     at = yield from read_positions({motor.name: motor for motor in moved})
-    return Survey(
+    budget = budget.bounded((yield from _without_limits({x: edges[0], y: edges[1], **others}, at)))
+    gate = yield from make_gate(moved, budget.envelope)
+    dwell_limits = (0.0, math.inf) if dwell is None else gate.limits[dwell.name]
+    for name, seconds in (("coarse_dwell_s", coarse_dwell_s), ("fine_dwell_s", fine_dwell_s)):
+        if seconds is not None and not dwell_limits[0] <= seconds <= dwell_limits[1]:
+            low, high = dwell_limits
+            raise BadInputError(f"{name}={seconds!r}: {dwell.name!r} can be set from {low:g} to {high:g} s")
+    survey = Survey(
         plan_name,
-        Stage(detectors, x, y, flyers, dwell, dict(settings)),
+        Stage(detectors, x, y, flyers, dwell, dict(settings), list(others)),
         PixelGrid.of_step(edges[0], edges[1], coarse_step),
         list(channels),
         i0,
         live,
         coarse_dwell_s,
         fine_dwell_s,
-        options,
+        validated(RegionOptions, {**given.model_dump(exclude_unset=True), **chosen}, "regions"),
         approve,
         realign,
         budget,
         dict(md or {}),
         {motor: at[motor.name] for motor in moved},
+        dwell_limits,
     )
+    coarse = Raster(survey.stage, survey.grid, survey.keys, coarse_dwell_s)
+    yield from coarse.check(survey.budget, plan_name, survey.md)
+    check_names(survey.channels, survey.options)
+    return survey
 
 
 def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region], str]]:
@@ -287,7 +334,7 @@ def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region],
     found = yield from thought(survey.find)
     if found.reason:
         announce(f"survey {result.uid[:8]}: {found.reason}")
-    ranked = yield from _approved(list(found), survey.approve)
+    ranked = yield from _approved(list(found), survey.approve, (survey.stage.x.name, survey.stage.y.name))
     reason = "all regions are scanned" if ranked else found.reason or "no region was approved"
     return result, ranked, reason
 
@@ -306,7 +353,11 @@ def _area(
         if allowed is not None:
             low, high = max(low, allowed[0]), min(high, allowed[1])
         wanted = (low, high) if area is None else area[motor.name]
-        if len(wanted) != 2 or not all(isinstance(end, (int, float)) for end in wanted):
+        if (
+            not isinstance(wanted, (Sequence, np.ndarray))
+            or len(wanted) != 2
+            or any(isinstance(end, bool) or not isinstance(end, (int, float)) or math.isnan(end) for end in wanted)
+        ):
             raise BadInputError(f"area={area!r}: {motor.name!r} needs two numbers, the lower one first")
         first, last = map(float, wanted)
         if not (math.isfinite(first) and math.isfinite(last)):
@@ -319,10 +370,33 @@ def _area(
     return found[0], found[1]
 
 
-def _approved(ranked: list[Region], approve: Any) -> MsgGenerator[list[Region]]:
+def _limits(given: Limits, edges: Sequence[tuple[float, float]]) -> Limits:
+    """The part of the survey's area in which regions are wanted."""
+    sides = []
+    for name, wanted, (low, high) in zip("xy", (given.x, given.y), edges, strict=True):
+        side = (low, high) if wanted is None else (max(low, wanted[0]), min(high, wanted[1]))
+        if not side[0] < side[1]:
+            raise BadInputError(f"regions.limits.{name}={wanted}: the area of the survey is [{low:g}, {high:g}]")
+        sides.append(side)
+    return Limits(x=sides[0], y=sides[1])
+
+
+def _without_limits(
+    domains: Mapping[Any, tuple[float, float]], at: Mapping[str, float]
+) -> MsgGenerator[dict[str, tuple[float, float]]]:
+    """For motors without limits of their own, the interval that holds their domain and where they stand."""
+    found = {}
+    for motor, (low, high) in domains.items():
+        if (yield from read_limits(motor)) is None:
+            found[motor.name] = (min(low, at[motor.name]), max(high, at[motor.name]))
+    return found
+
+
+def _approved(ranked: list[Region], approve: Any, axes: tuple[str, str]) -> MsgGenerator[list[Region]]:
     """The regions that are to be scanned, after the user was asked."""
     for number, region in enumerate(ranked):
-        box = ", ".join(f"{name} {low:.6g} to {high:.6g}" for name, (low, high) in (("x", region.x), ("y", region.y)))
+        sides = zip(axes, (region.x, region.y), strict=True)
+        box = ", ".join(f"{name} {low:.6g} to {high:.6g}" for name, (low, high) in sides)
         announce(f"region {number}: {region.label}, {box}, {region.reason}")
     if not ranked or approve is None:
         return ranked

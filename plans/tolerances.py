@@ -13,7 +13,7 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans.devices import read_tolerance
 from ebl_autonomy.space import Space
 
-__all__ = ["Tolerances", "check_tolerances", "find_tolerances"]
+__all__ = ["SHARE", "Tolerances", "check_tolerances", "find_tolerances"]
 
 SHARE: Final = 0.01
 """Tolerance of a motor that tells none, as a share of its variable's domain, on the variable's scale."""

@@ -14,6 +14,7 @@ from ebl_autonomy.agents.energy.readings import Choice, Readings, Way
 from ebl_autonomy.agents.energy.rebuilding import Rebuilding
 from ebl_autonomy.agents.energy.separating import Separating
 from ebl_autonomy.analysis.spectra import References, edge_energy, edge_position
+from ebl_autonomy.analysis.spectra.edges import METHODS
 from ebl_autonomy.errors import AgentError, BadInputError, NoMoreProposals
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray
@@ -106,7 +107,14 @@ class EnergyAgent(Agent):
         ----------
         method : {"derivative", "half_step"}
             See `ebl_autonomy.analysis.spectra.edge_position`.
+
+        Raises
+        ------
+        BadInputError
+            If there is no such method.
         """
+        if method not in METHODS:  # also where no spectrum has an edge to be found
+            raise BadInputError(f"method={method!r}: give one of {METHODS}")
         grid = np.arange(self.space.low[0], self.space.high[0], 0.1)
         readings = self._readings()
         mean, _ = self._way.spectrum(readings, grid)

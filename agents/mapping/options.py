@@ -10,6 +10,7 @@ from ebl_autonomy.agents.base import AgentOptions
 
 __all__ = ["MappingOptions"]
 
+Level = Annotated[float, Field(allow_inf_nan=False)]
 Step = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
@@ -51,7 +52,7 @@ class MappingOptions(AgentOptions):
     counts: bool | list[str] = False
     weights: dict[str, Annotated[float, Field(ge=0.0, allow_inf_nan=False)]] = {}
     aim: Literal["reconstruction", "edges", "boundary", "rare"] = "reconstruction"
-    threshold: float | dict[str, float] | None = None
+    threshold: Level | dict[str, Level] | None = None
     target_error: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     start: float = Field(default=0.01, gt=0.0, le=1.0)
     dwell: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -141,6 +141,45 @@ class Envelope(BaseModel):
                 "forbidden": [
                     region.model_copy(update={"box": renamed(region.box, aliases)}) for region in self.forbidden
                 ],
+            }
+        )
+
+    def with_standing(self, moving: Collection[str], at: Mapping[str, float]) -> Envelope:
+        """The envelope of some motors while all others stand still.
+
+        A forbidden region whose other motors stand inside of it forbids the same positions of the moving ones; a region
+        beside which they stand cannot be reached.
+
+        Parameters
+        ----------
+        moving : collection of str
+            The motors that may move.
+        at : mapping of str to float
+            Positions of the others, in motor units.
+
+        Raises
+        ------
+        BadInputError
+            If the motors that stand still are in a forbidden region, wherever the moving ones go.
+        """
+        forbidden = []
+        for region in self.forbidden:
+            box = {name: interval for name, interval in region.box.items() if name in moving}
+            others = {name: interval for name, interval in region.box.items() if name not in moving}
+            if any(not low <= at[name] <= high for name, (low, high) in others.items()):
+                continue
+            if not box:
+                stand = ", ".join(f"{name} = {at[name]:.6g}" for name in others)
+                raise BadInputError(
+                    f"{stand} lies in the forbidden region {region.box}{f' ({region.reason})' if region.reason else ''}"
+                    ": move it out before the run, or change the region"
+                )
+            forbidden.append(region.model_copy(update={"box": box}))
+        return self.model_copy(
+            update={
+                "limits": {name: ends for name, ends in self.limits.items() if name in moving},
+                "max_step": {name: step for name, step in self.max_step.items() if name in moving},
+                "forbidden": forbidden,
             }
         )
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.records import RunRecord
 from ebl_autonomy.report.contents import Contents, report_contents
 from ebl_autonomy.report.drawing import svg
@@ -72,6 +73,8 @@ def write_report(
     BadInputError
         See `report_contents`.
     """
+    if not isinstance(record, RunRecord):
+        raise BadInputError(f"record={record!r:.80}: give the record of a run, such as read_run(uid, client)")
     if told is None:
         told = report_contents(record, client=client, agent=agent, regions=regions, truth=truth)
     environment = Environment(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.records import BestReading, Recommendation, RunMetadata, RunRecord, assemble_record
 from ebl_autonomy.report import ProgressBar, Summary, summarise, write_report
 from ebl_autonomy.report.wording import findings, with_error
@@ -309,3 +310,8 @@ def test_the_progress_bar_counts_flown_rows_and_ends_with_the_recommendation() -
             bar("event", {"descriptor": "r", "data": row})
         bar("stop", {"run_start": "1"})
     assert "recommended f 3.50 ± 0.25 um" in out.getvalue()
+
+
+def test_a_uid_is_no_record(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"record='abc': .*read_run"):
+        write_report("abc", tmp_path)

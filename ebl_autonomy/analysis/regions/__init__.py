@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ebl_autonomy.analysis.regions.features import features_of
 from ebl_autonomy.analysis.regions.finding import check_names, feature_table, find_regions
-from ebl_autonomy.analysis.regions.maps import Maps
+from ebl_autonomy.analysis.regions.maps import Maps, are_counts
 from ebl_autonomy.analysis.regions.options import Limits, Phases, Rank, Region, RegionOptions, Regions
 from ebl_autonomy.analysis.regions.phases import (
     dominant_phase,
@@ -33,6 +33,7 @@ __all__ = [
     "RuleError",
     "Segment",
     "Segmentation",
+    "are_counts",
     "check_names",
     "dominant_phase",
     "feature_table",

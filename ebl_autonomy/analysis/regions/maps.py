@@ -13,7 +13,7 @@ from scipy import ndimage
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.scales import FloatArray
 
-__all__ = ["Maps"]
+__all__ = ["Maps", "are_counts"]
 
 EVEN: Final = 0.25
 """Largest deviation of a distance between neighbouring columns from their mean, as a share of it. Stages jitter."""
@@ -300,6 +300,12 @@ def _finer(axis: FloatArray, places: FloatArray) -> FloatArray:
         raise BadInputError("a map of one row or column cannot be refined: between what would it be interpolated?")
     step = (axis[-1] - axis[0]) / (len(axis) - 1)
     return np.asarray(axis[0] + step * places)
+
+
+def are_counts(values: FloatArray) -> bool:
+    """Whether the finite values of a channel are whole numbers and none is negative, as counts are."""
+    known = values[np.isfinite(values)]
+    return bool((known >= 0.0).all() and (known == np.rint(known)).all())
 
 
 def estimated_std(values: FloatArray) -> float:

@@ -13,8 +13,10 @@ from scipy.ndimage import gaussian_filter1d
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["Normalised", "WhiteLine", "edge_energy", "edge_position", "normalise", "white_line"]
+__all__ = ["METHODS", "Normalised", "WhiteLine", "edge_energy", "edge_position", "normalise", "white_line"]
 
+METHODS: Final = ("derivative", "half_step")
+"""Definitions of the position of an edge."""
 STEP_EV: Final = 0.05
 """Step of the grid on which a spectrum is differentiated, in eV."""
 SMOOTHING_EV: Final = 1.0
@@ -166,8 +168,8 @@ def edge_position(
         If the shapes differ, there are fewer than 4 energies, or the method is unknown.
     """
     energies, absorption = _checked(energies, absorption)
-    if method not in ("derivative", "half_step"):
-        raise BadInputError(f"method={method!r}: give 'derivative' or 'half_step'")
+    if method not in METHODS:
+        raise BadInputError(f"method={method!r}: give one of {METHODS}")
     grid = _grid(energies)
     spectrum = np.interp(grid, energies, absorption)
     slope = gaussian_filter1d(spectrum, smoothing_ev / (grid[1] - grid[0]), order=1, mode="nearest")

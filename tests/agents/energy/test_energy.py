@@ -273,3 +273,9 @@ def test_energies_at_which_all_references_are_alike_leave_the_phases_unknown() -
     assert agent.phases() == {}
     (point,) = agent.suggest()
     assert point["energy"] > 7085.0
+
+
+def test_an_unknown_method_is_refused_before_there_is_an_edge() -> None:
+    agent = EnergyAgent({"variables": {"energy": [7070.0, 7200.0]}, "observables": ["mu"]})
+    with pytest.raises(BadInputError, match="'steepest'"):
+        agent.edge("steepest")

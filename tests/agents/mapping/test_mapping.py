@@ -355,6 +355,8 @@ def test_lines_and_dwell_times_stay_within_the_bounds_that_are_searched() -> Non
         (vocs(), {"weights": {"Cr": 1.0}}, "weights names 'Cr'"),
         (vocs(), {"weights": {"Fe": 0.0}}, "at least one channel a positive weight"),
         (vocs(), {"aim": "boundary"}, "needs threshold="),
+        (vocs(), {"aim": "boundary", "threshold": math.nan}, "threshold.*finite"),
+        (vocs(), {"aim": "boundary", "threshold": {"Fe": math.inf}}, "threshold.*finite"),
         (vocs(), {"dwell": "dwel"}, "dwell='dwel': unknown"),
         (vocs(z=[0.0, 1.0]), {}, r"needs two axes, the fast one first; the VOCS has \['x', 'y', 'z'\]"),
         (vocs(t=[0.0, 1.0]), {"dwell": "t"}, "the shortest 't' is 0 s: it must be positive"),
