@@ -2,5 +2,8 @@
 
 from ebl_autonomy.agents.mapping.agent import MappingAgent
 from ebl_autonomy.agents.mapping.options import MappingOptions
+from ebl_autonomy.lazy import public_dir
 
 __all__ = ["MappingAgent", "MappingOptions"]
+
+__dir__ = public_dir(__name__)

@@ -15,6 +15,7 @@ from ebl_autonomy.analysis.regions.phases import (
 )
 from ebl_autonomy.analysis.regions.rules import AllOf, AnyOf, Feature, Not, Relation, Rule, RuleError
 from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, segment
+from ebl_autonomy.lazy import public_dir
 
 __all__ = [
     "AllOf",
@@ -45,3 +46,5 @@ __all__ = [
     "phase_segments",
     "segment",
 ]
+
+__dir__ = public_dir(__name__)
