@@ -12,7 +12,7 @@ WORKERS ?= 2
 STACK_TESTS := tests/epics tests/sim_devices \
 	$(patsubst %,tests/data/test_%.py,access files forms live runwriter schemas server tiled_app what_documents_hold zoo \
 		zoo_over_epics) \
-	$(patsubst %,tests/plans/test_%.py,features fly_lines interruptions late_descriptions late_devices names_of_positions \
+	$(patsubst %,tests/plans/test_%.py,adaptive_maps features fly_lines interruptions late_descriptions late_devices names_of_positions \
 		odd_devices pseudo_positioners sigint staging stopped_moves streams_of_others what_a_run_leaves) \
 	$(patsubst %,tests/queueserver/test_%.py,items queue) tests/testing/test_check_device_and_plan.py
 
