@@ -165,7 +165,7 @@ def test_its_entry_points_are_found_by_name_and_exist(installed: tuple[Path, Pat
     listed = subprocess.run([str(python), "-c", code], check=True, timeout=30, capture_output=True, text=True).stdout
     entries = [line.split("|") for line in listed.split()]
     names = {name for group, name, _ in entries if group == "ebl_autonomy.agents"}
-    assert names == {"bayesian", "coordinate_scan", "grid", "sobol"}
+    assert names == {"bayesian", "coordinate_scan", "energy", "grid", "mapping", "roi", "sobol"}
     for _, name, module in entries:
         path = site / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), (name, module)
