@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ebl_autonomy.surrogates.neighbours import NeighbourField, fitting, lists
-from ebl_autonomy.surrogates.neighbours.kriging import PRIOR, ROUGH, SMOOTH, Process, predict
+from ebl_autonomy.surrogates.neighbours.kriging import NEARNESS, PRIOR, ROUGH, SMOOTH, Process, predict
 
 NEAR = 3.0
 """Distance, in pixels of the longer side, within which the lists must be exact; the mean gap of sites is 2.8."""
@@ -73,7 +73,24 @@ def test_with_few_sites_the_prediction_is_that_of_ordinary_kriging(kind: int) ->
     level = np.linalg.solve(A, values).sum() / np.linalg.inv(A).sum()
     misfit = (values - level) @ np.linalg.solve(A, values - level)
     exact = s - solution[:5] @ (s * k[:5, 5]) - solution[5]
-    assert variance[q] == pytest.approx((prior + misfit) / (prior + 4) * exact, rel=1e-5)
+    weights = np.hypot(*(yx[:5] - yx[5]).T) ** -NEARNESS
+    near = np.sum(weights * ((values - values.mean()) ** 2 - noise)) / np.sum(weights)
+    local = (prior * 2.0 + 4 * max(near, 0.0)) / (prior + 4) / s
+    assert variance[q] == pytest.approx(local * (prior + misfit) / (prior + 4) * exact, rel=1e-5)
+
+
+def test_beside_the_one_bright_site_is_the_least_certain_place_and_no_rate_is_negative() -> None:
+    field = NeighbourField((33, 33), (1.0, 1.0), [True])
+    for row in range(0, 33, 4):
+        for column in range(0, 33, 4):
+            bright = (row, column) == (16, 16)
+            field.add(row * 33 + column, np.array([64.0 if bright else 4.0]), np.ones(1))
+    field.update(whole=True)
+    variance = field.variance[0].reshape(33, 33)
+    beside, further, elsewhere = variance[16, 18], variance[16, 22], variance[6, 6]
+    assert beside > 5.0 * further
+    assert further > elsewhere
+    assert field.mean.min() >= 0.0
 
 
 def rough_map(size: int, seed: int) -> np.ndarray:
@@ -165,7 +182,7 @@ def test_the_errors_made_ahead_raise_the_predicted_variance() -> None:
     surprised = fitting.Errors(np.full(50, 9.0), np.full(50, 9.0), np.full(50, 1.0))
     weights = np.ones(50)
     assert fitting.trust(flat, flat, weights) == pytest.approx(1.0)
-    assert fitting.trust(flat, surprised, weights) == pytest.approx(5.0)
+    assert fitting.trust(flat, surprised, weights) == pytest.approx(9.0)
     assert fitting.trust(surprised, flat, weights) == pytest.approx(9.0)
 
 

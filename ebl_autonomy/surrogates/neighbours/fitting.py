@@ -129,7 +129,7 @@ def trust(left: Errors, ahead: Errors, weight_ahead: np.ndarray) -> float:
         return factor
     recent = slice(count - max(int(RECENT * count), LEAST_SEQUENCE), None)
     latest = Errors(ahead.excess[recent], ahead.squared[recent], ahead.variance[recent])
-    return max(factor, 0.5 * (factor + _ratio(latest, weight_ahead[recent])))
+    return max(factor, _ratio(latest, weight_ahead[recent]))
 
 
 def _ratio(errors: Errors, weights: np.ndarray) -> float:

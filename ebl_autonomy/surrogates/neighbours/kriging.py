@@ -6,7 +6,8 @@ with an unknown constant mean, of which each prediction sees its neighbours only
 The variance of a stationary process depends on where it was measured alone, and says of an empty corner what it says of
 a grain. Here the variance belongs to the place: it is that of the neighbours, inferred from how well the process
 explains them, with the map's own variance as prior. Under a conjugate prior the posterior is a Student's t process
-(Shah et al. 2014, AISTATS).
+(Shah et al. 2014, AISTATS). The nearest neighbours count most for it, so that a place beside a bright measurement is
+less certain than one beside a dark one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numba import njit
 
 from ebl_autonomy.surrogates.neighbours.lists import SLOTS
 
-__all__ = ["LEAST_RATE", "PRIOR", "ROUGH", "SMOOTH", "Process", "noise_variance", "predict"]
+__all__ = ["LEAST_RATE", "NEARNESS", "PRIOR", "ROUGH", "SMOOTH", "Process", "noise_variance", "predict"]
 
 ROUGH: Final = 0
 """Exponential correlation (Matérn 1/2): values change at random from pixel to pixel."""
@@ -30,6 +31,10 @@ PRIOR: Final = 0.1
 """Weight of the map's variance against that of the neighbours, in measurements without noise."""
 LEAST: Final = 1e-12
 """Smallest variance of a place, as a share of the map's."""
+NEARNESS: Final = 3.0
+"""Power of the inverse distance by which a neighbour tells how much the map varies at a place. With equal weights, one
+bright measurement among many dark ones would say little of its surroundings, and a small grain would not be followed to
+its edges."""
 MOST_PRIOR: Final = 1e3
 FEW: Final = 10.0
 """A count that tells its own noise no better than its surroundings do."""
@@ -105,13 +110,14 @@ def predict(
     own : bool
         Whether the measurement of the pixel itself counts. Without it, the prediction is one that leaves it out.
     mean, variance : ndarray, shape (all pixels,)
-        Written at `pixels`; the variance is that of the map, without the noise of a measurement. Without any measured
-        neighbour, NaN and infinity.
+        Written at `pixels`; the variance is that of the map, without the noise of a measurement. The mean of a
+        channel that counts is 0 or more. Without any measured neighbour, NaN and infinity.
     """
     A, site = np.empty((SLOTS + 1, SLOTS + 1)), np.empty(SLOTS + 1, np.int64)
     k, y, one = np.empty(SLOTS + 1), np.empty(SLOTS + 1), np.empty(SLOTS + 1)
     noise = np.empty(SLOTS + 1)
     columns = distances.shape[1]
+    pixel = max(distances[0, min(1, columns - 1)], distances[min(1, len(distances) - 1), 0])
     for q in pixels:
         row, column = q // columns, q % columns
         m = 0
@@ -128,7 +134,7 @@ def predict(
         for i in range(m):
             y[i] = values[site[i]]
             level += y[i] / m
-        scatter, noisy = 0.0, 0.0
+        scatter, noisy, near, weights = 0.0, 0.0, 0.0, 0.0
         for i in range(m):
             y[i] -= level
             scatter += y[i] * y[i]
@@ -136,10 +142,18 @@ def predict(
             count = max(level, 0.0) * exposures[site[i]]
             noise[i] = noise_variance(level + y[i] * count / (count + FEW), exposures[site[i]], process)
             noisy += noise[i]
+            away = distances[abs(site[i] // columns - row), abs(site[i] % columns - column)]
+            weight = 1.0 / max(away, pixel) ** NEARNESS
+            near += weight * (y[i] * y[i] - noise[i])
+            weights += weight
         # The noisier the measurements, the less their scatter tells of the map's own.
         prior = min(PRIOR * (1.0 + noisy / (m * process.spread)) ** 2, MOST_PRIOR)
         s = (prior * process.spread + max(scatter - noisy * (m - 1) / m, 0.0)) / (prior + m - 1)
         s = max(s, LEAST * process.spread)
+        # How much more the map varies right here than among all neighbours; a measured pixel has its own noise only.
+        local = 1.0
+        if site[0] != q:
+            local = (prior * process.spread + (m - 1) * max(near / weights, 0.0)) / ((prior + m - 1) * s)
         # A = L Lᵀ is the covariance of the measurements; k, y and one become L⁻¹k, L⁻¹y and L⁻¹1.
         kk, ky, k1, y1, yy, ones = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(m):
@@ -169,5 +183,6 @@ def predict(
             ones += one[i] * one[i]
         shift = y1 / ones
         misfit = max(yy - y1 * shift, 0.0)
-        mean[q] = level + shift + ky - shift * k1
-        variance[q] = (prior + misfit) / (prior + m - 1) * (max(s - kk, 0.0) + (1.0 - k1) ** 2 / ones)
+        expected = level + shift + ky - shift * k1
+        mean[q] = max(expected, 0.0) if process.poisson else expected  # no rate is negative
+        variance[q] = local * (prior + misfit) / (prior + m - 1) * (max(s - kk, 0.0) + (1.0 - k1) ** 2 / ones)
