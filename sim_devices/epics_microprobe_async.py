@@ -104,6 +104,7 @@ class AsyncEpicsProbeDetector(StandardReadable):
         await self._exposures.join(self.name)
 
     async def read(self) -> Any:
+        """The readings; no detector joins the latest exposure any more."""
         self._exposures.close()
         return await super().read()
 
