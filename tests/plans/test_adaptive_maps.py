@@ -12,7 +12,7 @@ from scripted import Scripted
 from simple import Documents
 
 from ebl_autonomy import VOCS
-from ebl_autonomy.agents import SobolAgent
+from ebl_autonomy.agents import SobolAgent, make_agent
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.plans import adaptive_map
 from ebl_autonomy.testing import check_plan, check_plan_signature
@@ -166,3 +166,18 @@ def test_the_plan_keeps_the_contract(RE: RunEngine) -> None:
 
     check_plan(make, RE, gated=True)
     check_plan_signature(adaptive_map)
+
+
+def test_a_sample_that_drifts_is_mapped_to_the_end_where_the_stage_was(RE: RunEngine, docs: Documents) -> None:
+    probe = microprobe(drift_um_per_hour=(400.0, 0.0))  # about two pixels during the map
+    agent = make_agent(MAPPING)
+    result = RE(adaptive_map([probe.xrf, probe.clock], probe.x, probe.y, agent, max_points=96)).plan_result
+    assert (result.rows, docs.stop["exit_status"]) == (96, "success")
+    rows = docs.events["primary"]
+    assert len(set(positions_of(rows))) == 96
+    moved = probe.drift_um(rows[-1]["clock"])[0]
+    assert 1.0 < moved < 4.0
+    mean, std = agent.map()["xrf_Fe"]
+    assert np.isfinite(mean).all()
+    assert np.isfinite(std).all()
+    assert all(np.isfinite(error) for error in agent.predicted_error().values())
