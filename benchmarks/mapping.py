@@ -255,12 +255,54 @@ def largest_variance(case: Case, seed: int) -> Found:
             pixels, values = np.append(pixels, new), np.vstack([values, case.measured(new, rng)])
 
 
+def gpcam(case: Case, seed: int) -> Found:
+    """The largest variance of gpCAM's Gaussian process, which is trained again when the points have doubled.
+
+    The variances of the noise are passed. It takes one channel only.
+    """
+    if len(case.truth) > 1:
+        return {}
+    import warnings
+
+    from gpcam import GPOptimizer
+
+    rng = np.random.default_rng(seed)
+    everywhere = np.indices(case.shape).reshape(2, -1).T
+    unit = everywhere / np.array(case.shape)
+    pixels = first_pixels(qmc.Sobol(2, rng=seed), case.shape, 0.005)
+    values = case.measured(pixels, rng)[:, 0]
+    count, next_fit = int(GP_SHARE * math.prod(case.shape)), 0
+    hyperparameters: Any = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while True:
+            scale, middle = float(values.std()) or 1.0, float(values.mean())
+            noise = np.maximum(values, 1.0) if case.counts else np.full(len(values), NOISE**2)
+            model = GPOptimizer()
+            model.tell(unit[pixels], (values - middle) / scale, noise_variances=noise / scale**2, append=False)
+            if hyperparameters is None or len(pixels) >= next_fit:
+                model.train()
+                hyperparameters, next_fit = model.hyperparameters, 2 * len(pixels)
+            else:
+                model.set_hyperparameters(hyperparameters)
+            parts = np.array_split(unit, 32)
+            mean = np.concatenate([np.ravel(model.posterior_mean(part)["m(x)"]) for part in parts])
+            if len(pixels) >= count:
+                return {GP_SHARE: scores((middle + scale * mean).reshape(1, *case.shape), case.truth)}
+            found = [model.posterior_covariance(part, variance_only=True)["v(x)"] for part in parts]
+            worth = np.concatenate([np.ravel(one) for one in found])
+            worth[pixels] = -1.0
+            new = apart(worth, everywhere, min(8 * BATCH, count - len(pixels)))
+            pixels, values = np.append(pixels, new), np.append(values, case.measured(new, rng)[:, 0])
+
+
 CONTENDERS: dict[str, Callable[[Case, int], Found]] = {
     "MappingAgent": ours,
     "heuristic": heuristic,
     "raster": raster,
     "Sobol": sobol,
     "botorch, largest variance": largest_variance,
+    **({"gpCAM, largest variance": gpcam} if importlib.util.find_spec("gpcam") else {}),
 }
 
 # -- equal time ----------------------------------------------------------------------------------------------------
