@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from gest_api.vocs import ContextualVariable, DiscreteVariable
 from pydantic import Field
 
 from ebl_autonomy.agents.base import Agent, AgentOptions
+from ebl_autonomy.agents.map_vocs import check_map_vocs
 from ebl_autonomy.analysis.regions import (
     Limits,
     Maps,
@@ -25,7 +25,6 @@ from ebl_autonomy.errors import AgentError, BadInputError, NoMoreProposals, unkn
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.records import Decision
 from ebl_autonomy.space import VOCS, FloatArray, outcome_names
-from ebl_autonomy.vocs import is_logarithmic
 
 __all__ = ["ROIAgent", "ROIOptions"]
 
@@ -311,17 +310,5 @@ class ROIAgent(Agent):
         return f"the coarse map and {len(found)} regions are measured; give a larger max_regions for more"
 
     def _validate_vocs(self, vocs: VOCS) -> None:
-        chosen = {name: one for name, one in vocs.variables.items() if not isinstance(one, ContextualVariable)}
-        for name, variable in chosen.items():
-            if isinstance(variable, DiscreteVariable) or is_logarithmic(variable):
-                raise BadInputError(
-                    f"variable {name!r} is discrete or logarithmic: give an axis of a map as {{name: [low, high]}}"
-                )
-        if len(chosen) != 2:
-            raise BadInputError(f"a map needs two variables, the fast axis first; the VOCS has {list(chosen)}")
-        if vocs.constraints:
-            raise BadInputError(
-                f"a map has no constraints, the VOCS has {list(vocs.constraints)}: make them observables"
-            )
-        if not outcome_names(vocs):
-            raise BadInputError("the VOCS has no channel: name at least one observable")
+        if len(chosen := check_map_vocs(vocs)) != 2:
+            raise BadInputError(f"a map needs two variables, the fast axis first; the VOCS has {chosen}")

@@ -166,7 +166,7 @@ class Survey:
         columns = {name: np.asarray(values) for name, values in self.coarse.columns().items()}
         x, y = columns[self.stage.x.name], columns[self.stage.y.name]
         inside = (x >= region.x[0]) & (x <= region.x[1]) & (y >= region.y[0]) & (y <= region.y[1])
-        names = [name for name in region.channel.split("+") if name in columns] or list(self.channels)
+        names = [name for name in region.channels or (region.channel,) if name in columns] or list(self.channels)
         total = np.where(inside, np.nansum([columns[name] for name in names], axis=0), -math.inf)
         if not inside.any():
             return 0.5 * (region.x[0] + region.x[1]), 0.5 * (region.y[0] + region.y[1])

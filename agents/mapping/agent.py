@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ebl_autonomy.agents.base import Agent, AgentOptions, Point, Prediction
+from ebl_autonomy.agents.map_vocs import check_map_vocs
 from ebl_autonomy.agents.mapping.choosing import Choice, Chooser
 from ebl_autonomy.agents.mapping.options import MappingOptions
-from ebl_autonomy.agents.mapping.setup import Setup, check_vocs, travel_of
+from ebl_autonomy.agents.mapping.setup import Setup, travel_of
 from ebl_autonomy.agents.mapping.start import even_lines, even_pixels
 from ebl_autonomy.errors import BadInputError, NoMoreProposals
 from ebl_autonomy.pixels import PixelGrid
@@ -68,7 +69,7 @@ class MappingAgent(Agent):
         self._space_changed()
 
     def _validate_vocs(self, vocs: VOCS) -> None:
-        check_vocs(vocs)
+        check_map_vocs(vocs)
 
     def _space_changed(self) -> None:
         self._setup = self._setup.within(self._mapping_options, self.space)

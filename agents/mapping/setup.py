@@ -6,15 +6,13 @@ import dataclasses
 from dataclasses import dataclass, replace
 
 import numpy as np
-from gest_api.vocs import ContextualVariable, DiscreteVariable
 
 from ebl_autonomy.agents.mapping.options import MappingOptions
 from ebl_autonomy.errors import BadInputError, unknown_text
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.space import VOCS, AxisTravel, FloatArray, Space, Travel, outcome_names
-from ebl_autonomy.vocs import is_logarithmic
+from ebl_autonomy.space import AxisTravel, FloatArray, Space, Travel, outcome_names
 
-__all__ = ["Setup", "check_vocs"]
+__all__ = ["Setup", "travel_of"]
 
 DEFAULT_PIXELS = 100
 """Pixels along each axis of a map without a step."""
@@ -103,30 +101,6 @@ class Setup:
         if lines is not None and not lines[0] <= 0.0 <= lines[1]:
             raise BadInputError(f"{options.line!r} lies within {lines}: the domain must include 0, which is a point")
         return replace(self, dwells=dwells, lines=lines)
-
-
-def check_vocs(vocs: VOCS) -> None:
-    """Refuse a VOCS that is no map.
-
-    Raises
-    ------
-    BadInputError
-        If a variable is discrete or logarithmic, there are constraints, or there is no outcome.
-    """
-    for name, variable in vocs.variables.items():
-        if isinstance(variable, ContextualVariable):
-            continue
-        if isinstance(variable, DiscreteVariable) or is_logarithmic(variable):
-            raise BadInputError(
-                f"variable {name!r} is discrete or logarithmic: give an axis of a map as {{name: [low, high]}}"
-            )
-    if vocs.constraints:
-        raise BadInputError(
-            f"a map has no constraints, the VOCS has {list(vocs.constraints)}: make them observables, and use "
-            "search_within for a part of the map"
-        )
-    if not outcome_names(vocs):
-        raise BadInputError("the VOCS has no channel: name at least one observable")
 
 
 def travel_of(options: MappingOptions) -> Travel:

@@ -216,7 +216,7 @@ def test_detectors_that_are_triggered_together_share_one_exposure() -> None:
 def test_the_clock_counts_moves_exposures_and_readout(RE: RunEngine) -> None:
     probe = SimMicroprobe(plane(), dwell_s=0.5, readout_s=0.1)
     began, rows = probe.clock.now(), []
-    wall = time.monotonic()
+    assert not probe.clock.waits
 
     def keep(name: str, doc: dict[str, Any]) -> None:
         if name == "event":
@@ -224,7 +224,6 @@ def test_the_clock_counts_moves_exposures_and_readout(RE: RunEngine) -> None:
 
     RE(grid_scan(probe.detectors, probe.y, 0.0, 2.0, 3, probe.x, 11.0, 12.5, 4), keep)
     assert len(rows) == 12
-    assert time.monotonic() - wall < 10.0
     moves = 9 * probe.x.seconds(0.5) + 2 * probe.x.seconds(1.5)  # y moves meanwhile
     first = max(probe.x.seconds(17.25 - 11.0), probe.y.seconds(4.5))
     assert probe.clock.now() - began == pytest.approx(12 * 0.6 + moves + first, rel=1e-3)

@@ -254,8 +254,8 @@ def _merged(segments: Sequence[Segment], share: float) -> tuple[Segment, ...]:
             for i, other in enumerate(merged):
                 common = float((one.mask & other.mask).sum())
                 if common >= share * max(one.mask.sum(), other.mask.sum()):
-                    names = dict.fromkeys([*other.channel.split("+"), *one.channel.split("+")])
-                    one = Segment("+".join(names), one.mask | other.mask, max(one.confidence, other.confidence))
+                    confidence = max(one.confidence, other.confidence)
+                    one = Segment.of_several([*other.channels, *one.channels], one.mask | other.mask, confidence)
                     del merged[i]
                     again = True
                     break
@@ -381,6 +381,7 @@ def _region(maps: Maps, placed: _Placed, number: int, options: RegionOptions) ->
     region = Region(
         label=f"{one.segment.channel} {number}",
         channel=one.segment.channel,
+        channels=one.segment.channels,
         x=box.x,
         y=box.y,
         clipped=box.clipped,
@@ -446,7 +447,7 @@ def _dwell(maps: Maps, one: _Candidate, options: RegionOptions) -> tuple[float |
 
 
 def _that_matter(one: _Candidate, options: RegionOptions) -> list[str]:
-    names = one.segment.channel.split("+")
+    names = list(one.segment.channels)
     if options.rank.by == "ratio":
         names += (options.rank.of or "").split("/")
     if one.rule is not None:

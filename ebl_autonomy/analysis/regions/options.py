@@ -33,6 +33,8 @@ class Region(_Options):
         ``"Fe 1"``: its channel, and its rank in the list.
     channel : str
         The channel that it was found in; several joined by ``+``.
+    channels : tuple of str
+        The same, one by one.
     x, y : (low, high)
         The box to scan, in motor units, with its margin and inside the limits.
     clipped : bool
@@ -60,6 +62,7 @@ class Region(_Options):
 
     label: str
     channel: str
+    channels: tuple[str, ...] = ()
     x: Interval
     y: Interval
     clipped: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,11 +37,24 @@ class Segment:
     confidence : float
         Probability that it is no accident of noise: 1 minus the number of accidents, as pronounced as this, that are
         expected anywhere in the map.
+    channels : tuple of str
+        The channels, if they are several; by default the one.
     """
 
     channel: str
     mask: np.ndarray
     confidence: float
+    channels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            object.__setattr__(self, "channels", (self.channel,))
+
+    @classmethod
+    def of_several(cls, channels: Iterable[str], mask: np.ndarray, confidence: float) -> Segment:
+        """A segment of several channels, each named once."""
+        names = tuple(dict.fromkeys(channels))
+        return cls("+".join(names), mask, confidence, names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +180,8 @@ def segment_together(segmentations: list[Segmentation]) -> tuple[Segment, ...]:
     for i in range(1, number + 1):
         mask = labels == i
         parts = [part for one in segmentations for part in one.segments if mask[part.mask].any()]
-        names = list(dict.fromkeys(part.channel for part in parts))
-        together.append(Segment("+".join(names), mask, max(part.confidence for part in parts)))
+        names = [name for part in parts for name in part.channels]
+        together.append(Segment.of_several(names, mask, max(part.confidence for part in parts)))
     return tuple(together)
 
 

@@ -290,3 +290,15 @@ def test_many_scattered_points_on_a_large_map_need_little_memory() -> None:
     assert maps.shape == (1001, 1001)
     assert np.nansum(maps.channels["Fe"]) == len(x)
     assert most < 300e6
+
+
+def test_a_plus_in_the_name_of_a_channel_parts_nothing() -> None:
+    rng = np.random.default_rng(4)
+    bright = np.zeros(BIG.shape)
+    bright[3:7, 4:9] = 80.0
+    counts = {name: rng.poisson(1.0 + bright).astype(float) for name in ("Fe2+", "Fe3+")}
+    maps = Maps(counts, np.arange(BIG.shape[1]), np.arange(BIG.shape[0]), dwell_s=0.1)
+    (found,) = find_regions(maps, {"together": True})
+    assert sorted(found.channels) == ["Fe2+", "Fe3+"]
+    assert found.dwell_s is not None
+    assert Region.model_validate_json(found.model_dump_json()).channels == found.channels
