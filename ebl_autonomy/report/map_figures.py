@@ -71,9 +71,9 @@ def _panels(record: RunRecord, told: MapSection, images: Images, count: int, col
     """A figure with room for some maps, each with its labels and a scale of colours."""
     ratio = height_over_width(images.pixels, (told.x, told.y), record.metadata.units)
     lines, room = math.ceil(count / columns), max(columns, 2 if ratio > 1.0 else 1)  # a tall map fills no page alone
-    width = (WIDTH - 0.5) / room - 1.1  # beside it: the labels, and the scale with its own
+    width = (WIDTH - 0.5) / room - 0.7
     height = lines * (float(np.clip(width * ratio, 0.8, 7.0)) + 0.45) + 0.3
-    figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
+    figure = Figure(figsize=(WIDTH, height), layout="compressed", dpi=150)
     panels = figure.subplots(lines, room, squeeze=False, sharex=True, sharey=True)
     kept = panels[:, :columns].ravel().tolist()
     for axes in {*panels.ravel().tolist()} - {*kept[:count]}:
