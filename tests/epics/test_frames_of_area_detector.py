@@ -44,6 +44,11 @@ class HDF5(HDF5Plugin, FileStoreHDF5IterativeWrite):
 class Camera(SingleTrigger, AreaDetector):
     stats = Component(StatsPlugin, "Stats1:")
     hdf5 = Component(HDF5, "HDF1:", write_path_template=str(frames), root="/")
+    exposures = 0
+
+    def trigger(self):
+        self.exposures += 1
+        return super().trigger()
 
 camera = Camera("EBL:AD:", name="camera")
 camera.wait_for_connection(timeout=60)
@@ -77,6 +82,7 @@ TROUBLE = {"undisturbed": ((), ()), "repeated": ((1, 4), ()), "cut": ((), (3,)),
 seen = {}
 with connect(RE, directory=data, readable=[frames]) as tiled:
     for name, trouble in TROUBLE.items():
+        camera.exposures = 0
         vocs = VOCS(variables={"pitch": (-3.0, 3.0)}, objectives={"other": "MINIMIZE"})
         agent = SobolAgent(vocs, seed=1)
         plan = optimize([camera, Other(*trouble)], [pitch], agent, max_points=5, retries=1, finish="stay")
@@ -96,12 +102,13 @@ with connect(RE, directory=data, readable=[frames]) as tiled:
             written = len(file["/entry/data/data"])
         seen[name] = path
         one = np.asarray(primary["camera_image"][len(means) - 1]).reshape(-1, 256, 256)
-        print(json.dumps([name, written, means.tolist(), images.mean(axis=(1, 2)).tolist(), one.mean()]))
+        of_images = images.mean(axis=(1, 2)).tolist()
+        print(json.dumps([name, camera.exposures, written, means.tolist(), of_images, one.mean()]))
 ioc.__exit__(None, None, None)
 """
 
 EXPOSED = {"undisturbed": (5, 5), "repeated": (7, 5), "cut": (6, 5), "ended": (4, 3)}
-"""Frames in the file and rows of the run."""
+"""Exposures, where nothing else goes wrong, and rows of the run."""
 
 
 def test_each_row_keeps_its_image(tmp_path: Path) -> None:
@@ -115,8 +122,12 @@ def test_each_row_keeps_its_image(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     seen = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert {name: (written, len(means)) for name, written, means, _, _ in seen} == EXPOSED
-    for name, _, means, of_images, last in seen:
+    assert [name for name, *_ in seen] == list(EXPOSED)
+    for name, exposures, written, means, of_images, last in seen:
+        least, rows = EXPOSED[name]
+        assert len(means) == rows
+        assert written == exposures, name  # a busy machine may repeat more of them: channel access knows timeouts
+        assert exposures >= least, name
         assert of_images == pytest.approx(means), name
         assert last == pytest.approx(means[-1]), name
         assert len(set(means)) == len(means)  # the images tell the rows apart
