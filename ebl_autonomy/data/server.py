@@ -20,6 +20,7 @@ from pathlib import Path
 from ebl_autonomy.data.address import is_alive
 from ebl_autonomy.data.folder import DataFolder, Lease, api_key_of, make_directory, open_private, outside
 from ebl_autonomy.errors import BadInputError, TiledUnreachableError
+from ebl_autonomy.lazy import uncollected
 
 __all__ = ["EmbeddedServer", "api_key_of", "is_alive", "make_directory", "run_server"]
 
@@ -225,9 +226,10 @@ def _serve(
     leased: bool,
 ) -> None:
     # Imported here because these imports take seconds and only the server process needs them.
-    import uvicorn
+    with uncollected():
+        import uvicorn
 
-    from ebl_autonomy.data.tiled_app import create_catalogue, make_app
+        from ebl_autonomy.data.tiled_app import create_catalogue, make_app
 
     create_catalogue(folder.path)
     guard, _ = make_app(folder.path, api_key, host, tuple(readable))

@@ -19,7 +19,7 @@ from ophyd.sim import SynAxis, SynGauss
 from processes import PATIENCE_S
 
 from ebl_autonomy import connect, read_run
-from ebl_autonomy.data import Connection, runs
+from ebl_autonomy.data import Connection, delivery, runs
 from ebl_autonomy.data.connection import server_identity
 from ebl_autonomy.data.entries import encode
 from ebl_autonomy.data.folder import DataFolder
@@ -42,9 +42,16 @@ def spooled(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder / "spool")) for path in (folder / "spool").rglob("*") if path.is_file())
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the delays between retries. How many there are, and what follows, is the same."""
+    monkeypatch.setattr(delivery, "BACK_OFF_S", tuple(0.1 * delay for delay in delivery.BACK_OFF_S))
+
+
 # -- failures of the server, and of one run --------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_run_that_fails_delays_no_other_and_is_named(
     RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
 ) -> None:
@@ -77,6 +84,7 @@ def test_a_run_that_fails_delays_no_other_and_is_named(
     assert spooled(tmp_path) == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_refused_run_is_journalled_to_its_end(
     RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
 ) -> None:
@@ -102,6 +110,7 @@ def test_a_refused_run_is_journalled_to_its_end(
             assert sequence(tiled.client, uid) == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [401, 503])
 def test_scattered_failures_cost_nothing(
     status: int, RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
@@ -126,13 +135,14 @@ def test_scattered_failures_cost_nothing(
 
     with proxy(tiled_server.uri) as between, connect(RE, between.uri, tiled_server.api_key, tmp_path) as tiled:
         between.answer = answer
-        (uid,) = RE(list_scan([det], motors[0], list(range(10)), per_step=step)).run_start_uids
+        (uid,) = RE(list_scan([det], motors[0], list(range(5)), per_step=step)).run_start_uids
         assert tiled.flush(PATIENCE_S)
-        assert sum(answered) == 10
-        assert sequence(tiled.client, uid) == list(range(1, 11))
+        assert sum(answered) == 5
+        assert sequence(tiled.client, uid) == list(range(1, 6))
         assert (tiled.pending, dict(tiled.refused)) == (0, {})
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [401, 500])
 def test_a_failure_of_the_server_is_waited_out(
     status: int, RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
@@ -141,7 +151,7 @@ def test_a_failure_of_the_server_is_waited_out(
     with proxy(tiled_server.uri) as between, connect(RE, between.uri, tiled_server.api_key, tmp_path) as tiled:
         between.answer = lambda method, path, body: None if "healthz" in path else status
         uids = [RE(list_scan([det], motors[0], [0.0, 1.0])).run_start_uids[0] for _ in range(2)]
-        assert not tiled.flush(12.0)  # longer than a run of its own failures is tried
+        assert not tiled.flush(3.0)  # longer than a run of its own failures is tried
         assert (tiled.pending, dict(tiled.refused)) == (2, {})
         between.answer = lambda method, path, body: None
         assert tiled.flush(PATIENCE_S)

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.ports import free_ports
 
 from . import session
 from .tape import Entry, TapeReader
@@ -135,7 +136,7 @@ class Server:
 
     def __init__(self, directory: Path, log: Path) -> None:
         self.directory, self._log = directory, log
-        self.port = _free_port()
+        (self.port,) = free_ports(1)
         self._lock = threading.Lock()
         self._process = self._spawn()
 
@@ -191,9 +192,3 @@ def _serve(arguments: list[str], log: str) -> None:
 
     session.detach(log)
     app(arguments)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -173,17 +173,19 @@ def test_the_loop_is_free_while_an_agent_thinks(RE: RunEngine, bench: Any) -> No
     agent = Scripted([at(0.1)])
     suggest = agent.suggest
     beats: list[float] = []
-    thinking = threading.Event()
+    thinking, enough = threading.Event(), threading.Event()
 
     async def beat() -> None:
         while True:
             if thinking.is_set():
                 beats.append(time.monotonic())
+            if len(beats) > 10:
+                enough.set()
             await asyncio.sleep(0.01)
 
     def slowly(n: int | None = None) -> Any:
         thinking.set()
-        time.sleep(0.5)
+        enough.wait(60.0)
         thinking.clear()
         return suggest(n)
 

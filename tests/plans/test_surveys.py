@@ -76,6 +76,7 @@ def test_a_region_at_the_edge_of_the_stage_stays_within_its_limits(RE: RunEngine
     assert len(result.fine) == 1
 
 
+@pytest.mark.integration
 def test_a_function_may_choose_among_the_regions(RE: RunEngine) -> None:
     probe = microprobe()
     asked: list[Any] = []
@@ -90,6 +91,7 @@ def test_a_function_may_choose_among_the_regions(RE: RunEngine) -> None:
     assert result.regions[0].x[0] > 5.0
 
 
+@pytest.mark.integration
 def test_a_pause_lets_the_user_approve(RE: RunEngine, docs: Documents) -> None:
     probe = microprobe()
     with pytest.raises(RunEngineInterrupted):
@@ -231,6 +233,7 @@ def phases(probe: SimMicroprobe, **more: Any) -> Any:
     return characterise(detectors, probe.x, probe.y, probe.energy, **{**settings, **more})
 
 
+@pytest.mark.integration
 def test_an_energy_that_reads_beyond_the_limits_is_set_again_as_it_was_asked_for(RE: RunEngine) -> None:
     ends = float(ENERGIES[0]), float(ENERGIES[-1])
     probe = microprobe(motors={"mono_energy": {"limits": ends, "resolution": 0.7}})  # 7160 eV reads 7160.3
@@ -240,12 +243,14 @@ def test_an_energy_that_reads_beyond_the_limits_is_set_again_as_it_was_asked_for
     assert len(found.maps) == len(found.energies)
 
 
+@pytest.mark.integration
 def test_the_time_out_of_a_trigger_holds_where_the_energies_are_chosen(RE: RunEngine) -> None:
     probe = microprobe(faults=[Fault("timeout", 100, 200)])  # the coarse map has 96 points
     with pytest.raises(MeasurementError, match=r"0\.3 s"):
         RE(phases(probe, trigger_timeout_s=0.3, retries=0, max_failures=1))
 
 
+@pytest.mark.integration
 def test_energies_are_chosen_with_the_exposure_of_the_maps(RE: RunEngine, docs: Documents) -> None:
     probe = microprobe()
     RE(phases(probe, flyers=[probe.flyer]))

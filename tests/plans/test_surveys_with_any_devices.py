@@ -110,6 +110,7 @@ def names(docs: Documents, kind: str) -> int:
     return sum(name == kind for name, _ in docs.all)
 
 
+@pytest.mark.integration
 def test_motors_without_limits_return_too(RE: RunEngine) -> None:
     bench = Bench()
     bench.x.set(-4.0)
@@ -118,6 +119,7 @@ def test_motors_without_limits_return_too(RE: RunEngine) -> None:
     assert (bench.x.position, bench.y.position) == (-4.0, 0.0)
 
 
+@pytest.mark.integration
 def test_a_motor_that_cannot_return_loses_nothing(RE: RunEngine, docs: Documents, caplog: Any) -> None:
     bench = Bench()
     result = RE(bench.characterise(envelope={"limits": {"energy": [7000.0, 7039.0]}})).plan_result
@@ -127,6 +129,7 @@ def test_a_motor_that_cannot_return_loses_nothing(RE: RunEngine, docs: Documents
     assert names(docs, "start") == names(docs, "stop")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("read", [lambda value: value + 0.1, lambda value: round(value, 1)])
 def test_a_reading_beside_the_target_belongs_to_its_pixel(RE: RunEngine, read: Any) -> None:
     result = RE(Bench(readback_func=read).survey()).plan_result
@@ -134,6 +137,7 @@ def test_a_reading_beside_the_target_belongs_to_its_pixel(RE: RunEngine, read: A
     assert [run.abandoned for run in result.fine] == [0]
 
 
+@pytest.mark.integration
 def test_values_need_not_be_counts(RE: RunEngine) -> None:
     result = RE(Bench().survey(channels=["current"])).plan_result
     (region,) = result.regions
@@ -141,6 +145,7 @@ def test_values_need_not_be_counts(RE: RunEngine) -> None:
     assert len(result.fine) == 1
 
 
+@pytest.mark.integration
 def test_exposures_stay_within_what_can_be_set(RE: RunEngine) -> None:
     bench = Bench()
     regions = {"precision": 0.001}
@@ -148,12 +153,14 @@ def test_exposures_stay_within_what_can_be_set(RE: RunEngine) -> None:
     assert max(bench.dwell.sent) == 0.1
 
 
+@pytest.mark.integration
 def test_regions_are_those_of_the_limits_that_the_user_gives(RE: RunEngine) -> None:
     result = RE(Bench().survey(regions={"limits": {"x": [2.5, 9.0], "y": [0.0, 99.0]}})).plan_result
     (region,) = result.regions
     assert region.x[0] == 2.5
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("forbidden", [{"energy": [7040.0, 7060.0], "x": [20.0, 30.0]}, {"dwell": [0.2, 1.0]}])
 def test_a_forbidden_region_may_name_motors_that_stand_still(RE: RunEngine, forbidden: dict[str, Any]) -> None:
     bench = Bench((-50.0, 50.0))
@@ -161,6 +168,7 @@ def test_a_forbidden_region_may_name_motors_that_stand_still(RE: RunEngine, forb
     assert len(result.phase_maps) == 1
 
 
+@pytest.mark.integration
 def test_a_region_is_forbidden_where_the_energy_is_in_its_box(RE: RunEngine) -> None:
     bench = Bench()
     box = {"energy": [7040.0, 7060.0], "x": [5.0, 20.0]}
@@ -304,6 +312,7 @@ def test_what_is_no_device_or_no_list_is_named(RE: RunEngine, kind: Any, which: 
     assert bench.sent == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("how", ["fails", "stop", "abort"])
 def test_the_phase_maps_before_the_end_are_kept(RE: RunEngine, docs: Documents, how: str) -> None:
     """Two grains; the measurement of the second ends early."""

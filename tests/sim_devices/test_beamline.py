@@ -40,6 +40,7 @@ def test_tiers_have_their_motors_and_an_optimum_inside_the_limits(tier: Any, cou
     assert x > 4 * beamline.camera.pixel_um  # well above the pixel size
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("tier", ["A", "B", "C"])
 def test_nothing_near_the_best_point_is_better(tier: Any) -> None:
     """Reports compare a run with the best possible area, so no point may be better."""

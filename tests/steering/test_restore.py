@@ -126,6 +126,7 @@ def state(session: SteeringSession) -> dict[str, Any]:
     }
 
 
+@pytest.mark.integration
 @settings(max_examples=40, deadline=None)
 @given(
     agent=st.sampled_from(["sobol", "grid", "coordinate_scan"]),

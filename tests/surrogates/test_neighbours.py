@@ -119,6 +119,7 @@ def test_the_prediction_does_not_depend_on_when_it_was_asked_for() -> None:
     assert np.array_equal(asked.trust, silent.trust)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("seed", [5, 6, 7])
 def test_a_pixel_that_is_measured_again_changes_every_prediction_that_uses_it(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -33,6 +33,7 @@ def observations(draw: Any) -> Observations:
     return Observations(X, Y, Yvar)
 
 
+@pytest.mark.integration
 @settings(deadline=None, max_examples=150)
 @given(
     data=observations(),

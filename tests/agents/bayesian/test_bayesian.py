@@ -194,6 +194,7 @@ def test_the_best_point_is_told_with_all_that_is_known() -> None:
         assert agent.best() == agent.best() == known.best()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("batch", [1, 2, 5, 8, 13])
 def test_under_limits_the_box_and_the_domain_take_turns(batch: int) -> None:
     agent = BayesianAgent(FEASIBLE, seed=0)

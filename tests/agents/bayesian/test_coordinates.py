@@ -83,6 +83,7 @@ def test_ranges_may_differ_by_any_factor(spans: tuple[float, float]) -> None:
     assert coordinates.motors(coordinates.search(unit)) == pytest.approx(unit)
 
 
+@pytest.mark.integration
 def test_a_valley_askew_to_the_motors_lies_along_a_coordinate() -> None:
     """Pitch matters and height hardly does: with these coordinates, the search finds the minimum sooner."""
 

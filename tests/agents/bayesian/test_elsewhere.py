@@ -74,6 +74,7 @@ def test_a_higher_hill_far_from_the_start_is_found(seed: int, told: dict[str, fl
     assert measure(best)["f"] > 0.9, f"the peak at {peak} is 1 high, the hill at the start 0.1"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("dim", [1, 2, 4])
 @pytest.mark.parametrize("batch", [1, 5, 8])
 def test_at_most_half_of_the_proposals_look_elsewhere_and_each_says_why(dim: int, batch: int) -> None:
@@ -251,6 +252,7 @@ def test_several_objectives_have_no_elsewhere() -> None:
     assert "elsewhere" not in str(agent.explain())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("vocs", "options", "measure"),
     [

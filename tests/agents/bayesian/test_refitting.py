@@ -238,6 +238,7 @@ def test_inputs_keep_their_scale_from_one_fit_to_the_next() -> None:
             assert state.surrogate._gps.models[0].factored == i + 1
 
 
+@pytest.mark.integration
 def test_a_long_search_is_the_same_again() -> None:
     """With background fits and surprises: the peak is narrow, and it jumps."""
     vocs = {"variables": {"x": [-1.0, 1.0], "y": [-1.0, 1.0]}, "objectives": {"f": "MAXIMIZE"}}

@@ -146,6 +146,7 @@ def test_one_by_one_as_many_points_as_the_surroundings_deserve(dim: int) -> None
     assert reasons == ["start", "survey", "survey", "look around", "look around"]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("measure", [far, near, dark])
 @pytest.mark.parametrize(("dim", "batch"), [(1, 8), (1, 24), (2, 8), (3, 16), (6, 8), (6, 24)])
 def test_a_batch_before_any_result_is_a_survey_without_a_point_twice(dim: int, batch: int, measure: Measure) -> None:
@@ -187,6 +188,7 @@ def test_asynchronous_points_of_the_survey_differ() -> None:
     assert sum(reason.startswith("log-EI") for reason in reasons) > 5
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("dim", "size"), [(1, 2), (1, 3), (2, 3), (3, 3), (2, 7)])
 @pytest.mark.parametrize("batch", [1, 8])
 @pytest.mark.parametrize("ordered", [True, False])

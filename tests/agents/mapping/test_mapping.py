@@ -80,6 +80,7 @@ def test_the_next_proposal_follows_from_the_results_however_they_are_told_and_as
     assert at_once.suggest() == piecewise.suggest() == [proposal]
 
 
+@pytest.mark.integration
 def test_lines_and_their_dwell_times_do_not_depend_on_who_looks_at_the_map() -> None:
     rng, size = np.random.default_rng(2), 256  # so large that not every pixel is predicted for a decision
     truth = grain(size, size)
@@ -114,6 +115,7 @@ def test_lines_and_their_dwell_times_do_not_depend_on_who_looks_at_the_map() -> 
     assert any(lengths[4:]), "no line was chosen by the model"
 
 
+@pytest.mark.integration
 def test_lines_end_within_the_part_of_the_map_that_is_searched() -> None:
     size = 256  # so large that not every pixel is predicted for a decision
     travel = {name: {"velocity": 20.0, "settle_s": 2.0} for name in "xy"}
@@ -263,6 +265,7 @@ def test_a_map_of_another_shape_is_interpolated() -> None:
         agent.map((0, 5))
 
 
+@pytest.mark.integration
 def test_edges_boundaries_and_rare_things_each_draw_the_points() -> None:
     y, x = np.indices((SIZE, SIZE))
     ramp = 100.0 + 10.0 * x
@@ -305,6 +308,7 @@ def flown(point: dict[str, Any], measure: Callable[[dict[str, Any]], dict[str, f
     return [{**row, **measure(row)} for row in rows]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("settle_s", "lines"), [(0.5, True), (0.0, False)])
 def test_lines_are_flown_where_moves_cost_more_than_pixels(settle_s: float, lines: bool) -> None:
     truth = grain()
