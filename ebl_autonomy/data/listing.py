@@ -16,8 +16,12 @@ from ebl_autonomy.records import (
     PRIMARY,
     PROPOSAL_ID,
     ROW,
+    SUSPECTS,
+    Columns,
     RunMetadata,
+    Suspicions,
     last_attempts,
+    reading_ids,
     reason_of,
     row_at,
     to_float,
@@ -45,7 +49,7 @@ class RunSummary:
     objective : str
         The (first) objective; empty if there is none.
     best : float or None
-        The best reading of the objective among the rows that hold all constraints.
+        The best reading of the objective among the rows that hold all constraints and that the agent does not suspect.
     unit : str
         Of the objective.
     status : str
@@ -107,6 +111,17 @@ def _summary(node: Any) -> RunSummary:
     )
 
 
+def _best(node: Any, metadata: RunMetadata, space: Space, rows: Columns) -> float | None:
+    """The best reading of a run that has an objective; None if there is none."""
+    said = StoredStream(node, SUSPECTS).columns() if metadata.tells_suspects else {}
+    doubted = space.doubted(Suspicions(said).readings)
+    best = BestSoFar(space)
+    for i, reading in enumerate(reading_ids(rows)):
+        outcome = {name: to_float(row_at(rows, i).get(name)) for name in metadata.outcomes}
+        best.take(outcome, doubted=reading in doubted)
+    return best.value if math.isfinite(best.value) else None
+
+
 def _steered(node: Any, start: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that an agent steered says of itself; as much as can be read, because one bad run hides no other."""
     found: dict[str, Any] = {"agent": str((ours.get("agent") or {}).get("agent", ""))}
@@ -123,10 +138,8 @@ def _steered(node: Any, start: Mapping[str, Any], ours: Mapping[str, Any]) -> di
         if mapped is not None and mapped.grid is not None:
             read = mapped.measured([row_at(rows, i) for i in range(found["points"])])
             found |= {"share": len(read.numbers_on(mapped.grid)) / mapped.grid.size, "pixels": mapped.grid.size}
-        best = BestSoFar(space)
-        for i in range(found["points"] if objective else 0):
-            best.take({name: to_float(row_at(rows, i).get(name)) for name in metadata.outcomes})
-        found["best"] = best.value if math.isfinite(best.value) else None
+        if objective:
+            found["best"] = _best(node, metadata, space, rows)
     except (EblError, KeyError, TypeError, ValueError):
         pass
     return found

@@ -18,6 +18,7 @@ from ebl_autonomy.records import (
     PROPOSALS_ACCEPTED,
     RECOMMENDED,
     START_AND_END,
+    SUSPECTS,
     RunMetadata,
     RunRecord,
     assemble_record,
@@ -61,6 +62,7 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
         baseline=start_and_end.columns() if start_and_end is not None else {},
         recommended=_columns(node, RECOMMENDED),
         left=_columns(node, LEFT),
+        suspects=_columns(node, SUSPECTS),
         explanation=str(next(iter(_columns(node, EXPLANATION).get(EXPLANATION, [])), "")),
     )
 

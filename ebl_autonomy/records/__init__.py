@@ -28,12 +28,24 @@ from ebl_autonomy.records.keys import (
     START_AND_END,
     STD,
     SURVEY,
+    SUSPECT,
+    SUSPECTS,
     AbandonedStatus,
+    DecidedBy,
     ProposalStatus,
 )
 from ebl_autonomy.records.metadata import SCHEMA_VERSION, Finish, RunMetadata, json_limits
 from ebl_autonomy.records.results import ResultLayout, to_float
-from ebl_autonomy.records.run import Columns, ProposalRecord, RunRecord, assemble_record, last_attempts, row_at
+from ebl_autonomy.records.run import (
+    Columns,
+    ProposalRecord,
+    RunRecord,
+    assemble_record,
+    last_attempts,
+    reading_ids,
+    row_at,
+)
+from ebl_autonomy.records.suspicions import ReadingId, Suspicions
 
 __all__ = [
     "ABANDONED",
@@ -63,22 +75,28 @@ __all__ = [
     "START_AND_END",
     "STD",
     "SURVEY",
+    "SUSPECT",
+    "SUSPECTS",
     "AbandonedStatus",
     "Best",
     "BestReading",
     "Columns",
+    "DecidedBy",
     "Decision",
     "Finish",
     "ProposalRecord",
     "ProposalStatus",
+    "ReadingId",
     "Recommendation",
     "ResultLayout",
     "RunMetadata",
     "RunRecord",
+    "Suspicions",
     "assemble_record",
     "ending_text",
     "json_limits",
     "last_attempts",
+    "reading_ids",
     "reason_of",
     "row_at",
     "to_float",

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
 from ebl_autonomy.report.contents import Contents
-from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, spans_decades, svg
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, SUSPECT_MARK, spans_decades, svg
 from ebl_autonomy.report.map_figures import map_figures
 from ebl_autonomy.report.motor_axes import fit_to_variable
 from ebl_autonomy.report.slice_figures import slice_figures
@@ -135,7 +135,7 @@ def _objective(
     if broken.any():
         axes.plot(points[broken], values[broken], "x", ms=5, color=RED, label="breaks a constraint")
     if suspect.any():
-        axes.plot(points[suspect], values[suspect], "s", ms=6, mfc="none", color=RED, label="suspect")
+        axes.plot(points[suspect], values[suspect], **SUSPECT_MARK)
     if shown.any():
         gains = np.where(shown, sign * values, -np.inf)
         so_far = np.maximum.accumulate(gains)
@@ -178,7 +178,7 @@ def _front(record: RunRecord, rows: RowsInOrder, told: Contents) -> Figure:
     if broken.any():
         axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label="breaks a constraint")
     if suspect.any():
-        axes.plot(x[suspect], y[suspect], "s", ms=6, mfc="none", color=RED, label="suspect")
+        axes.plot(x[suspect], y[suspect], **SUSPECT_MARK)
     _errorbars(axes, told.front, first, second, fmt="o", ms=4, color=BLUE, ecolor=PALE, label="front, ± σ")
     if told.recommended is not None:
         compromise = [told.recommended]
