@@ -24,6 +24,7 @@ from ebl_autonomy.records import (
     reading_ids,
     reason_of,
     row_at,
+    survey_stage,
     to_float,
 )
 from ebl_autonomy.space import BestSoFar, Space, make_vocs
@@ -62,6 +63,8 @@ class RunSummary:
         Of a map, the share of its pixels that were measured; None if the run is no map, or its pixels are not known.
     pixels : int or None
         Of such a map, the number of its pixels.
+    stage : str
+        What the run is to the survey that it belongs to, such as ``"coarse map"``; empty if it belongs to none.
     """
 
     uid: str
@@ -78,6 +81,7 @@ class RunSummary:
     seconds: float | None = None
     share: float | None = None
     pixels: int | None = None
+    stage: str = ""
 
 
 def runs(client: Any, limit: int = 20) -> list[RunSummary]:
@@ -108,6 +112,7 @@ def _summary(node: Any) -> RunSummary:
         seconds=taken if math.isfinite(taken) else None,
         share=found.get("share"),
         pixels=found.get("pixels"),
+        stage=survey_stage(start),
     )
 
 

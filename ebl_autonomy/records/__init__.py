@@ -16,6 +16,7 @@ from ebl_autonomy.records.keys import (
     LEFT_WHERE,
     MEAN,
     METADATA_KEY,
+    NORMALISERS,
     OUR_STREAMS,
     PRIMARY,
     PROPOSAL_ID,
@@ -35,6 +36,7 @@ from ebl_autonomy.records.keys import (
     ProposalStatus,
 )
 from ebl_autonomy.records.metadata import SCHEMA_VERSION, Finish, RunMetadata, json_limits
+from ebl_autonomy.records.phases import PhaseMapsRecord, StoredPhases, phase_maps_record, phases_of, survey_stage
 from ebl_autonomy.records.results import ResultLayout, to_float
 from ebl_autonomy.records.run import (
     Columns,
@@ -62,6 +64,7 @@ __all__ = [
     "LEFT_WHERE",
     "MEAN",
     "METADATA_KEY",
+    "NORMALISERS",
     "OUR_STREAMS",
     "PRIMARY",
     "PROPOSALS_ACCEPTED",
@@ -84,6 +87,7 @@ __all__ = [
     "DecidedBy",
     "Decision",
     "Finish",
+    "PhaseMapsRecord",
     "ProposalRecord",
     "ProposalStatus",
     "ReadingId",
@@ -91,14 +95,18 @@ __all__ = [
     "ResultLayout",
     "RunMetadata",
     "RunRecord",
+    "StoredPhases",
     "Suspicions",
     "assemble_record",
     "ending_text",
     "json_limits",
     "last_attempts",
+    "phase_maps_record",
+    "phases_of",
     "reading_ids",
     "reason_of",
     "row_at",
+    "survey_stage",
     "to_float",
 ]
 

@@ -13,7 +13,12 @@ METADATA_KEY: Final = "ebl_autonomy"
 
 SURVEY: Final = "ebl_survey"
 """Key of the start document of a fine scan that holds its survey: ``{"coarse": uid of the coarse map, "number": i,
-"of": n, "region": {"label", "x": [low, high], "y": [low, high], "score", "reason", ...}}``; lengths in motor units."""
+"of": n, "region": {"label", "x": [low, high], "y": [low, high], "score", "reason", ...}}``; lengths in motor units. A
+map at one energy has that ``"energy"`` too, the choice of energies ``"spot": true``, and the phase maps ``{"coarse",
+"phase_maps": [{"label", "phases", "energies"}, ...]}``. Each scan names its `NORMALISERS`."""
+
+NORMALISERS: Final = "normalisers"
+"""Key of a survey's scan, below `SURVEY`, of the outcomes by which its maps are normalised; they are no maps."""
 
 PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"

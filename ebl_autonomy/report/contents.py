@@ -19,6 +19,7 @@ from ebl_autonomy.errors import EblError
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
 from ebl_autonomy.report.map_contents import MapSection, map_section
 from ebl_autonomy.report.map_images import Images, errors_of
+from ebl_autonomy.report.phase_contents import RegionPhases, region_phases
 from ebl_autonomy.report.spectrum_contents import Curves, SpectrumSection, spectrum_section
 from ebl_autonomy.report.standing import Standing, standing_of
 from ebl_autonomy.report.summary import RowsInOrder, Summary, summarise
@@ -157,6 +158,8 @@ class Contents(BaseModel):
         Of a run without an objective over the two motors of a map.
     spectrum : SpectrumSection or None
         Of a run without an objective over one motor.
+    phases : list of RegionPhases
+        Of a run that holds the phase maps of a survey, which no agent steered.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -173,6 +176,7 @@ class Contents(BaseModel):
     model: ModelSection
     map: MapSection | None = None
     spectrum: SpectrumSection | None = None
+    phases: list[RegionPhases] = []
 
 
 def report_contents(
@@ -225,6 +229,7 @@ def report_contents(
         objectives=objectives,
         constraints=[_constraint(record, rows, n, limit, recommended) for n, limit in rows.space.limits.items()],
         model=asked.section(rows.space, recommended),
+        phases=region_phases(record),
         **_mapped(record, rows, asked, client, regions, truth),
     )
 
