@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ebl_autonomy.records.keys import SURVEY
 from ebl_autonomy.records.metadata import RunMetadata
+from ebl_autonomy.records.results import to_float
 from ebl_autonomy.records.run import RunRecord
 
 __all__ = ["PhaseMapsRecord", "StoredPhases", "phase_maps_record", "phases_of", "survey_stage"]
@@ -153,5 +154,5 @@ def survey_stage(start: Mapping[str, Any]) -> str:
     if survey.get("spot"):
         return f"choice of energies in region {which}"
     if "energy" in survey:
-        return f"region {which} at {survey['energy']} eV"
+        return f"region {which} at {to_float(survey['energy']):.6g} eV"
     return f"fine scan {which}"
