@@ -22,6 +22,7 @@ __all__ = ["LEGEND", "draw_front", "draw_line", "draw_map", "draw_objective", "g
 
 LEGEND: Final[Any] = {"ncols": 5, "frameon": False, "fontsize": 7, "handletextpad": 0.4, "columnspacing": 1.2}
 """The style of every legend."""
+BROKEN: Final = "breaks a constraint"
 
 
 def draw_objective(axes: Axes, rows: ResultsInOrder, label: str) -> None:
@@ -44,7 +45,7 @@ def draw_objective(axes: Axes, rows: ResultsInOrder, label: str) -> None:
         legend(axes)
 
 
-def _readings(axes: Axes, x: Any, y: Any, rows: ResultsInOrder, valid: Any) -> None:
+def _readings(axes: Axes, x: Any, y: Any, rows: ResultsInOrder, valid: Any, broken_label: str | None = BROKEN) -> None:
     """The valid readings: those that count, those that are suspect, and those that break a constraint."""
     feasible, doubted = np.array(rows.feasible, dtype=bool), np.array(rows.doubted, dtype=bool)
     kept = valid & feasible & ~doubted
@@ -52,7 +53,7 @@ def _readings(axes: Axes, x: Any, y: Any, rows: ResultsInOrder, valid: Any) -> N
     if (suspect := valid & doubted).any():
         axes.plot(x[suspect], y[suspect], **SUSPECT_MARK)
     if (broken := valid & ~feasible & ~doubted).any():
-        axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label="breaks a constraint")
+        axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label=broken_label)
 
 
 def draw_front(axes: Axes, rows: ResultsInOrder, labels: Sequence[str]) -> None:
@@ -95,7 +96,7 @@ def draw_line(
         axes.plot(here, recommended, "D", ms=6, mfc="none", color=GREEN, label="recommended so far")
     if along is None or rows.space.dim == 1:
         x, values = np.array([result[name] for result in rows.results]), np.array(rows.values)
-        _readings(axes, x, values, rows, np.isfinite(values))
+        _readings(axes, x, values, rows, np.isfinite(values), None)  # the panel of the objective names them
         if rows.best_row is not None:
             axes.plot(x[rows.best_row], values[rows.best_row], "*", ms=10, color=ORANGE, label="best")
     fit_to_variable(axes, "x", rows.space, name)
