@@ -123,6 +123,30 @@ class PixelGrid:
         column, row = (np.where(inside, one, -1) for one in found)
         return row, column
 
+    def numbers(self, x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The pixels that hold n positions, counted row by row, shape (n,); -1 outside. See `indices`."""
+        row, column = self.indices(x, y)
+        return np.where(row < 0, -1, row * self.shape[1] + column)
+
+    def mean(self, x: npt.ArrayLike, y: npt.ArrayLike, values: npt.ArrayLike) -> FloatArray:
+        """The mean of the readings in each pixel, shape `shape`; NaN in a pixel without any.
+
+        The only place that turns readings into a map. A reading on the edge of two pixels belongs to the one above or
+        to the right of it, and at the end of the rectangle to the last one. Readings outside, or without a position,
+        and NaN readings do not count.
+
+        Parameters
+        ----------
+        x, y : array-like, shape (n,)
+            Where they were read, in motor units.
+        values : array-like, shape (n,)
+        """
+        pixel, given = self.numbers(x, y), np.asarray(values, dtype=float)
+        read = (pixel >= 0) & np.isfinite(given)
+        count = np.bincount(pixel[read], minlength=self.size)
+        total = np.bincount(pixel[read], given[read], minlength=self.size)
+        return np.where(count > 0, total / np.maximum(count, 1), math.nan).reshape(self.shape)
+
     def snake(self) -> npt.NDArray[np.int64]:
         """The numbers of the pixels, counted row by row, in the order of a snake: each second row backwards."""
         numbers = np.arange(self.size).reshape(self.shape)

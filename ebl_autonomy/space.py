@@ -8,10 +8,10 @@ distant. Everything that happens in the unit cube happens on that scale.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from gest_api.vocs import (
@@ -33,6 +33,8 @@ from ebl_autonomy.vocs_mistakes import check_section
 
 ROUNDING: Final = 1e-9
 """Largest distance from the unit cube that counts as rounding of a coordinate."""
+
+Reading = TypeVar("Reading", bound=Hashable)
 
 __all__ = [
     "VOCS",
@@ -324,6 +326,16 @@ class Space:
         name = self.objectives[0]
         return float(self.signs[0] * float(outcome.get(name, math.nan)))
 
+    def doubted(self, suspects: Mapping[str, Collection[Reading]]) -> set[Reading]:
+        """The readings that are never the best, because their (first) objective or a constraint of theirs is suspect.
+
+        Parameters
+        ----------
+        suspects : mapping of str to collection
+            By outcome, the readings that an agent takes for outliers; by number, or whatever names them.
+        """
+        return {reading for name in (*self.objectives[:1], *self.limits) for reading in suspects.get(name, ())}
+
     def _bounds(self, name: str) -> tuple[float, float]:
         variable = self.vocs.variables[name]
         if isinstance(variable, DiscreteVariable):
@@ -368,8 +380,8 @@ def _interval(name: str, given: Any) -> tuple[float, float]:
 class BestSoFar:
     """The best of a sequence of outcomes; the only place that decides which outcome improves on all earlier ones.
 
-    An outcome counts if its first objective is finite and every outcome constraint holds. Of equal outcomes, the first
-    remains the best.
+    An outcome counts if its first objective is finite, every outcome constraint holds, and nobody doubts it
+    (`Space.doubted`). Of equal outcomes, the first remains the best.
 
     Parameters
     ----------
@@ -389,10 +401,10 @@ class BestSoFar:
         self.score = -math.inf
         self.value = math.nan
 
-    def take(self, outcome: Mapping[str, float]) -> bool:
+    def take(self, outcome: Mapping[str, float], *, doubted: bool = False) -> bool:
         """Whether an outcome is better than all earlier ones; if so, it becomes the best."""
         score = self.space.score(outcome)
-        if not (math.isfinite(score) and score > self.score and self.space.feasible(outcome)):
+        if doubted or not (math.isfinite(score) and score > self.score and self.space.feasible(outcome)):
             return False
         self.score, self.value = score, float(outcome[self.space.objectives[0]])
         return True

@@ -8,7 +8,7 @@ from bluesky import preprocessors as bpp
 from bluesky.protocols import NamedMovable
 from bluesky.utils import Msg, MsgGenerator, plan
 
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.plans.arguments import check_seconds
 from ebl_autonomy.plans.devices import check_devices, read_limits_and_travel
@@ -19,7 +19,7 @@ from ebl_autonomy.plans.remembered import RememberedRun, recall
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.tolerances import Tolerances
-from ebl_autonomy.records import BestReading, RunMetadata, RunRecord
+from ebl_autonomy.records import BestReading, PhaseMapsRecord, RunMetadata, RunRecord, survey_stage
 from ebl_autonomy.space import Space, make_vocs
 
 __all__ = ["go_to_best"]
@@ -109,6 +109,11 @@ def _found(run: Any) -> MsgGenerator[RememberedRun]:
         record = run
     else:
         record = yield from thought(lambda: _read(run))
+    if isinstance(record, PhaseMapsRecord):
+        raise DataError(
+            f"run {record.uid!r} holds the {survey_stage(record.start)} of a survey: no agent steered it, so it has no "
+            "best point"
+        )
     known = recall(record.uid)
     if known is not None and named:
         return known

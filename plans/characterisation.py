@@ -1,5 +1,6 @@
 """From a coarse map to phases: regions of interest, the energies that tell phases apart, and a map of the phases."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.arguments import check_document_keys, check_integer, check_seconds
-from ebl_autonomy.plans.devices import check_devices
+from ebl_autonomy.plans.devices import check_devices, describe, motor_units
 from ebl_autonomy.plans.queueing import checked_by_queue, refuse_names
 from ebl_autonomy.plans.raster import Raster, fixed_motors
 from ebl_autonomy.plans.result import RunResult
@@ -232,7 +233,7 @@ def characterise(
             found = yield from one.measure(max_energies)
             if found is not None:
                 phase_maps.append(found)
-        uid = yield from _record(phase_maps, coarse, survey.md)
+        uid = yield from _record(phase_maps, coarse, survey)
         yield from survey.return_home()
         stop = survey.budget.spent or reason
         return CharacteriseResult(uid, coarse, tuple(ranked), tuple(phase_maps), stop)
@@ -240,7 +241,7 @@ def characterise(
     def back(error: Exception) -> MsgGenerator[None]:
         """Keep the phase maps of the regions before the one that failed."""
         if phase_maps:
-            yield from _record(phase_maps, coarse_runs[0], survey.md)
+            yield from _record(phase_maps, coarse_runs[0], survey)
         if not isinstance(error, LEAVES_MOTORS):
             yield from survey.return_home()
 
@@ -386,14 +387,18 @@ def _energies(given: Sequence[float] | None, references: References) -> list[flo
     return [float(value) for value in np.unique(values)]
 
 
-def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, md: Mapping[str, Any]) -> MsgGenerator[str]:
+def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, survey: Survey) -> MsgGenerator[str]:
     """The run that holds the phase maps."""
+    motors = {motor.name: motor for motor in (survey.stage.x, survey.stage.y)}
+    units: dict[str, str] = {}
+    with contextlib.suppress(BadInputError):  # a motor that has failed must not cost the phase maps
+        for name, motor in motors.items():
+            units |= motor_units({name: motor}, {name: (yield from describe([motor]))})
     described = [
         {"label": one.region.label, "phases": list(one.names), "energies": one.energies.tolist()} for one in phase_maps
     ]
-    uid = yield from bps.open_run(
-        {"plan_name": "characterise", **md, SURVEY: {"coarse": coarse.uid, "phase_maps": described}}
-    )
+    told = {"coarse": coarse.uid, "phase_maps": described, "units": units}
+    uid = yield from bps.open_run({"plan_name": "characterise", **survey.md, "motors": list(motors), SURVEY: told})
     for number, one in enumerate(phase_maps):
         arrays = {
             "x": one.x,

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import numpy as np
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.agents.grid import GridAgent
@@ -254,11 +253,7 @@ class Raster:
     def map_of(self, channel: str) -> FloatArray:
         """One channel as an array of the grid's shape; NaN where a pixel was not measured."""
         columns = self.columns()
-        row, column = self.grid.indices(columns[self.stage.x.name], columns[self.stage.y.name])
-        values = np.full(self.grid.shape, np.nan)
-        inside = row >= 0
-        values[row[inside], column[inside]] = np.asarray(columns[channel])[inside]
-        return values
+        return self.grid.mean(columns[self.stage.x.name], columns[self.stage.y.name], columns[channel])
 
     def columns(self) -> dict[str, list[float]]:
         """The results as columns: positions and channels."""

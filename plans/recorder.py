@@ -36,7 +36,10 @@ from ebl_autonomy.records import (
     RULE_RUN,
     START_AND_END,
     STD,
+    SUSPECT,
+    SUSPECTS,
     AbandonedStatus,
+    ReadingId,
     Recommendation,
     to_float,
 )
@@ -79,6 +82,8 @@ class Recorder:
         self.run_uid = ""
         self._start_and_end = EventTag(_tag_name(START_AND_END), {PROPOSALS_ACCEPTED: 0})
         self._soft: dict[str, EventTag] = {}
+        self._suspects: set[tuple[str, ReadingId]] = set()
+        """The suspect readings that the run knows, each with its outcome."""
 
     def listen(self) -> MsgGenerator[None]:
         """Register the tags of device events with the RunEngine, so that it notifies them of pauses."""
@@ -93,6 +98,25 @@ class Recorder:
         for proposal in proposals:
             event = proposal.decision_event(session.space.vocs.variables, session.outcomes, self.experiment.agent_name)
             yield from self._write(DECISIONS, event)
+
+    def write_suspects(self) -> MsgGenerator[None]:
+        """Record which readings the agent has begun, or ceased, to take for outliers since the last call."""
+        if self.watch.is_taken(SUSPECTS):
+            return  # the run has failed because of that, and must still be closed
+        now = {(outcome, reading) for outcome, readings in self.session.suspects.items() for reading in readings}
+        for outcome, reading in sorted(now ^ self._suspects):
+            suspect = (outcome, reading) in now
+            yield from self._write(
+                SUSPECTS,
+                {
+                    SUSPECT.proposal_id: reading[0],
+                    SUSPECT.row: reading[1],
+                    SUSPECT.outcome: outcome,
+                    SUSPECT.suspect: suspect,
+                    SUSPECT.seconds_elapsed: self.session.elapsed(),
+                },
+            )
+            self._suspects ^= {(outcome, reading)}
 
     def write_surplus(self, surplus: int, asked: int) -> MsgGenerator[None]:
         """Record that the agent returned more proposals than requested; the surplus is not measured."""

@@ -282,6 +282,7 @@ class SteeredRun:
         """Give the agent the last results, and record what it has found, unless that is recorded."""
         session, recorder = self.session, self.recorder
         yield from think(self._executor, session.finish, within_s)
+        yield from recorder.write_suspects()
         self._recommended = yield from think(self._executor, session.recommendation, within_s)
         self._front = yield from think(self._executor, session.front, within_s)
         yield from self._write_recommended()
@@ -315,11 +316,12 @@ class SteeredRun:
         except NoMoreProposals as error:
             self._asking = False
             session.stop_reason = f"agent: {error}"
-            return
+            return  # what the agent suspects is recorded when the run concludes
         except Exception:
             self._asking = False
             raise
         self._asking = False
+        yield from self.recorder.write_suspects()
         yield from self.recorder.write_decisions(proposals)
         if session.surplus:
             yield from self.recorder.write_surplus(session.surplus, len(proposals))
@@ -359,6 +361,7 @@ class SteeredRun:
         if not self._asking and self._recommended is None:
             try:
                 yield from think(self._executor, session.finish, LAST_INGEST_S)
+                yield from self.recorder.write_suspects()
                 self._recommended = yield from think(self._executor, session.recommendation, LAST_BEST_S)
             except AgentError as late:
                 logger.warning("the agent recommends nothing: %s", late)

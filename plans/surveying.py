@@ -32,7 +32,7 @@ from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.stubs import make_gate
 from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.user_functions import called
-from ebl_autonomy.records import SURVEY
+from ebl_autonomy.records import NORMALISERS, SURVEY
 
 __all__ = ["Realign", "Survey", "found_regions", "make_survey"]
 
@@ -131,7 +131,9 @@ class Survey:
 
     def scan(self, raster: Raster, more: Mapping[str, Any] | None = None) -> MsgGenerator[RunResult]:
         """Measure a raster as a run of its own, and count it."""
-        result = yield from raster.run(self.budget, self.plan_name, {**self.md, **(more or {})})
+        normalisers = [key for key in raster.channels if key in (self.i0, self.live) and key not in self.channels]
+        survey = {**((more or {}).get(SURVEY) or {}), NORMALISERS: normalisers}
+        result = yield from raster.run(self.budget, self.plan_name, {**self.md, SURVEY: survey})
         self.budget = self.budget.after(result)
         return result
 

@@ -60,3 +60,36 @@ def test_a_snake_passes_every_pixel_once_and_moves_by_one() -> None:
     x, y = grid.centres(grid.snake())
     assert x.tolist() == [0.5, 1.5, 2.5, 2.5, 1.5, 0.5]
     assert y.tolist() == [10.5] * 3 + [11.5] * 3
+
+
+def test_readings_become_the_mean_of_each_pixel() -> None:
+    grid = PixelGrid((0.0, 3.0), (0.0, 2.0), (2, 3))
+    readings = [
+        (0.5, 0.5, 1.0),
+        (0.9, 0.1, 3.0),  # the same pixel again
+        (0.5, 0.5, np.nan),  # a reading that is none
+        (1.0, 0.5, 5.0),  # between two columns: the right one
+        (2.5, 1.0, 7.0),  # between two rows: the upper one
+        (3.0, 2.0, 9.0),  # the last corner
+        (3.5, 0.5, 100.0),  # outside
+        (0.5, -0.5, 100.0),
+        (np.nan, 0.5, 100.0),  # nowhere
+        (1.5, 1.5, np.nan),  # a pixel with no reading at all
+    ]
+    x, y, values = np.array(readings).T
+    expected = np.array([[2.0, 5.0, np.nan], [np.nan, np.nan, 8.0]])
+    assert np.array_equal(grid.mean(x, y, values), expected, equal_nan=True)
+    assert grid.numbers(x, y).tolist() == [0, 0, 0, 1, 5, 5, -1, -1, -1, 4]
+    assert np.isnan(grid.mean([], [], [])).all()
+
+
+@given(st.lists(st.tuples(st.floats(-2, 5), st.floats(-2, 5), st.floats(-1e6, 1e6)), max_size=30))
+def test_no_reading_inside_is_lost_and_none_outside_counts(readings: list[tuple[float, float, float]]) -> None:
+    grid = PixelGrid((0.0, 3.0), (0.0, 2.0), (4, 5))
+    x, y, values = np.array(readings, dtype=float).reshape(-1, 3).T
+    pixel, found = grid.numbers(x, y), grid.mean(x, y, values).ravel()
+    clear = (np.abs(x - 1.5) < 1.5) & (np.abs(y - 1.0) < 1.0)
+    assert (pixel[clear] >= 0).all()
+    for number in range(grid.size):
+        own = values[pixel == number]
+        assert found[number] == pytest.approx(own.mean()) if len(own) else np.isnan(found[number])

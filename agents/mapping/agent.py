@@ -133,10 +133,7 @@ class MappingAgent(Agent):
     def _numbers(self, points: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """The pixel of each of n points, shape (n,); -1 outside the map."""
         name_x, name_y = self._setup.axes
-        row, column = self._setup.grid.indices(
-            np.array([float(p[name_x]) for p in points]), np.array([float(p[name_y]) for p in points])
-        )
-        return np.where(row < 0, -1, row * self._setup.grid.shape[1] + column)
+        return self._setup.grid.numbers([float(p[name_x]) for p in points], [float(p[name_y]) for p in points])
 
     # -- proposing ---------------------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ def _cells(run: RunSummary) -> dict[str, str]:
     best = f"{run.objective} {run.best:.6g} {run.unit}" if run.best is not None else run.objective
     if run.share is not None:  # a map has no best point, and how much of it there is tells how far it came
         best = f"{percent(run.share)} of {run.pixels:,} pixels"
+    best = ", ".join(filter(None, [best, run.stage]))
     ended = run.reason if run.status == "success" and run.reason else f"{run.status}: {run.reason}".removesuffix(": ")
     cells = {
         "scan": "" if run.scan_id is None else str(run.scan_id),

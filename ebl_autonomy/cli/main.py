@@ -90,6 +90,7 @@ def report(
     """Write the report of a run."""
     with plain_errors(), _reading(tiled, api_key, directory) as client:
         from ebl_autonomy.data import read_run
+        from ebl_autonomy.records import survey_stage
         from ebl_autonomy.report import report_contents, write_report
         from ebl_autonomy.report.wording import findings
 
@@ -104,6 +105,8 @@ def report(
             print_line(line)
         for line in told.suspect_readings:
             print_line(f"suspect: {line}")
+        if stage := survey_stage(record.start):
+            print_line(f"survey: {stage}")
         print_line(f"verdict: {told.verdict.headline}")
         print_line(f"report: {write_report(record, output, told=told)}")
 

@@ -16,10 +16,15 @@ from ebl_autonomy.records import (
     PRIMARY,
     PROPOSAL_ID,
     ROW,
+    SUSPECTS,
+    Columns,
     RunMetadata,
+    Suspicions,
     last_attempts,
+    reading_ids,
     reason_of,
     row_at,
+    survey_stage,
     to_float,
 )
 from ebl_autonomy.space import BestSoFar, Space, make_vocs
@@ -45,7 +50,7 @@ class RunSummary:
     objective : str
         The (first) objective; empty if there is none.
     best : float or None
-        The best reading of the objective among the rows that hold all constraints.
+        The best reading of the objective among the rows that hold all constraints and that the agent does not suspect.
     unit : str
         Of the objective.
     status : str
@@ -58,6 +63,8 @@ class RunSummary:
         Of a map, the share of its pixels that were measured; None if the run is no map, or its pixels are not known.
     pixels : int or None
         Of such a map, the number of its pixels.
+    stage : str
+        What the run is to the survey that it belongs to, such as ``"coarse map"``; empty if it belongs to none.
     """
 
     uid: str
@@ -74,6 +81,7 @@ class RunSummary:
     seconds: float | None = None
     share: float | None = None
     pixels: int | None = None
+    stage: str = ""
 
 
 def runs(client: Any, limit: int = 20) -> list[RunSummary]:
@@ -104,7 +112,19 @@ def _summary(node: Any) -> RunSummary:
         seconds=taken if math.isfinite(taken) else None,
         share=found.get("share"),
         pixels=found.get("pixels"),
+        stage=survey_stage(start),
     )
+
+
+def _best(node: Any, metadata: RunMetadata, space: Space, rows: Columns) -> float | None:
+    """The best reading of a run that has an objective; None if there is none."""
+    said = StoredStream(node, SUSPECTS).columns() if metadata.tells_suspects else {}
+    doubted = space.doubted(Suspicions(said).readings)
+    best = BestSoFar(space)
+    for i, reading in enumerate(reading_ids(rows)):
+        outcome = {name: to_float(row_at(rows, i).get(name)) for name in metadata.outcomes}
+        best.take(outcome, doubted=reading in doubted)
+    return best.value if math.isfinite(best.value) else None
 
 
 def _steered(node: Any, start: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,10 +143,8 @@ def _steered(node: Any, start: Mapping[str, Any], ours: Mapping[str, Any]) -> di
         if mapped is not None and mapped.grid is not None:
             read = mapped.measured([row_at(rows, i) for i in range(found["points"])])
             found |= {"share": len(read.numbers_on(mapped.grid)) / mapped.grid.size, "pixels": mapped.grid.size}
-        best = BestSoFar(space)
-        for i in range(found["points"] if objective else 0):
-            best.take({name: to_float(row_at(rows, i).get(name)) for name in metadata.outcomes})
-        found["best"] = best.value if math.isfinite(best.value) else None
+        if objective:
+            found["best"] = _best(node, metadata, space, rows)
     except (EblError, KeyError, TypeError, ValueError):
         pass
     return found

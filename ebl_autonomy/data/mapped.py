@@ -14,7 +14,7 @@ import numpy as np
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.records import RunMetadata, to_float
+from ebl_autonomy.records import NORMALISERS, SURVEY, RunMetadata, to_float
 from ebl_autonomy.space import FloatArray, Space
 
 __all__ = ["Mapped", "Measured"]
@@ -23,6 +23,9 @@ MOST_CELLS: Final = 200
 """Cells along an axis where the run does not say what its pixels are."""
 NO_AXES: Final = ("dwell", "line")
 """Options of a mapping agent that name variables which are no axes of the map."""
+
+NO_CHANNELS: Final = ("i0", "live")
+"""Options of an agent that name outcomes which are no channels of the map."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,15 @@ class Mapped:
     x, y : str
         The variables along the axes of the map, x along its rows; `y` is empty for a spectrum.
     channels : tuple of str
-        The outcomes.
+        The outcomes that are mapped.
     domain : dict of str to (low, high)
         Of each axis, in motor units; without an axis that is measured only, whose ends the rows tell.
     grid : PixelGrid or None
         The pixels of the map, if the run says what they are.
     dwell : str
         The variable that is the exposure of a row, s; empty if there is none.
+    normalisers : tuple of str
+        The outcomes by which the channels are normalised, such as I0 and the live time. They are no channels.
     """
 
     x: str
@@ -49,6 +54,7 @@ class Mapped:
     domain: dict[str, tuple[float, float]]
     grid: PixelGrid | None = None
     dwell: str = ""
+    normalisers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, start: Mapping[str, Any], metadata: RunMetadata, space: Space) -> Self | None:
@@ -65,9 +71,11 @@ class Mapped:
         options = metadata.agent.get("options") or {}
         no_axes = {str(options[key]) for key in NO_AXES if options.get(key)}
         axes = [name for name in space.names if name not in no_axes]
-        channels = tuple(metadata.outcomes)
+        apart = _normalisers(start, options)
+        channels = tuple(name for name in metadata.outcomes if name not in apart)
         if space.objectives or not channels:
             return None
+        normalisers = tuple(name for name in metadata.outcomes if name in apart)
         domain = {
             name: (float(low), float(high)) for name, low, high in zip(space.names, space.low, space.high, strict=True)
         }
@@ -76,15 +84,16 @@ class Mapped:
         along, measured = [*axes, *space.context], _raster_of(start)
         if measured is not None and len(along) >= 2 and len(axes) in (1, 2):
             ordered = [name for name in space.vocs.variables if name in along][:2]
-            return cls(ordered[1], ordered[0], channels, domain, measured, dwell)
+            return cls(ordered[1], ordered[0], channels, domain, measured, dwell, normalisers)
         if len(axes) == 1 and metadata.acquisition == "fly line" and len(space.context) == 1:
-            return cls(space.context[0], axes[0], channels, domain, None, dwell)
+            return cls(space.context[0], axes[0], channels, domain, None, dwell, normalisers)
         if len(axes) == 1:
-            return cls(axes[0], "", channels, domain, None, dwell)
+            return cls(axes[0], "", channels, domain, None, dwell, normalisers)
         plain = all(name not in space.choices and not space.logarithmic[space.names.index(name)] for name in axes)
         if len(axes) != 2 or not plain:
             return None
-        return cls(axes[0], axes[1], channels, domain, _grid_of(options, [domain[name] for name in axes]), dwell)
+        grid = _grid_of(options, [domain[name] for name in axes])
+        return cls(axes[0], axes[1], channels, domain, grid, dwell, normalisers)
 
     @property
     def is_map(self) -> bool:
@@ -139,22 +148,20 @@ class Measured:
 
     def on(self, pixels: PixelGrid) -> dict[str, FloatArray]:
         """The mean of the readings in each pixel, by channel, shape (rows, columns); NaN where there are none."""
-        row, column = pixels.indices(self.x, self.y)
-        number = row * pixels.shape[1] + column
-        maps = {}
-        for name, values in self.values.items():
-            read = (row >= 0) & np.isfinite(values)
-            count = np.bincount(number[read], minlength=pixels.size)
-            total = np.bincount(number[read], values[read], minlength=pixels.size)
-            with np.errstate(invalid="ignore"):
-                maps[name] = np.where(count > 0, total / np.maximum(count, 1), math.nan).reshape(pixels.shape)
-        return maps
+        return {name: pixels.mean(self.x, self.y, values) for name, values in self.values.items()}
 
     def numbers_on(self, pixels: PixelGrid) -> set[int]:
         """The pixels with at least one valid row, counted row by row."""
-        row, column = pixels.indices(self.x, self.y)
-        read = (row >= 0) & self.valid
-        return set((row[read] * pixels.shape[1] + column[read]).tolist())
+        numbers = pixels.numbers(self.x, self.y)
+        return set(numbers[(numbers >= 0) & self.valid].tolist())
+
+
+def _normalisers(start: Mapping[str, Any], options: Mapping[str, Any]) -> set[str]:
+    """The outcomes that are no channels, as the agent's options or the start document of a survey's scan say."""
+    survey = start.get(SURVEY)
+    told = survey.get(NORMALISERS) if isinstance(survey, Mapping) else None
+    named = [options.get(key) for key in NO_CHANNELS]
+    return {str(name) for name in [*(told if isinstance(told, Sequence) else []), *named] if isinstance(name, str)}
 
 
 def _raster_of(start: Mapping[str, Any]) -> PixelGrid | None:

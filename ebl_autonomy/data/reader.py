@@ -18,16 +18,22 @@ from ebl_autonomy.records import (
     PROPOSALS_ACCEPTED,
     RECOMMENDED,
     START_AND_END,
+    SUSPECTS,
     RunMetadata,
     RunRecord,
     assemble_record,
+    phase_maps_record,
+    phases_of,
 )
+from ebl_autonomy.records.phases import PREFIX
 
 __all__ = ["read_run", "start_and_end_of"]
 
 
 def read_run(run: Any, client: Any = None) -> RunRecord:
     """One experiment, read back; a run that is still going on too.
+
+    The run of `characterise` that holds its phase maps is a `PhaseMapsRecord`.
 
     Parameters
     ----------
@@ -46,14 +52,19 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
     node = find_run(run, client)
     start = start_of(node)
     if METADATA_KEY not in start:
+        described = phases_of(start)
+        if described is not None:
+            streams = [_columns(node, f"{PREFIX}{number}", arrays=True) for number in range(len(described))]
+            return phase_maps_record(start, _stop_of(node), streams)
+        plan = f" of the plan {start['plan_name']!r}" if start.get("plan_name") else ""
         raise DataError(
-            f"run {start.get('uid', run)!r} has no {METADATA_KEY!r} in its start document: no agent made it"
+            f"run {start.get('uid', run)!r}{plan} has no {METADATA_KEY!r} in its start document: no agent made it"
         )
     metadata = RunMetadata.read(start[METADATA_KEY])
     start_and_end = start_and_end_of(node)
     return assemble_record(
         start,
-        dict(node.metadata["stop"]) if node.metadata.get("stop") else None,
+        _stop_of(node),
         metadata,
         decisions=_columns(node, DECISIONS),
         primary=_columns(node, PRIMARY),
@@ -61,8 +72,13 @@ def read_run(run: Any, client: Any = None) -> RunRecord:
         baseline=start_and_end.columns() if start_and_end is not None else {},
         recommended=_columns(node, RECOMMENDED),
         left=_columns(node, LEFT),
+        suspects=_columns(node, SUSPECTS),
         explanation=str(next(iter(_columns(node, EXPLANATION).get(EXPLANATION, [])), "")),
     )
+
+
+def _stop_of(node: Any) -> dict[str, Any] | None:
+    return dict(node.metadata["stop"]) if node.metadata.get("stop") else None
 
 
 def start_and_end_of(node: Any) -> StoredStream | None:

@@ -16,6 +16,7 @@ from ebl_autonomy.records.keys import (
     LEFT_WHERE,
     MEAN,
     METADATA_KEY,
+    NORMALISERS,
     OUR_STREAMS,
     PRIMARY,
     PROPOSAL_ID,
@@ -28,12 +29,25 @@ from ebl_autonomy.records.keys import (
     START_AND_END,
     STD,
     SURVEY,
+    SUSPECT,
+    SUSPECTS,
     AbandonedStatus,
+    DecidedBy,
     ProposalStatus,
 )
 from ebl_autonomy.records.metadata import SCHEMA_VERSION, Finish, RunMetadata, json_limits
+from ebl_autonomy.records.phases import PhaseMapsRecord, StoredPhases, phase_maps_record, phases_of, survey_stage
 from ebl_autonomy.records.results import ResultLayout, to_float
-from ebl_autonomy.records.run import Columns, ProposalRecord, RunRecord, assemble_record, last_attempts, row_at
+from ebl_autonomy.records.run import (
+    Columns,
+    ProposalRecord,
+    RunRecord,
+    assemble_record,
+    last_attempts,
+    reading_ids,
+    row_at,
+)
+from ebl_autonomy.records.suspicions import ReadingId, Suspicions
 
 __all__ = [
     "ABANDONED",
@@ -50,6 +64,7 @@ __all__ = [
     "LEFT_WHERE",
     "MEAN",
     "METADATA_KEY",
+    "NORMALISERS",
     "OUR_STREAMS",
     "PRIMARY",
     "PROPOSALS_ACCEPTED",
@@ -63,24 +78,35 @@ __all__ = [
     "START_AND_END",
     "STD",
     "SURVEY",
+    "SUSPECT",
+    "SUSPECTS",
     "AbandonedStatus",
     "Best",
     "BestReading",
     "Columns",
+    "DecidedBy",
     "Decision",
     "Finish",
+    "PhaseMapsRecord",
     "ProposalRecord",
     "ProposalStatus",
+    "ReadingId",
     "Recommendation",
     "ResultLayout",
     "RunMetadata",
     "RunRecord",
+    "StoredPhases",
+    "Suspicions",
     "assemble_record",
     "ending_text",
     "json_limits",
     "last_attempts",
+    "phase_maps_record",
+    "phases_of",
+    "reading_ids",
     "reason_of",
     "row_at",
+    "survey_stage",
     "to_float",
 ]
 

@@ -13,7 +13,12 @@ METADATA_KEY: Final = "ebl_autonomy"
 
 SURVEY: Final = "ebl_survey"
 """Key of the start document of a fine scan that holds its survey: ``{"coarse": uid of the coarse map, "number": i,
-"of": n, "region": {"label", "x": [low, high], "y": [low, high], "score", "reason", ...}}``; lengths in motor units."""
+"of": n, "region": {"label", "x": [low, high], "y": [low, high], "score", "reason", ...}}``; lengths in motor units. A
+map at one energy has that ``"energy"`` too, the choice of energies ``"spot": true``, and the phase maps ``{"coarse",
+"phase_maps": [{"label", "phases", "energies"}, ...]}``. Each scan names its `NORMALISERS`."""
+
+NORMALISERS: Final = "normalisers"
+"""Key of a survey's scan, below `SURVEY`, of the outcomes by which its maps are normalised; they are no maps."""
 
 PRIMARY: Final = "primary"
 DECISIONS: Final = "decisions"
@@ -35,7 +40,10 @@ EXPLANATION: Final = "explanation"
 LEFT: Final = "left_at"
 """Stream of one event at the end, however the run ended: where the motors were left, under their own names."""
 
-OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, START_AND_END, RECOMMENDED, EXPLANATION, LEFT})
+SUSPECTS: Final = "suspects"
+"""Stream of one event for each reading that the agent begins, or ceases, to take for an outlier; see `SuspectKeys`."""
+
+OUR_STREAMS: Final = frozenset({PRIMARY, DECISIONS, ABANDONED, START_AND_END, RECOMMENDED, EXPLANATION, LEFT, SUSPECTS})
 """The streams that a run has by itself."""
 
 PROPOSAL_ID: Final = "proposal_id"
@@ -53,6 +61,9 @@ READING: Final = "_reading"
 
 AbandonedStatus = Literal["refused", "abandoned"]
 ProposalStatus = Literal["accepted", "refused", "abandoned", "pending"]
+
+DecidedBy = Literal["agent", "session"]
+"""Who made a proposal: the agent, or the steering session, which measures once more what alone reaches the target."""
 
 RULE_RUN: Final = "run"
 """The rule of a proposal that was not tried before the run ended; the agent receives no result for it."""
@@ -94,7 +105,7 @@ class DecisionKeys:
 
     The point is stored under the variables' own names, predictions under ``<outcome>_mean`` and ``<outcome>_std``
     (NaN where the agent predicts nothing). ``agent_id`` is the ``_id`` that a generator gave the proposal, as JSON; it
-    is empty if the generator gave none.
+    is empty if the generator gave none. ``decided_by`` is one of `DecidedBy`.
     """
 
     proposal_id: str = PROPOSAL_ID
@@ -106,6 +117,7 @@ class DecisionKeys:
     agent: str = "agent"
     agent_id: str = "agent_id"
     model_version: str = "model_version"
+    decided_by: str = "decided_by"
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,21 @@ class RecommendedKeys:
     feasible: str = "recommendation_feasible"
 
 
+@dataclass(frozen=True)
+class SuspectKeys:
+    """Event keys of a row of `suspects`. The last event of a reading counts.
+
+    ``proposal_id`` and ``row_in_proposal`` bind it to a row of `primary`, and ``outcome`` names the reading in it.
+    ``suspect`` tells whether the agent takes the reading for an outlier from then on.
+    """
+
+    proposal_id: str = PROPOSAL_ID
+    row: str = "row_in_proposal"
+    outcome: str = "outcome"
+    suspect: str = "suspect"
+    seconds_elapsed: str = "seconds_elapsed"
+
+
 LEFT_WHERE: Final = "left_where"
 """Key of the stream `left_at` that says in words where the motors are: at the recommended point, or why not."""
 
@@ -141,3 +168,4 @@ DOSE: Final = DoseKeys()
 DECISION: Final = DecisionKeys()
 ABANDONMENT: Final = AbandonedKeys()
 RECOMMENDATION: Final = RecommendedKeys()
+SUSPECT: Final = SuspectKeys()

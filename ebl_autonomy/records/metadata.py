@@ -12,7 +12,7 @@ from ebl_autonomy.errors import DataError, validation_text
 
 __all__ = ["SCHEMA_VERSION", "Finish", "RunMetadata", "json_limits"]
 
-SCHEMA_VERSION: Final = "2.2"
+SCHEMA_VERSION: Final = "2.3"
 """Major and minor version of the streams, keys and metadata of a run.
 
 A new minor version adds keys that a reader may ignore. A new major version changes existing keys: older readers must
@@ -26,6 +26,8 @@ refuse it, and this module then gains a step that converts the older form to the
      The stream ``left_at``. A forbidden region is not crossed unless it says ``"sweep": false``; before, that was the
      default.
 2.2  The readings of start and end are in the stream ``start_and_end``; before, in ``baseline``. ``position_share``.
+2.3  The stream ``suspects``, of runs whose agent has taken a reading for an outlier; ``decided_by`` in the stream
+     ``decisions``.
 """
 
 Finish = Literal["best", "stay", "return"]
@@ -92,6 +94,11 @@ class RunMetadata(BaseModel):
             name: (-math.inf if low is None else low, math.inf if high is None else high)
             for name, (low, high) in self.limits.items()
         }
+
+    @property
+    def tells_suspects(self) -> bool:
+        """Whether the run says which readings its agent took for outliers; earlier versions did not."""
+        return _version(self.schema_version) >= (2, 3)
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> RunMetadata:

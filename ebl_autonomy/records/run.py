@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ebl_autonomy.records.findings import Decision, Recommendation, reason_of
 from ebl_autonomy.records.keys import (
@@ -22,15 +22,21 @@ from ebl_autonomy.records.keys import (
     ROW,
     RULE_RUN,
     STD,
+    DecidedBy,
     ProposalStatus,
 )
 from ebl_autonomy.records.metadata import RunMetadata
 from ebl_autonomy.records.results import ResultLayout, to_float
+from ebl_autonomy.records.suspicions import ReadingId, Suspicions
 
-__all__ = ["Columns", "ProposalRecord", "RunRecord", "assemble_record", "last_attempts", "row_at"]
+__all__ = ["Columns", "ProposalRecord", "RunRecord", "assemble_record", "last_attempts", "reading_ids", "row_at"]
 
 Columns = Mapping[str, Sequence[Any]]
 """A stream: maps each event key to one value per event."""
+
+
+_ONCE_MORE: Final = "once more, because nothing else supports that the target is reached"
+"""The reason of each proposal of a session in schemas before 2.3."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class ProposalRecord:
         The results that the agent received for the proposal; see `RunRecord.results`.
     dose : (float, int) or None
         ``dose_spent`` and ``exposures_unpriced`` at its end; None if the run counted no dose.
+    decided_by : str
+        ``"agent"``, or ``"session"``: see `DecidedBy`.
     """
 
     proposal_id: str
@@ -70,6 +78,7 @@ class ProposalRecord:
     seconds_elapsed: float = math.nan
     results: tuple[dict[str, Any], ...] = ()
     dose: tuple[float, int] | None = None
+    decided_by: DecidedBy = "agent"
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,9 @@ class RunRecord:
         With several objectives, the Pareto front: the points that no other point improves on in all objectives.
     left : mapping of str to sequence
         Columns of the `left_at` stream; empty in a run that was interrupted, or made by an earlier version.
+    suspects : mapping of str to list of int, or None
+        By outcome, the rows whose readings the agent took for outliers, by its last word in the run. None if the run
+        does not tell, because an earlier version made it.
     """
 
     uid: str
@@ -115,6 +127,7 @@ class RunRecord:
     recommended: Recommendation | None = None
     front: tuple[Recommendation, ...] = field(default=())
     left: Columns = field(default_factory=dict)
+    suspects: Mapping[str, list[int]] | None = None
 
     def __repr__(self) -> str:
         """One line: the columns of a run would fill many screens."""
@@ -158,6 +171,7 @@ def assemble_record(
     baseline: Columns | None = None,
     recommended: Columns | None = None,
     left: Columns | None = None,
+    suspects: Columns | None = None,
     explanation: str = "",
 ) -> RunRecord:
     """Assemble the record of a run from its documents and the columns of its streams."""
@@ -178,6 +192,7 @@ def assemble_record(
         recommended=next((one for kind, one in found if kind == "recommended"), None),
         front=tuple(one for kind, one in found if kind == "front"),
         left=left if left and left.get(LEFT_WHERE) else {},
+        suspects=Suspicions(suspects).among(reading_ids(rows)) if metadata.tells_suspects else None,
     )
 
 
@@ -193,6 +208,13 @@ def last_attempts(columns: Columns) -> dict[str, list[Any]]:
         last[proposal, number] = i
     keep = sorted(i for (proposal, _), i in last.items() if attempts[i] == latest[proposal])
     return {key: [values[i] for i in keep] for key, values in columns.items()}
+
+
+def reading_ids(rows: Columns) -> list[ReadingId]:
+    """What the other streams of a run call each of its rows."""
+    ids = rows.get(PROPOSAL_ID, [])
+    numbers = rows.get(ROW.row, [0] * len(ids))
+    return [(str(proposal), int(number)) for proposal, number in zip(ids, numbers, strict=True)]
 
 
 def row_at(columns: Columns, i: int) -> dict[str, Any]:
@@ -218,6 +240,7 @@ def _proposals(
             "seconds_to_decide": to_float(decided[DECISION.seconds_to_decide]),
             "batch": int(decided[DECISION.batch]),
             "agent_id": json.loads(decided.get(DECISION.agent_id) or "null"),
+            "decided_by": _decided_by(decided),
         }
         proposed = {**point, **({} if common["agent_id"] is None else {AGENT_ID: common["agent_id"]})}
         if proposal in measured:
@@ -248,6 +271,13 @@ def _proposals(
             )
         else:
             yield ProposalRecord(**common, status="pending")
+
+
+def _decided_by(row: Mapping[str, Any]) -> DecidedBy:
+    known = row.get(DECISION.decided_by)
+    if known is None:  # schemas before 2.3 tell it by the reason alone
+        known = "session" if str(row[DECISION.reason]) == _ONCE_MORE else "agent"
+    return "session" if known == "session" else "agent"
 
 
 def _dose(row: Mapping[str, Any]) -> tuple[float, int] | None:

@@ -19,6 +19,7 @@ from ebl_autonomy.errors import EblError
 from ebl_autonomy.records import Recommendation, RunRecord, to_float
 from ebl_autonomy.report.map_contents import MapSection, map_section
 from ebl_autonomy.report.map_images import Images, errors_of
+from ebl_autonomy.report.phase_contents import RegionPhases, region_phases
 from ebl_autonomy.report.spectrum_contents import Curves, SpectrumSection, spectrum_section
 from ebl_autonomy.report.standing import Standing, standing_of
 from ebl_autonomy.report.summary import RowsInOrder, Summary, summarise
@@ -147,8 +148,7 @@ class Contents(BaseModel):
     recommended_afterwards : bool
         Whether the run did not record the recommendation.
     suspects : dict of str to list of int
-        By outcome, the rows, counted from 0, whose readings the run's agent takes for outliers. The best readings and
-        the gains leave them out.
+        See `suspect_rows`. The best readings and the gains leave them out.
     suspect_readings : list of str
         The same in words, one line for each.
     objectives : list of ObjectiveFound
@@ -158,6 +158,8 @@ class Contents(BaseModel):
         Of a run without an objective over the two motors of a map.
     spectrum : SpectrumSection or None
         Of a run without an objective over one motor.
+    phases : list of RegionPhases
+        Of a run that holds the phase maps of a survey, which no agent steered.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -174,6 +176,7 @@ class Contents(BaseModel):
     model: ModelSection
     map: MapSection | None = None
     spectrum: SpectrumSection | None = None
+    phases: list[RegionPhases] = []
 
 
 def report_contents(
@@ -207,7 +210,7 @@ def report_contents(
         If a region or a true map is not as described.
     """
     asked = _Agent(record, client, agent)
-    suspects = asked.suspects()
+    suspects = asked.suspect_rows()
     rows = RowsInOrder(record, suspects)
     recommended, front = record.recommended, list(record.front)
     afterwards = recommended is None and bool(rows.space.objectives) and len(rows) > 0
@@ -226,6 +229,7 @@ def report_contents(
         objectives=objectives,
         constraints=[_constraint(record, rows, n, limit, recommended) for n, limit in rows.space.limits.items()],
         model=asked.section(rows.space, recommended),
+        phases=region_phases(record),
         **_mapped(record, rows, asked, client, regions, truth),
     )
 
@@ -259,7 +263,10 @@ def _mapped(
 
 
 def suspect_rows(record: RunRecord, client: Any = None) -> dict[str, list[int]]:
-    """By outcome, the rows whose readings the run's agent takes for outliers; empty if it cannot be asked.
+    """By outcome, the rows, counted from 0, whose readings the run's agent takes for outliers.
+
+    A run that has come to its end tells them itself. A run that was cut short may lack the agent's word on its last
+    rows, and one of an earlier version has no such words: then the agent is made again and asked, if that is possible.
 
     Parameters
     ----------
@@ -267,7 +274,7 @@ def suspect_rows(record: RunRecord, client: Any = None) -> dict[str, list[int]]:
     client : tiled container, optional
         See `report_contents`.
     """
-    return _Agent(record, client, None).suspects()
+    return _Agent(record, client, None).suspect_rows()
 
 
 class _Agent:
@@ -304,16 +311,18 @@ class _Agent:
     def front(self) -> list[Recommendation]:
         return [one for one in self._asked("front") or () if isinstance(one, Recommendation)]
 
-    def suspects(self) -> dict[str, list[int]]:
-        """The suspect readings of each outcome by row; the agent numbers its results, unmeasured ones included."""
+    def suspect_rows(self) -> dict[str, list[int]]:
+        """See the function of this name; the agent numbers its results, unmeasured ones included."""
+        told = self._record.suspects
+        if told is not None and self._record.left:
+            return dict(told)
+        found = self._asked("suspects")
+        if not isinstance(found, Mapping):
+            return dict(told or {})
         row_of: list[int | None] = []
         for proposal in self._record.proposals:
             row_of += proposal.rows or [None] * len(proposal.results)
-        found = self._asked("suspects") or {}
-        return {
-            name: sorted(row for i in numbers if (row := row_of[i]) is not None)
-            for name, numbers in (found.items() if isinstance(found, Mapping) else ())
-        }
+        return {name: sorted(row for i in numbers if (row := row_of[i]) is not None) for name, numbers in found.items()}
 
     def section(self, space: Space, recommended: Recommendation | None) -> ModelSection:
         explanation = self._record.explanation or str(self._asked("explain") or "")

@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PALE", "RED", "STYLE", "spans_decades", "svg"]
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PALE", "RED", "STYLE", "SUSPECT_MARK", "spans_decades", "svg"]
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
 BLUE, ORANGE, GREEN, RED, GREY, PALE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7a7a7a", "#9cc3dd"
+
+SUSPECT_MARK: Final[Any] = {"marker": "s", "ls": "", "ms": 6, "mfc": "none", "color": RED, "label": "suspect"}
+"""The style of readings that the agent takes for outliers."""
 
 STYLE: Final[Any] = {
     "font.size": 9,

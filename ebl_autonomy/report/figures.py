@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ebl_autonomy.records import Recommendation, RunRecord, to_float
+from ebl_autonomy.records import PhaseMapsRecord, Recommendation, RunRecord, to_float
 from ebl_autonomy.report.contents import Contents
-from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, spans_decades, svg
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, PALE, RED, STYLE, SUSPECT_MARK, spans_decades, svg
 from ebl_autonomy.report.map_figures import map_figures
 from ebl_autonomy.report.motor_axes import fit_to_variable
+from ebl_autonomy.report.phase_figures import phase_figure
 from ebl_autonomy.report.slice_figures import slice_figures
 from ebl_autonomy.report.summary import RowsInOrder
 from ebl_autonomy.report.wording import with_unit
@@ -44,6 +45,8 @@ def figures(
         The best possible value of the objective, if it is known.
     """
     drawn: dict[str, str] = {}
+    if isinstance(record, PhaseMapsRecord):
+        return _phases(record)
     rows, points = RowsInOrder(record, told.suspects), told.summary.points
     with mpl.rc_context(STYLE):
         images = [(key, values) for key, values in record.baseline.items() if len(values) and np.ndim(values[0]) == 2]
@@ -63,6 +66,16 @@ def figures(
         if points:
             drawn["Where the time went"] = svg(_time(told.summary.seconds))
     return drawn
+
+
+def _phases(record: PhaseMapsRecord) -> dict[str, str]:
+    """The phases of each region: title to SVG."""
+    x, y = (with_unit(name, record.metadata.units) for name in record.metadata.motors)
+    return {
+        f"Phases of {one.label}": svg(phase_figure(one.x, one.y, one.amounts, motors=(x, y)))
+        for one in record.phase_maps
+        if one.amounts
+    }
 
 
 def _beam(images: Any, pixel_um: float | None) -> Figure:
@@ -135,7 +148,7 @@ def _objective(
     if broken.any():
         axes.plot(points[broken], values[broken], "x", ms=5, color=RED, label="breaks a constraint")
     if suspect.any():
-        axes.plot(points[suspect], values[suspect], "s", ms=6, mfc="none", color=RED, label="suspect")
+        axes.plot(points[suspect], values[suspect], **SUSPECT_MARK)
     if shown.any():
         gains = np.where(shown, sign * values, -np.inf)
         so_far = np.maximum.accumulate(gains)
@@ -178,7 +191,7 @@ def _front(record: RunRecord, rows: RowsInOrder, told: Contents) -> Figure:
     if broken.any():
         axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label="breaks a constraint")
     if suspect.any():
-        axes.plot(x[suspect], y[suspect], "s", ms=6, mfc="none", color=RED, label="suspect")
+        axes.plot(x[suspect], y[suspect], **SUSPECT_MARK)
     _errorbars(axes, told.front, first, second, fmt="o", ms=4, color=BLUE, ecolor=PALE, label="front, ± σ")
     if told.recommended is not None:
         compromise = [told.recommended]

@@ -153,6 +153,8 @@ class MapSection(BaseModel):
     channels : list of ChannelMap
     not_drawn : list of str
         Channels without a figure.
+    normalisers : list of ChannelMap
+        The outcomes by which the channels are normalised, such as I0 and the live time, over the measured rows.
     dose : DoseSaved or None
     rasters : list of RasterScore
     raster_seconds : float or None
@@ -182,6 +184,7 @@ class MapSection(BaseModel):
     share: float | None
     channels: list[ChannelMap]
     not_drawn: list[str] = []
+    normalisers: list[ChannelMap] = []
     dose: DoseSaved | None = None
     rasters: list[RasterScore] = []
     raster_seconds: float | None = None
@@ -244,6 +247,7 @@ def map_section(
         share=measured / pixels.size if declared else None,
         channels=channels,
         not_drawn=list(mapped.channels[DRAWN:]),
+        normalisers=[_normaliser(record, name) for name in mapped.normalisers],
         dose=_dose(record, mapped, rows, pixels.size) if partial else None,
         rasters=_scores(images, known, len(rows), times) if partial else [],
         raster_seconds=times.seconds(pixels.size) if times is not None else None,
@@ -287,6 +291,14 @@ def _channel(record: RunRecord, name: str, images: Images, errors: Mapping[str, 
         std=float(np.sqrt(np.mean(spread**2))) if len(spread) else None,
         predicted_error=errors.get(name),
     )
+
+
+def _normaliser(record: RunRecord, name: str) -> ChannelMap:
+    read = np.array([to_float(value) for value in record.rows.get(name, ())], dtype=float)
+    finite = read[np.isfinite(read)]
+    low, high, mean = (float(f(finite)) if len(finite) else None for f in (np.min, np.max, np.mean))
+    unit = record.metadata.units.get(name, "")
+    return ChannelMap(name=name, unit=unit, low=low, high=high, mean=mean, std=None, predicted_error=None)
 
 
 def _dose(record: RunRecord, mapped: Mapped, rows: Measured, pixels: int) -> DoseSaved | None:

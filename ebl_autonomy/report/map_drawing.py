@@ -214,13 +214,14 @@ def draw_route(axes: Axes, x: FloatArray, y: FloatArray, owners: Sequence[int], 
 
 
 def draw_regions(axes: Axes, regions: Sequence[Box]) -> None:
-    """The boxes of regions with their ranks and labels."""
+    """The boxes of regions with their labels, or with their ranks alone if a label is too long or there are many."""
+    labelled = len(regions) <= MOST_LABELS and all(len(one.label) <= LONG_LABEL for one in regions)
     for rank, one in enumerate(regions, 1):
         (left, right), (low, high) = sorted(one.x), sorted(one.y)
         box = Rectangle((left, low), right - left, high - low, fill=False, edgecolor=RED, linewidth=1.2)
         box.set_path_effects([patheffects.withStroke(linewidth=2.4, foreground="white")])
         axes.add_patch(box)
-        text = _short(rank, one.label) if len(regions) <= MOST_LABELS else str(rank)
+        text = _short(rank, one.label) if labelled else str(rank)
         at_top = high > 0.9 * axes.get_ylim()[1] + 0.1 * axes.get_ylim()[0]
         at_right = left > 0.7 * axes.get_xlim()[1] + 0.3 * axes.get_xlim()[0]
         axes.annotate(
@@ -239,9 +240,7 @@ def draw_regions(axes: Axes, regions: Sequence[Box]) -> None:
 
 
 def _short(rank: int, label: str) -> str:
-    """The rank and the label of a region, without saying the rank twice. A long label is left out: it hides the map."""
-    if len(label) > LONG_LABEL:
-        return str(rank)
+    """The rank and the label of a region, without saying the rank twice."""
     return label if label.split()[-1:] == [str(rank)] else f"{rank}: {label}" if label else str(rank)
 
 

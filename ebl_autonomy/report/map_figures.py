@@ -91,7 +91,7 @@ def _channel(record: RunRecord, told: MapSection, images: Images, rows: Measured
     panels[0].set_title("mean" if name in images.std else "mean of the readings in each pixel", fontsize=8)
     draw_regions(panels[0], told.regions)
     if name in images.std:
-        draw_field(panels[1], images.pixels, images.std[name], with_unit(f"σ of {name}", units), cmap="cividis")
+        draw_field(panels[1], images.pixels, images.std[name], f"σ of {with_unit(name, units)}", cmap="cividis")
         read = rows.inside & np.isfinite(rows.values[name])
         draw_points(panels[1], rows.x[read], rows.y[read], pixels=images.pixels)
         panels[1].set_title("σ, and the measured points", fontsize=8)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.records import RunRecord
+from ebl_autonomy.records import PhaseMapsRecord, RunRecord, survey_stage
 from ebl_autonomy.report.contents import Contents, report_contents
 from ebl_autonomy.report.drawing import svg
 from ebl_autonomy.report.figures import figures
@@ -91,6 +91,7 @@ def write_report(
         summary=told.summary,
         verdict=told.verdict,
         recommended=told.recommended,
+        stage=survey_stage(record.start),
         when=datetime.fromtimestamp(float(record.start["time"])).strftime("%Y-%m-%d %H:%M"),
         goal=_goal(metadata.agent["vocs"].get("objectives") or {}, told),
         ending=_ending(told),
@@ -115,6 +116,8 @@ def write_report(
 
 def _goal(objectives: Mapping[str, Any], told: Contents) -> str:
     """What the run was for, such as "Minimize size and maximize flux"."""
+    if told.phases:
+        return "Phase maps of a survey"
     if told.map is not None and told.map.share is not None:
         return f"Map over {told.map.x} and {told.map.y}"
     if told.spectrum is not None:
@@ -150,6 +153,8 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     metadata = record.metadata
+    if isinstance(record, PhaseMapsRecord):
+        return {**facts, "coarse map": record.coarse, "plan": str(record.start.get("plan_name", ""))}
     facts["batch"], facts["at most"] = metadata.batch, f"{metadata.max_points} points"
     if metadata.envelope:
         facts["envelope"] = json.dumps(metadata.envelope)

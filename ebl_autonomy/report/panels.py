@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from ebl_autonomy.analysis.slices import Slice
-from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, spans_decades
+from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, SUSPECT_MARK, spans_decades
 from ebl_autonomy.report.motor_axes import fit_to_variable, mean_map
 from ebl_autonomy.report.sofar import ResultsInOrder
 from ebl_autonomy.space import FloatArray
@@ -22,16 +22,15 @@ __all__ = ["LEGEND", "draw_front", "draw_line", "draw_map", "draw_objective", "g
 
 LEGEND: Final[Any] = {"ncols": 5, "frameon": False, "fontsize": 7, "handletextpad": 0.4, "columnspacing": 1.2}
 """The style of every legend."""
+BROKEN: Final = "breaks a constraint"
 
 
 def draw_objective(axes: Axes, rows: ResultsInOrder, label: str) -> None:
     """The objective against points, with the best reading so far."""
     tidy(axes, "point", label)
-    values, feasible = np.array(rows.values, dtype=float), np.array(rows.feasible, dtype=bool)
+    values = np.array(rows.values, dtype=float)
     points, valid = np.arange(1, len(rows) + 1), np.isfinite(values)
-    axes.plot(points[valid & feasible], values[valid & feasible], "o", ms=4, color=GREY, alpha=0.7, label="read")
-    if (broken := valid & ~feasible).any():
-        axes.plot(points[broken], values[broken], "x", ms=5, color=RED, label="breaks a constraint")
+    _readings(axes, points, values, rows, valid)
     if rows.best_row is not None:
         axes.plot(points, rows.best_values, "-", drawstyle="steps-post", lw=1.8, color=BLUE, label="best so far")
         axes.plot(points[rows.best_row], values[rows.best_row], "*", ms=11, color=ORANGE, label="best")
@@ -46,6 +45,17 @@ def draw_objective(axes: Axes, rows: ResultsInOrder, label: str) -> None:
         legend(axes)
 
 
+def _readings(axes: Axes, x: Any, y: Any, rows: ResultsInOrder, valid: Any, broken_label: str | None = BROKEN) -> None:
+    """The valid readings: those that count, those that are suspect, and those that break a constraint."""
+    feasible, doubted = np.array(rows.feasible, dtype=bool), np.array(rows.doubted, dtype=bool)
+    kept = valid & feasible & ~doubted
+    axes.plot(x[kept], y[kept], "o", ms=4, color=GREY, alpha=0.7, label="read")
+    if (suspect := valid & doubted).any():
+        axes.plot(x[suspect], y[suspect], **SUSPECT_MARK)
+    if (broken := valid & ~feasible & ~doubted).any():
+        axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label=broken_label)
+
+
 def draw_front(axes: Axes, rows: ResultsInOrder, labels: Sequence[str]) -> None:
     """The first two objectives against each other, with the points that no other one betters in both."""
     tidy(axes, *labels)
@@ -54,11 +64,9 @@ def draw_front(axes: Axes, rows: ResultsInOrder, labels: Sequence[str]) -> None:
         [[result[name] for name in space.objectives] for result in rows.results], dtype=float
     )
     outcomes = outcomes.reshape(len(rows), len(space.objectives))
-    feasible = np.array(rows.feasible, dtype=bool) & np.isfinite(outcomes).all(axis=1)
-    broken = ~feasible
-    axes.plot(outcomes[feasible, 0], outcomes[feasible, 1], "o", ms=4, color=GREY, alpha=0.7, label="read")
-    if broken.any():
-        axes.plot(outcomes[broken, 0], outcomes[broken, 1], "x", ms=5, color=RED, label="breaks a constraint")
+    valid = np.isfinite(outcomes).all(axis=1)
+    _readings(axes, outcomes[:, 0], outcomes[:, 1], rows, valid)
+    feasible = np.array(rows.feasible, dtype=bool) & ~np.array(rows.doubted, dtype=bool) & valid
     if feasible.any():
         kept = outcomes[feasible]
         front = kept[undominated(kept * space.signs)]
@@ -88,9 +96,7 @@ def draw_line(
         axes.plot(here, recommended, "D", ms=6, mfc="none", color=GREEN, label="recommended so far")
     if along is None or rows.space.dim == 1:
         x, values = np.array([result[name] for result in rows.results]), np.array(rows.values)
-        feasible = np.array(rows.feasible, dtype=bool)
-        axes.plot(x[feasible], values[feasible], "o", ms=4, color=GREY, alpha=0.7, label="read")
-        axes.plot(x[~feasible], values[~feasible], "x", ms=5, color=RED)
+        _readings(axes, x, values, rows, np.isfinite(values), None)  # the panel of the objective names them
         if rows.best_row is not None:
             axes.plot(x[rows.best_row], values[rows.best_row], "*", ms=10, color=ORANGE, label="best")
     fit_to_variable(axes, "x", rows.space, name)
@@ -103,19 +109,23 @@ def draw_map(axes: Axes, rows: ResultsInOrder, objective: str, labels: Sequence[
     names, space = rows.space.names, rows.space
     x, y = (np.array([result[name] for result in rows.results], dtype=float) for name in names)
     values, feasible = np.array(rows.values, dtype=float), np.array(rows.feasible, dtype=bool)
+    doubted = np.array(rows.doubted, dtype=bool)
+    kept = feasible & ~doubted
     shown: Any = None
-    norm = LogNorm() if spans_decades(values if over is None else over.mean[objective]) else None
+    norm = LogNorm() if spans_decades(values[~doubted] if over is None else over.mean[objective]) else None
     cmap = "viridis" if space.signs[0] > 0 else "viridis_r"  # bright is good
     if over is not None:
         on_axes = (names[0], names[1]), (over.values[0], over.values[1])
         shown = mean_map(axes, space, *on_axes, over.mean[objective], cmap=cmap, norm=norm)
-        axes.plot(x[feasible], y[feasible], "o", ms=4, mfc="white", mec="black", mew=0.6, alpha=0.8, label="read")
-    elif (seen := np.isfinite(values) & feasible).any():
+        axes.plot(x[kept], y[kept], "o", ms=4, mfc="white", mec="black", mew=0.6, alpha=0.8, label="read")
+    elif (seen := np.isfinite(values) & kept).any():
         shown = axes.scatter(
             x[seen], y[seen], c=values[seen], s=28, cmap=cmap, norm=norm, edgecolors=GREY, linewidths=0.5
         )
-    if (~feasible).any():
-        axes.plot(x[~feasible], y[~feasible], "x", ms=5, color=RED, label="breaks a constraint, or invalid")
+    if doubted.any():
+        axes.plot(x[doubted], y[doubted], **SUSPECT_MARK)
+    if (broken := ~feasible & ~doubted).any():
+        axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label="breaks a constraint, or invalid")
     if rows.best_row is not None:
         axes.plot(x[rows.best_row], y[rows.best_row], "*", ms=13, color=ORANGE, mec="black", mew=0.6, label="best")
     if shown is not None and axes.figure is not None:

@@ -52,7 +52,7 @@ def phase_figure(
                     maps[name], origin="lower", extent=extent, vmin=0.0, vmax=high, cmap="viridis",
                     interpolation="nearest",
                 )  # fmt: skip
-                axes.set_title(f"{name}, {kind}")
+                axes.set_title(name if truth is None else f"{name}, {kind}")
         figure.supxlabel(motors[0], fontsize=9)
         figure.supylabel(motors[1], fontsize=9)
         figure.colorbar(image, ax=panels.ravel().tolist(), label="amount", shrink=0.8)

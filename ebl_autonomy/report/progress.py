@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ebl_autonomy.records import PRIMARY, RECOMMENDED, to_float
+from ebl_autonomy.records import PRIMARY, RECOMMENDED, SUSPECTS, to_float
 from ebl_autonomy.report.sofar import RunSoFar, is_ours
 from ebl_autonomy.report.statusline import StatusLine
 from ebl_autonomy.report.wording import duration
@@ -44,7 +44,7 @@ class ProgressBar:
     Attributes
     ----------
     best_reading : float
-        Of the (first) objective in the latest run; NaN if there is none.
+        Of the (first) objective in the latest run, without those that the agent suspects; NaN if there is none.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -131,7 +131,7 @@ class ProgressBar:
             self._draw()
         elif self._run is not None and self._task is not None:
             told = self._run.take(name, doc)
-            if told in (PRIMARY, RECOMMENDED):
+            if told in (PRIMARY, RECOMMENDED, SUSPECTS):
                 self._columns.update(self._task, completed=len(self._run.rows))
                 self._found = _found(self._run)
                 self._draw()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -20,8 +20,11 @@ from ebl_autonomy.records import (
     RECOMMENDED,
     ROW,
     STD,
+    SUSPECTS,
+    ReadingId,
     ResultLayout,
     RunMetadata,
+    Suspicions,
     to_float,
 )
 from ebl_autonomy.report.wording import at, number, percent, quantity, with_error
@@ -51,6 +54,8 @@ class ResultsInOrder:
         The (first) objective; NaN where it was not measured, or if there is none.
     feasible : list of bool, length n
         Whether all outcome constraints hold.
+    doubted : list of bool, length n
+        Whether the agent takes the (first) objective or a constraint for an outlier: such a result is never the best.
     best_values : list of float, length n
         The best reading up to each result; NaN before the first.
     best_row : int or None
@@ -66,14 +71,16 @@ class ResultsInOrder:
         self.results: list[dict[str, Any]] = []
         self.values: list[float] = []
         self.feasible: list[bool] = []
+        self.doubted: list[bool] = []
         self.best_values: list[float] = []
         self.best_row: int | None = None
         self._best = BestSoFar(space)
 
-    def append(self, result: dict[str, Any], *, suspect: bool = False) -> None:
-        """Add the next result; a suspect one is never the best."""
-        if not suspect and self._best.take(result):
+    def append(self, result: dict[str, Any], *, doubted: bool = False) -> None:
+        """Add the next result."""
+        if self._best.take(result, doubted=doubted):
             self.best_row = len(self.results)
+        self.doubted.append(doubted)
         self.results.append(result)
         self.values.append(to_float(result.get(next(iter(self.space.objectives), ""))))
         self.feasible.append(self.space.feasible(result))
@@ -93,6 +100,7 @@ class ResultsInOrder:
         twin = copy(self)
         twin.results, twin.values = list(self.results), list(self.values)
         twin.feasible, twin.best_values = list(self.feasible), list(self.best_values)
+        twin.doubted = list(self.doubted)
         return twin
 
 
@@ -133,8 +141,9 @@ class RunSoFar:
         self._layout = ResultLayout.of(self.metadata)
         self._streams: dict[str, str] = {}
         self._proposed: dict[str, dict[str, Any]] = {}
-        self._owners: list[str] = []
-        """Of each row, its proposal."""
+        self._ids: list[ReadingId] = []
+        """What other streams call each row."""
+        self._suspicions = Suspicions()
         self._attempts: dict[str, int] = {}
         """Of each proposal with rows, the attempt at it that made them."""
 
@@ -158,6 +167,10 @@ class RunSoFar:
                     self._measured(row)
                 elif stream == RECOMMENDED and row[RECOMMENDATION.kind] == "recommended":
                     self.recommended = self._recommended(row)
+                elif stream == SUSPECTS:
+                    self._suspicions.take(row)
+            if stream == SUSPECTS:
+                self._keep(range(len(self._ids)))
             return stream
         elif name == "stop" and doc["run_start"] == self.uid:
             return "stop"
@@ -194,18 +207,23 @@ class RunSoFar:
         self.seconds = to_float(row.get(ROW.seconds_elapsed))
         proposal, attempt = str(row.get(PROPOSAL_ID, "")), int(row.get(ROW.attempt, 1))
         if attempt > self._attempts.get(proposal, attempt):  # rows of an earlier attempt at the proposal do not count
-            kept = [i for i, owner in enumerate(self._owners) if owner != proposal]
-            results, self.rows = self.rows.results, ResultsInOrder(self.space)
-            for i in kept:
-                self.rows.append(results[i])
+            self._keep([i for i, (owner, _) in enumerate(self._ids) if owner != proposal])
             self._pixels = set()
             self._cover(self.rows.results)
-            self._owners = [self._owners[i] for i in kept]
         self._attempts[proposal] = attempt
         unknown = dict.fromkeys(self.space.names, math.nan)
         self.rows.append(self._layout.measured(row, {**unknown, **self._proposed.get(proposal, {})}))
-        self._owners.append(proposal)
+        self._ids.append((proposal, int(row.get(ROW.row, 0))))
         self._cover(self.rows.results[-1:])
+
+    def _keep(self, kept: Iterable[int]) -> None:
+        """Compare some of the rows anew, which are all that count."""
+        doubted = self.space.doubted(self._suspicions.readings)
+        ids, results = self._ids, self.rows.results
+        self.rows, self._ids = ResultsInOrder(self.space), []
+        for i in kept:
+            self.rows.append(results[i], doubted=ids[i] in doubted)
+            self._ids.append(ids[i])
 
     def _recommended(self, row: Mapping[str, Any]) -> str:
         told = []

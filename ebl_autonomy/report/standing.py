@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ebl_autonomy.analysis.verdict import FLAT, LATE, RESPONDS, FrontVerdict, Progress, Verdict, judge_front
-from ebl_autonomy.records import RunRecord
+from ebl_autonomy.records import PhaseMapsRecord, RunRecord
 from ebl_autonomy.report.summary import RowsInOrder
 from ebl_autonomy.report.wording import number, with_error
 from ebl_autonomy.surrogates.improvement import expected_improvement
@@ -28,6 +28,7 @@ MANY: Final = 0.5
 _HEADLINES: Final = {
     "no points": "Nothing was measured.",
     "invalid": "No row is valid, so there is nothing to judge.",
+    "phases": "Phase maps of a survey: there is no objective to judge.",
     "explored": "Explored: there is no objective to judge.",
     "too few points": "Too few points to judge.",
     "infeasible": "No measured point satisfies all constraints.",
@@ -44,8 +45,8 @@ class Standing(BaseModel):
     Attributes
     ----------
     kind : str
-        One of the kinds of `ebl_autonomy.analysis.verdict.judge`, or ``"no points"``, ``"invalid"`` (no valid row) or
-        ``"explored"`` (no objective).
+        One of the kinds of `ebl_autonomy.analysis.verdict.judge`, or ``"no points"``, ``"invalid"`` (no valid row),
+        ``"explored"`` (no objective) or ``"phases"`` (phase maps of a survey).
     headline : str
         The kind in a sentence.
     evidence : list of str
@@ -69,6 +70,8 @@ def standing_of(record: RunRecord, rows: RowsInOrder | None = None) -> Standing:
     """See `Standing`; `rows` are those of the record, with the suspects that are known."""
     rows = RowsInOrder(record) if rows is None else rows
     space, warnings = rows.space, _fruitless(record, rows)
+    if isinstance(record, PhaseMapsRecord):
+        return _standing("phases", warnings=warnings)
     if not len(rows):
         return _standing("no points", warnings=warnings)
     if not space.objectives:

@@ -91,7 +91,8 @@ class RowsInOrder:
     ----------
     record : RunRecord
     suspects : mapping of str to collection of int, optional
-        By outcome, the rows that the run's agent takes for outliers: none of them is the best.
+        By outcome, the rows that the run's agent takes for outliers: none of them is the best. The default is what the
+        run tells.
 
     Attributes
     ----------
@@ -123,11 +124,11 @@ class RowsInOrder:
         }
         self.rows = sorted(told)
         self.owners = [told[row][0] for row in self.rows]
-        self._suspects = suspects or {}
+        self._suspects = (record.suspects or {}) if suspects is None else suspects
         ordered = ResultsInOrder(self.space)
-        doubted = self._rows_doubted(next(iter(self.space.objectives), ""))
+        doubted = self.space.doubted(self._suspects)
         for row in self.rows:
-            ordered.append(told[row][1], suspect=row in doubted)
+            ordered.append(told[row][1], doubted=row in doubted)
         self.results, self.best_row = ordered.results, ordered.best_row
         self.values: FloatArray = np.array(ordered.values, dtype=float)
         self.feasible = np.array(ordered.feasible, dtype=bool)
@@ -153,10 +154,8 @@ class RowsInOrder:
 
     def suspect(self, objective: str) -> NDArray[np.bool_]:
         """Whether the reading of an objective, or of a constraint beside it, is suspect, shape (n,)."""
-        return np.isin(self.rows, list(self._rows_doubted(objective)))
-
-    def _rows_doubted(self, objective: str) -> set[int]:
-        return {row for name in (objective, *self.space.limits) for row in self._suspects.get(name, ())}
+        doubted = {row for name in (objective, *self.space.limits) for row in self._suspects.get(name, ())}
+        return np.isin(self.rows, list(doubted))
 
     def best_reading(self, record: RunRecord) -> BestReading | None:
         """The best reading of the run; see `BestReading`."""

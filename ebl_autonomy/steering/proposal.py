@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from ebl_autonomy.guard import AdmittedMove
 from ebl_autonomy.records import (
@@ -13,9 +13,12 @@ from ebl_autonomy.records import (
     AGENT_ID,
     DECISION,
     MEAN,
+    RULE_RUN,
     STD,
     AbandonedStatus,
+    DecidedBy,
     Decision,
+    ProposalRecord,
     ProposalStatus,
     to_float,
 )
@@ -47,6 +50,8 @@ class Proposal:
         ``"pending"`` until the proposal has ended.
     results : list of dict
         The results that the agent will receive for the proposal.
+    decided_by : str
+        ``"agent"``, or ``"session"`` if the session measures once more what alone reaches the target.
     """
 
     proposal_id: str
@@ -58,6 +63,23 @@ class Proposal:
     admitted: AdmittedMove | None = None
     status: ProposalStatus = "pending"
     results: list[dict[str, Any]] = field(default_factory=list)
+    decided_by: DecidedBy = "agent"
+
+    @classmethod
+    def restored(cls, record: ProposalRecord) -> Self:
+        """A proposal of a run; pending if the run did not try it."""
+        untried = record.status == "pending" or record.rule == RULE_RUN
+        return cls(
+            proposal_id=record.proposal_id,
+            answer={**record.point, **({} if record.agent_id is None else {AGENT_ID: record.agent_id})},
+            batch=record.batch,
+            decision=record.decision,
+            points_known=record.points_known,
+            seconds_to_decide=record.seconds_to_decide,
+            status="pending" if untried else record.status,
+            results=[dict(result) for result in record.results],
+            decided_by=record.decided_by,
+        )
 
     @property
     def target(self) -> dict[str, float]:
@@ -87,6 +109,7 @@ class Proposal:
             DECISION.agent: agent,
             DECISION.agent_id: json.dumps(self.proposed[AGENT_ID], default=str) if AGENT_ID in self.proposed else "",
             DECISION.model_version: self.decision.model_version,
+            DECISION.decided_by: self.decided_by,
         }
 
     def abandonment_event(

@@ -11,7 +11,7 @@ from ebl_autonomy.agents.making import make_agent
 from ebl_autonomy.agents.protocols import BoundsAware
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
-from ebl_autonomy.records import RunRecord
+from ebl_autonomy.records import PhaseMapsRecord, RunRecord, survey_stage
 from ebl_autonomy.space import make_vocs
 from ebl_autonomy.steering.session import SteeringSession
 
@@ -93,6 +93,10 @@ def _search_within(agent: Any, searched: Mapping[str, tuple[float, float]]) -> N
 
 def _fresh_agent(record: RunRecord, client: Any) -> Generator:
     """The agent of a run as it was before the first point, with the past runs that it knew."""
+    if isinstance(record, PhaseMapsRecord):
+        raise BadInputError(
+            f"run {record.uid!r} holds the {survey_stage(record.start)} of a survey: no agent steered it"
+        )
     agent = make_agent(record.metadata.agent)
     _take_priors(agent, record.metadata.prior, client)
     return agent

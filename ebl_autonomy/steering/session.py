@@ -24,8 +24,10 @@ from ebl_autonomy.records import (
     RULE_RUN,
     AbandonedStatus,
     BestReading,
+    DecidedBy,
     Decision,
     ProposalRecord,
+    ReadingId,
     Recommendation,
     ResultLayout,
     RunRecord,
@@ -144,6 +146,11 @@ class SteeringSession:
         """
         return self._results.best_reading
 
+    @property
+    def suspects(self) -> dict[str, frozenset[ReadingId]]:
+        """Of each outcome that has some, the readings that the agent takes for outliers at present."""
+        return self._results.suspect_readings
+
     # -- time --------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -213,8 +220,9 @@ class SteeringSession:
         decisions = getattr(self.agent, "decisions", None)
         return list(decisions()) if callable(decisions) else []
 
-    def _new(self, answer: Any, decision: Decision, seconds: float) -> Proposal:
-        proposal = Proposal(f"{self._made:05d}", answer, self._batches, decision, self.known, seconds)
+    def _new(self, answer: Any, decision: Decision, seconds: float, decided_by: DecidedBy = "agent") -> Proposal:
+        name = f"{self._made:05d}"
+        proposal = Proposal(name, answer, self._batches, decision, self.known, seconds, decided_by=decided_by)
         self._made += 1
         return proposal
 
@@ -339,7 +347,7 @@ class SteeringSession:
         known = results.known
         if getattr(getattr(self.agent, "options", None), "hard", None):
             known = max(known, EARLY)  # what broke a hard limit may not be measured again
-        found = target_found(results.told, reaching, results.suspects, self.space, known)
+        found = target_found(results.told, reaching, results.doubted, self.space, known)
         if found.row is not None:
             self.stop_reason = self._rules.target_reached([results.told[found.row][1]])
             return []
@@ -347,8 +355,9 @@ class SteeringSession:
 
     def _once_more(self, proposals: Sequence[Proposal], seconds: float) -> list[Proposal]:
         """New proposals at the points of others, as many as a batch has."""
+        why = Decision(reason=CONFIRMATION)
         self._current = [
-            self._new({n: v for n, v in one.proposed.items() if n != AGENT_ID}, Decision(reason=CONFIRMATION), seconds)
+            self._new({name: v for name, v in one.proposed.items() if name != AGENT_ID}, why, seconds, "session")
             for one in proposals[: self.batch]
         ]
         self._batches += 1
@@ -413,7 +422,7 @@ class SteeringSession:
         """
         if self._made or self.known:
             raise BadInputError(f"a session that has made {self._made} proposals cannot be restored: use a fresh one")
-        proposals = [_restored(one) for one in record.proposals]
+        proposals = [Proposal.restored(one) for one in record.proposals]
         batches = [list(group) for _, group in groupby(proposals, lambda proposal: proposal.batch)]
         for batch in batches[:-1]:
             self._current.extend(batch)
@@ -437,7 +446,7 @@ class SteeringSession:
 
     def _ask_again(self, batch: list[Proposal]) -> None:
         """Make a batch pending in the agent by a repetition of the `suggest` call before the interruption."""
-        if all(proposal.decision.reason == CONFIRMATION for proposal in batch):
+        if all(proposal.decided_by == "session" for proposal in batch):
             return  # the agent did not propose them
         try:
             answers = self.agent.suggest(len(batch))
@@ -474,20 +483,6 @@ def _check_answer(answer: Any, count: int) -> None:
         raise AgentError(f"suggest({count}) answered a {type(answer).__name__}, not a list of points")
     if not answer:
         raise NoMoreProposals("it has no more proposals")
-
-
-def _restored(one: ProposalRecord) -> Proposal:
-    untried = one.status == "pending" or one.rule == RULE_RUN
-    return Proposal(
-        proposal_id=one.proposal_id,
-        answer={**one.point, **({} if one.agent_id is None else {AGENT_ID: one.agent_id})},
-        batch=one.batch,
-        decision=one.decision,
-        points_known=one.points_known,
-        seconds_to_decide=one.seconds_to_decide,
-        status="pending" if untried else one.status,
-        results=[dict(result) for result in one.results],
-    )
 
 
 def _point(answer: Any, names: Sequence[str]) -> list[float] | None:

@@ -101,6 +101,16 @@ def test_a_run_of_any_schema_is_read_as_it_was(fixture: str, run: str, client: A
 
 
 @pytest.mark.integration
+def test_what_a_run_says_of_its_suspects_is_read(client: Any) -> None:
+    for fixture, run, suspects in (
+        ("schema_2_2", "bayesian", None),  # it does not tell
+        (PRESENT, "bayesian", {}),
+        (f"{PRESENT}_glitch", "glitch", {"bowl": [1]}),
+    ):
+        assert read_run(documents(fixture)[run][0][1]["uid"], client).suspects == suspects
+
+
+@pytest.mark.integration
 def test_what_a_later_minor_version_adds_is_ignored(client: Any, tmp_path: Path) -> None:
     run = documents(PRESENT)["aborted"]
     text = json.dumps(run).replace(run[0][1]["uid"], str(uuid4()))
@@ -138,7 +148,7 @@ def test_a_fixture_is_small_and_of_the_schema_in_its_name(fixture: str) -> None:
     assert (RUNS / f"{fixture}.jsonl").stat().st_size < 60_000
     for run in documents(fixture).values():
         version = str(run[0][1][METADATA_KEY]["schema_version"])
-        assert fixture.removesuffix("_lines") == f"schema_{version.replace('.', '_')}"
+        assert fixture.removesuffix("_lines").removesuffix("_glitch") == f"schema_{version.replace('.', '_')}"
 
 
 def keys(run: Documents) -> dict[str, set[str]]:
@@ -147,7 +157,7 @@ def keys(run: Documents) -> dict[str, set[str]]:
     return {**streams, "start": set(run[0][1][METADATA_KEY])}
 
 
-@pytest.mark.parametrize("run", ["bayesian", "aborted", "line"])
+@pytest.mark.parametrize("run", ["bayesian", "aborted", "line", "glitch"])
 def test_the_schema_has_not_drifted(run: str, RE: RunEngine) -> None:
     file = importlib.util.spec_from_file_location("make_fixture", RUNS / "make_fixture.py")
     assert file is not None

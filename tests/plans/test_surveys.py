@@ -1,5 +1,7 @@
 """Surveys: the fine scans are where the coarse map says, within limits and budgets, and tell what they belong to."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,15 @@ from bluesky.utils import RunEngineInterrupted
 from microprobes import ENERGIES, REFERENCES, STEP, area, microprobe
 from simple import Documents
 
-from ebl_autonomy.errors import BadInputError, MeasurementError
-from ebl_autonomy.plans import adaptive_spectrum, characterise, explore, roi_survey
+from ebl_autonomy import read_run
+from ebl_autonomy.cli.lists import run_lines
+from ebl_autonomy.data import Connection, runs
+from ebl_autonomy.errors import BadInputError, DataError, MeasurementError
+from ebl_autonomy.plans import adaptive_spectrum, characterise, explore, go_to_best, roi_survey
+from ebl_autonomy.records import PhaseMapsRecord
+from ebl_autonomy.report import report_contents, write_report
 from ebl_autonomy.sim_devices import Fault, SimMicroprobe
+from ebl_autonomy.steering import restore_session
 from ebl_autonomy.testing import check_plan_signature
 
 FE = "xrf_Fe"
@@ -182,7 +190,7 @@ def test_a_spectrum_is_measured_upwards_batch_by_batch(RE: RunEngine, docs: Docu
 
 
 @pytest.mark.integration
-def test_the_phases_of_each_region_are_found(RE: RunEngine, docs: Documents) -> None:
+def test_the_phases_of_each_region_are_found(RE: RunEngine, docs: Documents, tiled: Connection, tmp_path: Path) -> None:
     probe = microprobe()
     home = probe.energy.position
     result = RE(
@@ -211,6 +219,44 @@ def test_the_phases_of_each_region_are_found(RE: RunEngine, docs: Documents) -> 
     recorded = docs.events["phases_0"][0]["phases_amount_low"]
     assert np.array_equal(recorded, result.phase_maps[0].amounts["low"], equal_nan=True)
     assert probe.energy.position == home
+    tiled.flush()
+    check_phase_maps(result, tiled, tmp_path)
+    stages = [run.stage for run in reversed(runs(tiled.client, len(starts(docs))))]
+    assert stages[0] == "coarse map"
+    assert stages[1] == "choice of energies in region 1 of 2"
+    assert stages[2].startswith("region 1 of 2 at 71")
+    assert stages[-1] == "phase maps of 2 regions"
+    coarse = report_contents(read_run(result.coarse.uid, tiled.client), client=tiled.client).map
+    assert coarse is not None
+    assert [one.name for one in coarse.channels] == [FE]
+    assert [one.name for one in coarse.normalisers] == ["xrf_live_time"]
+
+
+def check_phase_maps(result: Any, tiled: Connection, folder: Path) -> None:
+    """The run with the phase maps is read, listed and reported as what it is."""
+    record = read_run(result.uid, tiled.client)
+    assert isinstance(record, PhaseMapsRecord)
+    assert record.coarse == result.coarse.uid
+    assert (record.metadata.motors, set(record.metadata.units.values())) == (["sample_x", "sample_y"], {"um"})
+    for stored, found in zip(record.phase_maps, result.phase_maps, strict=True):
+        assert (stored.label, stored.names) == (found.region.label, found.names)
+        assert np.array_equal(stored.x, found.x)
+        assert np.array_equal(stored.energies, found.energies)
+        for name in found.names:
+            assert np.array_equal(stored.amounts[name], found.amounts[name], equal_nan=True)
+            assert np.array_equal(stored.std[name], found.std[name], equal_nan=True)
+    told = report_contents(record)
+    assert [{phase.name for phase in one.phases} for one in told.phases] == [{"low", "high"}] * 2
+    assert max(phase.share or 0.0 for phase in told.phases[0].phases) > 0.7
+    page = write_report(record, folder).read_text()
+    assert "phase maps of 2 regions" in page
+    assert page.count("<svg") == 2
+    with pytest.raises(BadInputError, match=r"phase maps of 2 regions of a survey: no agent steered it"):
+        restore_session(record)
+    with pytest.raises(DataError, match=r"no agent steered it, so it has no best point"):
+        list(go_to_best(record))
+    line = next(line for line in run_lines(runs(tiled.client), math.inf) if record.uid in line)
+    assert "phase maps of 2 regions" in line
 
 
 def phases(probe: SimMicroprobe, **more: Any) -> Any:

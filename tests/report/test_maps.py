@@ -1,5 +1,6 @@
 """Maps in reports: what is told and drawn of them, and of maps with next to nothing in them."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -279,6 +280,24 @@ def test_a_fine_scan_says_whose_it_is() -> None:
     assert told.sentences[-1] == (
         "It is fine scan 2 of 5 of a survey, of the region 'Fe 2' of the coarse map in run abc: rare."
     )
+
+
+@pytest.mark.parametrize("named", ["survey", "agent", "nowhere"])
+def test_what_normalises_is_no_map(named: str) -> None:
+    start = {SURVEY: {"normalisers": ["cr"]}} if named == "survey" else {}
+    record = measured(5, start=start)
+    if named == "agent":
+        agent = {**record.metadata.agent, "options": {**record.metadata.agent["options"], "i0": "cr"}}
+        record = dataclasses.replace(record, metadata=record.metadata.model_copy(update={"agent": agent}))
+    told = report_contents(record)
+    assert told.map is not None
+    apart = ["cr"] if named != "nowhere" else []
+    assert [one.name for one in told.map.channels] == [name for name in ("fe", "cr") if name not in apart]
+    assert [one.name for one in told.map.normalisers] == apart
+    if apart:
+        read = [float(value) for value in record.rows["cr"]]
+        (one,) = told.map.normalisers
+        assert (one.low, one.high, one.mean) == (min(read), max(read), pytest.approx(sum(read) / len(read)))
 
 
 def test_a_region_without_a_box_is_refused() -> None:

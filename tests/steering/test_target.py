@@ -9,7 +9,8 @@ import pytest
 from ebl_autonomy import VOCS
 from ebl_autonomy.agents import BayesianAgent, SobolAgent
 from ebl_autonomy.guard import Envelope, Gate
-from ebl_autonomy.steering import SteeringSession
+from ebl_autonomy.records import DECISION, DecidedBy, Decision, RunMetadata, assemble_record
+from ebl_autonomy.steering import Proposal, SteeringSession
 from ebl_autonomy.steering.target import CONFIRMATION
 
 LIMITS = {"x": (-2.0, 2.0), "y": (-2.0, 2.0)}
@@ -126,3 +127,50 @@ def test_the_search_goes_on_after_a_glitch_at_the_beginning(glitch: int) -> None
     told = drive(steering, lambda row, point: hill(point) + 60.0 * 10.0 * (row == glitch))
     assert sum("once more" in reason for _, reason in told) == 1  # from row 4 on the model may say so itself
     assert hill(dict(steering.recommendation().point)) > 95.0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("decided_by", "asks"), [("agent", 1), ("session", 0)])
+@pytest.mark.parametrize("reason", [CONFIRMATION, "any other words"])
+def test_who_decided_is_told_by_no_words(decided_by: DecidedBy, asks: int, reason: str) -> None:
+    """A restored session asks the agent again for what the agent had proposed, and only for that."""
+
+    class Counting(SobolAgent):
+        asked = 0
+
+        def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
+            self.asked += 1
+            return super().suggest(num_points)
+
+    agent = Counting(vocs())
+    point = dict.fromkeys(agent.space.names, 0.25)
+    event = Proposal("00000", point, decision=Decision(reason=reason), decided_by=decided_by).decision_event(
+        agent.vocs.variables, ["f"], "counting"
+    )
+    metadata = RunMetadata(
+        package_version="1", agent=agent.config(), motors=agent.space.names, outcomes=["f"], max_points=9, batch=1,
+        finish="stay",
+    )  # fmt: skip
+    columns = {key: [value] for key, value in event.items()}
+    record = assemble_record({"uid": "run"}, None, metadata, decisions=columns, primary={}, abandoned={})
+    session = begun(agent)
+    session.restore(record)
+    assert agent.asked == asks
+    (waiting,) = session.ask()
+    assert (waiting.proposal_id, waiting.decided_by, dict(waiting.proposed)) == ("00000", decided_by, point)
+
+
+def test_runs_of_earlier_schemas_tell_who_decided_by_the_reason() -> None:
+    agent = SobolAgent(vocs())
+    events = [
+        Proposal(f"{i:05d}", {"x": 0.0, "y": 0.0}, decision=Decision(reason=reason)).decision_event(
+            agent.vocs.variables, ["f"], "sobol"
+        )
+        for i, reason in enumerate([CONFIRMATION, "sobol"])
+    ]
+    columns = {key: [event[key] for event in events] for key in events[0] if key != DECISION.decided_by}
+    metadata = RunMetadata(
+        schema_version="2.2", package_version="1", agent=agent.config(), motors=agent.space.names, outcomes=["f"],
+        max_points=9, batch=1, finish="stay",
+    )  # fmt: skip
+    record = assemble_record({"uid": "run"}, None, metadata, decisions=columns, primary={}, abandoned={})
+    assert [one.decided_by for one in record.proposals] == ["session", "agent"]

@@ -1,9 +1,9 @@
 """Records small runs as the installed version of this package writes them, and what it reads back: see README.md.
 
-    python tests/data/runs/make_fixture.py schema_2_2
+    python tests/data/runs/make_fixture.py schema_2_3
 
-writes ``schema_2_2.jsonl`` and ``schema_2_2_results.json`` beside this file, and the same of ``schema_2_2_lines``. An
-older version of the package makes a fixture of its own schema if it is first on PYTHONPATH.
+writes ``schema_2_3.jsonl`` and ``schema_2_3_results.json`` beside this file, and the same of ``schema_2_3_lines`` and
+``schema_2_3_glitch``. An older version of the package makes a fixture of its own schema if it is first on PYTHONPATH.
 """
 
 import json
@@ -19,7 +19,7 @@ from bluesky import plan_stubs as bps
 from bluesky.utils import RunEngineInterrupted
 from ophyd.sim import SynAxis, SynGauss, SynSignal
 
-from ebl_autonomy import VOCS, connect, plans, read_run
+from ebl_autonomy import VOCS, connect, plans, read_run, records
 from ebl_autonomy.agents import BayesianAgent, SobolAgent, make_agent
 from ebl_autonomy.plans import optimize
 
@@ -97,8 +97,25 @@ def line(RE: RunEngine) -> None:
     RE(optimize([], [x, y], agent, max_points=9, measure=FlyLine([flyer], [x], sweep)))
 
 
-RUNS: dict[str, Callable[[RunEngine], None]] = {"bayesian": bayesian, "aborted": aborted, "line": line}
-FILES = {"": ("bayesian", "aborted"), "_lines": ("line",)}
+def glitch(RE: RunEngine) -> None:
+    """An agent that takes one reading for an outlier, and later clears it."""
+
+    class Wavering(SobolAgent):
+        def suspects(self) -> dict[str, list[int]]:
+            return {"bowl": [2]} if len(self.results) == 4 else {"bowl": [1]} if len(self.results) > 2 else {}
+
+    bench = Bench({})
+    agent = Wavering(VOCS(variables=VARIABLES, objectives={"bowl": "MINIMIZE"}), seed=1)
+    RE(optimize([], bench.motors, agent, max_points=6, measure=bench.measure, envelope={"limits": VARIABLES}))
+
+
+RUNS: dict[str, Callable[[RunEngine], None]] = {
+    "bayesian": bayesian,
+    "aborted": aborted,
+    "line": line,
+    "glitch": glitch,
+}
+FILES = {"": ("bayesian", "aborted"), "_lines": ("line",), "_glitch": ("glitch",)}
 """The runs of a fixture by the end of its file's name: no file is too long to be looked at."""
 
 
@@ -141,5 +158,7 @@ def write(fixture: str, names: tuple[str, ...]) -> None:
 
 if __name__ == "__main__":
     for end, names in FILES.items():
+        if end == "_glitch" and not hasattr(records, "SUSPECTS"):
+            continue  # schemas before 2.3 knew no suspects
         if end != "_lines" or hasattr(plans, "FlyLine"):  # schema 1 knew no lines
             write(sys.argv[1] + end, names)
