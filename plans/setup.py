@@ -32,6 +32,7 @@ from ebl_autonomy.plans.devices import (
     read_positions,
     units,
 )
+from ebl_autonomy.plans.failures import answering
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.readings import Readings
@@ -343,7 +344,8 @@ def _tell_agent(
     if isinstance(generator, TravelAware) and travel.axes:
         exposures = []
         for detector in detectors:
-            exposures.append((yield from read_exposure(detector)))
+            with answering(detector):
+                exposures.append((yield from read_exposure(detector)))
         generator.set_travel(travel, max((s for s in exposures if s is not None), default=1.0))
 
 

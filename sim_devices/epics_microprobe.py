@@ -29,6 +29,8 @@ __all__ = ["EpicsMicroprobe", "EpicsProbeDetector"]
 class EpicsProbeDetector(Device):
     """A detector of the microprobe. Those that are triggered together share the IOC's exposure."""
 
+    exposure = Component(EpicsSignalRO, "Dwell", kind=Kind.config, auto_monitor=False)
+    """The exposure time of all detectors, s; agents that weigh travel against measurements ask for it."""
     exposures: ClassVar[SharedExposure[Any]]
 
     @classmethod
