@@ -52,9 +52,11 @@ def keep(name, doc):
 RE.subscribe(keep)
 
 def when(flyer, points, do):
-    # Once so many points of a line are done; no line before it has as many.
+    # Once so many points of a line are done; not of one that was flown before.
+    armed = []
     def look(value=0, **_):
-        if value >= points:
+        armed.extend([value] if value < points else [])
+        if value >= points and armed:
             flyer.points_done.clear_sub(look)
             do()
     flyer.points_done.subscribe(look)
@@ -89,7 +91,19 @@ with EpicsMicroprobe(timeout_s=100.0) as probe:
     result = RE(roi_survey([], probe.x, probe.y, channels=["xrf_Fe", "xrf_S"], coarse_step=3.0, max_regions=1,
                 area={"sample_x": [0.0, 21.0], "sample_y": [0.0, 21.0]}, flyers=[probe.flyer], dwell=probe.dwell,
                 i0="i0", live="xrf_live_time", fine_step=1.0, fine_dwell_s=0.2)).plan_result
-    seen["survey"] = {"coarse": result.coarse.rows, "fine": [run.rows for run in result.fine], "rows": rows}
+    survey = list(rows)
+    seen["survey"] = {"coarse": result.coarse.rows, "fine": [run.rows for run in result.fine], "rows": survey}
+    rows.clear(), gone.clear()
+    agent = Lines((2.0, 5.0, 9.0), (2.0, 6.0, 12.0), (9.0, 6.0, 0.0), (3.0, 7.0, 4.0))
+    def narrow(name, doc):
+        if name == "event_page" and probe.x.limits[1] != 8.0:  # the rows of the first line
+            probe.x.high_limit_travel.put(8.0)
+            deadline = time.monotonic() + 60.0
+            while probe.x.limits[1] != 8.0 and time.monotonic() < deadline:
+                time.sleep(0.01)
+    RE(map_of(probe, agent, finish="stay"), narrow)
+    probe.x.high_limit_travel.put(31.0)
+    seen["limit"] = {"rows": list(rows), "told": told(agent), "gone": [[one["rule"], one["reason"]] for one in gone]}
     flyer = probe.flyer
     def failing(line, while_flying=None):
         flyer.prepare(line).wait(60.0)
@@ -185,6 +199,10 @@ def test_maps_of_lines_that_an_ioc_flies(ioc: IocHandle) -> None:
     assert survey["coarse"] == 49
     assert len(survey["fine"]) == 1
     assert len(survey["rows"]) == survey["coarse"] + survey["fine"][0]
+    # A soft limit that is set on the record during the run: later lines end within it.
+    check_rows(seen["limit"], [*places(2.0, 1.0, 5.0, 9), *places(3.0, 1.0, 7.0, 4)])
+    assert [rule for rule, _ in seen["limit"]["gone"]] == ["limits", "limits"]
+    assert all("motor 'sample_x' itself refuses" in reason for _, reason in seen["limit"]["gone"])
     for key in ("stopped", "motor stopped", "motor sent away"):
         assert "line: a line was cut: it is 'Aborted', line was stopped after" in seen[key], key
         assert seen[key].endswith("0 pages"), key
