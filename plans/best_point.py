@@ -11,12 +11,13 @@ from bluesky.utils import Msg, MsgGenerator, plan
 from ebl_autonomy.errors import BadInputError, DataError
 from ebl_autonomy.guard import Envelope, Gate
 from ebl_autonomy.plans.arguments import check_seconds
-from ebl_autonomy.plans.devices import check_devices, read_limits_and_travel
+from ebl_autonomy.plans.devices import check_devices, read_limits_and_travel, read_positions
 from ebl_autonomy.plans.ending import SHORT_UID, announce, position_text
 from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.motion import Motion
 from ebl_autonomy.plans.remembered import RememberedRun, recall
 from ebl_autonomy.plans.result import RunResult
+from ebl_autonomy.plans.rewriting import refuse_rewriting
 from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.tolerances import Tolerances
 from ebl_autonomy.records import BestReading, PhaseMapsRecord, RunMetadata, RunRecord, survey_stage
@@ -84,6 +85,7 @@ def go_to_best(
     gate = Gate(space.vocs, allowed, limits)
     tag = EventTag("ebl_best", {})
     tolerances = Tolerances(past.metadata.position_tolerance, past.metadata.position_share)
+    yield from refuse_rewriting(chosen, (yield from read_positions(chosen)))
     motion = Motion(chosen, gate, travel, {}, tag, move_timeout_s, tolerances)
 
     def body() -> MsgGenerator[None]:

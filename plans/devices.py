@@ -8,14 +8,14 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from bluesky.protocols import Checkable, Locatable, Movable, NamedMovable, Readable
 from bluesky.utils import Msg, MsgGenerator, RunEngineControlException, maybe_await, separate_devices
 
 from ebl_autonomy.errors import BadInputError, DeviceFailedError
-from ebl_autonomy.plans.coupled import axis_of, check_axes
+from ebl_autonomy.plans.coupled import ancestors, axis_of, check_axes
 from ebl_autonomy.plans.failures import answering, blaming
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import position_in, position_key
@@ -39,6 +39,18 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+EXPOSURES: Final = (
+    "acquire_time",
+    "exposure",
+    "exposure_time",
+    "count_time",
+    "preset_time",
+    "preset_real_time",
+    "preset_live_time",
+    "averaging_time",
+)
+"""Attributes by which detectors tell their exposure: of areaDetector, scalers, MCAs and electrometers among others."""
 
 
 def ask(question: Callable[[], T | Awaitable[T]], limited: bool = True) -> MsgGenerator[T]:
@@ -263,12 +275,19 @@ def read_limits_and_travel(
 
 
 def read_exposure(detector: Readable[Any]) -> MsgGenerator[float | None]:
-    """The detector's exposure time, s; None if it reports none."""
-    cam = getattr(detector, "cam", detector)  # ophyd's area detectors keep it there
-    for name in ("acquire_time", "exposure", "exposure_time", "count_time", "preset_time"):
-        seconds = yield from _number(getattr(cam, name, None))
-        if seconds is not None and seconds > 0.0:
-            return seconds
+    """The detector's exposure time, s; None if it reports none.
+
+    It is the first of `EXPOSURES` that is a positive number, or a signal that reads one: of the detector, of its part
+    ``cam`` or ``driver`` (areaDetector in ophyd and in ophyd-async), or else of the device that contains it, for a
+    single channel of a scaler.
+    """
+    device: Any
+    for device in (detector, *ancestors(detector)):
+        for part in (device, getattr(device, "cam", None), getattr(device, "driver", None)):
+            for name in EXPOSURES:
+                seconds = yield from _number(getattr(part, name, None))
+                if seconds is not None and 0.0 < seconds < math.inf:
+                    return seconds
     return None
 
 

@@ -83,7 +83,8 @@ def optimize(
         5 if points are abandoned or a derivation fails, and 25 if an outcome is measured as NaN.
     move_timeout_s, trigger_timeout_s : float
         Wall seconds that a move and a trigger may take. By default a move may take 10 s plus three times the duration
-        that the motors' velocities give, or 60 s if a motor reports no velocity.
+        that the motors' velocities give, or 60 s if a motor reports no velocity. They are also the limits of waits in a
+        stub of `measure` that have none of their own; without `move_timeout_s`, its moves have no limit.
     prior : sequence of str, int or tiled run
         Past runs that the agent learns from before its first proposal: a uid or its first characters, a scan id, -1 for
         the latest run, or the run itself. Names are looked up in the Tiled of the latest open `connect` of this

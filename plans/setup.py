@@ -32,6 +32,7 @@ from ebl_autonomy.plans.devices import (
     read_positions,
     units,
 )
+from ebl_autonomy.plans.failures import answering
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.readings import Readings
@@ -83,7 +84,9 @@ class Experiment:
     retries : int
         Number of retries for readings at the start and the end that failed.
     trigger_timeout_s : float
-        Wall seconds that a trigger of a device in ``baseline=`` may take.
+        Wall seconds that a trigger of a device in ``baseline=``, or in a user's stub, and each staging may take.
+    move_timeout_s : float, optional
+        Wall seconds that a wait of a user's stub may take in which devices move; without limit by default.
     unnamed : list of str
         Variables whose motors read no key of their name; the plan adds it to the rows.
     rows : Readings
@@ -111,6 +114,7 @@ class Experiment:
     searched: dict[str, Interval] = field(default_factory=dict)
     retries: int = 1
     trigger_timeout_s: float = 60.0
+    move_timeout_s: float | None = None
     unnamed: list[str] = field(default_factory=list)
     rows: Readings = field(default_factory=lambda: Readings([]))
     ends: Readings = field(default_factory=lambda: Readings([]))
@@ -343,7 +347,8 @@ def _tell_agent(
     if isinstance(generator, TravelAware) and travel.axes:
         exposures = []
         for detector in detectors:
-            exposures.append((yield from read_exposure(detector)))
+            with answering(detector):
+                exposures.append((yield from read_exposure(detector)))
         generator.set_travel(travel, max((s for s in exposures if s is not None), default=1.0))
 
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
 from bluesky.utils import (
     FailedPause,
@@ -19,7 +18,14 @@ from bluesky.utils import (
 )
 
 from ebl_autonomy.agents.protocols import OrdersBatches
-from ebl_autonomy.errors import AgentError, BadInputError, DeviceFailedError, MeasurementError, NoMoreProposals
+from ebl_autonomy.errors import (
+    AgentError,
+    BadInputError,
+    DeviceFailedError,
+    DeviceTimeoutError,
+    MeasurementError,
+    NoMoreProposals,
+)
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, UserStub
 from ebl_autonomy.plans.arguments import check_document_keys, check_list, check_seconds
 from ebl_autonomy.plans.bounds import into_limits
@@ -32,8 +38,9 @@ from ebl_autonomy.plans.readings import separate
 from ebl_autonomy.plans.recorder import Recorder
 from ebl_autonomy.plans.remembered import RememberedRun, remember
 from ebl_autonomy.plans.result import RunResult
+from ebl_autonomy.plans.rewriting import refuse_rewriting
 from ebl_autonomy.plans.setup import Experiment, check_staged, prepare
-from ebl_autonomy.plans.stubs import stage_devices
+from ebl_autonomy.plans.stubs import stage_devices, unstage_devices
 from ebl_autonomy.plans.thinking import DaemonExecutor, errors_for_exits, think
 from ebl_autonomy.records import EXPLANATION, METADATA_KEY, RECOMMENDED, Recommendation, ending_text
 from ebl_autonomy.steering import Proposal
@@ -134,7 +141,9 @@ def _prepared(
     if move_timeout_s is not None:
         check_seconds("move_timeout_s", move_timeout_s)
     experiment = yield from prepare(acquisition, motors, agent, **settings)
-    experiment.retries, experiment.trigger_timeout_s = retries, trigger_timeout_s
+    yield from refuse_rewriting(experiment.motors, experiment.start)
+    experiment.retries = retries
+    experiment.trigger_timeout_s, experiment.move_timeout_s = trigger_timeout_s, move_timeout_s
     recorder = Recorder(experiment)
     motion = Motion(
         experiment.motors,
@@ -195,8 +204,8 @@ class SteeredRun:
 
     def _stage_and_run(self, devices: Sequence[Any]) -> MsgGenerator[RunResult]:
         try:
-            yield from stage_devices(devices)
-        except DeviceFailedError as error:
+            yield from stage_devices(devices, self.experiment.trigger_timeout_s)
+        except (DeviceFailedError, DeviceTimeoutError) as error:
             raise MeasurementError(
                 f"devices cannot be staged: {error}. Nothing has moved. Connect or repair {', '.join(error.devices)}"
             ) from error
@@ -205,8 +214,8 @@ class SteeredRun:
 
     def _unstage(self, devices: Sequence[Any]) -> MsgGenerator[None]:
         try:
-            yield from bps.unstage_all(*reversed(devices))
-        except FailedStatus:
+            yield from unstage_devices(devices[::-1], self.experiment.trigger_timeout_s)
+        except (FailedStatus, DeviceTimeoutError):
             if self._staged:
                 raise  # otherwise the error that is raised must be that of staging
             logger.exception("devices could not be unstaged")

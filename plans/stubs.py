@@ -19,6 +19,7 @@ from ebl_autonomy.plans.devices import check_value, read_limits, read_positions
 from ebl_autonomy.plans.failures import NO_FAULT, failure, late
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import device_name
+from ebl_autonomy.plans.rewriting import refuse_rewriting
 
 __all__ = ["carry_out", "make_gate", "move_motors", "trigger_detectors"]
 
@@ -65,8 +66,8 @@ def move_motors(
     LimitError
         If a motor refuses its target (ophyd's error). Other errors of a motor's check are raised unchanged too.
     BadInputError
-        If no gate is given and a motor has no limits of its own, or a forbidden region names a motor that is not among
-        `motors`.
+        If no gate is given and a motor has no limits of its own, a forbidden region names a motor that is not among
+        `motors`, or a wrapper around the plan, such as ``relative_set_wrapper``, would send a motor elsewhere.
     """
     moved = {name: motors[name] for name in targets}
     if gate is None:
@@ -79,6 +80,7 @@ def move_motors(
         )
     here = yield from read_positions(motors)
     admitted = gate.check_move(Move(dict(targets), here, bound_by_domain=False))
+    yield from refuse_rewriting(moved, here)
     yield from carry_out(moved, admitted, timeout_s)
 
 
@@ -198,30 +200,53 @@ def trigger_detectors(detectors: Sequence[Readable[Any]], timeout_s: float) -> M
         yield from settle(begun, timeout_s)
 
 
-def stage_devices(devices: Sequence[Any]) -> MsgGenerator[None]:
+def stage_devices(devices: Sequence[Any], timeout_s: float) -> MsgGenerator[None]:
     """Stage devices at the same time, and wait for all.
 
     Raises
     ------
-    DeviceFailedError
-        If a device cannot be staged; the error names it.
+    DeviceFailedError, DeviceTimeoutError
+        If a device cannot be staged, or not in time; the error names it.
     """
-    group = f"ebl-stage-{next(_groups)}"
     begun: dict[str, Any] = {}
     try:
-        for device in devices:
-            begun[device.name] = None
-            status = yield Msg("stage", device, group=group)
-            if isinstance(status, Status):
-                begun[device.name] = status
-            else:
-                del begun[device.name]  # it was staged during the call
-        if begun:
-            yield Msg("wait", None, group=group)
-    except NO_FAULT:
+        yield from _stage_all("stage", devices, timeout_s, begun)
+    except (DeviceTimeoutError, *NO_FAULT):
         raise
     except Exception as error:
         raise failure(begun, error) from error
+
+
+def unstage_devices(devices: Sequence[Any], timeout_s: float) -> MsgGenerator[None]:
+    """Unstage devices at the same time, and wait for all.
+
+    Raises
+    ------
+    DeviceTimeoutError
+        If a device is not unstaged in time; the error names it. Other errors of devices are raised unchanged.
+    """
+    yield from _stage_all("unstage", devices, timeout_s, {})
+
+
+def _stage_all(command: str, devices: Sequence[Any], timeout_s: float, begun: dict[str, Any]) -> MsgGenerator[None]:
+    group = f"ebl-{command}-{next(_groups)}"
+    for device in devices:
+        begun[device.name] = None
+        status = yield Msg(command, device, group=group)
+        if isinstance(status, Status):
+            begun[device.name] = status
+        else:
+            del begun[device.name]  # it was staged during the call
+    if not begun:
+        return
+    deadline = time.monotonic() + timeout_s  # tells our time-out from a TimeoutError that a device raises
+    try:
+        yield Msg("wait", None, group=group, timeout=timeout_s)
+    except TimeoutError as error:
+        if time.monotonic() < deadline - 1e-3:
+            raise
+        names = late(begun)
+        raise DeviceTimeoutError(names, f"no answer to {command!r} from {names} within {timeout_s:.1f} s") from error
 
 
 def do_all(

@@ -2,13 +2,13 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from ebl_autonomy.errors import DeviceTimeoutError
 from ebl_autonomy.plans.assets import AssetDocuments
 
-__all__ = ["READ_TIMEOUT_S", "timely"]
+__all__ = ["READ_TIMEOUT_S", "delegated", "timely"]
 
 READ_TIMEOUT_S: Final = 60.0
 """Longest time that a device may take for an answer, s: longer than any readout, shorter than a night."""
@@ -39,7 +39,7 @@ def timely(device: Any, assets: AssetDocuments | None = None) -> Any:
     files = assets if hasattr(device, "collect_asset_docs") else None
     if not slow and files is None:
         return device
-    members: dict[str, Any] = {name: _from(device, name) for name in _DELEGATED if hasattr(device, name)}
+    members: dict[str, Any] = delegated(device, _DELEGATED)
     members["read"] = (lambda _: within(device.read, device.name)) if slow else (lambda _: device.read())
     if files is not None:
         members["collect_asset_docs"] = lambda _, *args: files.collect(device, *args)
@@ -47,6 +47,11 @@ def timely(device: Any, assets: AssetDocuments | None = None) -> Any:
     members["__hash__"] = lambda _: hash(device)
     members["__repr__"] = lambda _: repr(device)
     return type(f"Timely{type(device).__name__}", (), members)()
+
+
+def delegated(device: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Those members of a stand-in's class that its device has: protocols of bluesky look for them in the class."""
+    return {name: _from(device, name) for name in names if hasattr(device, name)}
 
 
 def _from(device: Any, name: str) -> property:

@@ -16,6 +16,7 @@ from ebl_autonomy.sim_devices.layout import MIRROR_MOTORS, MIRRORS, PIXELS, Tier
 __all__ = [
     "CAMERA_PVS",
     "HINTED",
+    "LINE_MOTORS",
     "PROBE_MOTORS",
     "SPECTRUM",
     "TRIGGER_TIMEOUT_S",
@@ -43,6 +44,8 @@ HINTED: Final = ("spot_area", "total")
 TRIGGER_TIMEOUT_S: Final = 60.0
 """Longest time for one frame, wall seconds."""
 PROBE_MOTORS: Final = ("sample_x", "sample_y", "mono_energy")
+LINE_MOTORS: Final = PROBE_MOTORS[:2]
+"""The motors that fly lines."""
 SPECTRUM: Final = "xrf_spectrum"
 _SLITS: Final = ("h_gap", "v_gap", "h_center", "v_center")
 _open: weakref.WeakSet[EpicsGroup] = weakref.WeakSet()

@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 from ophyd import Component, Device, EpicsMotor, EpicsSignal, EpicsSignalRO, Kind
 
 from ebl_autonomy.sim_devices.epics_common import (
+    LINE_MOTORS,
     PROBE_MOTORS,
     SPECTRUM,
     EpicsGroup,
     no_probe,
     probe_keys,
 )
+from ebl_autonomy.sim_devices.epics_line import EpicsLineFlyer
 from ebl_autonomy.sim_devices.exposures import SharedExposure
 from ebl_autonomy.sim_devices.labels import DETECTOR, MOTOR
 
@@ -27,6 +29,8 @@ __all__ = ["EpicsMicroprobe", "EpicsProbeDetector"]
 class EpicsProbeDetector(Device):
     """A detector of the microprobe. Those that are triggered together share the IOC's exposure."""
 
+    exposure = Component(EpicsSignalRO, "Dwell", kind=Kind.config, auto_monitor=False)
+    """The exposure time of all detectors, s; agents that weigh travel against measurements ask for it."""
     exposures: ClassVar[SharedExposure[Any]]
 
     @classmethod
@@ -55,7 +59,7 @@ class EpicsProbeDetector(Device):
 
 
 class EpicsMicroprobe(EpicsGroup):
-    """The microprobe over channel access with ophyd devices: the attributes of `SimMicroprobe` but for the flyer.
+    """The microprobe over channel access with ophyd devices: the attributes of `SimMicroprobe`, with its flyer.
 
     Parameters
     ----------
@@ -93,11 +97,14 @@ class EpicsMicroprobe(EpicsGroup):
             exposures = SharedExposure(lambda: self._acquire.set(1), self._place)
             for name, own in keys.items():
                 devices[name] = EpicsProbeDetector.of(name, prefix, own, exposures)
-            self._connect([devices[name] for name in keys], deadline)
+            numbers = [key for own in keys.values() for key in own if key != SPECTRUM]
+            devices["line"] = EpicsLineFlyer.of("line", f"{prefix}line:", LINE_MOTORS, [*numbers, "clock"])
+            self._connect([devices[name] for name in (*keys, "line")], deadline)
         except TimeoutError as error:
             self.close()
             raise no_probe(prefix, timeout_s, str(error)) from error
         self.xrf, self.transmission, self.absorption, self.i0 = (devices[name] for name in keys)
+        self.flyer = devices["line"]
 
     @property
     def detectors(self) -> list[Any]:

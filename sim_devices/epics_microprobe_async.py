@@ -86,6 +86,8 @@ class AsyncEpicsProbeDetector(StandardReadable):
 
     def __init__(self, prefix: str, keys: Sequence[str], exposures: SharedExposure[Any], name: str = "") -> None:
         self._keys, self._exposures = tuple(keys), exposures
+        with self.add_children_as_readables(Format.CONFIG_SIGNAL):
+            self.exposure = epics_signal_r(float, prefix + "Dwell")  # agents ask for it
         for key in keys:
             # Uncached: a monitor update may arrive after the put completion that the trigger waits for.
             is_array = key == SPECTRUM

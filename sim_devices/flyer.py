@@ -90,6 +90,11 @@ class SimFlyer:
         self._flight: Status | None = None
         self._stopped = threading.Event()
 
+    @property
+    def rows_done(self) -> int:
+        """Rows of the latest flight that are recorded and not collected yet."""
+        return len(self._rows)
+
     def prepare(self, value: LineOfRows) -> Any:
         """Move to the start of a line.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -53,6 +53,8 @@ class MotorRecord(PVGroup):
         self._arrived = False
         """Whether the mover no longer follows the target and only posts the final position."""
         self._disturbed = asyncio.Event()
+        self._end_flight: Callable[[], None] | None = None
+        """Ends the line that is flown with the motor; None if it flies none."""
         self._halted = False
         self._go_ahead = asyncio.Event()
         self._go_ahead.set()
@@ -124,7 +126,44 @@ class MotorRecord(PVGroup):
             await channel.write_metadata(units=device.egu, precision=PRECISION)
         await self._show_user_limits()
         await self._show_position()
-        await self.motor.write(self._user(self._target), verify_value=False)
+        await self.motor.write(self.user(self._target), verify_value=False)
+
+    # What the records of a flown line need
+
+    def user(self, dial: float) -> float:
+        """The user coordinate of a dial coordinate."""
+        return self._sign() * dial + float(self.motor.field_inst.user_offset.value)
+
+    def dial(self, user: float) -> float:
+        """The dial coordinate of a user coordinate."""
+        return self._sign() * (user - float(self.motor.field_inst.user_offset.value))
+
+    def check(self, user: float) -> None:
+        """Raise a ValueError if a position, in user coordinates, lies outside the record's soft limits."""
+        if not self._is_allowed([self.dial(user)]):
+            fields = self.motor.field_inst
+            low, high = fields.user_low_limit.value, fields.user_high_limit.value
+            raise ValueError(f"{self._device.name}={user:g} lies outside the record's limits [{low:g}, {high:g}]")
+
+    async def move(self, user: float) -> bool:
+        """Move to a position, in user coordinates; whether the motor has stopped there."""
+        target = self.dial(user)
+        await self.motor.write(user)
+        return bool(abs(float(self._device.position) - target) <= float(self.motor.field_inst.retry_deadband.value))
+
+    async def halt(self) -> None:
+        """Stop the motor, as a put to STOP does."""
+        await self._halt()
+
+    def follow(self, flight: asyncio.Task[None], end: Callable[[], None]) -> asyncio.Task[None]:
+        """Post the readback of a motor that others move until `flight` is done.
+
+        As in a move, DMOV is 0 until the last readback is posted, and then VAL is the position. A put to STOP, and a
+        setpoint, first call `end`, which must make the flight end soon.
+        """
+        self._halted, self._arrived, self._end_flight = False, True, end
+        self._mover = asyncio.create_task(self._follow(flight))
+        return self._mover
 
     # Fields that a client may put
 
@@ -137,32 +176,29 @@ class MotorRecord(PVGroup):
                 offset = value - self._sign() * self._device.position
                 await fields.user_offset.write(offset, verify_value=False)
             else:
-                self._device.place(self._dial(value))
+                self._device.place(self.dial(value))
             self._target = float(self._device.position)
             await self._show_user_limits()
             await self._show_position()
             return value
-        low, high = float(fields.dial_low_limit.value), float(fields.dial_high_limit.value)
-        way = self._waypoints(self._dial(value))
-        # In a motor record, equal limits mean no limits.
-        if low < high and not (low <= min(way) and max(way) <= high):
+        if not self._is_allowed(self._waypoints(self.dial(value))):
             await fields.limit_violation.write(1)
-            status = AlarmStatus.HIGH if value > self._user(self._target) else AlarmStatus.LOW
+            status = AlarmStatus.HIGH if value > self.user(self._target) else AlarmStatus.LOW
             await instance.alarm.write(status=status, severity=AlarmSeverity.MAJOR_ALARM)
-            return self._user(self._target)
+            return self.user(self._target)
         await fields.limit_violation.write(0)
         await instance.alarm.write(status=AlarmStatus.NO_ALARM, severity=AlarmSeverity.NO_ALARM)
         await instance.write(value, verify_value=False)
-        await fields.dial_desired_value.write(self._dial(value), verify_value=False)
-        await self._travel(self._dial(value))
-        return self._user(self._target)
+        await fields.dial_desired_value.write(self.dial(value), verify_value=False)
+        await self._travel(self.dial(value))
+        return self.user(self._target)
 
     async def _put_dial(self, instance: Any, value: float) -> float:
-        await self.motor.write(self._user(value))
+        await self.motor.write(self.user(value))
         return self._target
 
     async def _put_relative(self, instance: Any, value: float) -> float:
-        await self.motor.write(self._user(self._target) + value)
+        await self.motor.write(self.user(self._target) + value)
         return 0.0
 
     async def _put_tweak(self, instance: Any, value: int) -> int:
@@ -170,20 +206,20 @@ class MotorRecord(PVGroup):
             fields = self.motor.field_inst
             step = float(fields.tweak_step_size.value)
             await self.motor.write(
-                self._user(self._target) + (step if instance is fields.tweak_motor_forward else -step)
+                self.user(self._target) + (step if instance is fields.tweak_motor_forward else -step)
             )
         return 0
 
     async def _put_home(self, instance: Any, value: int) -> int:
         if value:
-            await self.motor.write(self._user(0.0))  # the home switch is at dial 0
+            await self.motor.write(self.user(0.0))  # the home switch is at dial 0
         return 0
 
     async def _put_jog(self, instance: Any, value: int) -> int:
         fields = self.motor.field_inst
         if value:
             forward = instance is fields.jog_motor_forward
-            self._aim(self._dial(float((fields.user_high_limit if forward else fields.user_low_limit).value)))
+            self._aim(self.dial(float((fields.user_high_limit if forward else fields.user_low_limit).value)))
         else:
             await self._halt()
         return value
@@ -221,7 +257,7 @@ class MotorRecord(PVGroup):
         fields = self.motor.field_inst
         is_high = (instance is fields.user_high_limit) == (self._sign() > 0)
         dial = fields.dial_high_limit if is_high else fields.dial_low_limit
-        await dial.write(self._dial(value), verify_value=False)
+        await dial.write(self.dial(value), verify_value=False)
         await self._show_user_limits()
         return value
 
@@ -256,6 +292,8 @@ class MotorRecord(PVGroup):
     def _aim(self, dial: float) -> asyncio.Task[None]:
         self._target, self._halted = dial, False
         self._disturbed.set()
+        if self._end_flight is not None:
+            self._end_flight()
         if self._mover is None or self._mover.done() or self._arrived:
             self._arrived = False
             self._mover = asyncio.create_task(self._move(self._mover))
@@ -266,6 +304,8 @@ class MotorRecord(PVGroup):
             self._halted = True
             self._go_ahead.set()
             self._disturbed.set()
+            if self._end_flight is not None:
+                self._end_flight()
             await asyncio.shield(self._mover)
 
     async def _move(self, before: asyncio.Task[None] | None) -> None:
@@ -291,10 +331,32 @@ class MotorRecord(PVGroup):
             for jog in (fields.jog_motor_forward, fields.jog_motor_reverse):
                 await jog.write(0, verify_value=False)
         await self._show_position()
-        await self.motor.write(self._user(self._target), verify_value=False)
+        await self.motor.write(self.user(self._target), verify_value=False)
         await fields.motor_is_moving.write(0)
         await fields.motor_status.write(_DONE_BIT)
         await fields.done_moving_to_value.write(1)
+
+    async def _follow(self, flight: asyncio.Task[None]) -> None:
+        fields = self.motor.field_inst
+        await fields.done_moving_to_value.write(0)
+        await fields.motor_is_moving.write(1)
+        while not flight.done():
+            await asyncio.wait([flight], timeout=TICK_S)
+            await self._show_position()
+        self._end_flight = None
+        if self._mover is not asyncio.current_task():
+            return  # a setpoint has ended the flight: that move goes on, and posts the rest
+        self._target = float(self._device.position)
+        await self._show_position()
+        await self.motor.write(self.user(self._target), verify_value=False)
+        await fields.motor_is_moving.write(0)
+        await fields.done_moving_to_value.write(1)
+
+    def _is_allowed(self, dials: Sequence[float]) -> bool:
+        """Whether dial positions lie within the soft limits. In a motor record, equal limits mean no limits."""
+        fields = self.motor.field_inst
+        low, high = float(fields.dial_low_limit.value), float(fields.dial_high_limit.value)
+        return low >= high or (low <= min(dials) and max(dials) <= high)
 
     def _waypoints(self, target: float) -> list[float]:
         backlash = float(self.motor.field_inst.bl_distance.value)
@@ -331,23 +393,17 @@ class MotorRecord(PVGroup):
     def _sign(self) -> float:
         return -1.0 if self.motor.field_inst.user_direction.value == "Neg" else 1.0
 
-    def _user(self, dial: float) -> float:
-        return self._sign() * dial + float(self.motor.field_inst.user_offset.value)
-
-    def _dial(self, user: float) -> float:
-        return self._sign() * (user - float(self.motor.field_inst.user_offset.value))
-
     async def _show_position(self) -> None:
         fields, dial = self.motor.field_inst, float(self._device.position)
         steps = round(dial / float(fields.motor_step_size.value))
         await fields.raw_readback_value.write(steps)
         await fields.dial_readback_value.write(dial)
         await fields.difference_dval_drbv.write(self._target - dial)
-        await fields.user_readback_value.write(self._user(dial))
+        await fields.user_readback_value.write(self.user(dial))
 
     async def _show_user_limits(self) -> None:
         fields = self.motor.field_inst
-        ends = [self._user(float(limit.value)) for limit in (fields.dial_low_limit, fields.dial_high_limit)]
+        ends = [self.user(float(limit.value)) for limit in (fields.dial_low_limit, fields.dial_high_limit)]
         low, high = min(ends), max(ends)
         limits = {f"{end}_{kind}_limit": v for end, v in (("lower", low), ("upper", high)) for kind in ("ctrl", "disp")}
         for channel in (self.motor, fields.user_readback_value):
@@ -358,4 +414,4 @@ class MotorRecord(PVGroup):
     async def _show_coordinates(self) -> None:
         await self._show_user_limits()
         await self._show_position()
-        await self.motor.write(self._user(self._target), verify_value=False)
+        await self.motor.write(self.user(self._target), verify_value=False)

@@ -29,7 +29,7 @@ class Database:
     beamline : SimBeamline or SimMicroprobe
     prefix : str
         Prefix of every PV: ``<prefix><motor>`` are motor records, ``<prefix>camera:…`` is the camera, ``<prefix><key>``
-        a reading of the microprobe.
+        a reading of the microprobe, ``<prefix>line:…`` its fly lines.
 
     Attributes
     ----------
@@ -41,14 +41,22 @@ class Database:
         self._records: list[Any]
         """Those that must be prepared, in this order; the last one has monitored values."""
         self.pvdb: dict[str, Any] = {}
+        devices: list[Any]
         if isinstance(beamline, SimBeamline):
-            motors = list(beamline._motors.values())
+            devices = list(beamline._motors.values())
+        else:
+            devices = [beamline.x, beamline.y, beamline.energy]
+        motors = {device.name: MotorRecord(prefix + device.name, device, beamline.clock) for device in devices}
+        if isinstance(beamline, SimBeamline):
             others: list[Any] = [CameraRecords(prefix + "camera:", beamline), BeamlineRecords(prefix, beamline)]
         else:
+            from ebl_autonomy.sim_devices.ioc_line import LineRecords
             from ebl_autonomy.sim_devices.ioc_microprobe import ProbeRecords
 
-            motors, others = [beamline.x, beamline.y, beamline.energy], [ProbeRecords(prefix, beamline)]
-        self._records = [*(MotorRecord(prefix + motor.name, motor, beamline.clock) for motor in motors), *others]
+            flyer = beamline.flyer
+            flown = {motor.name: motors[motor.name] for motor in flyer.motors}
+            others = [LineRecords(f"{prefix}{flyer.name}:", flyer, flown), ProbeRecords(prefix, beamline)]
+        self._records = [*motors.values(), *others]
         for record in self._records:
             self.pvdb.update(record.pvdb)
 

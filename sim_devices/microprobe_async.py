@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 from ophyd_async.core import AsyncStatus, Device
@@ -14,6 +12,7 @@ from ebl_autonomy.sim_devices.labels import DETECTOR, MOTOR, DeviceGroup
 from ebl_autonomy.sim_devices.microprobe import SimMicroprobe
 from ebl_autonomy.sim_devices.motor import SimMotor
 from ebl_autonomy.sim_devices.probe_detectors import ProbeDetector
+from ebl_autonomy.sim_devices.statuses import finished
 
 __all__ = ["AsyncDwell", "AsyncLineFlyer", "AsyncMicroprobe", "AsyncProbeDetector", "AsyncProbeMotor"]
 
@@ -191,17 +190,3 @@ class AsyncMicroprobe(DeviceGroup):
     def baseline(self) -> list[Any]:
         """Devices to record at the start and the end of a run."""
         return [self.energy, self.dwell, self.clock]
-
-
-async def finished(status: Any) -> None:
-    """Wait for an ophyd status, which threads of its own may finish; raises its error."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell(_: Any) -> None:
-        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
-            loop.call_soon_threadsafe(done.set)
-
-    status.add_callback(tell)
-    await done.wait()
-    if (error := status.exception(timeout=0.0)) is not None:
-        raise error

@@ -10,14 +10,28 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numba import njit
 
 from ebl_autonomy.space import FloatArray
 
-__all__ = ["KBH", "KBV", "RAYS", "MirrorShape", "Spot", "flux_share", "mirror_image", "profile", "top_up"]
+__all__ = [
+    "FWHM_PER_SIGMA",
+    "KBH",
+    "KBV",
+    "RAYS",
+    "MirrorShape",
+    "Spot",
+    "flux_share",
+    "mirror_image",
+    "profile",
+    "top_up",
+]
 
+FWHM_PER_SIGMA: Final = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a normal distribution, in standard deviations."""
 RAYS = 400
 """Rays per mirror; with this number the rms spread has converged to 0.1 %."""
 
@@ -48,7 +62,7 @@ class MirrorShape:
 
     def diffraction(self, wavelength: float) -> float:
         """Standard deviation of the diffraction-limited focus, m: FWHM 0.88 lambda q / D for an aperture D."""
-        return 0.88 * wavelength * self.q / self.aperture / 2.3548
+        return 0.88 * wavelength * self.q / self.aperture / FWHM_PER_SIGMA
 
     def source_image(self, width: float) -> float:
         """Standard deviation, m, of the image of an evenly lit slit of `width`, m."""

@@ -11,11 +11,11 @@ from numba import njit
 from scipy.ndimage import gaussian_filter
 
 from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.sim_devices.optics import FWHM_PER_SIGMA
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["Sampler"]
 
-FWHM_PER_SIGMA: Final = 2.0 * math.sqrt(2.0 * math.log(2.0))
 REACH: Final = 4.0
 """Standard deviations after which the beam's Gaussian is cut off."""
 LARGEST: Final = 20_000_000

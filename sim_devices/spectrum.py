@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.special import erf
 
 from ebl_autonomy.errors import BadInputError, EblError
+from ebl_autonomy.sim_devices.optics import FWHM_PER_SIGMA
 from ebl_autonomy.space import FloatArray
 
 __all__ = ["Spectrum"]
@@ -42,7 +43,7 @@ class Lines:
 
     def widths(self) -> FloatArray:
         """Standard deviations of the lines in a silicon drift detector, eV."""
-        return np.asarray(np.hypot(ELECTRONIC_NOISE_EV / 2.3548, np.sqrt(FANO * PAIR_EV * self.energies_ev)))
+        return np.asarray(np.hypot(ELECTRONIC_NOISE_EV / FWHM_PER_SIGMA, np.sqrt(FANO * PAIR_EV * self.energies_ev)))
 
 
 class Spectrum:

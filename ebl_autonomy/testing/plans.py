@@ -13,6 +13,7 @@ from bluesky.utils import Msg, RunEngineInterrupted
 from event_model import DocumentNames, schema_validators
 
 from ebl_autonomy.guard import AdmittedMove, watch_admissions
+from ebl_autonomy.plans.rewriting import StandIn
 
 __all__ = ["check_plan", "check_plan_signature"]
 
@@ -100,7 +101,8 @@ class _Watch:
 
     def hook(self, message: Msg) -> None:
         self.commands[message.command] += 1
-        if message.command == "set" and message.args:
+        stands_in = isinstance(message.obj, StandIn) and not message.obj.released
+        if message.command == "set" and message.args and not stands_in:
             self.moves.append(("set", {str(getattr(message.obj, "name", message.obj)): message.args[0]}))
         if message.command in ("stage", "unstage"):
             self.staged[getattr(message.obj, "name", message.obj)] += 1 if message.command == "stage" else -1

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -67,7 +68,8 @@ class FlyLine:
         Maps the proposed point to a `Line`; see `Sweep`. It may be called more than once for the same point, so the
         line must depend on the point alone.
     prepare : callable, optional
-        Maps a device and the line to the value that the device is prepared with; see `default_preparation`.
+        Maps a device and the line to the value that the device is prepared with, or to an awaitable of it; see
+        `default_preparation`.
     stream : str
         Name of the stream for flyers that do not name their stream themselves.
     read_external : callable, optional
@@ -177,8 +179,11 @@ class FlyLine:
         line, watch = admitted.line, attempt.recorder.watch
         timeout_s = 30.0 + 3.0 * line.seconds if self._timeout_s is None else self._timeout_s
         able: list[Any] = [flyer for flyer in self._flyers if isinstance(flyer, Preparable)]
-        ready = {flyer.name: called("prepare= of FlyLine", self._preparation, flyer, line) for flyer in able}
-        ready = {name: value for name, value in ready.items() if value is not None}
+        ready: dict[str, Any] = {}
+        for flyer in able:
+            value = yield from ask(partial(called, "prepare= of FlyLine", self._preparation, flyer, line))
+            if value is not None:
+                ready[flyer.name] = value
         flight: dict[str, Any] = {}
         try:
             yield from do_all("prepare", [f for f in self._flyers if f.name in ready], timeout_s, ready)
@@ -312,21 +317,45 @@ def _check_ends(attempt: Attempt, line: Line, assumed: Collection[str]) -> MsgGe
 
 
 def default_preparation(device: Any, line: Line) -> Any:
-    """The value that a device is prepared with for a line.
+    """The value that a device is prepared with for a line, or an awaitable of it.
 
     A flying ophyd-async motor gets a `FlyMotorInfo`. An ophyd-async detector gets a `TriggerInfo` with one internally
-    triggered event per row. Any other device gets the `Line` itself.
+    triggered event per row: its exposure and its dead time together take as long as the motors take for the row. Any
+    other device gets the `Line` itself.
     """
     if not type(device).__module__.startswith("ophyd_async") and not _is_ophyd_async(device):
         return line
-    from ophyd_async.core import FlyMotorInfo, StandardDetector, TriggerInfo
+    from ophyd_async.core import FlyMotorInfo, StandardDetector
 
     if isinstance(device, StandardDetector):
-        return TriggerInfo(number_of_events=line.rows, livetime=line.seconds / line.rows)
+        return _trigger_info(device, line)
     if device.name in line.start:
         start, stop = line.start[device.name], line.stop[device.name]
         return FlyMotorInfo(start_position=start, end_position=stop, time_for_move=line.seconds)
     return line
+
+
+async def _trigger_info(detector: Any, line: Line) -> Any:
+    """See `default_preparation`.
+
+    Raises
+    ------
+    BadInputError
+        If the detector is dead for longer than a row takes.
+    """
+    from ophyd_async.core import TriggerInfo
+
+    if getattr(detector, "_trigger_logic", None) is None:  # no public attribute tells that it refuses times
+        return TriggerInfo(number_of_events=line.rows)
+    row_s = line.seconds / line.rows
+    _, dead_s = await detector.get_trigger_deadtime()
+    dead_s = dead_s or 0.0
+    if dead_s >= row_s:
+        raise BadInputError(
+            f"a row of the line takes {row_s:g} s, but {detector.name} is dead for {dead_s:g} s after each exposure: "
+            "give the line more seconds, or fewer rows"
+        )
+    return TriggerInfo(number_of_events=line.rows, livetime=row_s - dead_s, deadtime=dead_s)
 
 
 def _is_ophyd_async(device: Any) -> bool:

@@ -32,6 +32,8 @@ def nested(steps: MsgGenerator[Any], attempt: Attempt, staged: Collection[Any]) 
     * A run that the stub opens gets its own run key, so that both runs can be open, and names our run in its start
       document under ``ebl_proposal``. A run, an event or a monitor that the stub leaves open is closed.
     * Devices that the plan has staged are neither staged nor unstaged; those that write files begin new ones.
+    * A wait without a time limit gets one: ``trigger_timeout_s`` if it is for triggers alone, else ``move_timeout_s``,
+      if it is given. So a device whose status is lost fails, and the plan does not hang.
     * A motor that the agent steers, or that the plan moves, is set only if the gate admits the move, and only directly:
       not through one of its signals or through a device that contains it.
 
@@ -97,6 +99,8 @@ class _Nesting:
         self._known_at = attempt.recorder.tag.interruptions
         """Number of interruptions when the positions were read."""
         self._under_way: dict[str, float] = {}
+        self._moving: set[Any] = set()
+        """The groups in which devices do more than to be triggered."""
         self._begun: dict[str, Any] = {}
         """The latest status of each device that the stub has set, triggered or the like, by device name."""
         self._thrown: tuple[Msg, Exception] | None = None
@@ -116,6 +120,10 @@ class _Nesting:
             return (yield from self._open_run(message))
         if message.command == "read":
             message = message._replace(obj=timely(message.obj))
+        if message.command == "wait":
+            message = self._limited(message)
+        elif message.command != "trigger" and "group" in message.kwargs:
+            self._moving.add(message.kwargs["group"])
         if message.command in ("set", "prepare", "kickoff"):
             message = yield from self._judged(message)
         if message.command == "close_run":
@@ -150,6 +158,15 @@ class _Nesting:
             names = [name for name, status in self._begun.items() if not status.done]
             return DeviceTimeoutError(names, f"no answer from {names} in time: {error}") if names else error
         return error if message.obj is None else blamed(message.obj, error, f"its {message.command!r} failed")
+
+    def _limited(self, message: Msg) -> Msg:
+        """A wait with a time limit, if there is one for what is waited for."""
+        group = message.kwargs.get("group", message.args[0] if message.args else None)
+        moves = group is None or group in self._moving
+        limit = self._experiment.move_timeout_s if moves else self._experiment.trigger_timeout_s
+        if limit is None or message.kwargs.get("timeout") is not None:
+            return message
+        return message._replace(kwargs={**message.kwargs, "timeout": limit, "error_on_timeout": True})
 
     def forget_positions(self) -> None:
         """Read the positions of the motors again before the next move."""

@@ -24,6 +24,7 @@ from bluesky import plan_stubs as bps
 from bluesky.plans import grid_scan
 from caproto.sync.client import read
 from ophyd.utils import LimitError
+from ebl_autonomy.plans.devices import read_exposure
 from ebl_autonomy.sim_devices import KIND
 from ebl_autonomy.testing import check_device
 
@@ -56,6 +57,7 @@ with KIND(timeout_s=100.0) as probe:
     except Exception as error:
         seen["refused"] = type(error).__name__ + " " + repr(error.__cause__)
     seen["dwell"] = RE(bps.rd(probe.dwell)).plan_result
+    seen["told"] = [RE(read_exposure(detector)).plan_result for detector in probe.detectors]
 try:
     KIND("NOWHERE:", timeout_s=0.5)
     seen["missing"] = ""
@@ -110,6 +112,7 @@ def test_a_map_over_epics_counts_the_same_sample(ioc: IocHandle, kind: str) -> N
     assert seen["exposures"] == 12  # the four detectors share one exposure
     assert "LimitError" in seen["refused"]
     assert seen["dwell"] == 0.25
+    assert seen["told"] == [0.25] * 4
     assert seen["missing"].startswith("EblError: the PVs NOWHERE:… did not connect within 0.5 s")
     assert "ebl-autonomy serve ioc --beamline microprobe" in seen["missing"]
 
@@ -133,8 +136,15 @@ with EpicsMicroprobe(timeout_s=100.0) as probe:
     agent = MappingAgent(vocs, step=1.0, counts=True)
     RE.subscribe(lambda name, doc: rows.append(doc["data"]) if "xrf_Fe" in doc.get("data", ()) else None)
     result = RE(adaptive_map([probe.xrf, probe.i0], probe.x, probe.y, agent, max_points=24)).plan_result
+    mapped = list(rows)
+    rows.clear()
     mean, std = agent.map()["xrf_Fe"]
-    print(json.dumps({"rows": rows, "shape": mean.shape, "reason": result.stop_reason, "known": bool((std > 0).all())}))
+    vocs["variables"]["dwell"] = [0.02, 0.2]
+    chosen = MappingAgent(vocs, step=1.0, counts=True, dwell="dwell")
+    spent = RE(adaptive_map([probe.xrf, probe.i0], probe.x, probe.y, chosen, max_points=80, dwell=probe.dwell, batch=2,
+                            envelope={"dose_key": "xrf_real_time", "max_dose": 0.8})).plan_result
+    print(json.dumps({"rows": mapped, "shape": mean.shape, "reason": result.stop_reason, "known": bool((std > 0).all()),
+        "chosen": rows, "spent": [spent.stop_reason, spent.dose], "back": probe.dwell.get()}))
 """
 
 
@@ -151,3 +161,8 @@ def test_an_agent_maps_over_epics(ioc: IocHandle) -> None:
         assert row["xrf_Fe"] == pytest.approx(
             rate * row["xrf_real_time"], rel=0.2, abs=6.0 * (rate * 0.03) ** 0.5 + 5.0
         )
+    # The agent chooses the exposure of each point, and the budget counts what the detector says that it was.
+    assert seen["spent"][0].startswith("budget: the dose is")
+    assert seen["spent"][1] == pytest.approx(sum(row["xrf_real_time"] for row in seen["chosen"]))
+    assert 0.8 - 0.2 <= seen["spent"][1] <= 0.8 + 0.2
+    assert [row["dwell"] for row in seen["chosen"]] == pytest.approx([row["xrf_real_time"] for row in seen["chosen"]])
