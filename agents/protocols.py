@@ -11,6 +11,7 @@ from ebl_autonomy.space import FloatArray, Travel
 __all__ = [
     "BoundsAware",
     "Explains",
+    "HasPixels",
     "Maps",
     "OrdersBatches",
     "PositionAware",
@@ -46,6 +47,15 @@ class Maps(Protocol):
 
     def axes(self) -> tuple[FloatArray, FloatArray]:
         """Centres of the columns (x), and of the rows (y), evenly spaced, in motor units."""
+
+
+@runtime_checkable
+class HasPixels(Protocol):
+    """A generator that measures pixels: a reading counts for the one where the motors were read."""
+
+    @property
+    def pixel_sizes(self) -> Mapping[str, float]:
+        """Size of a pixel along each axis, in motor units."""
 
 
 @runtime_checkable

@@ -76,7 +76,9 @@ def adaptive_map(
         Seconds for each reading of a line, without `dwell`.
     until, derive, envelope, md, vocs, baseline, finish, retries, max_failures, move_timeout_s, trigger_timeout_s,
     position_tolerance
-        As for `optimize`. Budgets in seconds and in dose are those of `until` and `envelope`.
+        As for `optimize`. Budgets in seconds and in dose are those of `until` and `envelope`; a target for the error is
+        the agent's option ``target_error``. By default a motor that tells no tolerance may stand half a pixel of the
+        agent beside its target, or one of its steps, if these are coarser; a line says so.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from gest_api.generator import Generator
 
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.making import make_agent
-from ebl_autonomy.agents.protocols import PositionAware, TravelAware
+from ebl_autonomy.agents.protocols import HasPixels, PositionAware, TravelAware
 from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed
@@ -180,10 +180,12 @@ def prepare(
     baseline: Sequence[Readable[Any]] = (),
     finish: Finish = "best",
     position_tolerance: Mapping[str, float] | None = None,
+    pixels: Mapping[str, float] | None = None,
 ) -> MsgGenerator[Experiment]:
     """Check all arguments and query the devices; nothing moves.
 
-    Parameters are the same as for `optimize`; `acquisition` defines how a proposal becomes rows.
+    Parameters are the same as for `optimize`; `acquisition` defines how a proposal becomes rows, and `pixels` is the
+    size of a map's pixels along each axis, in motor units, by default that of the agent's.
 
     Raises
     ------
@@ -204,6 +206,8 @@ def prepare(
     motor_keys: dict[str, dict[str, Any]] = {}
     for motor in motors:
         motor_keys[motor.name] = yield from describe([motor])
+    if pixels is None and isinstance(generator, HasPixels):
+        pixels = generator.pixel_sizes
     by_name = bind(space.names, motors, motor_keys)
     _check_variables(space, by_name)
     _check_rules(space, rules)
@@ -225,7 +229,7 @@ def prepare(
         start = yield from read_positions(moved)
     except (DeviceFailedError, DeviceTimeoutError) as error:
         raise BadInputError(f"where the motors stand is not known: {error}") from error
-    tolerances = yield from find_tolerances(moved, space, given_tolerance)
+    tolerances = yield from find_tolerances(moved, space, given_tolerance, pixels)
     gate.check_start(start)
     if finish == "return":
         check_return(gate, start, tolerances)

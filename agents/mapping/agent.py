@@ -250,6 +250,11 @@ class MappingAgent(Agent):
         """The pixels of the map."""
         return self._setup.grid
 
+    @property
+    def pixel_sizes(self) -> dict[str, float]:
+        """Size of a pixel along each axis, in motor units."""
+        return dict(zip(self._setup.axes, self.pixels.step, strict=True))
+
     def axes(self, shape: tuple[int, int] | None = None) -> tuple[FloatArray, FloatArray]:
         """Centres of the columns (x) and the rows (y) of a map, in motor units; see `map`."""
         grid = self._grid_of(shape)
