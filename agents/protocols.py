@@ -9,6 +9,7 @@ from ebl_autonomy.records import Decision
 from ebl_autonomy.space import FloatArray, Travel
 
 __all__ = [
+    "AvoidsBoxes",
     "BoundsAware",
     "Explains",
     "HasPixels",
@@ -88,6 +89,14 @@ class BoundsAware(Protocol):
 
     def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
         """Search only this part of the domain, in motor units; called before the first suggest."""
+
+
+@runtime_checkable
+class AvoidsBoxes(Protocol):
+    """A generator that proposes nothing where motors may not be."""
+
+    def avoid(self, boxes: Sequence[Mapping[str, tuple[float, float]]]) -> None:
+        """Propose no point inside of these boxes, in motor units; each call replaces the one before."""
 
 
 @runtime_checkable

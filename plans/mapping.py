@@ -78,7 +78,8 @@ def adaptive_map(
     position_tolerance
         As for `optimize`. Budgets in seconds and in dose are those of `until` and `envelope`; a target for the error is
         the agent's option ``target_error``. By default a motor that tells no tolerance may stand half a pixel of the
-        agent beside its target, or one of its steps, if these are coarser; a line says so.
+        agent beside its target, or one of its steps, if these are coarser; a line says so. Where the envelope allows no
+        single move to a point, the motors go there by several.
 
     Returns
     -------
@@ -126,6 +127,7 @@ def adaptive_map(
             move_timeout_s=move_timeout_s,
             trigger_timeout_s=trigger_timeout_s,
             position_tolerance=position_tolerance,
+            routes=True,
         )
     )
 

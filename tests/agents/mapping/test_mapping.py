@@ -370,3 +370,14 @@ def test_lines_and_dwell_times_stay_within_the_bounds_that_are_searched() -> Non
 def test_what_does_not_fit_together_is_refused(given: dict[str, Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         MappingAgent(given, **options)
+
+
+@pytest.mark.parametrize(("reading", "warned"), [(-0.3, True), (2e-12, True), (0.0, False), (0.5, False), (17, False)])
+def test_a_channel_that_cannot_count_is_named_once(
+    caplog: pytest.LogCaptureFixture, reading: float, warned: bool
+) -> None:
+    vocs = {"variables": {"x": [0.0, 10.0], "y": [0.0, 10.0]}, "observables": ["Fe"]}
+    agent = MappingAgent(vocs, step=1, counts=True)
+    with caplog.at_level("WARNING"):
+        agent.ingest([{**point, "Fe": reading} for point in agent.suggest(5)])
+    assert caplog.text.count("leave it out of counts=") == int(warned)
