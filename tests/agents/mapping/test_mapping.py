@@ -381,3 +381,16 @@ def test_a_channel_that_cannot_count_is_named_once(
     with caplog.at_level("WARNING"):
         agent.ingest([{**point, "Fe": reading} for point in agent.suggest(5)])
     assert caplog.text.count("leave it out of counts=") == int(warned)
+
+
+@pytest.mark.parametrize("shape", [(1000, 1000), (40, 2000), (300, 300)])
+def test_the_first_points_are_spread_over_the_whole_map_however_large_it_is(shape: tuple[int, int]) -> None:
+    vocs = {"variables": {"x": [0.0, shape[1]], "y": [0.0, shape[0]]}, "observables": ["Fe"]}
+    agent = MappingAgent(vocs, step=1)
+    points = agent.suggest(150)
+    places = np.array([(point["y"] / shape[0], point["x"] / shape[1]) for point in points])
+    assert len(np.unique(places, axis=0)) == 150
+    quarters = np.histogramdd(places, bins=(2, 2), range=((0.0, 1.0), (0.0, 1.0)))[0]
+    assert quarters.min() >= 8
+    every = {tuple(point.values())[:2] for point in points + agent.suggest(math.ceil(0.01 * math.prod(shape)) - 150)}
+    assert len(every) == math.ceil(0.01 * math.prod(shape))
