@@ -1,6 +1,7 @@
 """How far a motor of a map may stand from the middle of a pixel, and what a user is told of a motor that is coarser."""
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from ophyd import Signal
 from ophyd.sim import SynAxis
 from simple import Bowl, Documents
 
-from ebl_autonomy.errors import MeasurementError
+from ebl_autonomy.errors import BadInputError, MeasurementError
 from ebl_autonomy.plans import adaptive_map, explore, roi_survey
 
 LIMITS = {"mx": (0.0, 1.0), "my": (0.0, 1.0)}
@@ -105,3 +106,25 @@ def test_the_coarse_map_of_a_survey_has_the_tolerance_of_its_pixels(RE: RunEngin
     )  # fmt: skip
     RE(survey)
     assert tolerances(docs) == pytest.approx({"mx": 0.001, "my": 0.125})
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"step": -1.0}, "step=-1.0: give a positive length"),
+        ({"step": float("nan")}, "step=nan"),
+        ({"step": [0.1, 0.1]}, "the size of a pixel is the agent's option 'step'"),
+        ({"dwell_s": float("inf")}, "dwell_s=inf"),
+    ],
+)
+def test_arguments_for_lines_are_checked_without_lines_too(RE: RunEngine, more: dict[str, Any], says: str) -> None:
+    x, y = OffAxis("mx"), OffAxis("my")
+    with pytest.raises(BadInputError, match=re.escape(says)):
+        RE(adaptive_map([Bowl(x, y)], x, y, agent(0.1), max_points=3, envelope=ENVELOPE, **more))
+
+
+def test_a_step_that_is_meant_for_the_pixels_is_named(RE: RunEngine, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        x, y = OffAxis("mx"), OffAxis("my")
+        RE(adaptive_map([Bowl(x, y)], x, y, agent(0.1), max_points=3, envelope=ENVELOPE, step=0.05))
+    assert "the size of a pixel is the agent's option 'step'" in caplog.text

@@ -394,3 +394,19 @@ def test_the_first_points_are_spread_over_the_whole_map_however_large_it_is(shap
     assert quarters.min() >= 8
     every = {tuple(point.values())[:2] for point in points + agent.suggest(math.ceil(0.01 * math.prod(shape)) - 150)}
     assert len(every) == math.ceil(0.01 * math.prod(shape))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"step": -1}, "step=-1: Input should be greater than 0, or: Input should be a valid list"),
+        ({"step": [1.0, -2.0]}, "step.1=-2.0: Input should be greater than 0"),
+        ({"counts": 3}, "counts=3: Input should be a valid boolean"),
+    ],
+)
+def test_a_wrong_option_is_named_as_the_user_wrote_it(options: dict[str, Any], says: str) -> None:
+    vocs = {"variables": {"x": [0.0, 10.0], "y": [0.0, 10.0]}, "observables": ["Fe"]}
+    with pytest.raises(BadInputError) as error:
+        MappingAgent(vocs, **options)
+    assert says in str(error.value)
+    assert "constrained" not in str(error.value)
