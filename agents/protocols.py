@@ -9,8 +9,10 @@ from ebl_autonomy.records import Decision
 from ebl_autonomy.space import FloatArray, Travel
 
 __all__ = [
+    "AvoidsBoxes",
     "BoundsAware",
     "Explains",
+    "HasPixels",
     "Maps",
     "OrdersBatches",
     "PositionAware",
@@ -49,6 +51,15 @@ class Maps(Protocol):
 
 
 @runtime_checkable
+class HasPixels(Protocol):
+    """A generator that measures pixels: a reading counts for the one where the motors were read."""
+
+    @property
+    def pixel_sizes(self) -> Mapping[str, float]:
+        """Size of a pixel along each axis, in motor units."""
+
+
+@runtime_checkable
 class Spectra(Protocol):
     """A generator that knows the spectrum of each of its outcomes; reports and the live view draw it."""
 
@@ -78,6 +89,14 @@ class BoundsAware(Protocol):
 
     def search_within(self, bounds: Mapping[str, tuple[float, float]]) -> None:
         """Search only this part of the domain, in motor units; called before the first suggest."""
+
+
+@runtime_checkable
+class AvoidsBoxes(Protocol):
+    """A generator that proposes nothing where motors may not be."""
+
+    def avoid(self, boxes: Sequence[Mapping[str, tuple[float, float]]]) -> None:
+        """Propose no point inside of these boxes, in motor units; each call replaces the one before."""
 
 
 @runtime_checkable

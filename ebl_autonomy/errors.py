@@ -6,8 +6,9 @@ Each message holds the offending value and the remedy, because the reader is run
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -165,6 +166,12 @@ def unknown_text(name: object, known: Iterable[str], kind: str = "keys") -> str:
     return f"unknown{question} The {kind} are {known}"
 
 
+_KIND: Final = re.compile(
+    r"(constrained-)?(float|int|str|bool)|(list|dict|tuple|literal|function-[a-z]+|nullable)\[.*\]"
+)
+"""What pydantic adds to the path of a key for each kind of value that is allowed there."""
+
+
 def validation_text(error: ValidationError, kind: type[BaseModel] | None = None, path: str = "") -> str:
     """The errors that pydantic found, on one line: each key by its path from the outside, with its value and fault.
 
@@ -176,14 +183,20 @@ def validation_text(error: ValidationError, kind: type[BaseModel] | None = None,
     path : str
         Where the model itself stands, for example ``"agent.options"``.
     """
-    faults = []
+    faults: list[str] = []
+    values: dict[str, int] = {}
+    """Where the fault of each key with a wrong value stands."""
     for fault in error.errors():
-        key = ".".join(map(str, ([path] if path else []) + list(fault["loc"])))
+        location = [part for part in fault["loc"] if not _KIND.fullmatch(str(part))]
+        key = ".".join(map(str, ([path] if path else []) + location))
         if fault["type"] == "extra_forbidden":
             faults.append(f"{key}: {unknown_text(fault['loc'][-1], _keys_at(kind, fault['loc'][:-1]))}")
         elif fault["type"] == "missing":
             faults.append(f"{key}: missing")
+        elif key in values:  # each kind of value that is allowed has a fault of its own
+            faults[values[key]] += f", or: {fault['msg']}"
         else:
+            values[key] = len(faults)
             faults.append(f"{key}={fault['input']!r:.60}: {fault['msg']}")
     return "; ".join(faults)
 

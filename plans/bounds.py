@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from gest_api.generator import Generator
 
-from ebl_autonomy.agents.protocols import BoundsAware
+from ebl_autonomy.agents.protocols import AvoidsBoxes, BoundsAware
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Gate, Interval
 from ebl_autonomy.plans.tolerances import Tolerances
@@ -15,8 +15,15 @@ __all__ = ["bound_search", "check_return", "into_limits"]
 logger = logging.getLogger(__name__)
 
 
-def bound_search(generator: Generator, gate: Gate) -> dict[str, Interval]:
-    """Let the generator search only what the motors can reach, and log how the limits differ from the domain.
+def bound_search(generator: Generator, gate: Gate, start: Mapping[str, float]) -> dict[str, Interval]:
+    """Let the generator search only where the motors may be, and log how the limits differ from the domain.
+
+    Parameters
+    ----------
+    generator : Generator
+    gate : Gate
+    start : mapping of str to float
+        Positions, in motor units, of motors that reach only one side of a region that no way leads around.
 
     Returns
     -------
@@ -29,7 +36,10 @@ def bound_search(generator: Generator, gate: Gate) -> dict[str, Interval]:
     BadInputError
         If a motor cannot reach its variable's domain.
     """
-    bounds = gate.search_bounds()
+    bounds = gate.search_bounds(start)
+    boxes = gate.envelope.boxes_over(bounds)
+    if isinstance(generator, AvoidsBoxes) and (boxes or not getattr(generator, "pending", ())):
+        generator.avoid(boxes)
     if gate.bounded_by_domain:
         motors = ", ".join(f"{name} in {_text(gate.limits[name])}" for name in gate.bounded_by_domain)
         logger.warning("motors without limits of their own stay within the domain of the VOCS: %s", motors)
@@ -48,7 +58,10 @@ def bound_search(generator: Generator, gate: Gate) -> dict[str, Interval]:
         generator.search_within(bounds)
     if not narrowed:
         return {}
-    logger.warning("the domain reaches beyond the limits: the agent searches only %s", parts)
+    walls = [str(region.box) for region in gate.walls(start)]
+    beyond = f"the limits or the forbidden regions {', '.join(walls)}" if walls else "the limits"
+    remedy = "; a region with 'sweep': False may be passed through" if walls else ""
+    logger.warning("the domain reaches beyond %s: the agent searches only %s%s", beyond, parts, remedy)
     return bounds
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "read_limits_and_travel",
     "read_position",
     "read_positions",
+    "read_resolution",
     "read_tolerance",
     "read_travel",
     "unique",
@@ -223,6 +224,19 @@ def read_tolerance(motor: NamedMovable[float], largest: float = 0.0) -> MsgGener
             relative = yield from _number(getattr(motor, "rtol", None))
             tolerance += (1e-5 if relative is None else relative) * largest  # 1e-5: of numpy.isclose, which it calls
         return tolerance
+    return None
+
+
+def read_resolution(motor: NamedMovable[float]) -> MsgGenerator[float | None]:
+    """The steps in which a motor moves, in motor units; None if it tells none.
+
+    Taken from ``resolution`` (apstools, and the field MRES of an EPICS motor record), ``motor_resolution``, ``mres``,
+    or ``motor_step_size``, whose sign is a direction.
+    """
+    for name in ("resolution", "motor_resolution", "mres", "motor_step_size"):
+        steps = yield from _number(getattr(motor, name, None))
+        if steps is not None and math.isfinite(steps) and steps != 0.0:
+            return abs(steps)
     return None
 
 

@@ -1,5 +1,7 @@
 """Adaptive mapping: an agent chooses the pixels of a map that are worth measuring, as points or as fly lines."""
 
+import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,8 @@ from ebl_autonomy.records import Finish
 from ebl_autonomy.space import Space
 
 __all__ = ["adaptive_map"]
+
+logger = logging.getLogger(__name__)
 
 
 @checked_by_queue
@@ -76,7 +80,10 @@ def adaptive_map(
         Seconds for each reading of a line, without `dwell`.
     until, derive, envelope, md, vocs, baseline, finish, retries, max_failures, move_timeout_s, trigger_timeout_s,
     position_tolerance
-        As for `optimize`. Budgets in seconds and in dose are those of `until` and `envelope`.
+        As for `optimize`. Budgets in seconds and in dose are those of `until` and `envelope`; a target for the error is
+        the agent's option ``target_error``. By default a motor that tells no tolerance may stand half a pixel of the
+        agent beside its target, or one of its steps, if these are coarser; a line says so. Where the envelope allows no
+        single move to a point, the motors go there by several.
 
     Returns
     -------
@@ -89,6 +96,9 @@ def adaptive_map(
         As for `optimize`.
     """
     check_seconds("dwell_s", dwell_s)
+    if math.isinf(dwell_s):
+        raise BadInputError(f"dwell_s={dwell_s!r}: give the seconds for each reading of a line")
+    _check_step(step, bool(flyers))
     refuse_names("flyers", flyers)
     check_list("flyers", flyers)
     generator, space = generator_of(agent, vocs)
@@ -124,6 +134,7 @@ def adaptive_map(
             move_timeout_s=move_timeout_s,
             trigger_timeout_s=trigger_timeout_s,
             position_tolerance=position_tolerance,
+            routes=True,
         )
     )
 
@@ -160,11 +171,24 @@ def _domain(space: Space, name: str) -> tuple[float, float]:
     return float(space.low[i]), float(space.high[i])
 
 
+def _check_step(step: Any, flies: bool) -> None:
+    if step is None:
+        return
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not 0.0 < step < math.inf:
+        raise BadInputError(
+            f"step={step!r}: give a positive length, in units of x, for each reading of a line; the size of a pixel is "
+            "the agent's option 'step'"
+        )
+    if not flies:
+        logger.warning(
+            "step=%r of adaptive_map has no effect without flyers: the size of a pixel is the agent's option 'step'",
+            step,
+        )
+
+
 def _step(given: float | None, generator: Any) -> float:
     """Length for one reading."""
     if given is not None:
-        if isinstance(given, bool) or not isinstance(given, (int, float)) or not given > 0.0:
-            raise BadInputError(f"step={given!r}: give a positive length, in units of x")
         return float(given)
     pixels = getattr(generator, "pixels", None)
     if pixels is None:

@@ -50,7 +50,7 @@ class Measuring:
             check_integer("max_failures", max_failures, 1)
         self._session, self._acquisition = experiment.session, experiment.acquisition
         self._recorder, self._motion = recorder, motion
-        self._retries = retries
+        self._retries, self._routes = retries, experiment.routes
         self._failures = FailuresInARow(max_failures)
 
     def admit(self, proposal: Proposal) -> MsgGenerator[bool]:
@@ -86,7 +86,7 @@ class Measuring:
             try:
                 # Read, not remembered: since the last move a hand, a screen or a user's stub may have moved motors.
                 yield from self._motion.find()
-                self._session.admit(proposal, self._motion.standing, self._acquisition.line)
+                yield from self._admit_move(proposal)
                 if reason := self._session.check_budgets(proposal):
                     yield from self._abandon(proposal, RULE_RUN, f"the run ended: {reason}", attempts - 1)
                     return
@@ -120,6 +120,20 @@ class Measuring:
                     raise attempt.fault
                 self._failures.measured(proposal, rows)
                 return
+
+    def _admit_move(self, proposal: Proposal) -> MsgGenerator[None]:
+        """Let the gate judge the move to a proposal, after others that lead near it if the plan makes such ways."""
+        try:
+            self._session.admit(proposal, self._motion.standing, self._acquisition.line)
+        except RefusedError as error:
+            if not self._routes or error.rule not in ("step", "forbidden"):
+                raise
+            self._session.admit(proposal, {}, self._acquisition.line)  # what no way would mend
+            admitted = proposal.admitted
+            assert admitted is not None
+            begin = admitted.line.ends()[0] if admitted.line is not None else {}
+            yield from self._motion.approach({**admitted.target, **begin})
+            self._session.admit(proposal, self._motion.standing, self._acquisition.line)
 
     def _attempt(self, attempt: Attempt) -> MsgGenerator[list[Row]]:
         admitted = attempt.proposal.admitted

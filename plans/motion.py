@@ -266,14 +266,30 @@ class Motion:
             if self._tag.interruptions == mark:
                 return
 
-    def _walk_once(self, goal: Mapping[str, float], bound_by_domain: bool, mark: int) -> MsgGenerator[None]:
+    def approach(self, target: Mapping[str, float]) -> MsgGenerator[None]:
+        """Go towards `target` as `travel` does, up to where a single move leads there.
+
+        Raises
+        ------
+        RefusedError, DeviceTimeoutError, DeviceFailedError, OffTargetError, LimitError
+            See `travel`.
+        InterruptedReadingError
+            If the RunEngine was paused or suspended on the way.
+        """
+        self._sent = {}
+        goal = {name: float(target[name]) for name in self.motors if name in target}
+        yield from self._walk_once(goal, True, self._tag.interruptions, to_the_end=False)
+
+    def _walk_once(
+        self, goal: Mapping[str, float], bound_by_domain: bool, mark: int, to_the_end: bool = True
+    ) -> MsgGenerator[None]:
         """Plan the way and go it, with a new plan where motors stand so far beside it that a step is refused."""
         yield from self.find()
         for plans_left in reversed(range(MOST_PLANS)):
             steps = self._gate.plan_route(self.standing, goal, bound_by_domain, self.tolerances.at(goal))
             for step in steps:
                 yield from self.check_values(step)
-            for step in steps:
+            for step in steps if to_the_end else steps[:-1]:
                 try:  # a motor may stand beside its target by as much as its tolerance
                     judged = self._gate.check_move(Move(step.target, self.standing, bound_by_domain=False))
                 except RefusedError:

@@ -12,11 +12,10 @@ from ebl_autonomy.errors import BadInputError, RefusedError
 from ebl_autonomy.guard import Envelope
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.acquisition import Acquisition, AtPoint, FlyLine, Snake
-from ebl_autonomy.plans.devices import read_positions, read_tolerance, read_travel
+from ebl_autonomy.plans.devices import read_positions, read_travel
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.steered_run import check_steered, steer
 from ebl_autonomy.plans.stubs import make_gate, move_motors
-from ebl_autonomy.plans.tolerances import SHARE
 from ebl_autonomy.scales import FloatArray
 from ebl_autonomy.space import make_vocs
 from ebl_autonomy.steering import Until
@@ -226,7 +225,6 @@ class Raster:
             acquisition = FlyLine(stage.flyers, [stage.x], Snake(stage.x.name, stage.y.name, self.grid, self.dwell_s))
         at = {} if stage.dwell is None else {stage.dwell.name: self.dwell_s}
         moved = [stage.y] if stage.flyers else [stage.y, stage.x]
-        tolerances = yield from self._tolerances(moved)
         settings = {
             "plan_name": plan_name,
             "max_points": self.grid.size,
@@ -234,21 +232,10 @@ class Raster:
             "envelope": (yield from budget.rules_for([stage.x, stage.y], stage, at)),
             "md": {**md, "shape": list(self.grid.shape), "extents": [list(self.grid.y), list(self.grid.x)]},
             "finish": "stay",
+            "pixels": dict(zip((stage.x.name, stage.y.name), self.grid.step, strict=True)),
             **stage.settings_for([stage.x.name, stage.y.name]),
         }
-        if settings.get("position_tolerance") is None:
-            settings["position_tolerance"] = tolerances
         return (acquisition, moved, self.agent), settings
-
-    def _tolerances(self, moved: Sequence[Any]) -> MsgGenerator[dict[str, float]]:
-        """At least half a pixel for motors that tell no tolerance: a reading belongs to the pixel where it was read."""
-        grid = self.grid
-        found = {}
-        for motor in moved:
-            (low, high), step = (grid.x, grid.step[0]) if motor is self.stage.x else (grid.y, grid.step[1])
-            if (yield from read_tolerance(motor)) is None:
-                found[motor.name] = max(SHARE * (high - low), 0.5 * step)
-        return found
 
     def map_of(self, channel: str) -> FloatArray:
         """One channel as an array of the grid's shape; NaN where a pixel was not measured."""

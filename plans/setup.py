@@ -14,7 +14,7 @@ from gest_api.generator import Generator
 
 from ebl_autonomy import __version__
 from ebl_autonomy.agents.making import make_agent
-from ebl_autonomy.agents.protocols import PositionAware, TravelAware
+from ebl_autonomy.agents.protocols import HasPixels, PositionAware, TravelAware
 from ebl_autonomy.errors import BadInputError, DeviceFailedError, DeviceTimeoutError
 from ebl_autonomy.guard import Envelope, Gate, Interval
 from ebl_autonomy.guard.envelope import renamed
@@ -78,6 +78,8 @@ class Experiment:
     finish : str
     units : dict of str to str
     tolerances : Tolerances
+    routes : bool
+        Whether a point that one move may not lead to is reached by several.
         Largest distances between targets and positions of the motors that are checked.
     searched : dict of str to (low, high)
         See `RunMetadata`.
@@ -111,6 +113,7 @@ class Experiment:
     finish: Finish
     units: dict[str, str]
     tolerances: Tolerances = field(default_factory=Tolerances)
+    routes: bool = False
     searched: dict[str, Interval] = field(default_factory=dict)
     retries: int = 1
     trigger_timeout_s: float = 60.0
@@ -184,10 +187,14 @@ def prepare(
     baseline: Sequence[Readable[Any]] = (),
     finish: Finish = "best",
     position_tolerance: Mapping[str, float] | None = None,
+    pixels: Mapping[str, float] | None = None,
+    routes: bool = False,
 ) -> MsgGenerator[Experiment]:
     """Check all arguments and query the devices; nothing moves.
 
-    Parameters are the same as for `optimize`; `acquisition` defines how a proposal becomes rows.
+    Parameters are the same as for `optimize`; `acquisition` defines how a proposal becomes rows, and `pixels` is the
+    size of a map's pixels along each axis, in motor units, by default that of the agent's. With `routes`, a point that
+    one move may not lead to is reached by several, around forbidden regions.
 
     Raises
     ------
@@ -208,6 +215,8 @@ def prepare(
     motor_keys: dict[str, dict[str, Any]] = {}
     for motor in motors:
         motor_keys[motor.name] = yield from describe([motor])
+    if pixels is None and isinstance(generator, HasPixels):
+        pixels = generator.pixel_sizes
     by_name = bind(space.names, motors, motor_keys)
     _check_variables(space, by_name)
     _check_rules(space, rules)
@@ -224,13 +233,13 @@ def prepare(
 
     limits, travel = yield from read_limits_and_travel(moved)
     gate = Gate(space.vocs, allowed, limits)
-    searched = bound_search(generator, gate)
     try:
         start = yield from read_positions(moved)
     except (DeviceFailedError, DeviceTimeoutError) as error:
         raise BadInputError(f"where the motors stand is not known: {error}") from error
-    tolerances = yield from find_tolerances(moved, space, given_tolerance)
     gate.check_start(start)
+    searched = bound_search(generator, gate, start if routes else {})
+    tolerances = yield from find_tolerances(moved, space, given_tolerance, pixels)
     if finish == "return":
         check_return(gate, start, tolerances)
     yield from _tell_agent(generator, start, travel, acquisition.detectors)
@@ -256,6 +265,7 @@ def prepare(
         finish=finish,
         units={**measured_units, **motor_units(by_name, motor_keys)},
         tolerances=tolerances,
+        routes=routes,
         searched=searched,
         unnamed=keys.unnamed,
         rows=keys.rows,
@@ -328,7 +338,10 @@ def _check_variables(space: Space, motors: Mapping[str, Any]) -> None:
 
 def _check_rules(space: Space, until: Until) -> None:
     if not space.objectives and (until.target is not None or until.improvement is not None):
-        raise BadInputError("until: target and improvement are rules on an objective, and the VOCS has none")
+        raise BadInputError(
+            "until: target and improvement are rules on an objective, and the VOCS has none; the error of a map or "
+            "of a spectrum ends a run by the agent's option target_error"
+        )
 
 
 def _check_lines(acquisition: Acquisition, space: Space) -> None:

@@ -56,7 +56,9 @@ def adaptive_spectrum(
         Energies per decision.
     until, measure, derive, envelope, md, vocs, baseline, finish, retries, max_failures, move_timeout_s,
     trigger_timeout_s, position_tolerance
-        As for `optimize`. Budgets in seconds and in dose are those of `until` and `envelope`.
+        As for `optimize`. Budgets in seconds and in dose are those of `until` and `envelope`; a target for the error is
+        the agent's option ``target_error``. Where the envelope allows no single move to an energy, the motor goes there
+        by several.
 
     Returns
     -------
@@ -89,5 +91,6 @@ def adaptive_spectrum(
             move_timeout_s=move_timeout_s,
             trigger_timeout_s=trigger_timeout_s,
             position_tolerance=position_tolerance,
+            routes=True,
         )
     )

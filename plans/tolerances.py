@@ -1,5 +1,6 @@
 """How far from its target a motor may stand when a point is measured."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,15 +11,19 @@ from bluesky.protocols import NamedMovable
 from bluesky.utils import MsgGenerator
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.plans.devices import read_tolerance
+from ebl_autonomy.plans.devices import read_resolution, read_tolerance
 from ebl_autonomy.space import Space
 
-__all__ = ["SHARE", "Tolerances", "check_tolerances", "find_tolerances"]
+__all__ = ["Tolerances", "check_tolerances", "find_tolerances"]
+
+logger = logging.getLogger(__name__)
 
 SHARE: Final = 0.01
 """Tolerance of a motor that tells none, as a share of its variable's domain, on the variable's scale."""
 GAP_SHARE: Final = 0.25
 """Largest tolerance that is not given by the user, as a share of the smallest gap between two discrete values."""
+PIXEL_SHARE: Final = 0.5
+"""Tolerance of a motor that tells none, as a share of the pixels of its map: a reading counts where it was read."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +83,32 @@ def check_tolerances(given: Any, motors: Mapping[str, Any], space: Space) -> dic
 
 
 def find_tolerances(
-    motors: Mapping[str, NamedMovable[Any]], space: Space, given: Mapping[str, float]
+    motors: Mapping[str, NamedMovable[Any]],
+    space: Space,
+    given: Mapping[str, float],
+    pixels: Mapping[str, float] | None = None,
 ) -> MsgGenerator[Tolerances]:
     """The tolerance of each motor: as given, or the motor's own, or a small share of the variable's domain.
 
     Of a variable on a logarithmic scale it is the same share of that scale, and so at each target a share of the
-    target. A motor that is no variable and tells no tolerance has none, and its position is not checked.
+    target. Of an axis of a map it is half a pixel, or the steps in which the motor moves if they are coarser. A motor
+    that is no variable and tells no tolerance has none, and its position is not checked.
+
+    Parameters
+    ----------
+    pixels : mapping of str to float, optional
+        Size of the pixels along each axis of a map, in motor units.
     """
-    found = Tolerances()
+    found, pixels = Tolerances(), pixels or {}
     for name, motor in motors.items():
         if name in given:
             found.fixed[name] = given[name]
             continue
         low, high = _domain(space, name)
         own = yield from read_tolerance(motor, max(abs(low), abs(high)))
+        if name in pixels:
+            found.fixed[name] = yield from _within_pixel(name, motor, own, pixels[name])
+            continue
         if own is None and name not in space.names:
             continue
         if own is None and _is_logarithmic(space, name):
@@ -101,6 +118,23 @@ def find_tolerances(
         most = math.inf if gap is None else GAP_SHARE * gap
         found.fixed[name] = min(SHARE * (high - low) if own is None else own, most)
     return found
+
+
+def _within_pixel(name: str, motor: NamedMovable[Any], own: float | None, pixel: float) -> MsgGenerator[float]:
+    """The tolerance along an axis of a map; one that cannot tell its pixels apart is logged."""
+    half = PIXEL_SHARE * pixel
+    steps = yield from read_resolution(motor)
+    tolerance = max(half, steps or 0.0) if own is None else own
+    if tolerance > half:
+        told = f"moves in steps of {steps:.6g}" if own is None else f"has arrived within {own:.6g} of its target"
+        logger.warning(
+            "%s %s, and the pixels of the map are %.6g: readings count for the pixel where they were read, so that "
+            "some pixels may stay unmeasured; a larger step fits the motor",
+            name,
+            told,
+            pixel,
+        )
+    return tolerance
 
 
 def _is_logarithmic(space: Space, name: str) -> bool:

@@ -22,6 +22,8 @@ from ebl_autonomy.space import VOCS, FloatArray
 __all__ = ["EnergyAgent"]
 
 MOST_CANDIDATES: Final = 20_000
+LEAST_SPAN_EV: Final = 1.0
+"""Least width of a domain: within less, an absorption spectrum has no shape, and energies may be in keV."""
 CLEAR: Final = 4.0
 """Least step of an edge, in standard deviations of a reading."""
 
@@ -68,6 +70,7 @@ class EnergyAgent(Agent):
             raise BadInputError(f"the energy {self.space.names[0]!r} is on a logarithmic scale: leave log_scale out")
         self._energy = self.space.names[0]
         self._spectra = [*self.vocs.objectives, *self.vocs.observables]
+        self._avoided: list[tuple[float, float]] = []
         self._space_changed()
 
     def _validate_vocs(self, vocs: VOCS) -> None:
@@ -79,7 +82,19 @@ class EnergyAgent(Agent):
             raise BadInputError("the VOCS has no outcome: name at least one spectrum under observables")
 
     def _space_changed(self) -> None:
-        self._candidates = self._make_candidates()
+        span = float(self.space.high[0] - self.space.low[0])
+        if span < LEAST_SPAN_EV:
+            raise BadInputError(
+                f"the domain of {self._energy!r} spans {span:g} eV, from {self.space.low[0]:g} to "
+                f"{self.space.high[0]:g}: give the energy in eV, not in keV, or a wider domain"
+            )
+        every = self._make_candidates()
+        allowed = np.ones(len(every), dtype=bool)
+        for low, high in self._avoided:
+            allowed &= (every < low) | (every > high)
+        if not allowed.any():
+            raise BadInputError(f"all {len(every)} energies lie in the forbidden regions {self._avoided}: narrow these")
+        self._candidates = every[allowed]
         self._way = self._make_way()
 
     # -- what is known ---------------------------------------------------------------------------------------------
@@ -175,6 +190,22 @@ class EnergyAgent(Agent):
         """See `Agent.predict`; empty for a spectrum without a model."""
         mean, std = self._way.spectrum(self._readings(), np.array([float(point[self._energy]) for point in points]))
         return {name: (mean[:, i], std[:, i]) for i, name in enumerate(self._spectra) if np.isfinite(mean[:, i]).all()}
+
+    def avoid(self, boxes: Sequence[Mapping[str, tuple[float, float]]]) -> None:
+        """Propose no energy inside of these boxes, in eV; each call replaces the one before.
+
+        Raises
+        ------
+        BadInputError
+            If they leave no energy, or none that separate the references; the agent proposes as before.
+        """
+        before, self._avoided = self._avoided, [box[self._energy] for box in boxes]
+        try:
+            self._space_changed()
+        except BadInputError:
+            self._avoided = before
+            self._space_changed()
+            raise
 
     # -- choice ----------------------------------------------------------------------------------------------------
 
@@ -298,9 +329,10 @@ class EnergyAgent(Agent):
             return Separating(references, options)
         edge = edge_energy(options.edge) if isinstance(options.edge, str) else options.edge
         if edge is not None and not low - 50.0 < edge < high + 50.0:
+            in_kev = low - 50.0 < 1000.0 * edge < high + 50.0
             raise BadInputError(
-                f"the edge at {edge:g} eV lies outside the domain of {self._energy!r}, {low:g} to {high:g} eV: correct "
-                "one of them"
+                f"the edge at {edge:g} eV lies outside the domain of {self._energy!r}, {low:g} to {high:g} eV: "
+                f"{'give it in eV, not in keV' if in_kev else 'correct one of them'}"
             )
         return Rebuilding(low, high, edge, options.edge_std_ev, options.initial)
 

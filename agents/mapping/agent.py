@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -24,6 +25,10 @@ from ebl_autonomy.surrogates.neighbours import NeighbourField
 __all__ = ["MappingAgent"]
 
 MODEL = "kriging on neighbours"
+LEAST_COUNT = 1e-3
+"""Least positive reading of a counter, which may be corrected for its dead time or normalised."""
+
+logger = logging.getLogger(__name__)
 
 
 class MappingAgent(Agent):
@@ -66,6 +71,8 @@ class MappingAgent(Agent):
         self._failed = np.zeros(grid.size, dtype=bool)
         """The pixels where nothing valid was measured."""
         self._taken = 0
+        self._warned: set[str] = set()
+        self._avoided: list[dict[str, tuple[float, float]]] = []
         self._space_changed()
 
     def _validate_vocs(self, vocs: VOCS) -> None:
@@ -86,6 +93,11 @@ class MappingAgent(Agent):
             )
         self._inside = np.zeros(self._setup.grid.shape, dtype=bool)
         self._inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        for box in self._avoided:
+            first, last = box.get(name_x, (-math.inf, math.inf)), box.get(name_y, (-math.inf, math.inf))
+            self._inside[np.ix_((y >= last[0]) & (y <= last[1]), (x >= first[0]) & (x <= first[1]))] = False
+        if not self._inside.any():
+            raise BadInputError(f"all pixels of the map lie in the forbidden regions {self._avoided}: narrow these")
         reach = (int(columns[0]), int(columns[-1]))
         self._chooser = Chooser(self._mapping_options, self._setup, travel_of(self._mapping_options), reach)
         start, seed = self._mapping_options.start, self.options.seed
@@ -98,6 +110,24 @@ class MappingAgent(Agent):
     def _mapping_options(self) -> MappingOptions:
         assert isinstance(self.options, MappingOptions)
         return self.options
+
+    def avoid(self, boxes: Sequence[Mapping[str, tuple[float, float]]]) -> None:
+        """Propose no pixel whose centre lies inside of these boxes, in motor units; each call replaces the one before.
+
+        A box that names more than the two axes, such as the dwell time, is left to the plan.
+
+        Raises
+        ------
+        BadInputError
+            If they leave no pixel; the agent proposes as before.
+        """
+        before, self._avoided = self._avoided, [dict(box) for box in boxes if {*box} <= {*self._setup.axes}]
+        try:
+            self._space_changed()
+        except BadInputError:
+            self._avoided = before
+            self._space_changed()
+            raise
 
     def set_travel(self, travel: Travel, measure_s: float) -> None:
         """Take the duration of moves and measurements (s), unless the options give `travel` or the agent has begun."""
@@ -115,6 +145,7 @@ class MappingAgent(Agent):
         for i, result in enumerate(new):
             exposure = max(float(result[self._mapping_options.dwell]), 1e-9) if self._mapping_options.dwell else 1.0
             values = np.array([float(result[name]) for name in self._setup.channels])
+            self._check_counts(values)
             values[self._setup.poisson] /= exposure
             valid = bool(np.isfinite(values).any())
             if reached[i] >= 0:
@@ -125,6 +156,19 @@ class MappingAgent(Agent):
             if asked[i] >= 0 and not self._length(self._asked[self._taken + i]):
                 self._tried[asked[i]] = True  # also where the motors read beside it
         self._taken += len(new)
+
+    def _check_counts(self, values: FloatArray) -> None:
+        """Warn once of a channel that is said to count, but reads what no counter does."""
+        for i, name in enumerate(self._setup.channels):
+            doubtful = values[i] < 0.0 or 0.0 < values[i] < LEAST_COUNT
+            if self._setup.poisson[i] and doubtful and name not in self._warned:
+                self._warned.add(name)
+                logger.warning(
+                    "counts: the channel %r reads %.3g, which is no number of counts, so that its noise and its map "
+                    "will be wrong: leave it out of counts=",
+                    name,
+                    values[i],
+                )
 
     def _length(self, point: Mapping[str, Any]) -> float:
         """Length of the line of a proposal, in motor units; 0 for a point."""
@@ -246,6 +290,11 @@ class MappingAgent(Agent):
     def pixels(self) -> PixelGrid:
         """The pixels of the map."""
         return self._setup.grid
+
+    @property
+    def pixel_sizes(self) -> dict[str, float]:
+        """Size of a pixel along each axis, in motor units."""
+        return dict(zip(self._setup.axes, self.pixels.step, strict=True))
 
     def axes(self, shape: tuple[int, int] | None = None) -> tuple[FloatArray, FloatArray]:
         """Centres of the columns (x) and the rows (y) of a map, in motor units; see `map`."""

@@ -13,6 +13,8 @@ __all__ = ["even_lines", "even_pixels"]
 
 LEAST = 10
 """The smallest number of first points."""
+MOST_IN_A_PART = 128
+"""Most pixels of the first part of a lattice that is measured in parts."""
 LEAST_LINES = 4
 APART = 2.0
 """Distance of the first lines, in units of the distance of the first points: a line has no gaps."""
@@ -20,6 +22,9 @@ APART = 2.0
 
 def even_pixels(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: float, seed: int) -> list[int]:
     """Pixels on a hexagonal lattice, the densest one for the gaps that it leaves, row by row and to and fro.
+
+    A large lattice begins with one of its parts that is spread over the whole map, so that a run with fewer points than
+    the lattice has is no map of a corner. Each further part doubles the density along both axes.
 
     Parameters
     ----------
@@ -38,11 +43,16 @@ def even_pixels(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: f
     count_x = min(max(math.ceil(wanted / count_y), 1), len(columns))
     shift = np.random.default_rng(seed).uniform(-0.25, 0.25, 2)
     pixels: dict[int, None] = {}
-    for i in range(count_y):
-        row = _place(i + 0.5 + shift[0], count_y, rows)
-        across = [_place(j + 0.25 + 0.5 * (i % 2) + 0.5 * shift[1], count_x, columns) for j in range(count_x)]
-        for column in across if i % 2 == 0 else across[::-1]:
-            pixels[row * grid.shape[1] + column] = None
+    apart = 1
+    while math.ceil(count_y / apart) * math.ceil(count_x / apart) > MOST_IN_A_PART:
+        apart *= 2
+    while apart:
+        for turn, i in enumerate(range(apart // 2, count_y, apart)):
+            row = _place(i + 0.5 + shift[0], count_y, rows)
+            places = [j + 0.25 + 0.5 * (i % 2) + 0.5 * shift[1] for j in range(apart // 2, count_x, apart)]
+            for place in places if turn % 2 == 0 else places[::-1]:
+                pixels.setdefault(row * grid.shape[1] + _place(place, count_x, columns))
+        apart //= 2
     return list(pixels)
 
 

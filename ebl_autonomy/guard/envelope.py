@@ -125,6 +125,10 @@ class Envelope(BaseModel):
         """The motors that the forbidden regions name."""
         return {name for region in self.forbidden for name in region.box}
 
+    def boxes_over(self, names: Collection[str]) -> list[dict[str, Interval]]:
+        """The boxes of the forbidden regions that name no motor but these, in motor units."""
+        return [dict(region.box) for region in self.forbidden if {*region.box} <= {*names}]
+
     def renamed(self, aliases: Mapping[str, str]) -> Envelope:
         """The envelope with the motors that have an alias under the names that the aliases stand for.
 

@@ -105,9 +105,22 @@ class Gate:
         self.points = 0
         self.doses = DoseCount(envelope.dose_key)
 
-    def search_bounds(self) -> dict[str, Interval]:
+    def walls(self, start: Mapping[str, float]) -> list[Region]:
+        """The regions that no way leads around from `start`: they name one motor alone, and no move may cross them."""
+        return [
+            region
+            for region in self.envelope.forbidden
+            if region.sweep and {*region.box} <= {*start} and len(region.box) == 1
+        ]
+
+    def search_bounds(self, start: Mapping[str, float] | None = None) -> dict[str, Interval]:
         """The part of each variable's domain that its motor can reach, in motor units; the ends of a discrete variable
         are values of it.
+
+        Parameters
+        ----------
+        start : mapping of str to float, optional
+            Where motors stand that reach only their own side of `walls`, in motor units.
 
         Raises
         ------
@@ -116,7 +129,7 @@ class Gate:
         """
         bounds = {}
         for name, variable in self._variables.items():
-            (low, high), limit = _domain(variable), self.limits[name]
+            (low, high), limit = _domain(variable), self._reach(name, start or {})
             reached = {max(low, limit[0]), min(high, limit[1])}
             if name in self._choices:
                 reached = {value for value in self._choices[name] if limit[0] <= value <= limit[1]}
@@ -132,6 +145,18 @@ class Gate:
                 )
             bounds[name] = (min(reached), max(reached))
         return bounds
+
+    def _reach(self, name: str, start: Mapping[str, float]) -> Interval:
+        """The limits of a motor, without what lies in or behind a wall."""
+        low, high = self.limits[name]
+        for region in self.walls(start):
+            if name in region.box:
+                first, last = region.box[name]
+                if start[name] < first:
+                    high = min(high, math.nextafter(first, -math.inf))
+                else:
+                    low = max(low, math.nextafter(last, math.inf))
+        return low, high
 
     def narrowed(self, bounds: Mapping[str, Interval]) -> list[str]:
         """The variables of which `bounds` (see `search_bounds`) hold only a part of the domain."""
@@ -247,27 +272,29 @@ class Gate:
         """
         if bound_by_domain:
             self._check_domain(goal)
+        spare = tolerance or {}
+        lengths = {name: most - min(spare.get(name, 0.0), 0.5 * most) for name, most in self.envelope.max_step.items()}
         try:
-            return self._judged_steps(here, [dict(goal)], tolerance or {})
+            return self._judged_steps(here, [dict(goal)], lengths)
         except RefusedError as error:
             if error.rule != "forbidden":
                 raise
             straight = error
-        corners = detour(here, goal, self.envelope.forbidden, self.limits, self._choices, self._is_clear)
+
+        def is_clear(start: Mapping[str, float], stop: Mapping[str, float]) -> bool:
+            return self._is_clear(start, stop, lengths)
+
+        corners = detour(here, goal, self.envelope.forbidden, self.limits, self._choices, is_clear)
         if corners is None:
             raise RefusedError("forbidden", f"{straight.message}, and no way leads around it") from straight
-        return self._judged_steps(here, corners, tolerance or {})
+        return self._judged_steps(here, corners, lengths)
 
     def _judged_steps(
-        self, here: Mapping[str, float], corners: Sequence[Mapping[str, float]], tolerance: Mapping[str, float]
+        self, here: Mapping[str, float], corners: Sequence[Mapping[str, float]], lengths: Mapping[str, float]
     ) -> list[AdmittedMove]:
         steps, at = [], dict(here)
-        lengths = {
-            name: most - min(tolerance.get(name, 0.0), 0.5 * most) for name, most in self.envelope.max_step.items()
-        }
         for corner in corners:
-            *between, last = waypoints(at, corner, lengths)
-            for point in (*map(self._on_values, between), last):
+            for point in self._waypoints(at, corner, lengths):
                 steps.append(self.check_move(Move(point, dict(at), bound_by_domain=False)))
                 at.update(steps[-1].target)
         return steps
@@ -279,10 +306,19 @@ class Gate:
             for name, value in point.items()
         }
 
-    def _is_clear(self, start: Mapping[str, float], stop: Mapping[str, float]) -> bool:
+    def _waypoints(
+        self, start: Mapping[str, float], stop: Mapping[str, float], lengths: Mapping[str, float]
+    ) -> list[dict[str, float]]:
+        *between, last = waypoints(start, stop, lengths)
+        return [*map(self._on_values, between), last]
+
+    def _is_clear(self, start: Mapping[str, float], stop: Mapping[str, float], lengths: Mapping[str, float]) -> bool:
+        """Whether the motors may go straight from one point to another, with stops on the way as `lengths` demand."""
+        stops = self._waypoints(start, stop, lengths)
         try:
             for region in self.envelope.forbidden:
-                _check_inside(region, stop)
+                for point in stops:
+                    _check_inside(region, {**start, **point})
                 if region.sweep:
                     _check_sweep(region, start, stop)
         except RefusedError:
@@ -393,7 +429,8 @@ class Gate:
             raise BudgetSpentError("seconds", f"{seconds:.1f} s have passed, {envelope.max_seconds} s are allowed")
         if envelope.max_dose is not None and self.dose >= envelope.max_dose:
             raise BudgetSpentError(
-                "dose", f"the dose is {self.dose}{self.doses.unknown}, {envelope.max_dose} is allowed"
+                "dose",
+                f"the dose is {float(f'{self.dose:.9g}')}{self.doses.unknown}, {envelope.max_dose} is allowed",
             )
 
     @property

@@ -8,11 +8,11 @@ from typing import Any
 from gest_api.generator import Generator
 
 from ebl_autonomy.agents.making import make_agent
-from ebl_autonomy.agents.protocols import BoundsAware
+from ebl_autonomy.agents.protocols import AvoidsBoxes, BoundsAware
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.guard import Envelope, Gate
-from ebl_autonomy.records import PhaseMapsRecord, RunRecord, survey_stage
-from ebl_autonomy.space import make_vocs
+from ebl_autonomy.records import PhaseMapsRecord, RunMetadata, RunRecord, survey_stage
+from ebl_autonomy.space import Space, make_vocs
 from ebl_autonomy.steering.session import SteeringSession
 
 __all__ = ["restore_agent", "restore_session"]
@@ -34,6 +34,7 @@ def restore_agent(record: RunRecord, *, client: Any = None) -> Generator:
     """
     agent = _fresh_agent(record, client)
     _search_within(agent, record.metadata.searched)
+    _avoid(agent, record.metadata)
     agent.ingest([dict(result) for result in record.results])
     return agent
 
@@ -64,6 +65,7 @@ def restore_session(
     if agent is None:
         agent = _fresh_agent(record, client)
     _search_within(agent, metadata.searched)
+    _avoid(agent, metadata)
     vocs = make_vocs(metadata.agent["vocs"])
     gate = Gate(vocs, Envelope.of(metadata.envelope), metadata.intervals)
     session = SteeringSession(
@@ -89,6 +91,13 @@ def _search_within(agent: Any, searched: Mapping[str, tuple[float, float]]) -> N
             "pass agent= as it was in the run"
         )
     agent.search_within(searched)
+
+
+def _avoid(agent: Any, metadata: RunMetadata) -> None:
+    """Repeat what the plan told of the forbidden regions."""
+    if isinstance(agent, AvoidsBoxes):
+        names = Space(make_vocs(metadata.agent["vocs"])).names
+        agent.avoid(Envelope.of(metadata.envelope).boxes_over(names))
 
 
 def _fresh_agent(record: RunRecord, client: Any) -> Generator:

@@ -2,16 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ebl_autonomy.errors import validated
+from ebl_autonomy.errors import BadInputError, validated
 from ebl_autonomy.records import ELSEWHERE, to_float
 from ebl_autonomy.space import Space
 from ebl_autonomy.steering.proposal import Proposal
 
 __all__ = ["StopRules", "Until"]
+
+
+_ELSEWHERE: Final = {
+    "target_error": "the error of a map or of a spectrum is the agent's option target_error",
+    **dict.fromkeys(("points", "max_points"), "the number of points is the plan's argument max_points"),
+    **dict.fromkeys(("dose", "max_dose"), "a dose is the envelope's max_dose, with its dose_key"),
+}
+"""What else may end a run, and where it is given."""
 
 
 class Until(BaseModel):
@@ -52,6 +60,9 @@ class Until(BaseModel):
         BadInputError
             If `until` is not a mapping, or has an unknown key or a wrong value, which the message names.
         """
+        for key in until if isinstance(until, Mapping) else ():
+            if key in _ELSEWHERE:
+                raise BadInputError(f"until.{key}: {_ELSEWHERE[key]}. The keys are {sorted(cls.model_fields)}")
         return validated(cls, until, "until")
 
 

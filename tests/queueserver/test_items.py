@@ -193,3 +193,20 @@ def test_a_wrong_device_of_a_scan_is_refused_as_it_is_added(stage: Stage, name: 
     message = stage.says(arguments, name, **options)
     assert repr(wrong[0] if isinstance(wrong, list) else wrong) in message
     assert "Input should be" in message
+
+
+@pytest.mark.parametrize("name", [*SCANS, "optimize", "explore"])
+def test_each_parameter_is_described_to_the_users_of_a_queue(worker: Worker, stage: Stage, name: str) -> None:
+    plan = (stage if name in SCANS else worker).allowed[0][GROUP][name]
+    assert plan["description"]
+    for parameter in plan["parameters"]:
+        told = parameter.get("description", "")
+        assert told, parameter["name"]
+        assert not told.startswith("As for"), parameter["name"]
+
+
+def test_the_sizes_of_pixels_that_are_not_square_are_accepted(stage: Stage) -> None:
+    for name in ("roi_survey", "characterise"):
+        arguments, options = SCANS[name]
+        assert stage.says(arguments, name, **{**options, "coarse_step": [1.0, 2.0], "fine_step": [0.5, 0.25]}) == ""
+        assert "coarse_step" in stage.says(arguments, name, **{**options, "coarse_step": "1 um"})

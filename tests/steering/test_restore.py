@@ -270,3 +270,16 @@ def test_abandonments_keep_their_keys() -> None:
     original = Recorded("sobol", 0, 1, max_points=5)
     original.end(original.ask()[0], "fails")
     assert set(original.abandoned[0]) == {*vars(ABANDONMENT).values(), "time"}
+
+
+@pytest.mark.parametrize("agent", ["mapping", "energy"])
+def test_a_restored_agent_leaves_out_what_the_envelope_forbids(agent: str) -> None:
+    variables = {"x": [0.0, 40.0], **({"y": [0.0, 40.0]} if agent == "mapping" else {})}
+    metadata = RunMetadata(
+        package_version=__version__, agent={"agent": agent, "vocs": {"variables": variables, "observables": ["f"]}},
+        motors=list(variables), outcomes=["f"], envelope={"forbidden": [{"box": {"x": (0.0, 30.0)}}]}, until={},
+        limits=dict.fromkeys(variables, (0.0, 40.0)), max_points=25, batch=1, finish="stay", clock="",
+    )  # fmt: skip
+    record = assemble_record({"uid": "u"}, None, metadata, decisions={}, primary={}, abandoned={})
+    for restored in (restore_agent(record), restore_session(record).agent):
+        assert min(point["x"] for point in restored.suggest(12)) > 30.0

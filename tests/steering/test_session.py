@@ -8,10 +8,10 @@ from gest_api.generator import Generator
 
 from ebl_autonomy import VOCS
 from ebl_autonomy.agents import BayesianAgent, GridAgent, SobolAgent
-from ebl_autonomy.errors import AgentError, NoMoreProposals, RefusedError
+from ebl_autonomy.errors import AgentError, BadInputError, NoMoreProposals, RefusedError
 from ebl_autonomy.guard import Envelope, Gate, Move
 from ebl_autonomy.records import Decision
-from ebl_autonomy.steering import SteeringSession
+from ebl_autonomy.steering import SteeringSession, Until
 
 LIMITS = {"x": (-2.0, 2.0), "y": (-2.0, 2.0)}
 
@@ -225,3 +225,16 @@ def test_two_objectives_have_a_front_and_a_compromise() -> None:
     assert compromise is not None
     values = [(one.outcome["f"], one.outcome["g"]) for one in front]
     assert all(not (a[0] <= b[0] and a[1] <= b[1]) for a in values for b in values if a != b)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("target_error", "the agent's option target_error"),
+        ("max_points", "max_points"),
+        ("dose", "envelope's max_dose"),
+    ],
+)
+def test_what_ends_a_run_elsewhere_is_named(key: str, says: str) -> None:
+    with pytest.raises(BadInputError, match=rf"until\.{key}: .*{says}"):
+        Until.of({key: 1})

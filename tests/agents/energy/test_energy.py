@@ -279,3 +279,18 @@ def test_an_unknown_method_is_refused_before_there_is_an_edge() -> None:
     agent = EnergyAgent({"variables": {"energy": [7070.0, 7200.0]}, "observables": ["mu"]})
     with pytest.raises(BadInputError, match="'steepest'"):
         agent.edge("steepest")
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "says"),
+    [
+        ([7.07, 7.2], {"resolution_ev": 0.00025}, "spans 0.13 eV.*not in keV"),
+        ([7.07, 7.2], {"edge": 7.112, "resolution_ev": 0.001}, "not in keV"),
+        ({"type": "DiscreteVariable", "values": [8.9, 8.95, 9.0, 9.1, 9.2]}, {}, "spans 0.3 eV.*not in keV"),
+        ([7070.0, 7200.0], {"edge": 7.112}, "edge at 7.112 eV.*not in keV"),
+        ([7070.0, 7200.0], {"edge": 8979.0}, "correct one of them"),
+    ],
+)
+def test_energies_in_kev_are_named(variable: Any, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInputError, match=says):
+        EnergyAgent({"variables": {"energy": variable}, "observables": ["mu"]}, **options)

@@ -374,3 +374,43 @@ def test_lines_and_dwell_times_stay_within_the_bounds_that_are_searched() -> Non
 def test_what_does_not_fit_together_is_refused(given: dict[str, Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         MappingAgent(given, **options)
+
+
+@pytest.mark.parametrize(("reading", "warned"), [(-0.3, True), (2e-12, True), (0.0, False), (0.5, False), (17, False)])
+def test_a_channel_that_cannot_count_is_named_once(
+    caplog: pytest.LogCaptureFixture, reading: float, warned: bool
+) -> None:
+    vocs = {"variables": {"x": [0.0, 10.0], "y": [0.0, 10.0]}, "observables": ["Fe"]}
+    agent = MappingAgent(vocs, step=1, counts=True)
+    with caplog.at_level("WARNING"):
+        agent.ingest([{**point, "Fe": reading} for point in agent.suggest(5)])
+    assert caplog.text.count("leave it out of counts=") == int(warned)
+
+
+@pytest.mark.parametrize("shape", [(1000, 1000), (40, 2000), (300, 300)])
+def test_the_first_points_are_spread_over_the_whole_map_however_large_it_is(shape: tuple[int, int]) -> None:
+    vocs = {"variables": {"x": [0.0, shape[1]], "y": [0.0, shape[0]]}, "observables": ["Fe"]}
+    agent = MappingAgent(vocs, step=1)
+    points = agent.suggest(150)
+    places = np.array([(point["y"] / shape[0], point["x"] / shape[1]) for point in points])
+    assert len(np.unique(places, axis=0)) == 150
+    quarters = np.histogramdd(places, bins=(2, 2), range=((0.0, 1.0), (0.0, 1.0)))[0]
+    assert quarters.min() >= 8
+    every = {tuple(point.values())[:2] for point in points + agent.suggest(math.ceil(0.01 * math.prod(shape)) - 150)}
+    assert len(every) == math.ceil(0.01 * math.prod(shape))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"step": -1}, "step=-1: Input should be greater than 0, or: Input should be a valid list"),
+        ({"step": [1.0, -2.0]}, "step.1=-2.0: Input should be greater than 0"),
+        ({"counts": 3}, "counts=3: Input should be a valid boolean"),
+    ],
+)
+def test_a_wrong_option_is_named_as_the_user_wrote_it(options: dict[str, Any], says: str) -> None:
+    vocs = {"variables": {"x": [0.0, 10.0], "y": [0.0, 10.0]}, "observables": ["Fe"]}
+    with pytest.raises(BadInputError) as error:
+        MappingAgent(vocs, **options)
+    assert says in str(error.value)
+    assert "constrained" not in str(error.value)
