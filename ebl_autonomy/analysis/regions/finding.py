@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from ebl_autonomy.analysis.regions.boxes import Box, box_around, clipped, parts_of
+from ebl_autonomy.analysis.regions.boxes import Box, Boxes, box_around, clipped, parts_of
 from ebl_autonomy.analysis.regions.clusters import Population, memberships_of
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.features import feature_names, features_of
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Rank, Region, RegionOptions, Regions, pair
+from ebl_autonomy.analysis.regions.patches import Patch, Windows
 from ebl_autonomy.analysis.regions.phases import phases_in
 from ebl_autonomy.analysis.regions.rules import Feature, Rule
 from ebl_autonomy.analysis.regions.scene import Scene
@@ -43,24 +44,32 @@ class _Candidate:
     memberships: tuple[float, ...] = (1.0,)
 
     @property
-    def mask(self) -> np.ndarray:
-        return self.segment.mask
+    def patch(self) -> Patch:
+        return self.segment.patch
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """A candidate, or a part of it, with its box; `others` are the worse candidates in the same box."""
+    """A candidate, or a part of it, with its box; `others` are the worse candidates in the same box.
+
+    `density` is the time that a scan of it takes for each unit of area: seconds, or 1 if the dwell time is not known.
+    """
 
     candidate: _Candidate
-    mask: np.ndarray
+    patch: Patch
     box: Box
+    density: float
     others: frozenset[int] = frozenset()
 
     def with_(self, other: _Placed) -> _Placed:
         """Both in one box, as the better one's."""
         worse = {id(other.candidate)} - {id(self.candidate)}
         return _Placed(
-            self.candidate, self.mask | other.mask, self.box.joined(other.box), self.others | other.others | worse
+            self.candidate,
+            self.patch.joined(other.patch),
+            self.box.joined(other.box),
+            max(self.density, other.density),
+            self.others | other.others | worse,
         )
 
 
@@ -123,7 +132,7 @@ def find_regions(
     )
     regions, outside = _with_boxes(maps, ranked, chosen)
     reason = "" if not outside else f"{outside} regions lie outside of the limits of the stage and were left out"
-    return Regions(regions[: chosen.max_regions], reason)
+    return Regions(regions, reason)
 
 
 def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None = None) -> list[dict[str, float]]:
@@ -147,10 +156,9 @@ def _on_finer_pixels(options: RegionOptions) -> RegionOptions:
 def _by_channel(segments: Sequence[Segment], shape: tuple[int, int]) -> dict[str, list[Segment]]:
     found: dict[str, list[Segment]] = {}
     for one in segments:
-        if one.mask.shape != shape or one.mask.dtype != bool or not one.mask.any():
+        if one.patch.shape != shape:
             raise BadInputError(
-                f"a segment of {one.channel!r} has a mask of shape {one.mask.shape} and type {one.mask.dtype}: give a "
-                f"bool array of shape {shape} with a pixel in it"
+                f"a segment of {one.channel!r} has a mask of shape {one.patch.shape}: give a bool array of {shape}"
             )
         found.setdefault(one.channel, []).append(one)
     return found
@@ -232,35 +240,39 @@ def _candidates(
         chosen = dict.fromkeys(subjects or wanted)
         segments = tuple(part for name in chosen for part in segmentations[name].segments)
         segments = _merged(segments, options.merge) if not options.rules else segments
-    taken = {
-        name: segmentations[name].mask if name in segmentations else np.zeros(maps.shape, dtype=bool)
-        for name in maps.channels
+    free = {
+        name: one.known & ~segmentations[name].mask if name in segmentations else one.known
+        for name, one in evidence.items()
     }
-    candidates = []
-    for part in segments:
-        features = features_of(maps, evidence, part.mask, taken)
-        candidates.append(_Candidate(part, features, part.confidence))
+    candidates = [_Candidate(part, features_of(maps, evidence, part.patch, free), part.confidence) for part in segments]
     return segmentations, candidates
 
 
 def _merged(segments: Sequence[Segment], share: float) -> tuple[Segment, ...]:
     """Segments of several channels that are the same thing, as one."""
-    merged: list[Segment] = []
+    merged: list[Segment | None] = []
+    windows = Windows()
     for new in segments:
         one = new
-        again = True
-        while again:
-            again = False
-            for i, other in enumerate(merged):
-                common = float((one.mask & other.mask).sum())
-                if common >= share * max(one.mask.sum(), other.mask.sum()):
-                    confidence = max(one.confidence, other.confidence)
-                    one = Segment.of_several([*other.channels, *one.channels], one.mask | other.mask, confidence)
-                    del merged[i]
-                    again = True
-                    break
+        while (same := _same(one, [(i, merged[i]) for i in windows.meeting(one.patch.window)], share)) is not None:
+            number, other = same
+            confidence = max(one.confidence, other.confidence)
+            one = Segment.of_several([*other.channels, *one.channels], one.patch.joined(other.patch), confidence)
+            merged[number] = None
+            windows.drop(number)
         merged.append(one)
-    return tuple(merged)
+        windows.append(one.patch)
+    return tuple(one for one in merged if one is not None)
+
+
+def _same(one: Segment, others: Iterable[tuple[int, Segment | None]], share: float) -> tuple[int, Segment] | None:
+    """The first of other segments that has enough in common with one to be the same thing."""
+    for number, other in others:
+        if other is not None:
+            larger = max(one.patch.pixels, other.patch.pixels)
+            if one.patch.common(other.patch) >= share * larger:
+                return number, other
+    return None
 
 
 def _allowed(candidates: list[_Candidate], scene: Scene, options: RegionOptions) -> list[_Candidate]:
@@ -272,7 +284,7 @@ def _allowed(candidates: list[_Candidate], scene: Scene, options: RegionOptions)
         found = []
         for rule in options.rules:
             if rule.subject == one.segment.channel:
-                verdict = scene.judge(rule, one.mask, one.features)
+                verdict = scene.judge(rule, one.patch, one.features)
                 if verdict.holds:
                     found.append((one.confidence * verdict.confidence, verdict.degree, rule))
         if found:
@@ -330,48 +342,55 @@ def _with_boxes(maps: Maps, ranked: list[_Candidate], options: RegionOptions) ->
     placed: list[_Placed] = []
     outside = 0
     for one in ranked:
-        masks = parts_of(one.mask, padding, SAVING, options.parts) if options.parts > 1 else [one.mask]
-        boxes = [clipped(box_around(maps, mask, margin), options.limits.x, options.limits.y) for mask in masks]
+        patches = parts_of(one.patch, padding, SAVING, options.parts) if options.parts > 1 else [one.patch]
+        boxes = [clipped(box_around(maps, patch, margin), options.limits.x, options.limits.y) for patch in patches]
         outside += all(box is None for box in boxes)
-        placed += [_Placed(one, mask, box) for mask, box in zip(masks, boxes, strict=True) if box is not None]
-    left = _without_doubles(placed)
+        placed += [
+            _Placed(one, patch, box, _density(maps, one, box, options))
+            for patch, box in zip(patches, boxes, strict=True)
+            if box is not None
+        ]
+    left = _joined(placed, options.overhead_s)
     if options.parts > 1:  # in parts anyway, so what was measured for a better region need not be measured again
         left = _without_overlaps(left)
-    return [_region(maps, one, number, options) for number, one in enumerate(left, 1)], outside
+    return [_region(maps, one, number, options) for number, one in enumerate(left[: options.max_regions], 1)], outside
 
 
-def _without_doubles(placed: Sequence[_Placed]) -> list[_Placed]:
-    """Overlapping boxes as one, if that is no more to measure than the two; at the place of the better."""
+def _density(maps: Maps, one: _Candidate, box: Box, options: RegionOptions) -> float:
+    """Seconds that a fine scan takes for each unit of area; 1 if nobody knows its dwell time."""
+    seconds = options.pixel_s if options.pixel_s is not None else _dwell(maps, one, options)[0]
+    step = _step(maps, box, options)
+    return 1.0 if not seconds else seconds / (step[0] * step[1])
+
+
+def _joined(placed: Sequence[_Placed], overhead_s: float) -> list[_Placed]:
+    """Boxes as one, where one scan takes no longer than two; at the place of the better."""
     left: list[_Placed] = []
+    boxes = Boxes(overhead_s)
     for new in placed:
-        left.append(new)
-        while pair_ := _first_doubles(left):
-            better, other = pair_
-            joined = left[better].with_(left[other])
-            del left[other]
-            left[better] = joined
+        one, at = new, len(left)
+        while (number := boxes.best_to_join(one.box, one.density)) is not None:
+            other = left.pop(number)
+            boxes.drop(number)
+            at -= number < at
+            better, worse = (other, one) if number <= at else (one, other)
+            one, at = better.with_(worse), min(at, number)
+        left.insert(at, one)
+        boxes.insert(at, one.box, one.density)
     return left
-
-
-def _first_doubles(placed: Sequence[_Placed]) -> tuple[int, int] | None:
-    """The first two boxes, by their numbers, that are better measured as one."""
-    for j, other in enumerate(placed):
-        for i, one in enumerate(placed[:j]):
-            both = one.box.area + other.box.area
-            if one.box.meets(other.box) and one.box.joined(other.box).area <= (1.0 + 1e-9) * both:
-                return i, j
-    return None
 
 
 def _without_overlaps(placed: Sequence[_Placed]) -> list[_Placed]:
     """Boxes without what better ones cover, as far as boxes are left."""
     left: list[_Placed] = []
+    boxes = Boxes()
     for one in placed:
         box: Box | None = one.box
-        for earlier in left:
-            box = None if box is None else box.without(earlier.box)
+        for number in boxes.meeting(one.box):
+            box = None if box is None else box.without(left[number].box)
         if box is not None:
             left.append(replace(one, box=box))
+            boxes.insert(len(left) - 1, box)
     return left
 
 
@@ -396,7 +415,7 @@ def _region(maps: Maps, placed: _Placed, number: int, options: RegionOptions) ->
         step=_step(maps, box, options),
         dwell_s=dwell,
     )
-    return region.with_mask(placed.mask)
+    return region.with_patch(placed.patch)
 
 
 def _reason(one: _Candidate, box: Box, others: int, rank: Rank, weakest: str) -> str:

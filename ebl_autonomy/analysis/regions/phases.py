@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, special
+from scipy import special
 
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Phases
-from ebl_autonomy.analysis.regions.segmentation import EIGHT, Segment, segment
+from ebl_autonomy.analysis.regions.patches import patches_of
+from ebl_autonomy.analysis.regions.segmentation import Segment, segment
 from ebl_autonomy.errors import BadInputError, unknown_text
 from ebl_autonomy.scales import FloatArray
 
@@ -182,18 +183,15 @@ def phase_segments(
     largest = np.max(np.stack([np.nan_to_num(one) for one in shares.channels.values()]), axis=0)
     segments = []
     for phase in phases:
-        labels, number = ndimage.label(
-            (np.nan_to_num(shares.channels[phase]) >= dominance * largest) & (largest > 0.0), EIGHT
-        )
-        for i in range(1, number + 1):
-            mask = labels == i
-            if mask.sum() < min_pixels:
+        dominant = (np.nan_to_num(shares.channels[phase]) >= dominance * largest) & (largest > 0.0)
+        for patch in patches_of(dominant):
+            if patch.pixels < min_pixels:
                 continue
-            mean, std = evidence[phase].within(mask)
-            rivals = [one.within(mask) for name, one in evidence.items() if name != phase]
-            rival, rival_std = max(rivals, default=(0.0, 0.0))
+            within = {name: one.part(patch.window).within(patch.mask) for name, one in evidence.items()}
+            mean, std = within.pop(phase)
+            rival, rival_std = max(within.values(), default=(0.0, 0.0))
             noise = max(math.hypot(std, dominance * rival_std), 1e-12)
-            segments.append(Segment(phase, mask, float(special.ndtr((mean - dominance * rival) / noise))))
+            segments.append(Segment(phase, patch, float(special.ndtr((mean - dominance * rival) / noise))))
     return tuple(segments)
 
 
@@ -244,7 +242,8 @@ def phases_in(
     sample = segment(maps, common, level=level)
     if sample.reason:
         return (), sample.reason
-    present = np.nan_to_num(fine.rate(common)) > sample.threshold
+    factor = fine.shape[0] // maps.shape[0]
+    present = np.nan_to_num(fine.rate(common)) > np.kron(sample.threshold, np.ones((factor, factor)))
     markers = [name for name in options.markers.values() if name is not None]
     missing = [name for name in markers if name not in options.ratios]
     ratios = {**(marker_ratios(maps, missing, common) if missing else {}), **options.ratios}
