@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from ebl_autonomy.analysis.regions.boxes import Box, Boxes, box_around, clipped, parts_of
+from ebl_autonomy.analysis.regions.boxes import Box, Boxes, Interval, box_around, clipped, parts_of
 from ebl_autonomy.analysis.regions.clusters import Population, memberships_of
+from ebl_autonomy.analysis.regions.coverage import covering
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.features import feature_names, features_of
 from ebl_autonomy.analysis.regions.maps import Maps
@@ -23,7 +24,7 @@ from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, se
 from ebl_autonomy.errors import BadInputError, unknown_text, validated
 from ebl_autonomy.scales import FloatArray
 
-__all__ = ["check_names", "feature_table", "find_regions"]
+__all__ = ["check_margin", "check_names", "feature_table", "find_regions"]
 
 NEIGHBOURS: Final = 3
 """Number of similar regions that a rare one is far from."""
@@ -108,10 +109,12 @@ def find_regions(
     chosen = validated(RegionOptions, options, "options")
     check_names(maps.channels, chosen, [one.channel for one in segments or ()])
     measured, reason = maps, ""
+    expected: Mapping[str, FloatArray] = {}
     if chosen.refine > 1 and min(maps.shape) > 1:
         maps, chosen = maps.refined(chosen.refine), _on_finer_pixels(chosen)
     if chosen.phases is not None and segments is None:
-        segments, reason = phases_in(measured, maps, chosen.phases, chosen.level, chosen.min_pixels)
+        phases = phases_in(measured, maps, chosen.phases, chosen.level, chosen.min_pixels)
+        segments, reason, expected = phases.segments, phases.reason, phases.probabilities
     given = _by_channel(segments or (), maps.shape)
     segmentations, candidates = _candidates(maps, chosen, None if segments is None else given)
     if not candidates:
@@ -130,9 +133,12 @@ def find_regions(
         population,
         chosen.rank,
     )
-    regions, outside = _with_boxes(maps, ranked, chosen)
-    reason = "" if not outside else f"{outside} regions lie outside of the limits of the stage and were left out"
-    return Regions(regions, reason)
+    if chosen.time_share is not None:
+        placed, reason = _worth_their_time(maps, ranked, expected, chosen)
+    else:
+        placed, reason = _placed(maps, ranked, chosen)
+    best = placed[: chosen.max_regions]
+    return Regions([_region(maps, one, number, chosen) for number, one in enumerate(best, 1)], reason)
 
 
 def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None = None) -> list[dict[str, float]]:
@@ -141,7 +147,9 @@ def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None 
     check_names(maps.channels, chosen)
     segments = None
     if chosen.phases is not None:
-        segments = _by_channel(phases_in(maps, maps, chosen.phases, chosen.level, chosen.min_pixels)[0], maps.shape)
+        segments = _by_channel(
+            phases_in(maps, maps, chosen.phases, chosen.level, chosen.min_pixels).segments, maps.shape
+        )
     _, candidates = _candidates(maps, chosen, segments)
     return [one.features for one in candidates]
 
@@ -197,6 +205,16 @@ def check_names(channels: Iterable[str], options: RegionOptions, segments: Itera
         for name in names:
             if name is not None and name not in allowed:
                 raise BadInputError(f"{key}: channel {name!r} is {unknown_text(name, allowed, 'channels')}")
+    if phases is not None:
+        markers = [name for name in phases.markers.values() if name is not None]
+        for name in phases.ratios:
+            if name not in markers:
+                raise BadInputError(f"options.phases.ratios: {name!r} is {unknown_text(name, markers, 'markers')}")
+    if options.rank.to is not None:
+        given = options.rank.to.features if isinstance(options.rank.to, Region) else options.rank.to
+        for name in ("area", "eccentricity", *(f"{one}_net" for one in known)):
+            if name not in given:
+                raise BadInputError(f"options.rank.to: the example lacks {name!r}: give the features of a region")
     features = feature_names(known)
     limits = [part.feature for rule in options.rules for part in rule.parts() if isinstance(part, Feature)]
     ranked = [options.rank.of] if options.rank.by == "feature" else []
@@ -204,6 +222,29 @@ def check_names(channels: Iterable[str], options: RegionOptions, segments: Itera
         for name in names:
             if name not in features:
                 raise BadInputError(f"{key}: feature {name!r} is {unknown_text(name, features, 'features')}")
+
+
+def check_margin(options: RegionOptions, x: Interval, y: Interval) -> None:
+    """Refuse a margin around regions that is as large as the area itself.
+
+    Parameters
+    ----------
+    options : RegionOptions
+    x, y : (low, high)
+        The edges of the area, in motor units.
+
+    Raises
+    ------
+    BadInputError
+    """
+    if options.margin is None:
+        return
+    for name, margin, (low, high) in zip("xy", pair(options.margin), (x, y), strict=True):
+        if margin >= high - low:
+            raise BadInputError(
+                f"regions.margin={options.margin}: along {name}, the area is {high - low:g} wide, so that every box "
+                "would be all of it: give a smaller one, in motor units"
+            )
 
 
 def _segmented(maps: Maps, channel: str, options: RegionOptions) -> Segmentation:
@@ -335,10 +376,9 @@ def _scored(one: _Candidate, i: int, population: Population, rank: Rank) -> _Can
     return replace(one, score=confidence)
 
 
-def _with_boxes(maps: Maps, ranked: list[_Candidate], options: RegionOptions) -> tuple[list[Region], int]:
-    """The regions with their boxes, and how many lie outside of the limits."""
-    margin = pair(options.margin) if options.margin is not None else (0.5 * maps.pixel[0], 0.5 * maps.pixel[1])
-    padding = (margin[0] / maps.pixel[0], margin[1] / maps.pixel[1])
+def _placed(maps: Maps, ranked: list[_Candidate], options: RegionOptions) -> tuple[list[_Placed], str]:
+    """The regions with boxes that hold all of them, and what was left out."""
+    margin, padding = _margins(maps, options)
     placed: list[_Placed] = []
     outside = 0
     for one in ranked:
@@ -353,7 +393,58 @@ def _with_boxes(maps: Maps, ranked: list[_Candidate], options: RegionOptions) ->
     left = _joined(placed, options.overhead_s)
     if options.parts > 1:  # in parts anyway, so what was measured for a better region need not be measured again
         left = _without_overlaps(left)
-    return [_region(maps, one, number, options) for number, one in enumerate(left[: options.max_regions], 1)], outside
+    return left, f"{outside} regions lie outside of the limits of the stage and were left out" if outside else ""
+
+
+def _worth_their_time(
+    maps: Maps, ranked: list[_Candidate], expected: Mapping[str, FloatArray], options: RegionOptions
+) -> tuple[list[_Placed], str]:
+    """Boxes that hold as much as possible of the regions in a share of the time of the whole map, by their best region.
+
+    Of each channel, they hold the same share as nearly as that pays: a pixel counts by its probability to belong to the
+    channel, over what is expected of it in the whole map.
+    """
+    margin, padding = _margins(maps, options)
+    worth = np.zeros(maps.shape)
+    for name in dict.fromkeys(one.segment.channel for one in ranked):
+        own = np.zeros(maps.shape)
+        for one in ranked:
+            if one.segment.channel == name:
+                inside = own[one.patch.window]
+                np.maximum(inside, one.confidence, out=inside, where=one.patch.mask)
+        if name in expected:
+            own = expected[name] if not options.rules else np.where(own > 0.0, expected[name], 0.0)
+        worth += own / max(float(own.sum()), 1e-300)
+    for axis, places, limit in ((1, maps.x, options.limits.x), (0, maps.y, options.limits.y)):
+        if limit is not None:
+            beyond = (places < limit[0]) | (places > limit[1])
+            worth[(slice(None), beyond) if axis else beyond] = 0.0
+    assert options.time_share is not None
+    seconds = [_density(maps, one, box_around(maps, one.patch, margin), options) for one in ranked]
+    pixel = float(np.median(seconds)) * maps.pixel[0] * maps.pixel[1]
+    overhead = options.overhead_s / pixel if options.overhead_s else 0.0
+    placed: list[_Placed] = []
+    windows = Windows([one.patch for one in ranked])
+    for window in covering(worth, options.time_share * worth.size, overhead, padding):
+        block = Patch.of_window(maps.shape, window)
+        inside_it = [ranked[number] for number in windows.meeting(window) if ranked[number].patch.common(block)]
+        box = clipped(box_around(maps, block, margin), options.limits.x, options.limits.y)
+        if inside_it and box is not None:
+            best, *others = inside_it
+            patch = block.with_only(best.patch.joined(*(one.patch for one in others)))
+            worse = frozenset(id(one) for one in others)
+            placed.append(_Placed(best, patch, box, _density(maps, best, box, options), worse))
+    order = {id(one): number for number, one in enumerate(ranked)}
+    placed = _without_overlaps(sorted(placed, key=lambda one: order[id(one.candidate)]))
+    held = {id(one.candidate) for one in placed} | {number for one in placed for number in one.others}
+    left_out = sum(id(one) not in held for one in ranked)
+    return placed, f"{left_out} regions are not worth their part of the time and were left out" if left_out else ""
+
+
+def _margins(maps: Maps, options: RegionOptions) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The margin of boxes along x and y, in motor units and in pixels."""
+    margin = pair(options.margin) if options.margin is not None else (0.5 * maps.pixel[0], 0.5 * maps.pixel[1])
+    return margin, (margin[0] / maps.pixel[0], margin[1] / maps.pixel[1])
 
 
 def _density(maps: Maps, one: _Candidate, box: Box, options: RegionOptions) -> float:

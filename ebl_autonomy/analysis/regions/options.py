@@ -258,6 +258,10 @@ class RegionOptions(_Options):
         settling. Boxes become one where one scan takes no longer than two, so that there are fewer with more overhead.
     pixel_s : float, optional
         Seconds for each fine pixel, dwell and move, to compare with `overhead_s`; by default the suggested dwell time.
+    time_share : float, optional
+        Share of the time of a fine scan of the whole map that the fine scans may take together, with their overhead.
+        Boxes then hold as much as they can of what is expected in them, the same of each channel or phase as nearly as
+        this pays, and not every region has one. Without it, boxes hold every region.
     step : float or (x, y), optional
         Step of the fine scans. Without it, half of the `beam`, or that with `points_across` over the narrower side,
         and at most half a pixel of the map.
@@ -295,6 +299,7 @@ class RegionOptions(_Options):
     limits: Limits = Limits()
     overhead_s: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     pixel_s: Positive | None = None
+    time_share: float | None = Field(default=None, gt=0.0, le=1.0)
     step: Size | None = None
     beam: Size | None = None
     points_across: int = Field(default=20, ge=1)
@@ -312,6 +317,10 @@ class RegionOptions(_Options):
             raise ValueError(f"margin={self.margin}: give lengths of at least 0")
         if self.dwell_limits is not None and self.dwell_limits[0] > self.dwell_limits[1]:
             raise ValueError(f"dwell_limits={self.dwell_limits}: give (low, high)")
+        if self.clusters is not None and self.rank.cluster is not None and self.rank.cluster >= self.clusters:
+            raise ValueError(
+                f"rank by cluster {self.rank.cluster}: with clusters={self.clusters}, the last is {self.clusters - 1}"
+            )
         return self
 
 

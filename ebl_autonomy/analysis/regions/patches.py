@@ -47,6 +47,11 @@ class Patch:
         window = np.s_[top + rows[0] : top + rows[-1] + 1, left + columns[0] : left + columns[-1] + 1]
         return cls((int(shape[0]), int(shape[1])), window, mask[inner])
 
+    @classmethod
+    def of_window(cls, shape: tuple[int, int], window: Window) -> Patch:
+        """All pixels of a window."""
+        return cls(shape, window, np.ones([side.stop - side.start for side in window], dtype=bool))
+
     @property
     def whole(self) -> np.ndarray:
         """The mask of the map, shape (ny, nx)."""
@@ -73,6 +78,14 @@ class Patch:
             _overlap(a, b) for a, b in zip(self.window, other.window, strict=True)
         )
         return int(np.count_nonzero(self.mask[mine, mine_across] & other.mask[its, its_across]))
+
+    def with_only(self, other: Patch) -> Patch:
+        """The pixels that both have; at least one."""
+        (mine, its), (mine_across, its_across) = (
+            _overlap(a, b) for a, b in zip(self.window, other.window, strict=True)
+        )
+        corner = self.window[0].start + mine.start, self.window[1].start + mine_across.start
+        return self._within(self.shape, corner, self.mask[mine, mine_across] & other.mask[its, its_across])
 
     def joined(self, *others: Patch) -> Patch:
         """The pixels of all."""

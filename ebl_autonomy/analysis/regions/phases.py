@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+from scipy import ndimage, special
 
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.maps import Maps
@@ -223,10 +224,26 @@ def _all_but_the_largest(shares: Mapping[str, FloatArray]) -> tuple[str, ...]:
     return tuple(name for name, area in areas.items() if area and name != largest)
 
 
-def phases_in(
-    maps: Maps, fine: Maps, options: Phases, level: float, min_pixels: int
-) -> tuple[tuple[Segment, ...], str]:
-    """The segments of the wanted phases, and the reason if there are none.
+@dataclass(frozen=True, eq=False)
+class PhasesFound:
+    """The wanted phases of a map.
+
+    Attributes
+    ----------
+    segments : tuple of Segment
+    reason : str
+        Why there are none; empty if there are some.
+    probabilities : mapping of str to FloatArray, shape (ny, nx)
+        That each wanted phase dominates, in each fine pixel.
+    """
+
+    segments: tuple[Segment, ...]
+    reason: str
+    probabilities: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+def phases_in(maps: Maps, fine: Maps, options: Phases, level: float, min_pixels: int) -> PhasesFound:
+    """The segments of the wanted phases, and where these may dominate.
 
     Parameters
     ----------
@@ -241,7 +258,7 @@ def phases_in(
     common = options.common
     sample = segment(maps, common, level=level)
     if sample.reason:
-        return (), sample.reason
+        return PhasesFound((), sample.reason)
     factor = fine.shape[0] // maps.shape[0]
     present = np.nan_to_num(fine.rate(common)) > np.kron(sample.threshold, np.ones((factor, factor)))
     markers = [name for name in options.markers.values() if name is not None]
@@ -250,6 +267,29 @@ def phases_in(
     shares = phase_maps(fine, options.markers, common, ratios=ratios, window=1, present=present)
     wanted = _all_but_the_largest(shares.channels) if options.wanted is None else options.wanted
     segments = phase_segments(shares, wanted, dominance=options.dominance, min_pixels=min_pixels)
-    return segments, "" if segments else (
-        f"no part of at least {min_pixels} pixels, in which one of {list(wanted)} may dominate"
-    )
+    if not segments:
+        reason = f"no part of at least {min_pixels} pixels, in which one of {list(wanted)} may dominate"
+        return PhasesFound((), reason)
+    probabilities = _probabilities(shares, factor)
+    return PhasesFound(segments, "", {name: probabilities[name] for name in wanted})
+
+
+def _probabilities(shares: Maps, factor: int) -> dict[str, FloatArray]:
+    """That each phase dominates, in each pixel of shares on pixels that are `factor` times as fine as measured.
+
+    What lies between two measured pixels is as little known as they differ: the standard deviation of a difference of
+    shares is half of its range around the pixel, and the noise of what was measured.
+    """
+    values = {name: np.nan_to_num(one) for name, one in shares.channels.items()}
+    seen = np.max(np.stack(list(values.values())), axis=0) > 0.0
+    found = {}
+    for name, share in values.items():
+        lead = share - np.max(
+            [one for other, one in values.items() if other != name] or [np.zeros(share.shape)], axis=0
+        )
+        size = 2 * factor + 1
+        spread = 0.5 * (ndimage.maximum_filter(lead, size) - ndimage.minimum_filter(lead, size))
+        noise = np.nan_to_num(np.asarray(shares.std[name], dtype=float)) / factor
+        found[name] = np.where(seen, special.ndtr(lead / np.maximum(np.hypot(spread, noise), 1e-9)), 0.0)
+    total = np.maximum(sum(found.values(), np.zeros(seen.shape)), 1e-300)
+    return {name: one / total for name, one in found.items()}
