@@ -293,7 +293,9 @@ def _background(windows: list[Evidence], smooth: FloatArray, alarm: float) -> tu
     free = known & ~(smooth > _otsu(smooth[np.isfinite(smooth)]))
     background, chance = _settled(windows, free, alarm, _level)
     things = np.count_nonzero(chance < alarm)
-    if things > SLOPES * np.count_nonzero(known) and min(known.shape) >= FEW:
+    # Of single pixels, because large windows around specks make much of the map significant.
+    bright = np.count_nonzero(windows[0].above(background) < alarm)
+    if bright > SLOPES * np.count_nonzero(known) and min(known.shape) >= FEW:
         sloping, its = _settled(windows, known & (chance >= alarm), alarm, _plane)
         if np.count_nonzero(its < alarm) < things - SLOPES * np.count_nonzero(known):
             return sloping, its
