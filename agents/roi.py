@@ -18,6 +18,7 @@ from ebl_autonomy.analysis.regions import (
     RegionOptions,
     Regions,
     are_counts,
+    check_margin,
     check_names,
     find_regions,
 )
@@ -110,6 +111,8 @@ class ROIAgent(Agent):
                 f"the VOCS has no channel beside {[chosen.i0, chosen.live]}: name at least one observable"
             )
         check_names(self.channels, chosen.regions)
+        x, y = (tuple(map(float, side)) for side in zip(self.space.low, self.space.high, strict=True))
+        check_margin(chosen.regions, (x[0], x[1]), (y[0], y[1]))
         self._space_changed()
 
     @property
@@ -175,6 +178,8 @@ class ROIAgent(Agent):
         self._coarse = PixelGrid.of_step(x, y, np.asarray(wanted).tolist())
         self._coarse_order = self._coarse.snake()
         self._limits = self._limits_within(x, y)
+        if (fine := self._chosen.fine_step or self._chosen.regions.step) is not None:
+            PixelGrid.of_step(x, y, fine)  # a step in a wrong unit gives more pixels than any map has
         self._regions: Regions | None = None
         self._known: bytes | None = None
         self._noted = 0

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -120,6 +120,7 @@ def characterise(
     realign: Any = None,
     until: Any = None,
     envelope: Any = None,
+    overhead_s: float | None = None,
     md: dict[str, Any] | None = None,
     retries: int = 1,
     max_failures: int | None = None,
@@ -139,7 +140,7 @@ def characterise(
     detectors : sequence of Readable
         Triggered and read at every point. At least one, also with `flyers`: energies are chosen at a point.
     x, y, channels, coarse_step, area, coarse_dwell_s, fine_step, regions, max_regions, i0, live, dwell,
-    flyers, approve, realign, until, envelope, md, retries, max_failures, move_timeout_s, trigger_timeout_s,
+    flyers, approve, realign, until, envelope, overhead_s, md, retries, max_failures, move_timeout_s, trigger_timeout_s,
     position_tolerance
         As for `roi_survey`. The coarse map is measured at the present energy.
     energy : Movable
@@ -213,6 +214,7 @@ def characterise(
         realign=realign,
         until=until,
         envelope=envelope,
+        overhead_s=overhead_s,
         md=md,
         settings=settings,
         others={energy: (min(domain), max(domain))},
@@ -279,17 +281,17 @@ class _OneRegion:
         chosen = sorted({float(result.get(name + ASKED, result[name])) for result in agent.results})
         if len(chosen) <= len(self.references.names):
             return None
-        grid = PixelGrid.of_step(self.region.x, self.region.y, self.region.step)
+        raster = yield from survey.raster(self.region, [self.absorption])
         cube, runs = [], []
         for value in chosen:
             if survey.budget.spent:
                 return None
             yield from fixed_motors({self.energy: value}, stage, survey.budget)
-            raster = Raster(stage, grid, [self.absorption], seconds)
+            raster = replace(raster)  # with an agent of its own
             more = {SURVEY: {**self.link, "energy": value}}
             runs.append((yield from survey.scan(raster, more)))
             cube.append(raster.map_of(self.absorption))
-        return (yield from thought(lambda: self._fitted(grid, np.array(chosen), np.array(cube), spectrum, runs)))
+        return (yield from thought(lambda: self._fitted(raster.grid, np.array(chosen), np.array(cube), spectrum, runs)))
 
     def _choose(self, agent: Any, max_energies: int) -> MsgGenerator[RunResult]:
         survey = self.survey

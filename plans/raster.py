@@ -201,19 +201,32 @@ class Raster:
         BadInputError
             If an argument of the run is unusable, or the rows cannot be flown.
         """
+        refusal = yield from self.refusal(budget, plan_name, md)
+        if refusal is not None:
+            raise BadInputError(
+                f"the rows cannot be flown, each pixel in {self.dwell_s:g} s: {refusal.message}. Leave room for the "
+                "run-up at both ends of the area, or give more time for each pixel"
+            ) from refusal
+
+    def refusal(self, budget: Budget, plan_name: str, md: Mapping[str, Any]) -> MsgGenerator[RefusedError | None]:
+        """Why the rows cannot be flown within the limits; None if they can, or are not flown. Nothing moves.
+
+        Raises
+        ------
+        BadInputError
+            If an argument of the run is unusable.
+        """
         arguments, settings = yield from self._of_run(budget, plan_name, md)
         experiment = yield from check_steered(*arguments, **settings)
         if not self.stage.flyers:
-            return
-        row = {self.stage.y.name: float(self.grid.centres_y[0])}  # the others end at the same places
-        try:
-            experiment.session.gate.admit(row, {}, line_of=experiment.acquisition.line)
-        except RefusedError as error:
-            if error.rule == "limits":
-                raise BadInputError(
-                    f"the rows cannot be flown, each pixel in {self.dwell_s:g} s: {error.message}. Leave room for the "
-                    "run-up at both ends of the area, or give more time for each pixel"
-                ) from error
+            return None
+        for y in self.grid.centres_y[:2]:  # one in each direction; the others end at the same places
+            try:
+                experiment.session.gate.admit({self.stage.y.name: float(y)}, {}, line_of=experiment.acquisition.line)
+            except RefusedError as error:
+                if error.rule == "limits":
+                    return error
+        return None
 
     def _of_run(
         self, budget: Budget, plan_name: str, md: Mapping[str, Any]

@@ -62,6 +62,7 @@ def roi_survey(
     realign: Any = None,
     until: Any = None,
     envelope: Any = None,
+    overhead_s: float | None = None,
     md: dict[str, Any] | None = None,
     retries: int = 1,
     max_failures: int | None = None,
@@ -111,6 +112,9 @@ def roi_survey(
     until, envelope : optional
         As for `optimize`; the budgets in seconds, dose and points are those of the whole survey. The envelope may name
         each motor of the survey; a forbidden box holds for the moving ones while the others stand inside of it.
+    overhead_s : float, optional
+        Seconds that each fine scan takes beside its rows; neighbouring regions are scanned together where this is
+        faster. By default as for the coarse map, which is measured.
     md : dict, optional
         More metadata for each start document.
     retries, max_failures, move_timeout_s, trigger_timeout_s, position_tolerance
@@ -155,6 +159,7 @@ def roi_survey(
         realign=realign,
         until=until,
         envelope=envelope,
+        overhead_s=overhead_s,
         md=md,
         settings=settings,
     )

@@ -2,8 +2,9 @@
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from ebl_autonomy.analysis.regions import (
     RegionOptions,
     Regions,
     are_counts,
+    check_margin,
     check_names,
     find_regions,
 )
@@ -103,6 +105,8 @@ class Survey:
         Where the motors were at first.
     dwell_limits : (low, high)
         The exposures that can be set, s.
+    overhead_s : float or None
+        Seconds that a scan takes beside its rows; measured with the coarse map if None.
     coarse : Raster or None
         The coarse map, after it was measured.
     """
@@ -122,7 +126,10 @@ class Survey:
     md: dict[str, Any]
     home: dict[Any, float]
     dwell_limits: tuple[float, float]
+    overhead_s: float | None = None
     coarse: Raster | None = field(default=None, init=False)
+    _move_s: float = field(default=0.0, init=False)
+    """Seconds from pixel to pixel, beside the exposure."""
 
     @property
     def keys(self) -> list[str]:
@@ -135,6 +142,17 @@ class Survey:
         survey = {**((more or {}).get(SURVEY) or {}), NORMALISERS: normalisers}
         result = yield from raster.run(self.budget, self.plan_name, {**self.md, SURVEY: survey})
         self.budget = self.budget.after(result)
+        return result
+
+    def measure_coarse(self) -> MsgGenerator[RunResult]:
+        """The coarse map; it also tells how long a run takes beside its rows, and a row beside its exposure."""
+        self.coarse = Raster(self.stage, self.grid, self.keys, self.coarse_dwell_s)
+        began, clock = time.monotonic(), self.budget.until.clock
+        result = yield from self.scan(self.coarse)
+        if clock is None:  # otherwise the seconds of the run are those of another clock
+            self._move_s = max(result.seconds / max(result.rows, 1) - self.coarse_dwell_s, 0.0)
+            if self.overhead_s is None:
+                self.overhead_s = max(time.monotonic() - began - result.seconds, 0.0)
         return result
 
     def find(self) -> Regions:
@@ -155,7 +173,16 @@ class Survey:
             std=dict.fromkeys(values),
             step=self.grid.step,
         )
-        return find_regions(maps, self.options)
+        return find_regions(maps, self._timed_options())
+
+    def _timed_options(self) -> RegionOptions:
+        """The options with the times that are known by now, where none were given."""
+        given, known = self.options.model_fields_set, {}
+        if "overhead_s" not in given and self.overhead_s is not None:
+            known["overhead_s"] = self.overhead_s
+        if "pixel_s" not in given and self.fine_dwell_s is not None:
+            known["pixel_s"] = self.fine_dwell_s + self._move_s
+        return self.options.model_copy(update=known)
 
     def fine_seconds(self, region: Region) -> float:
         """Seconds for each pixel of a fine scan, as near to what is suggested as can be set."""
@@ -186,15 +213,41 @@ class Survey:
     def fine_scans(self, coarse: RunResult, ranked: Sequence[Region]) -> MsgGenerator[list[RunResult]]:
         """A run for each region, as far as the budgets reach."""
         results: list[RunResult] = []
-        for number, region in enumerate(ranked):
+        rasters = []
+        for region in ranked:  # whether rows can be flown is judged before the first of them is
+            rasters.append((yield from self.raster(region, self.keys)))
+        for number, (region, raster) in enumerate(zip(ranked, rasters, strict=True)):
             if not self.budget.spent:
                 yield from self.realigned()
             if self.budget.spent:
                 break
-            grid = PixelGrid.of_step(region.x, region.y, region.step)
-            raster = Raster(self.stage, grid, self.keys, self.fine_seconds(region))
             results.append((yield from self.scan(raster, {SURVEY: self.link(coarse, number, len(ranked), region)})))
         return results
+
+    def raster(self, region: Region, keys: Sequence[str]) -> MsgGenerator[Raster]:
+        """The fine scan of a region, with rows that fit within the limits.
+
+        Where the run-up of a row leads beyond the limits, the region is measured point by point; without detectors that
+        can, it is flown no faster than the coarse map, whose run-up fits.
+        """
+        grid = PixelGrid.of_step(region.x, region.y, region.step)
+        flown = Raster(self.stage, grid, keys, self.fine_seconds(region))
+        refusal = yield from flown.refusal(self.budget, self.plan_name, self.md)
+        if refusal is None:
+            return flown
+        if self.stage.detectors:
+            stepped = Raster(replace(self.stage, flyers=()), grid, keys, flown.dwell_s)
+            try:
+                yield from stepped.check(self.budget, self.plan_name, self.md)
+            except BadInputError as error:
+                logger.info("%s: not point by point either (%s)", region.label, error)
+            else:
+                announce(f"{region.label}: point by point, because its rows cannot be flown ({refusal.message})")
+                return stepped
+        slow = grid.step[0] * self.coarse_dwell_s / self.grid.step[0]
+        seconds = min(max(flown.dwell_s, slow), self.dwell_limits[1])
+        announce(f"{region.label}: {seconds:.3g} s for each pixel, so that the run-up fits ({refusal.message})")
+        return Raster(self.stage, grid, keys, seconds)
 
     def realigned(self) -> MsgGenerator[None]:
         """Align the beam again if that pays; a run of its own counts as those of the survey do."""
@@ -241,6 +294,7 @@ def make_survey(
     realign: Any,
     until: Any,
     envelope: Any,
+    overhead_s: float | None,
     md: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
     others: Mapping[Any, tuple[float, float]] | None = None,
@@ -274,6 +328,10 @@ def make_survey(
     check_seconds("coarse_dwell_s", coarse_dwell_s)
     if fine_dwell_s is not None:
         check_seconds("fine_dwell_s", fine_dwell_s)
+    if overhead_s is not None and (
+        isinstance(overhead_s, bool) or not isinstance(overhead_s, (int, float)) or not 0.0 <= overhead_s < math.inf
+    ):
+        raise BadInputError(f"overhead_s={overhead_s!r}: give seconds, 0 or above, or None to measure them")
     if not (approve is None or approve == "pause" or callable(approve)):
         raise BadInputError(f"approve={approve!r}: give 'pause', a function of the regions, or None")
     if realign is not None and not callable(realign):
@@ -315,11 +373,50 @@ def make_survey(
         dict(md or {}),
         {motor: at[motor.name] for motor in moved},
         dwell_limits,
+        overhead_s,
     )
+    check_names(survey.channels, survey.options)
+    _check_sizes(survey, edges)
     coarse = Raster(survey.stage, survey.grid, survey.keys, coarse_dwell_s)
     yield from coarse.check(survey.budget, plan_name, survey.md)
-    check_names(survey.channels, survey.options)
     return survey
+
+
+def _check_sizes(survey: Survey, edges: tuple[tuple[float, float], tuple[float, float]]) -> None:
+    """Refuse sizes and times that no scan of the area can have.
+
+    Raises
+    ------
+    BadInputError
+        If the margin is as large as the area, the fine pixels are too many, the suggested exposures cannot be set, or a
+        budget ends before the coarse map does.
+    """
+    options = survey.options
+    check_margin(options, *edges)
+    if options.step is not None:
+        PixelGrid.of_step(*edges, options.step)  # a step in a wrong unit gives more pixels than any map has
+    if options.dwell_limits is not None:
+        low, high = options.dwell_limits
+        if high < survey.dwell_limits[0] or low > survey.dwell_limits[1]:
+            raise BadInputError(
+                f"regions.dwell_limits={options.dwell_limits}: the exposure can be set from {survey.dwell_limits[0]:g} "
+                f"to {survey.dwell_limits[1]:g} s"
+            )
+    points, budget = survey.grid.size, survey.budget
+    if budget.envelope.max_points is not None and budget.envelope.max_points < points:
+        raise BadInputError(
+            f"envelope.max_points={budget.envelope.max_points}: the coarse map alone has {points} pixels: allow more, "
+            "or give a larger coarse_step or a smaller area"
+        )
+    seconds = points * survey.coarse_dwell_s
+    if survey.stage.dwell is None and not survey.stage.flyers:
+        return  # the detectors' own exposure, which nobody knows here
+    for name, most in (("until.seconds", budget.until.seconds), ("envelope.max_seconds", budget.envelope.max_seconds)):
+        if most is not None and most < seconds:
+            raise BadInputError(
+                f"{name}={most:g}: the exposures of the coarse map alone take {seconds:.4g} s: allow more, or give a "
+                "larger coarse_step, a smaller area or a shorter coarse_dwell_s"
+            )
 
 
 def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region], str]]:
@@ -330,9 +427,7 @@ def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region],
     RunResult, list of Region, str
         The coarse run, the approved regions, and why there are no more.
     """
-    coarse = Raster(survey.stage, survey.grid, survey.keys, survey.coarse_dwell_s)
-    result = yield from survey.scan(coarse)
-    survey.coarse = coarse
+    result = yield from survey.measure_coarse()
     found = yield from thought(survey.find)
     if found.reason:
         announce(f"survey {result.uid[:8]}: {found.reason}")

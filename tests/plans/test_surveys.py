@@ -15,6 +15,7 @@ from ebl_autonomy import read_run
 from ebl_autonomy.cli.lists import run_lines
 from ebl_autonomy.data import Connection, runs
 from ebl_autonomy.errors import BadInputError, DataError, MeasurementError
+from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans import adaptive_spectrum, characterise, explore, go_to_best, roi_survey
 from ebl_autonomy.records import PhaseMapsRecord
 from ebl_autonomy.report import report_contents, write_report
@@ -82,6 +83,38 @@ def test_a_region_at_the_edge_of_the_stage_stays_within_its_limits(RE: RunEngine
     assert region.clipped
     assert region.x[1] == 10.0
     assert len(result.fine) == 1
+
+
+@pytest.mark.parametrize("detects", [True, False])
+def test_a_fine_row_whose_run_up_leaves_the_limits_is_measured_all_the_same(
+    RE: RunEngine, docs: Documents, detects: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run-up of the coarse rows fits, because they are flown slowly; that of the fine ones would not."""
+    probe = microprobe(speed=200.0, motors={"sample_x": {"limits": (0.9, 12.0)}})
+    more = {"area": {"sample_x": [1.0, 11.9], "sample_y": [0.0, 8.0]}, "flyers": [probe.flyer]}
+    times = {"coarse_dwell_s": 1.0, "fine_dwell_s": 0.01, "fine_step": 0.5}
+    plan = survey(probe, **more, **times) if detects else roi_survey(
+        [], probe.x, probe.y, channels=[FE], coarse_step=STEP, regions={"channels": [FE]}, dwell=probe.dwell,
+        **more, **times,
+    )  # fmt: skip
+    result = RE(plan).plan_result
+    assert len(result.regions) == 2
+    assert [(run.refused, run.abandoned) for run in result.fine] == [(0, 0)] * 2
+    for run, region in zip(result.fine, result.regions, strict=True):
+        assert run.rows == PixelGrid.of_step(region.x, region.y, region.step).size
+    said = "point by point, because its rows cannot be flown" if detects else "so that the run-up fits"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("overhead_s", "scans"), [(0.0, 2), (60.0, 1)])
+def test_regions_are_scanned_together_where_another_run_takes_longer(
+    RE: RunEngine, overhead_s: float, scans: int
+) -> None:
+    probe = microprobe()
+    result = RE(survey(probe, overhead_s=overhead_s, fine_dwell_s=0.02)).plan_result
+    assert len(result.fine) == scans
+    if scans == 1:
+        assert "1 other region in the same box" in result.regions[0].reason
 
 
 @pytest.mark.integration
@@ -163,6 +196,26 @@ def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
         ({"regions": {"chanels": ["a"]}}, r"regions.chanels: .*did you mean 'channels'"),
         ({"regions": {"channels": ["xrf_Zn"]}}, r"options.channels: channel 'xrf_Zn' is unknown"),
         ({"regions": {"rules": ["xrf_Fe with aera above 1"]}}, r"feature 'aera' is unknown, did you mean 'area'"),
+        ({"regions": {"rank": "feature foo"}}, r"feature 'foo' is unknown.*xrf_Fe_net"),
+        ({"regions": {"rank": "ratio xrf_Fe/foo"}}, r"options.rank: channel 'foo' is unknown"),
+        ({"regions": {"rank": "cluster 3", "clusters": 2}}, r"rank by cluster 3: with clusters=2, the last is 1"),
+        ({"regions": {"rank": {"by": "similarity", "to": {"area": 1.0}}}}, r"options.rank.to: .* lacks 'eccentricity'"),
+        ({"regions": {"margin": 12.5}}, r"regions.margin=12.5: along x, the area is 12 wide"),
+        ({"regions": {"margin": (0.1, 8.0)}}, r"regions.margin=.*along y, the area is 8 wide"),
+        ({"regions": {"dwell_limits": (1e8, 2e8)}}, r"regions.dwell_limits=.*the exposure can be set from"),
+        (
+            {"regions": {"phases": {"markers": {"a": "xrf_Cr", "b": None}, "common": FE, "ratios": {"Zn": 1.0}}}},
+            r"options.phases.ratios: 'Zn' is unknown",
+        ),
+        ({"fine_step": 1e-5}, r"pixels"),
+        ({"envelope": {"max_points": 95}}, r"envelope.max_points=95: the coarse map alone has 96 pixels"),
+        (
+            {"envelope": {"max_seconds": 4.0}},
+            r"envelope.max_seconds=4: the exposures of the coarse map alone take 4.8 s",
+        ),
+        ({"until": {"seconds": 4.0}}, r"until.seconds=4: the exposures of the coarse map alone take 4.8 s"),
+        ({"overhead_s": -1.0}, r"overhead_s=-1.0: give seconds, 0 or above"),
+        ({"overhead_s": "2"}, r"overhead_s='2': give seconds, 0 or above"),
         ({"until": {"target": 3.0}}, r"target and improvement are rules on an objective"),
     ],
 )

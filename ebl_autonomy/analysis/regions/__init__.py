@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ebl_autonomy.analysis.regions.features import features_of
-from ebl_autonomy.analysis.regions.finding import check_names, feature_table, find_regions
+from ebl_autonomy.analysis.regions.finding import check_margin, check_names, feature_table, find_regions
 from ebl_autonomy.analysis.regions.maps import Maps, are_counts
 from ebl_autonomy.analysis.regions.options import Limits, Phases, Rank, Region, RegionOptions, Regions
 from ebl_autonomy.analysis.regions.phases import (
@@ -35,6 +35,7 @@ __all__ = [
     "Segment",
     "Segmentation",
     "are_counts",
+    "check_margin",
     "check_names",
     "dominant_phase",
     "feature_table",

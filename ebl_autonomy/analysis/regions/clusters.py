@@ -21,6 +21,8 @@ SEPARATE: Final = 0.35
 """Least mean silhouette of clusters that are taken for more than one."""
 MOST: Final = 5
 """Number of clusters that are tried if none is given."""
+SAMPLED: Final = 1000
+"""Regions of which the silhouette is computed at most."""
 FLOOR: Final = 1e-3
 """Smallest share of a channel in a composition: below, everything is none."""
 
@@ -118,5 +120,7 @@ def _number(vectors: FloatArray, seed: int) -> int:
 
     scores = {1: SEPARATE}
     for number in range(2, min(MOST, different, len(vectors) - 1) + 1):
-        scores[number] = float(silhouette_score(vectors, _kmeans(vectors, number, seed)))
+        labels = _kmeans(vectors, number, seed)
+        few = min(len(vectors), SAMPLED)  # of all, it takes the square of their number in memory
+        scores[number] = float(silhouette_score(vectors, labels, sample_size=few, random_state=seed))
     return max(scores, key=lambda number: scores[number])

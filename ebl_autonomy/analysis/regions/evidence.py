@@ -60,6 +60,10 @@ class Evidence:
             return self
         return Evidence(_box(self.total, size), _box(self.weight, size), self.counts)
 
+    def part(self, window: tuple[slice, slice]) -> Evidence:
+        """That of a window of the map."""
+        return Evidence(self.total[window], self.weight[window], self.counts)
+
     @property
     def known(self) -> np.ndarray:
         """Where something was measured."""
@@ -78,21 +82,31 @@ class Evidence:
         return np.asarray(np.sqrt(np.maximum(self.total, 0.5)) / weight if self.counts else 1.0 / np.sqrt(weight))
 
     def above(self, level: FloatArray | float) -> FloatArray:
-        """Probability of at least this total if the true rate is `level`; 1 where nothing was measured."""
+        """Probability of at least this total if the true rate is `level`; 1 where nothing was measured or it is less.
+
+        What is no more than expected is no sign of anything, so its probability, about a half or more, is not computed.
+        """
+        tail = np.ones(self.total.shape)
+        expected = np.maximum(level * self.weight, _TINY)
+        more = self.known & (self.total > (expected if self.counts else level * self.weight))
         if self.counts:
-            expected = np.maximum(level * self.weight, _TINY)
-            tail = np.where(self.total > 0.0, special.gammainc(np.maximum(self.total, _TINY), expected), 1.0)
+            tail[more] = special.gammainc(self.total[more], expected[more])
         else:
-            tail = special.ndtr(-(np.nan_to_num(self.rate) - level) * np.sqrt(self.weight))
-        return np.where(self.known, tail, 1.0)
+            excess = (self.total - level * self.weight)[more]
+            tail[more] = special.ndtr(-excess / np.sqrt(self.weight[more]))
+        return tail
 
     def below(self, level: FloatArray | float) -> FloatArray:
-        """Probability of at most this total if the true rate is `level`; 1 where nothing was measured."""
+        """Probability of at most this total if the true rate is `level`; 1 where nothing was measured or it is more."""
+        tail = np.ones(self.total.shape)
+        expected = np.maximum(level * self.weight, _TINY)
+        less = self.known & (self.total < (expected if self.counts else level * self.weight))
         if self.counts:
-            tail = special.gammaincc(self.total + 1.0, np.maximum(level * self.weight, _TINY))
+            tail[less] = special.gammaincc(self.total[less] + 1.0, expected[less])
         else:
-            tail = special.ndtr((np.nan_to_num(self.rate) - level) * np.sqrt(self.weight))
-        return np.where(self.known, tail, 1.0)
+            deficit = (level * self.weight - self.total)[less]
+            tail[less] = special.ndtr(-deficit / np.sqrt(self.weight[less]))
+        return tail
 
     def within(self, mask: np.ndarray) -> tuple[float, float]:
         """Mean rate inside of a mask and its standard deviation; NaN and infinity if nothing was measured there."""

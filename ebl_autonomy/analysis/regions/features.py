@@ -10,6 +10,7 @@ import numpy as np
 
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.maps import Maps
+from ebl_autonomy.analysis.regions.patches import Patch
 from ebl_autonomy.analysis.regions.segmentation import surroundings
 
 __all__ = ["feature_names", "features_of", "shape_of"]
@@ -26,8 +27,8 @@ def feature_names(channels: Iterable[str]) -> list[str]:
     return [*SHAPE, *rates, *ratios, *(f"{ratio}_std" for ratio in ratios)]
 
 
-def shape_of(maps: Maps, mask: np.ndarray) -> dict[str, float]:
-    """Position, size and shape of a mask, in motor units.
+def shape_of(maps: Maps, patch: Patch) -> dict[str, float]:
+    """Position, size and shape of a part of the map, in motor units.
 
     Returns
     -------
@@ -36,27 +37,27 @@ def shape_of(maps: Maps, mask: np.ndarray) -> dict[str, float]:
         same second moments), ``eccentricity`` (0 of a circle, towards 1 of a line) and ``solidity`` (share of its
         convex hull).
     """
-    from skimage.measure import regionprops
-
     width, height = maps.pixel
-    (found,) = regionprops(mask.astype(np.uint8), spacing=(height, width))
-    row, column = found.centroid[0] / height, found.centroid[1] / width
-    major, minor = float(found.axis_major_length), float(found.axis_minor_length)
+    rows, columns = np.nonzero(patch.mask)
+    row, column = (
+        side.start + float(places.mean()) for side, places in zip(patch.window, (rows, columns), strict=True)
+    )
+    major, minor = _axes(columns * width, rows * height)
     return {
         "x": float(np.interp(column, np.arange(len(maps.x)), maps.x)),
         "y": float(np.interp(row, np.arange(len(maps.y)), maps.y)),
-        "area": float(mask.sum()) * width * height,
-        "pixels": float(mask.sum()),
-        "perimeter": _perimeter(mask, width, height),
+        "area": patch.pixels * width * height,
+        "pixels": float(patch.pixels),
+        "perimeter": _perimeter(patch.mask, width, height),
         "major": major,
         "minor": minor,
         "eccentricity": math.sqrt(max(1.0 - (minor / major) ** 2, 0.0)) if major > 0.0 else 0.0,
-        "solidity": _solidity(mask),
+        "solidity": _solidity(patch.mask),
     }
 
 
 def features_of(
-    maps: Maps, evidence: Mapping[str, Evidence], mask: np.ndarray, taken: Mapping[str, np.ndarray]
+    maps: Maps, evidence: Mapping[str, Evidence], mask: np.ndarray | Patch, free: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
     """All features of a region.
 
@@ -65,9 +66,10 @@ def features_of(
     maps : Maps
     evidence : mapping of str to Evidence
         Of the single pixels of each channel.
-    mask : bool array, shape (ny, nx)
-    taken : mapping of str to bool array, shape (ny, nx)
-        All segments of each channel; its local background leaves them out.
+    mask : bool array, shape (ny, nx), or Patch
+        The region.
+    free : mapping of str to bool array, shape (ny, nx)
+        Where each channel was measured and has no segment: what its local background is made of.
 
     Returns
     -------
@@ -77,16 +79,18 @@ def features_of(
         region), ``_net`` (mean without background) and ``_net_std``. Of each pair of such channels, ``<a>/<b>``, the
         ratio of the net rates, and ``<a>/<b>_std``; a net rate below its standard deviation counts as that.
     """
-    features = shape_of(maps, mask)
+    patch = Patch.of(mask)
+    features = shape_of(maps, patch)
     net: dict[str, tuple[float, float]] = {}
-    for name, one in evidence.items():
-        mean, std = one.within(mask)
+    rings = surroundings(patch, [free[name] for name in evidence])
+    for (name, whole), (window, ring) in zip(evidence.items(), rings, strict=True):
+        one = whole.part(patch.window)
+        mean, std = one.within(patch.mask)
         if not math.isfinite(mean):
             continue
-        ring = surroundings(one, mask, taken[name] | mask)
-        background, background_std = one.within(ring) if ring.any() else (0.0, 0.0)
+        background, background_std = whole.part(window).within(ring) if ring.any() else (0.0, 0.0)
         net[name] = mean - background, math.hypot(std, background_std)
-        inside = one.rate[mask & one.known]
+        inside = one.rate[patch.mask & one.known]
         features |= {
             f"{name}_mean": mean,
             f"{name}_max": float(inside.max()),
@@ -113,11 +117,17 @@ def _perimeter(mask: np.ndarray, width: float, height: float) -> float:
     return 0.25 * math.pi * (upright + level)
 
 
+def _axes(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The full axes of the ellipse with the second moments of these points, the longer one first."""
+    xx, yy, xy = float(x.var()), float(y.var()), float(((x - x.mean()) * (y - y.mean())).mean())
+    middle, spread = 0.5 * (xx + yy), math.hypot(0.5 * (xx - yy), xy)
+    return 4.0 * math.sqrt(middle + spread), 4.0 * math.sqrt(max(middle - spread, 0.0))
+
+
 def _solidity(mask: np.ndarray) -> float:
+    if mask.all():  # a lone pixel, a line, a box
+        return 1.0
     from skimage.morphology import convex_hull_image
 
-    rows, columns = np.nonzero(mask)
-    if min(np.ptp(rows), np.ptp(columns)) == 0:
-        return 1.0
-    part = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    return float(part.sum() / max(convex_hull_image(part).sum(), part.sum()))
+    filled = float(np.count_nonzero(mask))
+    return filled / max(float(np.count_nonzero(convex_hull_image(mask))), filled)

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from ebl_autonomy.analysis.regions.boxes import Box, box_around, clipped, parts_of
+from ebl_autonomy.analysis.regions.boxes import Box, Boxes, Interval, box_around, clipped, parts_of
 from ebl_autonomy.analysis.regions.clusters import Population, memberships_of
+from ebl_autonomy.analysis.regions.coverage import covering
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.features import feature_names, features_of
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Rank, Region, RegionOptions, Regions, pair
+from ebl_autonomy.analysis.regions.patches import Patch, Windows
 from ebl_autonomy.analysis.regions.phases import phases_in
 from ebl_autonomy.analysis.regions.rules import Feature, Rule
 from ebl_autonomy.analysis.regions.scene import Scene
@@ -22,7 +24,7 @@ from ebl_autonomy.analysis.regions.segmentation import Segment, Segmentation, se
 from ebl_autonomy.errors import BadInputError, unknown_text, validated
 from ebl_autonomy.scales import FloatArray
 
-__all__ = ["check_names", "feature_table", "find_regions"]
+__all__ = ["check_margin", "check_names", "feature_table", "find_regions"]
 
 NEIGHBOURS: Final = 3
 """Number of similar regions that a rare one is far from."""
@@ -43,24 +45,32 @@ class _Candidate:
     memberships: tuple[float, ...] = (1.0,)
 
     @property
-    def mask(self) -> np.ndarray:
-        return self.segment.mask
+    def patch(self) -> Patch:
+        return self.segment.patch
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """A candidate, or a part of it, with its box; `others` are the worse candidates in the same box."""
+    """A candidate, or a part of it, with its box; `others` are the worse candidates in the same box.
+
+    `density` is the time that a scan of it takes for each unit of area: seconds, or 1 if the dwell time is not known.
+    """
 
     candidate: _Candidate
-    mask: np.ndarray
+    patch: Patch
     box: Box
+    density: float
     others: frozenset[int] = frozenset()
 
     def with_(self, other: _Placed) -> _Placed:
         """Both in one box, as the better one's."""
         worse = {id(other.candidate)} - {id(self.candidate)}
         return _Placed(
-            self.candidate, self.mask | other.mask, self.box.joined(other.box), self.others | other.others | worse
+            self.candidate,
+            self.patch.joined(other.patch),
+            self.box.joined(other.box),
+            max(self.density, other.density),
+            self.others | other.others | worse,
         )
 
 
@@ -99,10 +109,12 @@ def find_regions(
     chosen = validated(RegionOptions, options, "options")
     check_names(maps.channels, chosen, [one.channel for one in segments or ()])
     measured, reason = maps, ""
+    expected: Mapping[str, FloatArray] = {}
     if chosen.refine > 1 and min(maps.shape) > 1:
         maps, chosen = maps.refined(chosen.refine), _on_finer_pixels(chosen)
     if chosen.phases is not None and segments is None:
-        segments, reason = phases_in(measured, maps, chosen.phases, chosen.level, chosen.min_pixels)
+        phases = phases_in(measured, maps, chosen.phases, chosen.level, chosen.min_pixels)
+        segments, reason, expected = phases.segments, phases.reason, phases.probabilities
     given = _by_channel(segments or (), maps.shape)
     segmentations, candidates = _candidates(maps, chosen, None if segments is None else given)
     if not candidates:
@@ -121,9 +133,12 @@ def find_regions(
         population,
         chosen.rank,
     )
-    regions, outside = _with_boxes(maps, ranked, chosen)
-    reason = "" if not outside else f"{outside} regions lie outside of the limits of the stage and were left out"
-    return Regions(regions[: chosen.max_regions], reason)
+    if chosen.time_share is not None:
+        placed, reason = _worth_their_time(maps, ranked, expected, chosen)
+    else:
+        placed, reason = _placed(maps, ranked, chosen)
+    best = placed[: chosen.max_regions]
+    return Regions([_region(maps, one, number, chosen) for number, one in enumerate(best, 1)], reason)
 
 
 def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None = None) -> list[dict[str, float]]:
@@ -132,7 +147,9 @@ def feature_table(maps: Maps, options: RegionOptions | Mapping[str, Any] | None 
     check_names(maps.channels, chosen)
     segments = None
     if chosen.phases is not None:
-        segments = _by_channel(phases_in(maps, maps, chosen.phases, chosen.level, chosen.min_pixels)[0], maps.shape)
+        segments = _by_channel(
+            phases_in(maps, maps, chosen.phases, chosen.level, chosen.min_pixels).segments, maps.shape
+        )
     _, candidates = _candidates(maps, chosen, segments)
     return [one.features for one in candidates]
 
@@ -147,10 +164,9 @@ def _on_finer_pixels(options: RegionOptions) -> RegionOptions:
 def _by_channel(segments: Sequence[Segment], shape: tuple[int, int]) -> dict[str, list[Segment]]:
     found: dict[str, list[Segment]] = {}
     for one in segments:
-        if one.mask.shape != shape or one.mask.dtype != bool or not one.mask.any():
+        if one.patch.shape != shape:
             raise BadInputError(
-                f"a segment of {one.channel!r} has a mask of shape {one.mask.shape} and type {one.mask.dtype}: give a "
-                f"bool array of shape {shape} with a pixel in it"
+                f"a segment of {one.channel!r} has a mask of shape {one.patch.shape}: give a bool array of {shape}"
             )
         found.setdefault(one.channel, []).append(one)
     return found
@@ -189,6 +205,16 @@ def check_names(channels: Iterable[str], options: RegionOptions, segments: Itera
         for name in names:
             if name is not None and name not in allowed:
                 raise BadInputError(f"{key}: channel {name!r} is {unknown_text(name, allowed, 'channels')}")
+    if phases is not None:
+        markers = [name for name in phases.markers.values() if name is not None]
+        for name in phases.ratios:
+            if name not in markers:
+                raise BadInputError(f"options.phases.ratios: {name!r} is {unknown_text(name, markers, 'markers')}")
+    if options.rank.to is not None:
+        given = options.rank.to.features if isinstance(options.rank.to, Region) else options.rank.to
+        for name in ("area", "eccentricity", *(f"{one}_net" for one in known)):
+            if name not in given:
+                raise BadInputError(f"options.rank.to: the example lacks {name!r}: give the features of a region")
     features = feature_names(known)
     limits = [part.feature for rule in options.rules for part in rule.parts() if isinstance(part, Feature)]
     ranked = [options.rank.of] if options.rank.by == "feature" else []
@@ -196,6 +222,29 @@ def check_names(channels: Iterable[str], options: RegionOptions, segments: Itera
         for name in names:
             if name not in features:
                 raise BadInputError(f"{key}: feature {name!r} is {unknown_text(name, features, 'features')}")
+
+
+def check_margin(options: RegionOptions, x: Interval, y: Interval) -> None:
+    """Refuse a margin around regions that is as large as the area itself.
+
+    Parameters
+    ----------
+    options : RegionOptions
+    x, y : (low, high)
+        The edges of the area, in motor units.
+
+    Raises
+    ------
+    BadInputError
+    """
+    if options.margin is None:
+        return
+    for name, margin, (low, high) in zip("xy", pair(options.margin), (x, y), strict=True):
+        if margin >= high - low:
+            raise BadInputError(
+                f"regions.margin={options.margin}: along {name}, the area is {high - low:g} wide, so that every box "
+                "would be all of it: give a smaller one, in motor units"
+            )
 
 
 def _segmented(maps: Maps, channel: str, options: RegionOptions) -> Segmentation:
@@ -232,35 +281,39 @@ def _candidates(
         chosen = dict.fromkeys(subjects or wanted)
         segments = tuple(part for name in chosen for part in segmentations[name].segments)
         segments = _merged(segments, options.merge) if not options.rules else segments
-    taken = {
-        name: segmentations[name].mask if name in segmentations else np.zeros(maps.shape, dtype=bool)
-        for name in maps.channels
+    free = {
+        name: one.known & ~segmentations[name].mask if name in segmentations else one.known
+        for name, one in evidence.items()
     }
-    candidates = []
-    for part in segments:
-        features = features_of(maps, evidence, part.mask, taken)
-        candidates.append(_Candidate(part, features, part.confidence))
+    candidates = [_Candidate(part, features_of(maps, evidence, part.patch, free), part.confidence) for part in segments]
     return segmentations, candidates
 
 
 def _merged(segments: Sequence[Segment], share: float) -> tuple[Segment, ...]:
     """Segments of several channels that are the same thing, as one."""
-    merged: list[Segment] = []
+    merged: list[Segment | None] = []
+    windows = Windows()
     for new in segments:
         one = new
-        again = True
-        while again:
-            again = False
-            for i, other in enumerate(merged):
-                common = float((one.mask & other.mask).sum())
-                if common >= share * max(one.mask.sum(), other.mask.sum()):
-                    confidence = max(one.confidence, other.confidence)
-                    one = Segment.of_several([*other.channels, *one.channels], one.mask | other.mask, confidence)
-                    del merged[i]
-                    again = True
-                    break
+        while (same := _same(one, [(i, merged[i]) for i in windows.meeting(one.patch.window)], share)) is not None:
+            number, other = same
+            confidence = max(one.confidence, other.confidence)
+            one = Segment.of_several([*other.channels, *one.channels], one.patch.joined(other.patch), confidence)
+            merged[number] = None
+            windows.drop(number)
         merged.append(one)
-    return tuple(merged)
+        windows.append(one.patch)
+    return tuple(one for one in merged if one is not None)
+
+
+def _same(one: Segment, others: Iterable[tuple[int, Segment | None]], share: float) -> tuple[int, Segment] | None:
+    """The first of other segments that has enough in common with one to be the same thing."""
+    for number, other in others:
+        if other is not None:
+            larger = max(one.patch.pixels, other.patch.pixels)
+            if one.patch.common(other.patch) >= share * larger:
+                return number, other
+    return None
 
 
 def _allowed(candidates: list[_Candidate], scene: Scene, options: RegionOptions) -> list[_Candidate]:
@@ -272,7 +325,7 @@ def _allowed(candidates: list[_Candidate], scene: Scene, options: RegionOptions)
         found = []
         for rule in options.rules:
             if rule.subject == one.segment.channel:
-                verdict = scene.judge(rule, one.mask, one.features)
+                verdict = scene.judge(rule, one.patch, one.features)
                 if verdict.holds:
                     found.append((one.confidence * verdict.confidence, verdict.degree, rule))
         if found:
@@ -323,55 +376,112 @@ def _scored(one: _Candidate, i: int, population: Population, rank: Rank) -> _Can
     return replace(one, score=confidence)
 
 
-def _with_boxes(maps: Maps, ranked: list[_Candidate], options: RegionOptions) -> tuple[list[Region], int]:
-    """The regions with their boxes, and how many lie outside of the limits."""
-    margin = pair(options.margin) if options.margin is not None else (0.5 * maps.pixel[0], 0.5 * maps.pixel[1])
-    padding = (margin[0] / maps.pixel[0], margin[1] / maps.pixel[1])
+def _placed(maps: Maps, ranked: list[_Candidate], options: RegionOptions) -> tuple[list[_Placed], str]:
+    """The regions with boxes that hold all of them, and what was left out."""
+    margin, padding = _margins(maps, options)
     placed: list[_Placed] = []
     outside = 0
     for one in ranked:
-        masks = parts_of(one.mask, padding, SAVING, options.parts) if options.parts > 1 else [one.mask]
-        boxes = [clipped(box_around(maps, mask, margin), options.limits.x, options.limits.y) for mask in masks]
+        patches = parts_of(one.patch, padding, SAVING, options.parts) if options.parts > 1 else [one.patch]
+        boxes = [clipped(box_around(maps, patch, margin), options.limits.x, options.limits.y) for patch in patches]
         outside += all(box is None for box in boxes)
-        placed += [_Placed(one, mask, box) for mask, box in zip(masks, boxes, strict=True) if box is not None]
-    left = _without_doubles(placed)
+        placed += [
+            _Placed(one, patch, box, _density(maps, one, box, options))
+            for patch, box in zip(patches, boxes, strict=True)
+            if box is not None
+        ]
+    left = _joined(placed, options.overhead_s)
     if options.parts > 1:  # in parts anyway, so what was measured for a better region need not be measured again
         left = _without_overlaps(left)
-    return [_region(maps, one, number, options) for number, one in enumerate(left, 1)], outside
+    return left, f"{outside} regions lie outside of the limits of the stage and were left out" if outside else ""
 
 
-def _without_doubles(placed: Sequence[_Placed]) -> list[_Placed]:
-    """Overlapping boxes as one, if that is no more to measure than the two; at the place of the better."""
+def _worth_their_time(
+    maps: Maps, ranked: list[_Candidate], expected: Mapping[str, FloatArray], options: RegionOptions
+) -> tuple[list[_Placed], str]:
+    """Boxes that hold as much as possible of the regions in a share of the time of the whole map, by their best region.
+
+    Of each channel, they hold the same share as nearly as that pays: a pixel counts by its probability to belong to the
+    channel, over what is expected of it in the whole map.
+    """
+    margin, padding = _margins(maps, options)
+    worth = np.zeros(maps.shape)
+    for name in dict.fromkeys(one.segment.channel for one in ranked):
+        own = np.zeros(maps.shape)
+        for one in ranked:
+            if one.segment.channel == name:
+                inside = own[one.patch.window]
+                np.maximum(inside, one.confidence, out=inside, where=one.patch.mask)
+        if name in expected:
+            own = expected[name] if not options.rules else np.where(own > 0.0, expected[name], 0.0)
+        worth += own / max(float(own.sum()), 1e-300)
+    for axis, places, limit in ((1, maps.x, options.limits.x), (0, maps.y, options.limits.y)):
+        if limit is not None:
+            beyond = (places < limit[0]) | (places > limit[1])
+            worth[(slice(None), beyond) if axis else beyond] = 0.0
+    assert options.time_share is not None
+    seconds = [_density(maps, one, box_around(maps, one.patch, margin), options) for one in ranked]
+    pixel = float(np.median(seconds)) * maps.pixel[0] * maps.pixel[1]
+    overhead = options.overhead_s / pixel if options.overhead_s else 0.0
+    placed: list[_Placed] = []
+    windows = Windows([one.patch for one in ranked])
+    for window in covering(worth, options.time_share * worth.size, overhead, padding):
+        block = Patch.of_window(maps.shape, window)
+        inside_it = [ranked[number] for number in windows.meeting(window) if ranked[number].patch.common(block)]
+        box = clipped(box_around(maps, block, margin), options.limits.x, options.limits.y)
+        if inside_it and box is not None:
+            best, *others = inside_it
+            patch = block.with_only(best.patch.joined(*(one.patch for one in others)))
+            worse = frozenset(id(one) for one in others)
+            placed.append(_Placed(best, patch, box, _density(maps, best, box, options), worse))
+    order = {id(one): number for number, one in enumerate(ranked)}
+    placed = _without_overlaps(sorted(placed, key=lambda one: order[id(one.candidate)]))
+    held = {id(one.candidate) for one in placed} | {number for one in placed for number in one.others}
+    left_out = sum(id(one) not in held for one in ranked)
+    return placed, f"{left_out} regions are not worth their part of the time and were left out" if left_out else ""
+
+
+def _margins(maps: Maps, options: RegionOptions) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The margin of boxes along x and y, in motor units and in pixels."""
+    margin = pair(options.margin) if options.margin is not None else (0.5 * maps.pixel[0], 0.5 * maps.pixel[1])
+    return margin, (margin[0] / maps.pixel[0], margin[1] / maps.pixel[1])
+
+
+def _density(maps: Maps, one: _Candidate, box: Box, options: RegionOptions) -> float:
+    """Seconds that a fine scan takes for each unit of area; 1 if nobody knows its dwell time."""
+    seconds = options.pixel_s if options.pixel_s is not None else _dwell(maps, one, options)[0]
+    step = _step(maps, box, options)
+    return 1.0 if not seconds else seconds / (step[0] * step[1])
+
+
+def _joined(placed: Sequence[_Placed], overhead_s: float) -> list[_Placed]:
+    """Boxes as one, where one scan takes no longer than two; at the place of the better."""
     left: list[_Placed] = []
+    boxes = Boxes(overhead_s)
     for new in placed:
-        left.append(new)
-        while pair_ := _first_doubles(left):
-            better, other = pair_
-            joined = left[better].with_(left[other])
-            del left[other]
-            left[better] = joined
+        one, at = new, len(left)
+        while (number := boxes.best_to_join(one.box, one.density)) is not None:
+            other = left.pop(number)
+            boxes.drop(number)
+            at -= number < at
+            better, worse = (other, one) if number <= at else (one, other)
+            one, at = better.with_(worse), min(at, number)
+        left.insert(at, one)
+        boxes.insert(at, one.box, one.density)
     return left
-
-
-def _first_doubles(placed: Sequence[_Placed]) -> tuple[int, int] | None:
-    """The first two boxes, by their numbers, that are better measured as one."""
-    for j, other in enumerate(placed):
-        for i, one in enumerate(placed[:j]):
-            both = one.box.area + other.box.area
-            if one.box.meets(other.box) and one.box.joined(other.box).area <= (1.0 + 1e-9) * both:
-                return i, j
-    return None
 
 
 def _without_overlaps(placed: Sequence[_Placed]) -> list[_Placed]:
     """Boxes without what better ones cover, as far as boxes are left."""
     left: list[_Placed] = []
+    boxes = Boxes()
     for one in placed:
         box: Box | None = one.box
-        for earlier in left:
-            box = None if box is None else box.without(earlier.box)
+        for number in boxes.meeting(one.box):
+            box = None if box is None else box.without(left[number].box)
         if box is not None:
             left.append(replace(one, box=box))
+            boxes.insert(len(left) - 1, box)
     return left
 
 
@@ -396,7 +506,7 @@ def _region(maps: Maps, placed: _Placed, number: int, options: RegionOptions) ->
         step=_step(maps, box, options),
         dwell_s=dwell,
     )
-    return region.with_mask(placed.mask)
+    return region.with_patch(placed.patch)
 
 
 def _reason(one: _Candidate, box: Box, others: int, rank: Rank, weakest: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
+from ebl_autonomy.analysis.regions.patches import Patch
 from ebl_autonomy.analysis.regions.rules import RuleLike
 
 __all__ = ["Limits", "Phases", "Rank", "RankLike", "Region", "RegionOptions", "Regions"]
@@ -76,12 +77,12 @@ class Region(_Options):
     reason: str
     step: Interval
     dwell_s: float | None = None
-    _mask: np.ndarray | None = PrivateAttr(default=None)
+    _patch: Patch | None = PrivateAttr(default=None)
 
     @property
     def mask(self) -> np.ndarray | None:
         """The pixels of the map that it covers, shape (ny, nx); None for a region read from JSON."""
-        return self._mask
+        return None if self._patch is None else self._patch.whole
 
     def __eq__(self, other: object) -> bool:
         """Whether all fields are the same; the mask, which JSON does not hold, does not count."""
@@ -90,10 +91,10 @@ class Region(_Options):
     def __hash__(self) -> int:
         return hash((self.label, self.x, self.y))
 
-    def with_mask(self, mask: np.ndarray | None, **changes: Any) -> Region:
-        """A copy with this mask, and with other fields changed."""
-        changed = self.model_copy(update=changes)
-        changed._mask = mask
+    def with_patch(self, patch: Patch) -> Region:
+        """A copy that covers these pixels."""
+        changed = self.model_copy()
+        changed._patch = patch
         return changed
 
 
@@ -252,6 +253,15 @@ class RegionOptions(_Options):
         Space around each region; half a pixel of the map by default, because no more is known of its edge.
     limits : Limits
         Boxes lie inside.
+    overhead_s : float
+        Seconds that each fine scan takes beside those of its pixels: for opening a run, the way to its first pixel, and
+        settling. Boxes become one where one scan takes no longer than two, so that there are fewer with more overhead.
+    pixel_s : float, optional
+        Seconds for each fine pixel, dwell and move, to compare with `overhead_s`; by default the suggested dwell time.
+    time_share : float, optional
+        Share of the time of a fine scan of the whole map that the fine scans may take together, with their overhead.
+        Boxes then hold as much as they can of what is expected in them, the same of each channel or phase as nearly as
+        this pays, and not every region has one. Without it, boxes hold every region.
     step : float or (x, y), optional
         Step of the fine scans. Without it, half of the `beam`, or that with `points_across` over the narrower side,
         and at most half a pixel of the map.
@@ -287,6 +297,9 @@ class RegionOptions(_Options):
     parts: int = Field(default=1, ge=1, le=20)
     margin: Annotated[float, Field(ge=0.0)] | tuple[float, float] | None = None
     limits: Limits = Limits()
+    overhead_s: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    pixel_s: Positive | None = None
+    time_share: float | None = Field(default=None, gt=0.0, le=1.0)
     step: Size | None = None
     beam: Size | None = None
     points_across: int = Field(default=20, ge=1)
@@ -304,6 +317,10 @@ class RegionOptions(_Options):
             raise ValueError(f"margin={self.margin}: give lengths of at least 0")
         if self.dwell_limits is not None and self.dwell_limits[0] > self.dwell_limits[1]:
             raise ValueError(f"dwell_limits={self.dwell_limits}: give (low, high)")
+        if self.clusters is not None and self.rank.cluster is not None and self.rank.cluster >= self.clusters:
+            raise ValueError(
+                f"rank by cluster {self.rank.cluster}: with clusters={self.clusters}, the last is {self.clusters - 1}"
+            )
         return self
 
 

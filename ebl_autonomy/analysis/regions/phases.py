@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from scipy import ndimage, special
 from ebl_autonomy.analysis.regions.evidence import Evidence
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Phases
-from ebl_autonomy.analysis.regions.segmentation import EIGHT, Segment, segment
+from ebl_autonomy.analysis.regions.patches import patches_of
+from ebl_autonomy.analysis.regions.segmentation import Segment, segment
 from ebl_autonomy.errors import BadInputError, unknown_text
 from ebl_autonomy.scales import FloatArray
 
@@ -182,18 +184,15 @@ def phase_segments(
     largest = np.max(np.stack([np.nan_to_num(one) for one in shares.channels.values()]), axis=0)
     segments = []
     for phase in phases:
-        labels, number = ndimage.label(
-            (np.nan_to_num(shares.channels[phase]) >= dominance * largest) & (largest > 0.0), EIGHT
-        )
-        for i in range(1, number + 1):
-            mask = labels == i
-            if mask.sum() < min_pixels:
+        dominant = (np.nan_to_num(shares.channels[phase]) >= dominance * largest) & (largest > 0.0)
+        for patch in patches_of(dominant):
+            if patch.pixels < min_pixels:
                 continue
-            mean, std = evidence[phase].within(mask)
-            rivals = [one.within(mask) for name, one in evidence.items() if name != phase]
-            rival, rival_std = max(rivals, default=(0.0, 0.0))
+            within = {name: one.part(patch.window).within(patch.mask) for name, one in evidence.items()}
+            mean, std = within.pop(phase)
+            rival, rival_std = max(within.values(), default=(0.0, 0.0))
             noise = max(math.hypot(std, dominance * rival_std), 1e-12)
-            segments.append(Segment(phase, mask, float(special.ndtr((mean - dominance * rival) / noise))))
+            segments.append(Segment(phase, patch, float(special.ndtr((mean - dominance * rival) / noise))))
     return tuple(segments)
 
 
@@ -225,10 +224,26 @@ def _all_but_the_largest(shares: Mapping[str, FloatArray]) -> tuple[str, ...]:
     return tuple(name for name, area in areas.items() if area and name != largest)
 
 
-def phases_in(
-    maps: Maps, fine: Maps, options: Phases, level: float, min_pixels: int
-) -> tuple[tuple[Segment, ...], str]:
-    """The segments of the wanted phases, and the reason if there are none.
+@dataclass(frozen=True, eq=False)
+class PhasesFound:
+    """The wanted phases of a map.
+
+    Attributes
+    ----------
+    segments : tuple of Segment
+    reason : str
+        Why there are none; empty if there are some.
+    probabilities : mapping of str to FloatArray, shape (ny, nx)
+        That each wanted phase dominates, in each fine pixel.
+    """
+
+    segments: tuple[Segment, ...]
+    reason: str
+    probabilities: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+def phases_in(maps: Maps, fine: Maps, options: Phases, level: float, min_pixels: int) -> PhasesFound:
+    """The segments of the wanted phases, and where these may dominate.
 
     Parameters
     ----------
@@ -243,14 +258,38 @@ def phases_in(
     common = options.common
     sample = segment(maps, common, level=level)
     if sample.reason:
-        return (), sample.reason
-    present = np.nan_to_num(fine.rate(common)) > sample.threshold
+        return PhasesFound((), sample.reason)
+    factor = fine.shape[0] // maps.shape[0]
+    present = np.nan_to_num(fine.rate(common)) > np.kron(sample.threshold, np.ones((factor, factor)))
     markers = [name for name in options.markers.values() if name is not None]
     missing = [name for name in markers if name not in options.ratios]
     ratios = {**(marker_ratios(maps, missing, common) if missing else {}), **options.ratios}
     shares = phase_maps(fine, options.markers, common, ratios=ratios, window=1, present=present)
     wanted = _all_but_the_largest(shares.channels) if options.wanted is None else options.wanted
     segments = phase_segments(shares, wanted, dominance=options.dominance, min_pixels=min_pixels)
-    return segments, "" if segments else (
-        f"no part of at least {min_pixels} pixels, in which one of {list(wanted)} may dominate"
-    )
+    if not segments:
+        reason = f"no part of at least {min_pixels} pixels, in which one of {list(wanted)} may dominate"
+        return PhasesFound((), reason)
+    probabilities = _probabilities(shares, factor)
+    return PhasesFound(segments, "", {name: probabilities[name] for name in wanted})
+
+
+def _probabilities(shares: Maps, factor: int) -> dict[str, FloatArray]:
+    """That each phase dominates, in each pixel of shares on pixels that are `factor` times as fine as measured.
+
+    What lies between two measured pixels is as little known as they differ: the standard deviation of a difference of
+    shares is half of its range around the pixel, and the noise of what was measured.
+    """
+    values = {name: np.nan_to_num(one) for name, one in shares.channels.items()}
+    seen = np.max(np.stack(list(values.values())), axis=0) > 0.0
+    found = {}
+    for name, share in values.items():
+        lead = share - np.max(
+            [one for other, one in values.items() if other != name] or [np.zeros(share.shape)], axis=0
+        )
+        size = 2 * factor + 1
+        spread = 0.5 * (ndimage.maximum_filter(lead, size) - ndimage.minimum_filter(lead, size))
+        noise = np.nan_to_num(np.asarray(shares.std[name], dtype=float)) / factor
+        found[name] = np.where(seen, special.ndtr(lead / np.maximum(np.hypot(spread, noise), 1e-9)), 0.0)
+    total = np.maximum(sum(found.values(), np.zeros(seen.shape)), 1e-300)
+    return {name: one / total for name, one in found.items()}

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
+from ebl_autonomy.analysis.regions.patches import EIGHT, Patch, Windows
 from ebl_autonomy.analysis.regions.rules import AllOf, Condition, Feature, Not, Relation, Rule
-from ebl_autonomy.analysis.regions.segmentation import EIGHT, Segment
+from ebl_autonomy.analysis.regions.segmentation import Segment
 from ebl_autonomy.errors import BadInputError, unknown_text
 
 __all__ = ["Scene", "Verdict"]
@@ -57,13 +58,14 @@ class Scene:
     ) -> None:
         self.others = {name: _Other(parts, shape, pixel) for name, parts in segments.items()}
 
-    def judge(self, rule: Rule, mask: np.ndarray, features: Mapping[str, float]) -> Verdict:
+    def judge(self, rule: Rule, mask: np.ndarray | Patch, features: Mapping[str, float]) -> Verdict:
         """What a rule says of a region.
 
         Parameters
         ----------
         rule : Rule
-        mask : bool array, shape (ny, nx)
+        mask : bool array, shape (ny, nx), or Patch
+            The region.
         features : mapping of str to float
             A limit on a feature that is not among them does not hold, and nor does its contrary for sure: a region has
             no features of a channel that was not measured in it.
@@ -75,54 +77,55 @@ class Scene:
         """
         if rule.where is None:
             return Verdict(True, 1.0, 1.0)
-        return self._judge(rule.where, mask, features)
+        return self._judge(rule.where, Patch.of(mask), features)
 
-    def _judge(self, condition: Condition, mask: np.ndarray, features: Mapping[str, float]) -> Verdict:
+    def _judge(self, condition: Condition, patch: Patch, features: Mapping[str, float]) -> Verdict:
         if isinstance(condition, Relation):
-            return self._relation(condition, mask)
+            return self._relation(condition, patch)
         if isinstance(condition, Feature):
             return _limit(condition, features)
         if isinstance(condition, Not):
-            inner = self._judge(condition.negated, mask, features)
+            inner = self._judge(condition.negated, patch, features)
             # That something is not there relies on nothing; a limit is as sure as its contrary.
             sure = inner.confidence if isinstance(condition.negated, Feature) else 1.0
             return Verdict(not inner.holds, 1.0 - inner.degree, sure)
         if isinstance(condition, AllOf):
-            every = [self._judge(part, mask, features) for part in condition.all]
+            every = [self._judge(part, patch, features) for part in condition.all]
             return Verdict(
                 all(one.holds for one in every),
                 min(one.degree for one in every),
                 math.prod(one.confidence for one in every),
             )
-        some = [self._judge(part, mask, features) for part in condition.any]
+        some = [self._judge(part, patch, features) for part in condition.any]
         best = [one for one in some if one.holds] or some
         return Verdict(bool(best[0].holds), max(one.degree for one in some), max(one.confidence for one in best))
 
-    def _relation(self, relation: Relation, mask: np.ndarray) -> Verdict:
+    def _relation(self, relation: Relation, patch: Patch) -> Verdict:
         if relation.of not in self.others:
             raise BadInputError(
                 f"the rule's channel {relation.of!r}: {unknown_text(relation.of, self.others, 'channels')}"
             )
         other = self.others[relation.of]
-        share = float(other.mask[mask].mean())
-        distance = float(other.distance[mask].min())
-        next_to = bool((other.grown & mask).any())
+        share = float(patch.of_map(other.mask).mean())
+        distance = float(patch.of_map(other.distance).min())
+        next_to = bool(patch.of_map(other.grown).any())
         if relation.relation == "inside":
-            return Verdict(share >= INSIDE, share, other.sure(mask))
+            return Verdict(share >= INSIDE, share, other.sure(patch))
         if relation.relation == "outside":
             return Verdict(share == 0.0, 1.0 - share, 1.0)
         if relation.relation == "overlaps":
-            return Verdict(share > 0.0, float(share > 0.0), other.sure(mask))
+            return Verdict(share > 0.0, float(share > 0.0), other.sure(patch))
         if relation.relation == "touches":
-            return Verdict(next_to, float(next_to), other.sure(ndimage.binary_dilation(mask, EIGHT)))
+            return Verdict(next_to, float(next_to), other.sure_next_to(patch))
         if relation.relation == "contains":
-            held = [(float(mask[part.mask].mean()), part.confidence) for part in other.parts]
+            met = [other.parts[number] for number in other.windows.meeting(patch.window)]
+            held = [(part.patch.common(patch) / part.patch.pixels, part.confidence) for part in met]
             degree, sure = max(held, default=(0.0, 1.0))
             return Verdict(degree >= INSIDE, degree, sure)
         by = relation.by
         if relation.relation == "near":
             assert by is not None
-            return Verdict(distance <= by, 1.0 if distance <= by else by / distance, other.sure_within(mask, by))
+            return Verdict(distance <= by, 1.0 if distance <= by else by / distance, other.sure_within(patch, by))
         if by is None:
             return Verdict(not next_to, float(not next_to), 1.0)
         return Verdict(distance > by, 1.0 if distance > by else distance / by if by else 0.0, 1.0)
@@ -140,8 +143,21 @@ class _Other:
     def mask(self) -> np.ndarray:
         mask: np.ndarray = np.zeros(self.shape, dtype=bool)
         for part in self.parts:
-            mask |= part.mask
+            part.patch.add_to(mask)
         return mask
+
+    @cached_property
+    def windows(self) -> Windows:
+        return Windows([part.patch for part in self.parts])
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """Of the surest segment in each pixel; -1 without one."""
+        confidence = np.full(self.shape, -1.0)
+        for part in self.parts:
+            inside = confidence[part.patch.window]
+            np.maximum(inside, part.confidence, out=inside, where=part.patch.mask)
+        return confidence
 
     @cached_property
     def grown(self) -> np.ndarray:
@@ -155,15 +171,26 @@ class _Other:
         width, height = self.pixel
         return np.asarray(ndimage.distance_transform_edt(~self.mask, sampling=(height, width)))
 
-    def sure(self, mask: np.ndarray) -> float:
-        """Confidence of the surest segment that has a pixel in common with `mask`; 1 without one."""
-        return max((part.confidence for part in self.parts if (part.mask & mask).any()), default=1.0)
+    def sure(self, patch: Patch) -> float:
+        """Confidence of the surest segment that has a pixel in common with a region; 1 without one."""
+        return self._surest(patch.of_map(self.confidence))
 
-    def sure_within(self, mask: np.ndarray, by: float) -> float:
+    def sure_next_to(self, patch: Patch) -> float:
+        """Likewise, in common or next to it."""
+        window, mask = patch.around(1)
+        return self._surest(self.confidence[window][ndimage.binary_dilation(mask, EIGHT)])
+
+    def sure_within(self, patch: Patch, by: float) -> float:
         """Likewise, of the segments at most `by` away."""
         width, height = self.pixel
+        window, mask = patch.around(min(math.ceil(by / min(width, height)), max(self.shape)))
         near = ndimage.distance_transform_edt(~mask, sampling=(height, width)) <= by
-        return self.sure(near)
+        return self._surest(self.confidence[window][near])
+
+    @staticmethod
+    def _surest(confidence: np.ndarray) -> float:
+        most = float(confidence.max())
+        return most if most >= 0.0 else 1.0
 
 
 def _limit(condition: Feature, features: Mapping[str, float]) -> Verdict:

@@ -162,3 +162,53 @@ def test_a_region_on_a_texture_is_less_sure_than_one_on_an_even_background() -> 
     sure = [one.confidence for one in uneven if one.mask[11, 21]]
     assert even.confidence > 0.99
     assert max(sure, default=0.0) < 0.5
+
+
+def discs(rates: np.ndarray, height: float, places: list[tuple[int, int]]) -> np.ndarray:
+    """Where discs of radius 4 are; adds `height` to the rates there."""
+    down, across = np.indices(rates.shape)
+    where = np.any([(down - row) ** 2 + (across - column) ** 2 < 16 for row, column in places], axis=0)
+    rates[where] += height
+    return where
+
+
+@pytest.mark.parametrize("slope", [100.0, 300.0])
+@pytest.mark.parametrize("descends", [False, True])
+def test_a_background_that_slopes_is_no_thing(slope: float, descends: bool) -> None:
+    rates = np.tile(10.0 + slope * np.linspace(0.0, 1.0, 60), (60, 1))
+    rates = (rates[:, ::-1] if descends else rates.T).copy()
+    truth = discs(rates, 120.0, [(10, 10), (30, 45), (48, 15), (50, 50)])
+    found = segment(maps_of(rates), "Fe")
+    assert len(found.segments) == 4
+    assert (found.mask & truth).sum() / (found.mask | truth).sum() > 0.8
+    assert np.ptp(found.background) == pytest.approx(slope, rel=0.1)
+
+
+def test_half_of_the_map_is_a_thing_and_no_slope() -> None:
+    rates = np.full((40, 40), 6.0)
+    rates[:, 20:] = 120.0
+    found = segment(maps_of(rates), "Fe")
+    assert len(found.segments) == 1
+    assert (found.mask == (rates > 50.0)).mean() > 0.99
+
+
+@pytest.mark.parametrize("dim", [30.0, 200.0])
+def test_a_bright_thing_does_not_hide_a_dim_one(dim: float) -> None:
+    rates = np.full((40, 80), 6.0)
+    bright = discs(rates, 3000.0, [(20, 20)])
+    faint = discs(rates, dim, [(20, 60)])
+    found = segment(maps_of(rates), "Fe")
+    assert len(found.segments) == 2
+    for truth in (bright, faint):
+        assert (found.mask & truth).sum() / truth.sum() > 0.85
+    assert (found.mask & ~bright & ~faint).sum() <= 8
+
+
+def test_each_of_many_specks_is_a_region() -> None:
+    """Red before: joining boxes took the cube of their number, minutes for these."""
+    rng = np.random.default_rng(0)
+    hot = rng.random((130, 130)) < 0.015
+    found = find_regions(Maps({"Fe": rng.poisson(2.0 + 60.0 * hot)}, np.arange(130.0), np.arange(130.0)))
+    specks = int(hot.sum())
+    assert 0.75 * specks < len(found) <= specks
+    assert sum(region.pixels for region in found) == pytest.approx(specks, rel=0.1)
