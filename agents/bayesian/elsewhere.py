@@ -36,6 +36,9 @@ LEAST_PATIENCE: Final = 6
 """Such proposals, at least."""
 NO_RESPONSE: Final = 2.0
 """Nothing has responded if the same range is less than so many standard deviations of a reading."""
+DRIFT_SUSPECTED: Final = 2.0
+"""The evidence for a drift, in nats, beyond which the search stays nearby. With less, a far hill that is not known yet
+would be missed: noise alone gains as much."""
 LEAST_RISE: Final = 1e-3
 """The least improvement that counts, as a share of the same range."""
 
@@ -55,7 +58,9 @@ def is_flat(state: SearchState) -> bool:
 def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:
     """Why the search around the best point pays no more; empty if it pays.
 
-    Under drift it always pays, because the best point must be followed.
+    Under drift it always pays, because the best point must be followed. That holds as soon as the results speak for a
+    drift, although not loudly enough to be modelled: what looks like a search that wins nothing is then the best point
+    moving away.
 
     Parameters
     ----------
@@ -67,7 +72,7 @@ def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:
         Index of the first result that a model proposed.
     """
     expected = state.expected[:, 0]
-    if np.isnan(expected).all() or state.drifts:
+    if np.isnan(expected).all() or _may_drift(state):
         return ""
     known = state.noise_is_known
     span = float(np.nanmax(expected) - np.nanmin(expected))
@@ -82,3 +87,8 @@ def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:
     before, lately = expected[:-patience], expected[-patience:]
     rise = np.nanmax(lately, initial=-math.inf) - np.nanmax(before, initial=-math.inf)
     return "" if rise > LEAST_RISE * span else f"{patience} points brought nothing better"
+
+
+def _may_drift(state: SearchState) -> bool:
+    """Whether the objective drifts, or the results speak for it."""
+    return state.drifts or state.surrogate.drift_evidence(state.goal.objective) > DRIFT_SUSPECTED

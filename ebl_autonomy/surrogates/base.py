@@ -336,6 +336,12 @@ class Surrogate(Protocol):
     def resolution(self, goal: Goal) -> float:
         """Standard deviation of one measurement of the first objective, on the latent scale; 0 if unknown."""
 
+    def drift_evidence(self, column: int) -> float:
+        """By how many nats a drift of one outcome makes its measurements more probable.
+
+        Infinite if a drift is always modelled, minus infinity if it never is.
+        """
+
     def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """The objectives expected at the observed points of the present experiment, with the region's fixed inputs.
 

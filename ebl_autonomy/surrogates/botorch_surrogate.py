@@ -41,9 +41,9 @@ from linear_operator.utils.warnings import NumericalWarning
 
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates.base import Diagnosis, Goal, InputLayout, Observations, SafetyLimits, SearchRegion, Suspect
-from ebl_autonomy.surrogates.hyperparameters import VALIDITY_NOISE
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
 from ebl_autonomy.surrogates.maximization import combinations_of
+from ebl_autonomy.surrogates.priors import VALIDITY_NOISE
 from ebl_autonomy.surrogates.transforms import OutcomeTransform, in_units
 
 __all__ = ["BotorchSurrogate"]
@@ -208,6 +208,10 @@ class BotorchSurrogate:
     def resolution(self, goal: Goal) -> float:
         """See `Surrogate.resolution`; the noise of this model is not told."""
         return 0.0
+
+    def drift_evidence(self, column: int) -> float:
+        """See `Surrogate.drift_evidence`. This surrogate does not ask."""
+        return -math.inf
 
     def expected(self, goal: Goal, region: SearchRegion) -> FloatArray:
         """See `Surrogate.expected`."""

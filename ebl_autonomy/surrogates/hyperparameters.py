@@ -12,9 +12,20 @@ import numpy as np
 from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates import covariance, outliers
 from ebl_autonomy.surrogates.base import InputLayout, SafetyLimits
+from ebl_autonomy.surrogates.priors import (
+    CLOCK_PRIOR,
+    NO_INFLUENCE,
+    NOISE_PRIOR,
+    SHORTEST_DRIFT,
+    SIGNAL_BOUNDS,
+    SIGNAL_PRIOR,
+    VALIDITY_MIN_LENGTH_SCALE,
+    VALIDITY_NOISE,
+    scale_prior,
+)
 from ebl_autonomy.surrogates.transforms import POWERS, OutcomeTransform
 
-__all__ = ["VALIDITY_NOISE", "HyperparameterFitter", "Hyperparameters", "Steps", "evaluation_seconds"]
+__all__ = ["HyperparameterFitter", "Hyperparameters", "Steps", "evaluation_seconds"]
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[float, None, T]
@@ -22,26 +33,6 @@ Steps: TypeAlias = Generator[float, None, T]
 Choice: TypeAlias = tuple[float, bool, float]
 """The power of a transform, whether the outcome drifts, and the nats that this must gain."""
 
-VALIDITY_NOISE: Final = 1e-2
-"""Variance of the labels of validity, 1 or 0: a point that was valid may be invalid when it is measured again."""
-VALIDITY_MIN_LENGTH_SCALE: Final = 0.4
-"""The shortest length scale of validity. Labels are steps: with shorter scales, each would say nothing about others."""
-NOISE_PRIOR: Final = (-1.0, 2.0)
-"""Mean and standard deviation of the logarithm of the noise variance, in units of the outcome's variance. The most
-likely noise is a twelfth of the outcome's spread; two nats of evidence move it to a half."""
-SIGNAL_PRIOR: Final = 0.3
-"""Standard deviation of the logarithm of the signal's standard deviation, in units of the outcome's: clustered results
-vary less than the outcome does over the domain, and noisy ones vary more."""
-SIGNAL_BOUNDS: Final = (0.1, 10.0)
-"""Bounds of the signal's standard deviation, in units of the outcome's."""
-CLOCK_PRIOR: Final = (0.0, 1.0)
-"""Likewise of the length scale of the clock: how long a measurement holds, in units of 50 measurements."""
-SHORTEST_DRIFT: Final = math.log(15.0 / 50.0)
-"""The logarithm of the shortest length scale of the clock: what changes from one measurement to the next is noise."""
-PAST_PRIOR: Final = (math.log(3.0), 1.0)
-"""Likewise of the length scale between the present and a past experiment: at 3 they correlate by 0.9, at 0.3 by 0."""
-NO_INFLUENCE: Final = math.log(1e6)
-"""The logarithm of the length scale of an input that has no influence."""
 DRIFT_EVIDENCE: Final = 5.0
 """A drift is modelled if it makes the measurements more probable by this many nats. White noise alone gains four."""
 PAST_EVIDENCE: Final = 2.0
@@ -71,7 +62,8 @@ OUTLIER_SHARE: Final = 0.2
 OUTLIER_ROUNDS: Final = 3
 """The largest number of alternations between the outliers and the other hyper-parameters in one fit."""
 CHOOSE_GROWTH: Final = 1.4
-"""The transform of an outcome, and whether it drifts, are chosen again when its values are this many times as many."""
+"""The transform of an outcome is chosen again when its values are this many times as many. Whether the outcome drifts
+is asked at each fit, because until a drift is found, the search stays where the best point was."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +83,9 @@ class Hyperparameters:
         all others. Values that came later are judged by `conditioning`.
     without_past : bool
         Whether past experiments are left out, because the present one is predicted better without them.
+    drift_evidence : float
+        By how many nats a drift makes the measurements more probable; infinite if the clock always has an influence,
+        minus infinity if it never has any.
     """
 
     theta: FloatArray
@@ -98,6 +93,7 @@ class Hyperparameters:
     chosen_at: int
     extra: FloatArray
     without_past: bool = False
+    drift_evidence: float = -math.inf
 
 
 class HyperparameterFitter:
@@ -137,7 +133,7 @@ class HyperparameterFitter:
         self._bounds = {column: (low, high) for column, low, high in hard.limits}
         self._logarithms = frozenset(logarithms)
         self._plain = frozenset([*plain, *self._bounds, outcomes])
-        self._prior = _scale_prior(inputs)
+        self._prior = scale_prior(inputs)
         self._low, self._high = (
             np.log(np.append(scale * inputs.units, [noise, signal]))
             for scale, noise, signal in zip(
@@ -226,20 +222,19 @@ class HyperparameterFitter:
             elif fits and OutcomeTransform.matters(y):
                 powers = POWERS
             chosen_at = len(y)
-        elif previous is not None and self._inputs.clock_at is not None and len(clock_choices) > 1:
-            drifted = bool(previous.theta[self._inputs.clock_at] < NO_INFLUENCE)
-            clock_choices = [(drifted, 0.0)]
         choices = [(power, *clock) for power in powers for clock in clock_choices]
-        start = previous
+        start, asked = previous, None
         if len(choices) > 1 and len(y) > CHOICE_POINTS:
             few = yield from self._best_of(
                 choices, start, column, X, y, variance, judged, _subset(len(y), CHOICE_POINTS)
             )
             if few is None:
                 return previous
-            choices, start = [few[0]], few[1]
+            choices, start, asked = [few[0]], few[1], few[1].drift_evidence
         best = yield from self._best_of(choices, start, column, X, y, variance, judged, _subset(len(y), FIT_POINTS))
-        return previous if best is None else replace(best[1], chosen_at=chosen_at)
+        if best is None:
+            return previous
+        return replace(best[1], chosen_at=chosen_at, drift_evidence=best[1].drift_evidence if asked is None else asked)
 
     def _best_of(
         self,
@@ -254,12 +249,18 @@ class HyperparameterFitter:
     ) -> Steps[tuple[Choice, Hyperparameters] | None]:
         """The choice under which the rows are most probable, and the hyper-parameters with it; None if no fit ends."""
         best, least = None, math.inf
+        reached_with = {False: math.inf, True: math.inf}
         for choice in choices:
             power, drifts, evidence = choice
             fitted, reached = yield from self._fit(column, start, power, drifts, X, y, variance, judged, rows)
-            if np.isfinite(fitted.theta).all() and reached + evidence < least:
-                best, least = (choice, fitted), reached + evidence
-        return best
+            if np.isfinite(fitted.theta).all():
+                reached_with[drifts] = min(reached_with[drifts], reached)
+                if reached + evidence < least:
+                    best, least = (choice, fitted), reached + evidence
+        if best is None:
+            return None
+        choice, fitted = best
+        return choice, replace(fitted, drift_evidence=reached_with[False] - reached_with[True])
 
     def _log_predictive(
         self, column: int, fitted: Hyperparameters, X: FloatArray, y: FloatArray, variance: FloatArray
@@ -484,18 +485,6 @@ def _squared_ratio(above: float, below: float) -> float:
 def evaluation_seconds(n: int) -> float:
     """The seconds that one evaluation of the density of n values takes on a common processor."""
     return 1e-10 * n**2 * (n + 200)
-
-
-def _scale_prior(inputs: InputLayout) -> FloatArray:
-    """Mean and standard deviation of the logarithm of each length scale, shape (d, 2).
-
-    The mean grows with the number of coordinates (Hvarfner et al. 2024, ICML).
-    """
-    chosen = inputs.searched + inputs.context
-    scales = [(math.sqrt(2.0) + 0.5 * math.log(chosen), math.sqrt(3.0))] * chosen
-    prior = np.array([*scales, *[CLOCK_PRIOR] * inputs.clock, *[PAST_PRIOR] * inputs.pasts])
-    prior[:, 0] += np.log(inputs.units)
-    return prior
 
 
 def _subset(n: int, most: int) -> np.ndarray:

@@ -27,9 +27,10 @@ from ebl_autonomy.surrogates.base import (
 )
 from ebl_autonomy.surrogates.compilation import compilation_announced
 from ebl_autonomy.surrogates.conditioning import ConditionedModels
-from ebl_autonomy.surrogates.hyperparameters import NO_INFLUENCE, HyperparameterFitter
+from ebl_autonomy.surrogates.hyperparameters import HyperparameterFitter
 from ebl_autonomy.surrogates.latent_goal import LatentGoal
 from ebl_autonomy.surrogates.maximization import AcquisitionMaximizer
+from ebl_autonomy.surrogates.priors import NO_INFLUENCE
 from ebl_autonomy.surrogates.transforms import in_units
 
 __all__ = ["NumbaSurrogate"]
@@ -280,6 +281,11 @@ class NumbaSurrogate:
     def resolution(self, goal: Goal) -> float:
         """See `Surrogate.resolution`."""
         return self.latent_goal(goal).resolution
+
+    def drift_evidence(self, column: int) -> float:
+        """See `Surrogate.drift_evidence`."""
+        hyperparameters = self._gps.models[column].hyperparameters
+        return -math.inf if hyperparameters is None else hyperparameters.drift_evidence
 
     def latent_goal(self, goal: Goal) -> LatentGoal:
         """The goal under the transforms in use."""

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ebl_autonomy.surrogates import acquisition, covariance, hypervolume, improvement
 from ebl_autonomy.surrogates.base import Goal, Observations, SearchRegion
-from ebl_autonomy.surrogates.hyperparameters import NOISE_PRIOR, Hyperparameters
+from ebl_autonomy.surrogates.hyperparameters import Hyperparameters
 from ebl_autonomy.surrogates.numba_surrogate import NumbaSurrogate
+from ebl_autonomy.surrogates.priors import NOISE_PRIOR
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore")]  # botorch's advice on scaling
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 from ebl_autonomy.surrogates import covariance
-from ebl_autonomy.surrogates.hyperparameters import NOISE_PRIOR, SIGNAL_PRIOR
+from ebl_autonomy.surrogates.priors import NOISE_PRIOR, SIGNAL_PRIOR
 
 ITERATIONS = 200
 ENOUGH = 1e-2

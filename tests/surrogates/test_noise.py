@@ -51,6 +51,33 @@ def test_white_noise_is_not_taken_for_drift(std: float) -> None:
     assert drifts <= 1
 
 
+def test_a_drift_that_begins_late_is_seen_by_the_next_fit() -> None:
+    n, still = 34, 26
+    X = np.random.default_rng(1).random((n, 1))
+    moved = 0.05 * np.maximum(np.arange(n) - still, 0)
+    y = np.exp(-0.5 * ((X[:, 0] - 0.3 - moved) / 0.15) ** 2)
+    data = Observations(np.column_stack([X[:, 0], np.arange(n) / 50.0]), y[:, None], np.full((n, 1), 1e-4))
+    surrogate = NumbaSurrogate(InputLayout(1, 0, clock=True), 1)
+    surrogate.fit(data.first(still))
+    surrogate.condition_on(data.first(still))
+    assert surrogate.drift_evidence(0) < 0.0
+    assert np.isinf(surrogate.length_scales(0)[1])
+    surrogate.fit(data)
+    surrogate.condition_on(data)
+    assert surrogate.drift_evidence(0) > 5.0
+    assert np.isfinite(surrogate.length_scales(0)[1])
+
+
+@pytest.mark.parametrize(("clock", "drift", "evidence"), [(False, "auto", -math.inf), (True, "on", math.inf)])
+def test_a_drift_that_is_given_or_impossible_needs_no_evidence(clock: bool, drift: str, evidence: float) -> None:
+    surrogate = NumbaSurrogate(InputLayout(1, 0, clock), 1, drift=drift)
+    X = np.linspace(0.0, 1.0, 8)[:, None]
+    data = Observations(np.hstack([X, X]) if clock else X, np.sin(3.0 * X), np.full((8, 1), math.nan))
+    assert surrogate.drift_evidence(0) == -math.inf  # before the first fit
+    surrogate.fit(data)
+    assert surrogate.drift_evidence(0) == evidence
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("std", [0.03, 0.1, 0.3])
 def test_the_noise_is_inferred_within_a_factor_of_two(std: float) -> None:

@@ -75,6 +75,25 @@ def test_a_higher_hill_far_from_the_start_is_found(seed: int, told: dict[str, fl
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("told", [{}, {"f_std": 0.02}])
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_a_hill_that_moves_is_followed_soon_and_never_looked_away_from(seed: int, told: dict[str, float]) -> None:
+    rng = np.random.default_rng(seed)
+    turn = 2.0 * np.pi * rng.random()
+    agent, moving = BayesianAgent(motors(2), seed=seed), []
+
+    def measure(unit: np.ndarray) -> dict[str, float]:
+        moving.append(agent.drift().active)
+        peak = 0.5 + (0.012 * len(agent.results) - 0.1) * np.array([np.cos(turn), np.sin(turn)])
+        noise = 0.02 * rng.standard_normal()
+        return {"f": float(np.exp(-0.5 * ((unit - peak) ** 2).sum() / 0.13**2) + noise)}
+
+    _, reasons = searched(agent, measure, 40, **told)
+    assert not away(reasons)
+    assert moving.index(True) <= 16
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("dim", [1, 2, 4])
 @pytest.mark.parametrize("batch", [1, 5, 8])
 def test_at_most_half_of_the_proposals_look_elsewhere_and_each_says_why(dim: int, batch: int) -> None:
