@@ -182,25 +182,9 @@ def test_the_errors_made_ahead_raise_the_predicted_variance() -> None:
     flat = fitting.Errors(np.full(50, 1.0), np.full(50, 1.0), np.full(50, 1.0))
     surprised = fitting.Errors(np.full(50, 9.0), np.full(50, 9.0), np.full(50, 1.0))
     weights = np.ones(50)
-
-    def squared(left: fitting.Errors, ahead: fitting.Errors) -> float:
-        factor, floor = fitting.calibrate(left, weights, ahead, weights)
-        return factor * 1.0 + floor
-
-    assert squared(flat, flat) == pytest.approx(1.0)
-    assert squared(flat, surprised) == pytest.approx(9.0)
-    assert squared(surprised, flat) == pytest.approx(9.0)
-
-
-@pytest.mark.parametrize("floor", [0.0, 0.5, 4.0])
-def test_errors_that_the_surroundings_do_not_tell_are_a_floor(floor: float) -> None:
-    rng = np.random.default_rng(0)
-    variance = rng.lognormal(0.0, 2.0, 2000)
-    squared = (1.5 * variance + floor) * rng.standard_normal(2000) ** 2
-    errors, areas = fitting.Errors(squared, squared, variance), np.ones(2000)
-    factor, found = fitting.calibrate(errors, areas, errors, areas)
-    assert factor == pytest.approx(1.5, rel=0.2)
-    assert found == pytest.approx(floor, rel=0.5, abs=0.02)  # the floors that are tried are 1.8 times apart
+    assert fitting.trust(flat, flat, weights) == pytest.approx(1.0)
+    assert fitting.trust(flat, surprised, weights) == pytest.approx(9.0)
+    assert fitting.trust(surprised, flat, weights) == pytest.approx(9.0)
 
 
 def test_few_counts_are_not_pulled_down_by_the_lowest() -> None:

@@ -166,7 +166,7 @@ class NeighbourField:
                 self._neighbours,
                 self.values[c],
                 self.exposures[c],
-                process._replace(floor=0.0),
+                process,
                 False,
                 mean,
                 variance,
@@ -190,10 +190,9 @@ class NeighbourField:
             process = fitting.fit(*given, poisson, areas)
             self.total[c] = np.var(self.values[c, measured])
             ahead = np.array(self._ahead[c]).reshape(-1, 4).T
-            left, sites = fitting.left_out(np.flatnonzero(measured), *given, process)
-            errors_ahead = fitting.Errors(*ahead[:3])
-            self.trust[c], floor = fitting.calibrate(left, areas[sites], errors_ahead, ahead[3])
-            self.processes[c] = process._replace(floor=floor / self.trust[c])
+            left = fitting.left_out(np.flatnonzero(measured), *given, process)
+            self.trust[c] = fitting.trust(left, fitting.Errors(*ahead[:3]), ahead[3])
+            self.processes[c] = process
         self._stale[:] = True
         self._changes = None
 

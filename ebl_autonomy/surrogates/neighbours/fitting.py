@@ -10,7 +10,7 @@ import numpy as np
 
 from ebl_autonomy.surrogates.neighbours.kriging import LEAST_RATE, ROUGH, SMOOTH, Process, predict
 
-__all__ = ["Errors", "calibrate", "fit", "left_out"]
+__all__ = ["Errors", "fit", "left_out", "trust"]
 
 SCALES: Final = (1.5, 2.5, 4.0, 6.5, 10.0, 16.0, 26.0, 42.0, 68.0)
 """Length scales that are tried, in pixels."""
@@ -25,10 +25,6 @@ LEAST_SPREAD: Final = 1e-3
 """Smallest variance of a map, as a share of the variance of its measurements."""
 LEAST_EXCESS: Final = 0.05
 """The smallest share of the squared errors that is not noise."""
-FLOORS: Final = (0.0, *np.geomspace(1e-5, 1.0, 21))
-"""Floors of the squared errors that are tried, as shares of their mean."""
-LEAST_FLOOR: Final = 1e-12
-"""Added to every expected squared error, as a share of their mean."""
 LEAST_SEQUENCE: Final = 30
 RECENT: Final = 0.5
 """Share of the measurements, the latest ones, that judge the predictions which were made before them."""
@@ -49,11 +45,8 @@ def left_out(
     values: np.ndarray,
     exposures: np.ndarray,
     process: Process,
-) -> tuple[Errors, np.ndarray]:
-    """The errors of predicting each of the measured pixels `sites`, shape (n,), from its neighbours.
-
-    Also returns those of the pixels that have measured neighbours: the errors are theirs.
-    """
+) -> Errors:
+    """The errors of predicting each of the measured pixels `sites`, shape (n,), from its neighbours."""
     mean, variance = np.empty_like(values), np.empty_like(values)
     predict(sites, distances, neighbours, values, exposures, process, False, mean, variance)
     known = np.isfinite(mean[sites])
@@ -61,7 +54,7 @@ def left_out(
     mean, variance, measured = mean[sites], variance[sites], values[sites]
     squared = (measured - mean) ** 2
     counted = np.maximum(0.5 * (measured + mean), LEAST_RATE) if process.poisson else 0.0
-    return Errors(squared - (counted + process.nugget) / exposures[sites], squared, variance), sites
+    return Errors(squared - (counted + process.nugget) / exposures[sites], squared, variance)
 
 
 def fit(
@@ -96,7 +89,7 @@ def fit(
 
     def best(candidates: Sequence[Process]) -> Process:
         for one in candidates:
-            errors, _ = left_out(chosen, distances, neighbours, values, exposures, one)
+            errors = left_out(chosen, distances, neighbours, values, exposures, one)
             expected = errors.variance + errors.squared - errors.excess
             misfit = np.log(expected) + errors.squared / expected
             tried[one] = (float(np.sum(errors.squared)), float(np.sum(misfit)))
@@ -117,56 +110,30 @@ def fit(
     return min(alike or [last], key=lambda one: tried[one][1])
 
 
-def calibrate(left: Errors, area_left: np.ndarray, ahead: Errors, area_ahead: np.ndarray) -> tuple[float, float]:
-    """The factor and the floor that make squared errors of predicted variances: ``factor * variance + floor``.
-
-    The factor alone would take a place for known whose surroundings agree by chance, as do those of every small thing
-    that no measurement has met. The floor is the likeliest of `FLOORS`; the factor makes the mean squared error right.
+def trust(left: Errors, ahead: Errors, weight_ahead: np.ndarray) -> float:
+    """The factor by which predicted variances fall short of squared errors.
 
     Parameters
     ----------
     left : Errors
         Each measurement, left out in turn. Where a measurement surprised, others have been made around it since, so
         these errors are too small where much is hidden.
-    area_left : ndarray, shape (n,)
-        The area for which each of these speaks.
     ahead : Errors
         The measurements in order, each predicted from those before it.
-    area_ahead : ndarray, shape (n,)
+    weight_ahead : ndarray, shape (n,)
         The area for which each of these spoke.
     """
-    judges = [(left, area_left)]
-    errors, areas = left, _shares(area_left)
+    factor = _ratio(left, np.ones(len(left.variance)))
     count = len(ahead.variance)
-    if count >= LEAST_SEQUENCE:
-        recent = slice(count - max(int(RECENT * count), LEAST_SEQUENCE), None)
-        latest = Errors(*(each[recent] for each in ahead))
-        judges.append((latest, area_ahead[recent]))
-        errors = Errors(*(np.concatenate(both) for both in zip(left, latest, strict=True)))
-        areas = np.concatenate([areas, _shares(area_ahead[recent])])
-    alone = max(_factor(*one, 0.0) for one in judges)
-    mean = float(np.sum(areas * errors.variance)) * alone
-    if not mean > 0.0:
-        return alone, 0.0
-    noise = np.maximum(errors.squared - errors.excess, 0.0)
-    least, best = np.inf, (alone, 0.0)
-    for share in FLOORS:
-        floor = share * mean
-        factor = max(_factor(*one, floor) for one in judges)
-        expected = factor * errors.variance + floor + noise + LEAST_FLOOR * mean
-        misfit = float(np.sum(areas * (np.log(expected) + errors.squared / expected)))
-        if misfit < least:
-            least, best = misfit, (factor, floor)
-    return best
+    if count < LEAST_SEQUENCE:
+        return factor
+    recent = slice(count - max(int(RECENT * count), LEAST_SEQUENCE), None)
+    latest = Errors(ahead.excess[recent], ahead.squared[recent], ahead.variance[recent])
+    return max(factor, _ratio(latest, weight_ahead[recent]))
 
 
-def _shares(areas: np.ndarray) -> np.ndarray:
-    return areas / max(float(np.sum(areas)), np.finfo(float).tiny)
-
-
-def _factor(errors: Errors, weights: np.ndarray, floor: float) -> float:
-    """The factor by which predicted variances, with a floor, fall short of squared errors in the mean."""
+def _ratio(errors: Errors, weights: np.ndarray) -> float:
     predicted = float(np.sum(weights * errors.variance))
     least = LEAST_EXCESS * float(np.sum(weights * errors.squared))
-    found = max(float(np.sum(weights * (errors.excess - floor))), least)
+    found = max(float(np.sum(weights * errors.excess)), least)
     return found / predicted if predicted > 0.0 and found > 0.0 else 1.0

@@ -59,8 +59,6 @@ class Process(NamedTuple):
         Whether a measurement has the variance of a count.
     nugget : float
         Variance of the other noise of a measurement of unit exposure.
-    floor : float
-        Smallest variance of a pixel that is not measured, whatever its surroundings tell; see `fitting.calibrate`.
     """
 
     kind: int
@@ -68,7 +66,6 @@ class Process(NamedTuple):
     spread: float
     poisson: bool
     nugget: float
-    floor: float = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -189,5 +186,3 @@ def predict(
         expected = level + shift + ky - shift * k1
         mean[q] = max(expected, 0.0) if process.poisson else expected  # no rate is negative
         variance[q] = local * (prior + misfit) / (prior + m - 1) * (max(s - kk, 0.0) + (1.0 - k1) ** 2 / ones)
-        if site[0] != q:
-            variance[q] += process.floor

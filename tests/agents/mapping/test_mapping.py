@@ -52,20 +52,6 @@ def test_points_gather_where_the_map_is_not_known_and_the_error_is_predicted() -
     assert hits > 2.0 * edge.mean()
 
 
-@pytest.mark.integration
-def test_the_error_is_predicted_of_a_map_that_varies_from_pixel_to_pixel() -> None:
-    y, x = np.indices((64, 64))
-    smooth = 600.0 + 500.0 * np.sin(x / 15.0) * np.cos(y / 18.0)
-    honest = []
-    for seed in range(5):
-        rough = np.random.default_rng(seed).standard_normal(smooth.shape)
-        truth = np.maximum(smooth * (1.0 + 0.09 * rough), 1.0)
-        agent = MappingAgent(vocs(64, 64), seed=seed, step=1.0, counts=True)
-        run(agent, 320, counts_of(truth, seed), batch=8)
-        honest.append(agent.predicted_error()["Fe"] / nrmse(agent, truth))
-    assert np.median(honest) == pytest.approx(1.0, abs=0.25)
-
-
 def test_every_proposal_is_the_centre_of_a_new_pixel_until_none_is_left() -> None:
     truth = grain(12, 9)
     agent = MappingAgent(vocs(12, 9), step=1.0, counts=["Fe"])
