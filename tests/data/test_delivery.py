@@ -135,10 +135,10 @@ def test_scattered_failures_cost_nothing(
 
     with proxy(tiled_server.uri) as between, connect(RE, between.uri, tiled_server.api_key, tmp_path) as tiled:
         between.answer = answer
-        (uid,) = RE(list_scan([det], motors[0], list(range(5)), per_step=step)).run_start_uids
+        (uid,) = RE(list_scan([det], motors[0], list(range(10)), per_step=step)).run_start_uids
         assert tiled.flush(PATIENCE_S)
-        assert sum(answered) == 5
-        assert sequence(tiled.client, uid) == list(range(1, 6))
+        assert sum(answered) == 10
+        assert sequence(tiled.client, uid) == list(range(1, 11))
         assert (tiled.pending, dict(tiled.refused)) == (0, {})
 
 
