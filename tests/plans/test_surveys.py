@@ -199,7 +199,10 @@ def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
         ({"regions": {"rank": "feature foo"}}, r"feature 'foo' is unknown.*xrf_Fe_net"),
         ({"regions": {"rank": "ratio xrf_Fe/foo"}}, r"options.rank: channel 'foo' is unknown"),
         ({"regions": {"rank": "cluster 3", "clusters": 2}}, r"rank by cluster 3: with clusters=2, the last is 1"),
-        ({"regions": {"rank": {"by": "similarity", "to": {"area": 1.0}}}}, r"options.rank.to: .* lacks 'eccentricity'"),
+        (
+            {"regions": {"rank": {"by": "similarity", "to": {"area": 1.0}}}},
+            r"options.rank.to: .* lacks the feature 'eccentricity'",
+        ),
         ({"regions": {"margin": 12.5}}, r"regions.margin=12.5: along x, the area is 12 wide"),
         ({"regions": {"margin": (0.1, 8.0)}}, r"regions.margin=.*along y, the area is 8 wide"),
         ({"regions": {"dwell_limits": (1e8, 2e8)}}, r"regions.dwell_limits=.*the exposure can be set from"),

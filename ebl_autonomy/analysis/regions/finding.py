@@ -214,7 +214,7 @@ def check_names(channels: Iterable[str], options: RegionOptions, segments: Itera
         given = options.rank.to.features if isinstance(options.rank.to, Region) else options.rank.to
         for name in ("area", "eccentricity", *(f"{one}_net" for one in known)):
             if name not in given:
-                raise BadInputError(f"options.rank.to: the example lacks {name!r}: give the features of a region")
+                raise BadInputError(f"options.rank.to: the example lacks the feature {name!r}: give those of a region")
     features = feature_names(known)
     limits = [part.feature for rule in options.rules for part in rule.parts() if isinstance(part, Feature)]
     ranked = [options.rank.of] if options.rank.by == "feature" else []
