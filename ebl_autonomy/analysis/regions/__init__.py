@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ebl_autonomy.analysis.regions.checks import check_margin, check_names
 from ebl_autonomy.analysis.regions.features import features_of
-from ebl_autonomy.analysis.regions.finding import check_margin, check_names, feature_table, find_regions
+from ebl_autonomy.analysis.regions.finding import feature_table, find_regions
 from ebl_autonomy.analysis.regions.maps import Maps, are_counts
 from ebl_autonomy.analysis.regions.options import Limits, Phases, Rank, Region, RegionOptions, Regions
 from ebl_autonomy.analysis.regions.phases import (
