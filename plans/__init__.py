@@ -8,13 +8,13 @@ from ebl_autonomy.plans.characterisation import CharacteriseResult, PhaseMap, ch
 from ebl_autonomy.plans.exploration import explore
 from ebl_autonomy.plans.mapping import adaptive_map
 from ebl_autonomy.plans.optimization import OptimizeResult, optimize
+from ebl_autonomy.plans.realignment import Realign
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.setup import prepare
 from ebl_autonomy.plans.spectrum import adaptive_spectrum
 from ebl_autonomy.plans.steered_run import steer
 from ebl_autonomy.plans.stubs import make_gate, move_motors, trigger_detectors
 from ebl_autonomy.plans.survey import SurveyResult, roi_survey
-from ebl_autonomy.plans.surveying import Realign
 from ebl_autonomy.plans.thinking import think
 from ebl_autonomy.steering import Until
 

@@ -27,7 +27,6 @@ from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.arguments import check_integer, check_length, check_list, check_seconds
 from ebl_autonomy.plans.devices import check_devices, read_limits, read_positions
 from ebl_autonomy.plans.ending import announce
-from ebl_autonomy.plans.optimization import optimize
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.raster import Budget, Raster, Stage, fixed_motors
 from ebl_autonomy.plans.result import RunResult
@@ -36,49 +35,12 @@ from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.user_functions import called
 from ebl_autonomy.records import NORMALISERS, SURVEY
 
-__all__ = ["Realign", "Survey", "found_regions", "make_survey"]
+__all__ = ["Survey", "found_regions", "make_survey"]
 
 logger = logging.getLogger(__name__)
 
 DWELL: Final = "seconds"
 """Column of the time at each pixel of the coarse map."""
-
-
-class Realign:
-    """Aligns the beam again before a fine scan, if the agent that aligned it finds that this pays.
-
-    Parameters
-    ----------
-    agent : BayesianAgent
-        With the results of the alignment; its ``drift().realign`` decides.
-    detectors, motors
-        Of the alignment, as for `optimize`.
-    max_points : int
-        Points for one realignment.
-    settings : dict, optional
-        More arguments of `optimize`.
-    """
-
-    def __init__(
-        self,
-        agent: Any,
-        detectors: Sequence[Any],
-        motors: Sequence[Any],
-        max_points: int = 15,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        if not callable(getattr(agent, "drift", None)):
-            raise BadInputError(f"agent={agent!r}: give an agent with drift(), such as the BayesianAgent that aligned")
-        self.agent = agent
-        self._arguments = (list(detectors), list(motors), agent)
-        self._settings = {"finish": "best", **dict(settings or {}), "max_points": max_points}
-
-    def __call__(self) -> MsgGenerator[RunResult | None]:
-        """The alignment, if it pays."""
-        if not self.agent.drift().realign:
-            return None
-        result: RunResult = yield from optimize(*self._arguments, **self._settings)
-        return result
 
 
 @dataclass

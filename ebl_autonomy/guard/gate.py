@@ -15,6 +15,7 @@ import numpy as np
 from gest_api.vocs import ContextualVariable, DiscreteVariable
 
 from ebl_autonomy.errors import BadInputError, BudgetSpentError, RefusedError
+from ebl_autonomy.guard.crossing import because, check_inside, check_straight, check_sweep, named
 from ebl_autonomy.guard.dose import DoseCount
 from ebl_autonomy.guard.envelope import Envelope, Interval, Region
 from ebl_autonomy.guard.moves import AdmittedMove, Line, Move, note_admission
@@ -233,9 +234,9 @@ class Gate:
             first.update(move.line.ends()[0])
         self._check_step(move.here, first)
         for region in self.envelope.forbidden:
-            _check_inside(region, first)
+            check_inside(region, first)
             if region.sweep:
-                _check_sweep(region, move.here, first)
+                check_sweep(region, move.here, first)
         if move.line is not None:
             self._check_line(move.line, first, move.bound_by_domain)
         for rule in self._rules:
@@ -318,9 +319,9 @@ class Gate:
         try:
             for region in self.envelope.forbidden:
                 for point in stops:
-                    _check_inside(region, {**start, **point})
+                    check_inside(region, {**start, **point})
                 if region.sweep:
-                    _check_sweep(region, start, stop)
+                    check_sweep(region, start, stop)
         except RefusedError:
             return False
         return True
@@ -336,8 +337,8 @@ class Gate:
         for region in self.envelope.forbidden:
             if region.sweep and region.contains(here):
                 raise BadInputError(
-                    f"the motors stand at {_named(region, here)}, in the forbidden region {region.box}"
-                    f"{_because(region)}: move them out of it before the run, or change the region"
+                    f"the motors stand at {named(region, here)}, in the forbidden region {region.box}"
+                    f"{because(region)}: move them out of it before the run, or change the region"
                 )
 
     def _check_line(self, line: Line, first: Mapping[str, float], bound_by_domain: bool) -> None:
@@ -355,7 +356,7 @@ class Gate:
                 ) from error
         self._check_step(begin, end)
         for region in self.envelope.forbidden:
-            _check_straight(region, first, {**first, **end})
+            check_straight(region, first, {**first, **end})
 
     def _check_point(self, target: Mapping[str, float]) -> None:
         for name, value in target.items():
@@ -448,63 +449,12 @@ class Gate:
         self.doses = self.doses.after_lost(readings)
 
 
-def _check_inside(region: Region, target: Mapping[str, float]) -> None:
-    if region.contains(target):
-        raise RefusedError(
-            "forbidden",
-            f"{_named(region, target)} lies in the forbidden region {region.box}{_because(region)}",
-        )
-
-
-def _check_sweep(region: Region, here: Mapping[str, float], target: Mapping[str, float]) -> None:
-    """Refuse a move whose bounding box meets `region`: motors at different speeds may pass anywhere in that box."""
-    if all(
-        name in target
-        and min(target[name], here.get(name, target[name])) <= high
-        and max(target[name], here.get(name, target[name])) >= low
-        for name, (low, high) in region.box.items()
-    ):
-        raise RefusedError(
-            "forbidden",
-            f"the way to {_named(region, target)} may cross the region {region.box}{_because(region)}",
-        )
-
-
-def _check_straight(region: Region, start: Mapping[str, float], stop: Mapping[str, float]) -> None:
-    """Refuse a straight line through `region`: it crosses if the times at which each axis is inside overlap."""
-    enter, leave = 0.0, 1.0
-    for name, (low, high) in region.box.items():
-        if name not in start:
-            return
-        begin, span = start[name], stop[name] - start[name]
-        if span == 0.0:
-            if not low <= begin <= high:
-                return
-            continue
-        times = sorted(((low - begin) / span, (high - begin) / span))
-        enter, leave = max(enter, times[0]), min(leave, times[1])
-    if enter <= leave:
-        raise RefusedError(
-            "forbidden",
-            f"the line from {_named(region, start)} to {_named(region, stop)} crosses the region "
-            f"{region.box}{_because(region)}",
-        )
-
-
 def _domain(variable: Any) -> Interval:
     if isinstance(variable, DiscreteVariable):
         values = [float(v) for v in variable.values]
         return min(values), max(values)
     low, high = variable.domain
     return float(low), float(high)
-
-
-def _named(region: Region, point: Mapping[str, float]) -> dict[str, float]:
-    return {name: point[name] for name in region.box}
-
-
-def _because(region: Region) -> str:
-    return f" ({region.reason})" if region.reason else ""
 
 
 def _short(value: Any) -> str:
