@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,18 +103,18 @@ RM.wait_for_idle(timeout=300)
 answer = RM.history_get()["items"][-1]["result"]
 """
 
-START = """
+RUN_UNTIL = """
+from pathlib import Path
 RM.queue_clear()
 RM.item_add(BPlan(*given[0], **given[1]))
 RM.queue_start()
-answer = None
-"""
-
-PAUSE = """
+while not Path(given[2]).exists():
+    time.sleep(0.02)
 RM.re_pause(option="deferred")
 RM.wait_for_idle_or_paused(timeout=100)
 answer = RM.status()["re_state"]
 """
+"""Pause an item once a file is there. The client is up by then: to start one takes longer than some runs last."""
 
 RESUME = """
 RM.re_resume()
@@ -219,17 +220,24 @@ def test_a_device_that_does_not_exist_is_refused_as_the_item_is_added(queue: Any
 
 
 @pytest.mark.parametrize("flyer", ["line", "async_line"])
-def test_a_fly_map_goes_on_after_a_pause_with_every_row_bound_once(queue: Any, data: Path, flyer: str) -> None:
-    arguments = ["adaptive_map", ["xrf", "i0"], "sample_x", "sample_y", mapping]  # lasts long enough to be paused
-    with connect(None, directory=data) as tiled:
+def test_a_fly_map_goes_on_after_a_pause_with_every_row_bound_once(
+    queue: Any, data: Path, tmp_path: Path, flyer: str
+) -> None:
+    arguments = ["adaptive_map", ["xrf", "i0"], "sample_x", "sample_y", mapping]
+    options = {"flyers": [flyer], "max_points": 240, "dwell_s": 0.5}
+    now = tmp_path / "now"
+    with connect(None, directory=data) as tiled, ThreadPoolExecutor(1) as clients:
         before = set(tiled.client)
-        queue(START, arguments, {"flyers": [flyer], "max_points": 240, "dwell_s": 0.5})
-        deadline = time.monotonic() + 100.0
-        while not (new := set(tiled.client) - before) or not read_run(min(new), tiled.client).results:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        paused = clients.submit(queue, RUN_UNTIL, arguments, options, str(now))
+        deadline = time.monotonic() + 200.0
+        try:
+            while not (new := set(tiled.client) - before) or not read_run(min(new), tiled.client).results:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        finally:
+            now.touch()
         (uid,) = new
-        assert queue(PAUSE) == "paused"
+        assert paused.result() == "paused"
         measured = len(read_run(uid, tiled.client).results)
         result = queue(RESUME)
         assert result["exit_status"] == "completed", result["msg"] + result["traceback"]
