@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from ebl_autonomy.agents.bayesian.state import SearchState
+from ebl_autonomy.surrogates.priors import DRIFT_SUSPECTED
 
 __all__ = ["is_flat", "why_exhausted"]
 
@@ -36,9 +37,6 @@ LEAST_PATIENCE: Final = 6
 """Such proposals, at least."""
 NO_RESPONSE: Final = 2.0
 """Nothing has responded if the same range is less than so many standard deviations of a reading."""
-DRIFT_SUSPECTED: Final = 2.0
-"""The evidence for a drift, in nats, beyond which the search stays nearby. With less, a far hill that is not known yet
-would be missed: noise alone gains as much."""
 LEAST_RISE: Final = 1e-3
 """The least improvement that counts, as a share of the same range."""
 
@@ -90,5 +88,8 @@ def why_exhausted(state: SearchState, acquisition: float, first: int) -> str:
 
 
 def _may_drift(state: SearchState) -> bool:
-    """Whether the objective drifts, or the results speak for it."""
+    """Whether the objective drifts, or the results speak for it.
+
+    With less evidence, a far hill that drifts and is not known yet would be missed.
+    """
     return state.drifts or state.surrogate.drift_evidence(state.goal.objective) > DRIFT_SUSPECTED

@@ -14,8 +14,11 @@ from ebl_autonomy.surrogates import covariance, outliers
 from ebl_autonomy.surrogates.base import InputLayout, SafetyLimits
 from ebl_autonomy.surrogates.priors import (
     CLOCK_PRIOR,
+    DRIFT_EVIDENCE,
+    DRIFT_SUSPECTED,
     NO_INFLUENCE,
     NOISE_PRIOR,
+    PAST_EVIDENCE,
     SHORTEST_DRIFT,
     SIGNAL_BOUNDS,
     SIGNAL_PRIOR,
@@ -33,10 +36,6 @@ Steps: TypeAlias = Generator[float, None, T]
 Choice: TypeAlias = tuple[float, bool, float]
 """The power of a transform, whether the outcome drifts, and the nats that this must gain."""
 
-DRIFT_EVIDENCE: Final = 5.0
-"""A drift is modelled if it makes the measurements more probable by this many nats. White noise alone gains four."""
-PAST_EVIDENCE: Final = 2.0
-"""Past experiments are left out if the present one is predicted better without them by this many nats."""
 FIT_POINTS: Final = 240
 """The largest number of observations that a fit uses: half of them the latest, the others spread over the rest."""
 CHOICE_POINTS: Final = 120
@@ -214,7 +213,7 @@ class HyperparameterFitter:
         fits = OutcomeTransform.fits(y) and column not in self._plain
         powers: tuple[float, ...] = (previous.transform.power if previous is not None and fits else 1.0,)
         chosen_at = previous.chosen_at if previous is not None else 0
-        clock_choices = self._clock_choices(column, pasts)
+        clock_choices = self._clock_choices(column, previous, pasts)
         if len(y) >= CHOOSE_GROWTH * chosen_at:
             powers = (1.0,)
             if fits and column in self._logarithms:
@@ -313,16 +312,26 @@ class HyperparameterFitter:
             theta[searched] = np.minimum(theta[searched], math.log(self._hard.max_length_scale) + self._units)
         return theta
 
-    def _clock_choices(self, column: int, pasts: bool) -> list[tuple[bool, float]]:
+    def _clock_choices(self, column: int, previous: Hyperparameters | None, pasts: bool) -> list[tuple[bool, float]]:
         """Whether the clock may have an influence, and the nats that this must gain, for each fit that is to be made.
 
-        Beside past experiments it has none, unless it is always on: what changed since then is no drift.
+        Beside past experiments it has none, unless it is always on: what changed since then is no drift. A drift that
+        the fit before did not suspect is only suspected.
         """
         if self._inputs.clock_at is None or column == self._outcomes:
             return [(False, 0.0)]
         if self._drift == "on":
             return [(True, 0.0)]
-        return [(False, 0.0)] if pasts else [(False, 0.0), (True, DRIFT_EVIDENCE)]
+        if pasts:
+            return [(False, 0.0)]
+        # The latest readings alone, such as those on a narrow peak that was just found, would look like a drift.
+        first_told = (
+            previous is not None
+            and previous.chosen_at > 0
+            and not previous.theta[self._inputs.clock_at] < NO_INFLUENCE
+            and not previous.drift_evidence > DRIFT_SUSPECTED
+        )
+        return [(False, 0.0), (True, math.inf if first_told else DRIFT_EVIDENCE)]
 
     def _fit(
         self,

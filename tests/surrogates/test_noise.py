@@ -51,7 +51,7 @@ def test_white_noise_is_not_taken_for_drift(std: float) -> None:
     assert drifts <= 1
 
 
-def test_a_drift_that_begins_late_is_seen_by_the_next_fit() -> None:
+def test_a_drift_that_begins_late_is_suspected_by_the_next_fit_and_modelled_by_the_one_after() -> None:
     n, still = 34, 26
     X = np.random.default_rng(1).random((n, 1))
     moved = 0.05 * np.maximum(np.arange(n) - still, 0)
@@ -62,10 +62,11 @@ def test_a_drift_that_begins_late_is_seen_by_the_next_fit() -> None:
     surrogate.condition_on(data.first(still))
     assert surrogate.drift_evidence(0) < 0.0
     assert np.isinf(surrogate.length_scales(0)[1])
-    surrogate.fit(data)
-    surrogate.condition_on(data)
-    assert surrogate.drift_evidence(0) > 5.0
-    assert np.isfinite(surrogate.length_scales(0)[1])
+    for size in (n - 1, n):
+        surrogate.fit(data.first(size))
+        surrogate.condition_on(data.first(size))
+        assert surrogate.drift_evidence(0) > 5.0
+        assert np.isfinite(surrogate.length_scales(0)[1]) == (size == n)
 
 
 @pytest.mark.parametrize(("clock", "drift", "evidence"), [(False, "auto", -math.inf), (True, "on", math.inf)])
