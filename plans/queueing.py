@@ -65,6 +65,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "derive": "Outcomes by name: {name: registered function}.",
     "envelope": "{'limits': {motor: [low, high]}, 'forbidden': [{'box': {motor: [low, high]}}], "
     "'max_step': {motor: length}, 'max_points': n, 'max_seconds': s, 'max_dose': dose, 'dose_key': key}.",
+    "overhead_s": "Seconds that a scan takes beside its rows, for joining near regions; by default as measured.",
     "md": "More entries of the start document.",
     "vocs": "With an agent that is given by name: {'variables': {motor: [low, high]}, 'observables': [key], "
     "'objectives': {key: 'MINIMIZE'}, 'constraints': {key: ['LESS_THAN', value]}}.",

@@ -101,8 +101,8 @@ def test_a_motor_that_is_coarser_than_the_pixels_is_named(
 def test_the_coarse_map_of_a_survey_has_the_tolerance_of_its_pixels(RE: RunEngine, docs: Documents) -> None:
     x, y = OffAxis("mx"), OffAxis("my")
     survey = roi_survey(
-        [Bowl(x, y)], x, y, channels=["bowl"], coarse_step=[0.002, 0.25], area={"mx": [0.0, 1.0], "my": [0.0, 1.0]},
-        max_regions=1, envelope={**ENVELOPE, "max_points": 3},
+        [Bowl(x, y)], x, y, channels=["bowl"], coarse_step=[0.002, 0.25], area={"mx": [0.0, 0.006], "my": [0.0, 0.5]},
+        max_regions=1, envelope={**ENVELOPE, "max_points": 6},
     )  # fmt: skip
     RE(survey)
     assert tolerances(docs) == pytest.approx({"mx": 0.001, "my": 0.125})
