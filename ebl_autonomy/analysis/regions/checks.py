@@ -53,9 +53,13 @@ def check_names(channels: Iterable[str], options: RegionOptions, segments: Itera
                 raise BadInputError(f"options.phases.ratios: {name!r} is {unknown_text(name, markers, 'markers')}")
     if options.rank.to is not None:
         given = options.rank.to.features if isinstance(options.rank.to, Region) else options.rank.to
-        for name in ("area", "eccentricity", *(f"{one}_net" for one in known)):
+        for name in ("area", "eccentricity"):
             if name not in given:
                 raise BadInputError(f"options.rank.to: the example lacks the feature {name!r}: give those of a region")
+        if not any(f"{one}_net" in given for one in known):
+            raise BadInputError(
+                f"options.rank.to: the example has none of the channels {known}: give a region of these"
+            )
     features = feature_names(known)
     limits = [part.feature for rule in options.rules for part in rule.parts() if isinstance(part, Feature)]
     ranked = [options.rank.of] if options.rank.by == "feature" else []

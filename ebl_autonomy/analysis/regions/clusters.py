@@ -22,7 +22,7 @@ SEPARATE: Final = 0.35
 MOST: Final = 5
 """Number of clusters that are tried if none is given."""
 SAMPLED: Final = 1000
-"""Regions of which the silhouette is computed at most."""
+"""Regions of which the silhouette is computed, apart from the first two of each cluster."""
 FLOOR: Final = 1e-3
 """Smallest share of a channel in a composition: below, everything is none."""
 
@@ -38,24 +38,31 @@ class Population:
     mean, scale : FloatArray, shape (d,)
     names : tuple of str
         The channels that all regions have.
+    tables : tuple of mapping of str to float
+        Their features.
     """
 
     vectors: FloatArray
     mean: FloatArray
     scale: FloatArray
     names: tuple[str, ...]
+    tables: tuple[Features, ...]
 
     @classmethod
-    def of(cls, tables: Sequence[Features]) -> Population:
-        """The population of regions with these features (see `features_of`); at least one."""
-        common = set.intersection(*({key[:-4] for key in one if key.endswith("_net")} for one in tables))
+    def of(cls, tables: Sequence[Features], example: Features | None = None) -> Population:
+        """The population of regions with these features (see `features_of`); at least one.
+
+        With an `example`, only the channels that it has too.
+        """
+        seen = [*tables, *([] if example is None else [example])]
+        common = set.intersection(*({key[:-4] for key in one if key.endswith("_net")} for one in seen))
         names = tuple(sorted(common))
         raw = np.array([_vector(one, names) for one in tables])
         scale = raw.std(axis=0)
         # What hardly differs says nothing; without a scale, its noise would count as much as everything else.
         return cls(
             (raw - raw.mean(axis=0)) / np.where(scale > 1e-6, scale, 1.0),
-            raw.mean(axis=0), np.where(scale > 1e-6, scale, 1.0), names,
+            raw.mean(axis=0), np.where(scale > 1e-6, scale, 1.0), names, tuple(tables),
         )  # fmt: skip
 
     def place(self, features: Features) -> FloatArray:
@@ -63,7 +70,12 @@ class Population:
         return np.asarray((_vector(features, self.names) - self.mean) / self.scale)
 
     def distances(self, features: Features) -> FloatArray:
-        """Distance of each of the population from a region, shape (n,), in standard deviations per dimension."""
+        """Distance of each of the population from a region, shape (n,), in standard deviations per dimension.
+
+        Channels that the region lacks do not count: one may not have been measured around it.
+        """
+        if any(f"{name}_net" not in features for name in self.names):
+            return Population.of(self.tables, features).distances(features)
         return np.asarray(np.sqrt(np.mean((self.vectors - self.place(features)) ** 2, axis=1)))
 
 
@@ -121,6 +133,13 @@ def _number(vectors: FloatArray, seed: int) -> int:
     scores = {1: SEPARATE}
     for number in range(2, min(MOST, different, len(vectors) - 1) + 1):
         labels = _kmeans(vectors, number, seed)
-        few = min(len(vectors), SAMPLED)  # of all, it takes the square of their number in memory
-        scores[number] = float(silhouette_score(vectors, labels, sample_size=few, random_state=seed))
+        few = _sample(labels, seed)
+        scores[number] = float(silhouette_score(vectors[few], labels[few]))
     return max(scores, key=lambda number: scores[number])
+
+
+def _sample(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Regions for the silhouette, which takes the square of their number in memory: some of each cluster."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    first = [order[labels[order] == label][:2] for label in np.unique(labels)]
+    return np.unique(np.concatenate([order[:SAMPLED], *first]))

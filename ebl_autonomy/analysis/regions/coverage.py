@@ -11,7 +11,7 @@ from numba import njit
 from ebl_autonomy.analysis.regions.patches import Window
 from ebl_autonomy.scales import FloatArray
 
-__all__ = ["covering"]
+__all__ = ["MOST", "covering"]
 
 LARGEST: Final = 160
 """Rows or columns of the map in which boxes are sought; of larger ones, neighbours are added up."""
@@ -58,8 +58,8 @@ def covering(
         found, held, is_all = _covering(pooled, price, *time, budget / block**2, MOST)
         if held >= (1.0 - 1e-9) * most:
             most, best = held, found
-        if is_all and held < everything:
-            dear = price
+        if len(found) == MOST or (is_all and held < everything):
+            dear = price  # larger boxes hold more
         else:  # there is no time for so much, or a higher price may hold as much in less
             cheap = price
     ny, nx = worth.shape
@@ -80,56 +80,85 @@ def _pooled(values: FloatArray, block: int) -> FloatArray:
 def _covering(
     worth: FloatArray, price: float, overhead: float, across: float, down: float, budget: float, most: int
 ) -> tuple[np.ndarray, float, bool]:  # pragma: no cover - compiled
-    """The windows that pay at a price for the time of a pixel, what they hold, and whether there was time for all."""
+    """The windows that pay at a price for the time of a pixel, what they hold, and whether there was time for all.
+
+    What a window took is worth nothing to others, so that only the best ones that meet it are sought again.
+    """
     value = worth - price
     windows = np.empty((most, 4), dtype=np.int64)
     number, left, held = 0, budget, 0.0
+    sums, found = _best_of_each(value, left - overhead, across, down)
     while number < most:
-        top, bottom, begin, end = _best(value, left - overhead, across, down)
+        first = int(np.argmax(sums))
+        top, bottom, begin, end = found[first]
         time = overhead + (bottom - top + 2.0 * down) * (end - begin + 2.0 * across)
-        gain = value[top:bottom, begin:end].sum() + price * (bottom - top) * (end - begin)
+        gain = sums[first] + price * (bottom - top) * (end - begin)
         if gain <= price * time:
             break
-        windows[number] = np.array([top, bottom, begin, end])
+        windows[number] = found[first]
         number += 1
         left -= time
         held += gain
         value[top:bottom, begin:end] = -price
-    top, bottom, begin, end = _best(value, np.inf, across, down)
+        for row in range(len(sums)):
+            other = found[row]
+            meets = other[0] < bottom and other[1] > top and other[2] < end and other[3] > begin
+            if meets or not _fits(other, left - overhead, across, down):
+                sums[row], found[row] = _best_from(value, row, left - overhead, across, down)
+    sums, found = _best_of_each(value, np.inf, across, down)
+    first = int(np.argmax(sums))
+    top, bottom, begin, end = found[first]
     time = overhead + (bottom - top + 2.0 * down) * (end - begin + 2.0 * across)
-    more = value[top:bottom, begin:end].sum() + price * (bottom - top) * (end - begin)
+    more = sums[first] + price * (bottom - top) * (end - begin)
     return windows[:number], held, more <= price * time
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _best(
+def _fits(window: np.ndarray, time: float, across: float, down: float) -> bool:  # pragma: no cover - compiled
+    """Whether there is time for a window with its margins."""
+    return bool(window[3] - window[2] <= time / (window[1] - window[0] + 2.0 * down) - 2.0 * across)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best_of_each(
     value: FloatArray, time: float, across: float, down: float
-) -> tuple[int, int, int, int]:  # pragma: no cover - compiled
-    """The window with the largest sum, of those for which there is time with their margins; empty if all are negative.
+) -> tuple[FloatArray, np.ndarray]:  # pragma: no cover - compiled
+    """For each row, the window beginning there with the largest sum; see `_best_from`."""
+    sums, windows = np.empty(len(value)), np.empty((len(value), 4), dtype=np.int64)
+    for row in range(len(value)):
+        sums[row], windows[row] = _best_from(value, row, time, across, down)
+    return sums, windows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _best_from(
+    value: FloatArray, top: int, time: float, across: float, down: float
+) -> tuple[float, np.ndarray]:  # pragma: no cover - compiled
+    """The largest sum in windows from a row down, of those for which there is time with their margins, and the window.
 
     Of consecutive rows, the columns are added up; the best run of so many columns at most ends where their running sum
-    is farthest above its lowest value before, which a queue of lowest values gives.
+    is farthest above its lowest value before, which a queue of lowest values gives. Empty, with a sum of 0, if all are
+    negative.
     """
     ny, nx = value.shape
-    best, window = 0.0, (0, 0, 0, 0)
-    running, queue = np.empty(nx + 1), np.empty(nx + 1, dtype=np.int64)
-    for top in range(ny):
-        sums = np.zeros(nx)
-        for bottom in range(top, ny):
-            widest = min(time / (bottom + 1 - top + 2.0 * down) - 2.0 * across, float(nx))
-            if widest < 1.0:
-                break
-            first, last, running[0] = 0, 0, 0.0
-            for column in range(nx):
-                sums[column] += value[bottom, column]
-                while last > first and running[queue[last - 1]] >= running[column]:
-                    last -= 1
-                queue[last] = column
-                last += 1
-                if column + 1 - queue[first] > widest:
-                    first += 1
-                running[column + 1] = running[column] + sums[column]
-                if running[column + 1] - running[queue[first]] > best:
-                    best = running[column + 1] - running[queue[first]]
-                    window = (top, bottom + 1, queue[first], column + 1)
-    return window
+    best, window = 0.0, np.array([top, top, 0, 0])
+    running, queue = np.zeros(nx + 1), np.empty(nx + 1, dtype=np.int64)
+    sums = np.zeros(nx)
+    for bottom in range(top, ny):
+        widest = min(time / (bottom + 1 - top + 2.0 * down) - 2.0 * across, float(nx))
+        if widest < 1.0:
+            break
+        first, last = 0, 0
+        for column in range(nx):
+            sums[column] += value[bottom, column]
+            while last > first and running[queue[last - 1]] >= running[column]:
+                last -= 1
+            queue[last] = column
+            last += 1
+            if column + 1 - queue[first] > widest:
+                first += 1
+            running[column + 1] = running[column] + sums[column]
+            if running[column + 1] - running[queue[first]] > best:
+                best = running[column + 1] - running[queue[first]]
+                window = np.array([top, bottom + 1, queue[first], column + 1])
+    return best, window

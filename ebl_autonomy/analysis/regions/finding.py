@@ -82,9 +82,9 @@ def find_regions(
         chosen.rank,
     )
     if chosen.time_share is not None:
-        placed, reason = placed_in_time(maps, ranked, expected, chosen)
+        placed, reason = placed_in_time(maps, ranked, expected, chosen, measured.typical_s)
     else:
-        placed, reason = placed_whole(maps, ranked, chosen)
+        placed, reason = placed_whole(maps, ranked, chosen, measured.typical_s)
     best = placed[: chosen.max_regions]
     return Regions([region_of(maps, one, number, chosen) for number, one in enumerate(best, 1)], reason)
 

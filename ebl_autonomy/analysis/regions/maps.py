@@ -245,6 +245,14 @@ class Maps:
         """Whether rates are per second."""
         return self.dwell_s is not None or self.live is not None
 
+    @property
+    def typical_s(self) -> float | None:
+        """Median dwell time of a pixel, or live time, in seconds; None if nobody knows it."""
+        given = self.dwell_s if self.dwell_s is not None else self.live
+        times: FloatArray = np.asarray(np.nan if given is None else given, dtype=float)
+        known = times[np.isfinite(times) & (times > 0.0)]
+        return float(np.median(known)) if known.size else None
+
     def exposure(self, channel: str) -> FloatArray:
         """Live seconds of each pixel at the median I0, shape (ny, nx); 0 where the channel was not measured.
 

@@ -257,14 +257,15 @@ class RegionOptions(_Options):
         Seconds that each fine scan takes beside those of its pixels: for opening a run, the way to its first pixel, and
         settling. Boxes become one where one scan takes no longer than two, so that there are fewer with more overhead.
     pixel_s : float, optional
-        Seconds for each fine pixel, dwell and move, to compare with `overhead_s`; by default the suggested dwell time.
+        Seconds for each fine pixel, dwell and move, to compare with `overhead_s`; by default the suggested dwell time,
+        or that of the map. Without any, the overhead does not count.
     time_share : float, optional
         Share of the time of a fine scan of the whole map that the fine scans may take together, with their overhead.
         Boxes then hold as much as they can of what is expected in them, the same of each channel or phase as nearly as
         this pays, and not every region has one. Without it, boxes hold every region.
     step : float or (x, y), optional
         Step of the fine scans. Without it, half of the `beam`, or that with `points_across` over the narrower side,
-        and at most half a pixel of the map.
+        and at most half a pixel of the map; with `time_share`, half a pixel everywhere.
     beam : float or (x, y), optional
         Full width of the beam at half maximum, in motor units.
     points_across : int

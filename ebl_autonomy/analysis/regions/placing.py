@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from ebl_autonomy.analysis.regions.boxes import Box, Boxes, box_around, clipped, parts_of
+from ebl_autonomy.analysis.regions.boxes import Box, Boxes, Interval, box_around, clipped, parts_of
 from ebl_autonomy.analysis.regions.candidates import Candidate
-from ebl_autonomy.analysis.regions.coverage import covering
+from ebl_autonomy.analysis.regions.coverage import MOST, covering
 from ebl_autonomy.analysis.regions.maps import Maps
 from ebl_autonomy.analysis.regions.options import Rank, Region, RegionOptions, pair
 from ebl_autonomy.analysis.regions.patches import Patch, Windows
@@ -48,8 +48,20 @@ class Placed:
         )
 
 
-def placed_whole(maps: Maps, ranked: list[Candidate], options: RegionOptions) -> tuple[list[Placed], str]:
-    """The regions with boxes that hold all of them, and what was left out."""
+def placed_whole(
+    maps: Maps, ranked: list[Candidate], options: RegionOptions, typical_s: float | None
+) -> tuple[list[Placed], str]:
+    """The regions with boxes that hold all of them, and what was left out.
+
+    Parameters
+    ----------
+    maps : Maps
+    ranked : list of Candidate
+    options : RegionOptions
+    typical_s : float or None
+        Seconds for a pixel whose dwell time has no suggestion. If they are None, nothing can be compared with the
+        overhead of a scan, which then does not count.
+    """
     margin, padding = _margins(maps, options)
     placed: list[Placed] = []
     outside = 0
@@ -58,23 +70,34 @@ def placed_whole(maps: Maps, ranked: list[Candidate], options: RegionOptions) ->
         boxes = [clipped(box_around(maps, patch, margin), options.limits.x, options.limits.y) for patch in patches]
         outside += all(box is None for box in boxes)
         placed += [
-            Placed(one, patch, box, _density(maps, one, box, options))
+            Placed(one, patch, box, _density(maps, one, box, options, typical_s))
             for patch, box in zip(patches, boxes, strict=True)
             if box is not None
         ]
-    left = _joined(placed, options.overhead_s)
+    left = _joined(placed, _overhead_s(options, typical_s))
     if options.parts > 1:  # in parts anyway, so what was measured for a better region need not be measured again
         left = _without_overlaps(left)
-    return left, f"{outside} regions lie outside of the limits of the stage and were left out" if outside else ""
+    return left, _outside(outside) if outside else ""
 
 
 def placed_in_time(
-    maps: Maps, ranked: list[Candidate], expected: Mapping[str, FloatArray], options: RegionOptions
+    maps: Maps,
+    ranked: list[Candidate],
+    expected: Mapping[str, FloatArray],
+    options: RegionOptions,
+    typical_s: float | None,
 ) -> tuple[list[Placed], str]:
     """Boxes that hold as much as possible of the regions in a share of the time of the whole map, by their best region.
 
     Of each channel, they hold the same share as nearly as that pays: a pixel counts by its probability to belong to the
     channel, over what is expected of it in the whole map.
+
+    Parameters
+    ----------
+    maps, ranked, options, typical_s
+        As for `placed_whole`.
+    expected : mapping of str to FloatArray, shape (ny, nx)
+        Of some channels, the probability of each pixel to belong to it.
     """
     margin, padding = _margins(maps, options)
     worth = np.zeros(maps.shape)
@@ -87,17 +110,16 @@ def placed_in_time(
         if name in expected:
             own = expected[name] if not options.rules else np.where(own > 0.0, expected[name], 0.0)
         worth += own / max(float(own.sum()), 1e-300)
-    for axis, places, limit in ((1, maps.x, options.limits.x), (0, maps.y, options.limits.y)):
-        if limit is not None:
-            beyond = (places < limit[0]) | (places > limit[1])
-            worth[(slice(None), beyond) if axis else beyond] = 0.0
+    reached = np.outer(_within(maps.y, options.limits.y), _within(maps.x, options.limits.x))
+    worth[~reached] = 0.0
     assert options.time_share is not None
-    seconds = [_density(maps, one, box_around(maps, one.patch, margin), options) for one in ranked]
+    seconds = [_density(maps, one, box_around(maps, one.patch, margin), options, typical_s) for one in ranked]
     pixel = float(np.median(seconds)) * maps.pixel[0] * maps.pixel[1]
-    overhead = options.overhead_s / pixel if options.overhead_s else 0.0
+    overhead = _overhead_s(options, typical_s) / pixel
     placed: list[Placed] = []
     windows = Windows([one.patch for one in ranked])
-    for window in covering(worth, options.time_share * worth.size, overhead, padding):
+    chosen = covering(worth, options.time_share * worth.size, overhead, padding)
+    for window in chosen:
         block = Patch.of_window(maps.shape, window)
         inside_it = [ranked[number] for number in windows.meeting(window) if ranked[number].patch.common(block)]
         box = clipped(box_around(maps, block, margin), options.limits.x, options.limits.y)
@@ -105,12 +127,29 @@ def placed_in_time(
             best, *others = inside_it
             patch = block.with_only(best.patch.joined(*(one.patch for one in others)))
             worse = frozenset(id(one) for one in others)
-            placed.append(Placed(best, patch, box, _density(maps, best, box, options), worse))
+            placed.append(Placed(best, patch, box, _density(maps, best, box, options, typical_s), worse))
     order = {id(one): number for number, one in enumerate(ranked)}
     placed = _without_overlaps(sorted(placed, key=lambda one: order[id(one.candidate)]))
     held = {id(one.candidate) for one in placed} | {number for one in placed for number in one.others}
-    left_out = sum(id(one) not in held for one in ranked)
-    return placed, f"{left_out} regions are not worth their part of the time and were left out" if left_out else ""
+    left_out = [one for one in ranked if id(one) not in held]
+    outside = sum(not (reached[one.patch.window] & one.patch.mask).any() for one in left_out)
+    reasons = [_outside(outside)] if outside else []
+    if len(left_out) > outside:
+        why = f"found no place in {MOST} boxes" if len(chosen) == MOST else "are not worth their part of the time"
+        reasons.append(f"{len(left_out) - outside} regions {why} and were left out")
+    return placed, "; ".join(reasons)
+
+
+def _outside(number: int) -> str:
+    return f"{number} regions lie outside of the limits of the stage and were left out"
+
+
+def _within(places: FloatArray, limit: Interval | None) -> np.ndarray:
+    return np.full(len(places), True) if limit is None else (places >= limit[0]) & (places <= limit[1])
+
+
+def _overhead_s(options: RegionOptions, typical_s: float | None) -> float:
+    return options.overhead_s if options.pixel_s is not None or typical_s is not None else 0.0
 
 
 def _margins(maps: Maps, options: RegionOptions) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -119,9 +158,9 @@ def _margins(maps: Maps, options: RegionOptions) -> tuple[tuple[float, float], t
     return margin, (margin[0] / maps.pixel[0], margin[1] / maps.pixel[1])
 
 
-def _density(maps: Maps, one: Candidate, box: Box, options: RegionOptions) -> float:
+def _density(maps: Maps, one: Candidate, box: Box, options: RegionOptions, typical_s: float | None) -> float:
     """Seconds that a fine scan takes for each unit of area; 1 if nobody knows its dwell time."""
-    seconds = options.pixel_s if options.pixel_s is not None else fine_dwell(maps, one, options)[0]
+    seconds = options.pixel_s if options.pixel_s is not None else fine_dwell(maps, one, options)[0] or typical_s
     step = fine_step(maps, box, options)
     return 1.0 if not seconds else seconds / (step[0] * step[1])
 
@@ -135,9 +174,9 @@ def _joined(placed: Sequence[Placed], overhead_s: float) -> list[Placed]:
         while (number := boxes.best_to_join(one.box, one.density)) is not None:
             other = left.pop(number)
             boxes.drop(number)
-            at -= number < at
-            better, worse = (other, one) if number <= at else (one, other)
-            one, at = better.with_(worse), min(at, number)
+            before = number < at
+            better, worse = (other, one) if before else (one, other)
+            one, at = better.with_(worse), number if before else at
         left.insert(at, one)
         boxes.insert(at, one.box, one.density)
     return left

@@ -11,7 +11,6 @@ import numpy as np
 from ebl_autonomy.analysis.regions.candidates import Candidate
 from ebl_autonomy.analysis.regions.clusters import Population
 from ebl_autonomy.analysis.regions.options import Rank, Region
-from ebl_autonomy.errors import BadInputError
 
 __all__ = ["ranked_by"]
 
@@ -38,12 +37,7 @@ def _scored(one: Candidate, i: int, population: Population, rank: Rank) -> Candi
     if rank.by == "similarity":
         assert rank.to is not None
         example = rank.to.features if isinstance(rank.to, Region) else rank.to
-        try:
-            distance = float(population.distances(example)[i])
-        except KeyError as error:
-            raise BadInputError(
-                f"options.rank: the example lacks the feature {error}: give a region's features"
-            ) from error
+        distance = float(population.distances(example)[i])
         return replace(one, score=math.exp(-0.5 * distance**2))
     if rank.by == "rarity":
         distances = np.sort(np.delete(population.distances(features), i))[:NEIGHBOURS]

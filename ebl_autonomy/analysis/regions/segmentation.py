@@ -274,7 +274,7 @@ def surroundings(patch: Patch, free: Sequence[np.ndarray]) -> list[tuple[Window,
             away = np.where(one[window], distance, 0)
             sizes = np.cumsum(np.bincount(away[away > 1], minlength=3))
             enough = int(np.argmax(sizes >= wanted)) if sizes[-1] >= wanted else len(sizes)
-            if enough > reach and not whole:
+            if not whole and (sizes[-1] < wanted or enough > reach):
                 break
             ring = (away > 1) & (away <= enough)
             rings.append((window, ring if ring.any() else away == 1))

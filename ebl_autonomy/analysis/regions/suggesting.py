@@ -17,12 +17,17 @@ __all__ = ["fine_dwell", "fine_step"]
 
 
 def fine_step(maps: Maps, box: Box, options: RegionOptions) -> tuple[float, float]:
-    """The step along x and y, in motor units: as given, half a beam, or a part of the box and of a pixel."""
+    """The step along x and y, in motor units: as given, half a beam, or a part of the box and of a pixel.
+
+    Boxes that share a time have one step, so that a part of the area takes that part of the time.
+    """
     if options.step is not None:
         return pair(options.step)
     if options.beam is not None:
         beam = pair(options.beam)
         return 0.5 * beam[0], 0.5 * beam[1]
+    if options.time_share is not None:
+        return 0.5 * maps.pixel[0], 0.5 * maps.pixel[1]
     sides = [side[1] - side[0] for side in (box.x, box.y)]
     step = min(side for side in sides if side > 0.0) / options.points_across if max(sides) > 0.0 else math.inf
     return min(step, 0.5 * maps.pixel[0]), min(step, 0.5 * maps.pixel[1])

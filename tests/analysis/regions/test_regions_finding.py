@@ -302,3 +302,69 @@ def test_a_plus_in_the_name_of_a_channel_parts_nothing() -> None:
     assert sorted(found.channels) == ["Fe2+", "Fe3+"]
     assert found.dwell_s is not None
     assert Region.model_validate_json(found.model_dump_json()).channels == found.channels
+
+
+def rectangle(y: tuple[int, int], x: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros((50, 50), dtype=bool)
+    mask[slice(*y), slice(*x)] = True
+    return mask
+
+
+@pytest.mark.parametrize("order", ["ABD", "BAD", "DAB", "ADB", "BDA", "DBA"])
+def test_boxes_that_become_one_are_told_as_the_best_of_them(order: str) -> None:
+    """Of three boxes in a row, the one in the middle overlaps both others."""
+    masks = {"A": rectangle((10, 30), (5, 15)), "B": rectangle((10, 30), (18, 28)), "D": rectangle((10, 30), (8, 21))}
+    channels = {name: np.random.default_rng(0).poisson(3.0 + 100.0 * mask) for name, mask in masks.items()}
+    maps = Maps(channels, np.arange(50.0), np.arange(50.0), dwell_s=0.1)
+    confidences = dict(zip(order, (0.99, 0.9, 0.8), strict=True))
+    segments = [Segment(name, masks[name], confidences[name]) for name in "ABD"]
+    (found,) = find_regions(maps, {"margin": 0.0}, segments=segments)
+    assert (found.channel, found.confidence) == (order[0], 0.99)
+    assert "2 other regions in the same box" in found.reason
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3])
+@pytest.mark.parametrize("dwell_s", [0.1, None])
+def test_the_unit_of_the_motors_joins_no_boxes(unit: float, dwell_s: float | None) -> None:
+    """Values that are no counts suggest no dwell time."""
+    values = np.random.default_rng(3).normal(1.0, 0.05, (60, 60))
+    for y, x in ((5, 5), (50, 50), (5, 50), (50, 5)):
+        values[y : y + 4, x : x + 4] += 2.0
+    axis = unit * np.arange(60.0)
+    maps = Maps({"od": values}, axis, axis, std={"od": 0.05}, dwell_s=dwell_s)
+    assert len(find_regions(maps, {"overhead_s": 2.0, "step": 0.5 * unit})) == 4
+
+
+def test_an_example_may_lack_a_channel_that_was_not_measured_around_it() -> None:
+    maps = maps_of(Fe=[(BIG, 600.0), (SMALL, 300.0)], Cr=[(SMALL, 300.0)])
+    cr = maps.channels["Cr"].astype(float)
+    cr[box((6, 14), (-0.5, 3.0))] = np.nan
+    maps = Maps({"Fe": maps.channels["Fe"], "Cr": cr}, X, Y, dwell_s=0.1)
+    options = {"channels": ["Fe"]}
+    example = next(one for one in find_regions(maps, options) if one.x[0] < 10.0 < one.x[1])
+    assert "Cr_net" not in example.features
+    first, second = find_regions(maps, {**options, "rank": {"by": "similarity", "to": example}})
+    assert (first.x, first.score) == (example.x, 1.0)
+    assert second.score < 0.9
+
+
+def test_one_thing_of_a_rare_kind_among_thousands_is_ranked_like_others() -> None:
+    rates = np.full((330, 330), 2.0)
+    for row in range(4, 326, 8):
+        for column in range(4, 326, 8):
+            rates[row : row + 2, column : column + 2] = 100.0
+    rates[100:140, 100:103] = 400.0
+    axis = np.arange(330.0)
+    found = find_regions(Maps({"Fe": np.random.default_rng(5).poisson(rates)}, axis, axis, dwell_s=0.1), {})
+    assert len(found) > 1000
+
+
+@pytest.mark.parametrize("gap", [4, 12, 20])
+def test_the_background_is_sought_beyond_what_was_not_measured(gap: int) -> None:
+    thing, around = np.zeros((2, 80, 80), dtype=bool)
+    thing[38:41, 38:41] = around[38 - gap : 41 + gap, 38 - gap : 41 + gap] = True
+    counts = np.random.default_rng(0).poisson(np.where(thing, 200.0, 5.0)).astype(float)
+    counts[around & ~thing] = np.nan
+    (found,) = find_regions(Maps({"Fe": counts}, np.arange(80.0), np.arange(80.0), dwell_s=0.1), {})
+    assert found.confidence > 0.99
+    assert found.features["Fe_background"] == pytest.approx(50.0, abs=15.0)
