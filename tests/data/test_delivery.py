@@ -148,10 +148,21 @@ def test_a_failure_of_the_server_is_waited_out(
     status: int, RE: RunEngine, tiled_server: EmbeddedServer, tmp_path: Path, bench: Any
 ) -> None:
     det, motors = bench
+    refused: list[str] = []
+
+    def answer(method: str, path: str, body: bytes) -> int | None:
+        if "healthz" in path:
+            return None
+        refused.append(path)
+        return status
+
     with proxy(tiled_server.uri) as between, connect(RE, between.uri, tiled_server.api_key, tmp_path) as tiled:
-        between.answer = lambda method, path, body: None if "healthz" in path else status
+        between.answer = answer
         uids = [RE(list_scan([det], motors[0], [0.0, 1.0])).run_start_uids[0] for _ in range(2)]
-        assert not tiled.flush(3.0)  # longer than a run of its own failures is tried
+        deadline = time.monotonic() + PATIENCE_S
+        while len(refused) <= 2 * delivery.MAX_REJECTIONS:  # more than runs of their own failures are tried
+            assert not tiled.flush(0.5)
+            assert time.monotonic() < deadline
         assert (tiled.pending, dict(tiled.refused)) == (2, {})
         between.answer = lambda method, path, body: None
         assert tiled.flush(PATIENCE_S)
