@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ebl_autonomy.records import (
     assemble_record,
     phase_maps_record,
 )
-from ebl_autonomy.report import ProgressBar, Summary, report_contents, summarise, write_report
+from ebl_autonomy.report import ProgressBar, Summary, report_contents, standing_of, summarise, write_report
 from ebl_autonomy.report.wording import findings, with_error
 
 pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
@@ -368,3 +369,26 @@ def test_a_suspect_outcome_of_the_best_reading_is_marked(second_is_suspect: bool
     assert told.suspects_at_best == list(suspects)
     text = write_report(run, tmp_path, told=told).read_text()
     assert ("1000 (suspect)" in text) == second_is_suspect
+
+
+@pytest.mark.parametrize("glitch", [("f", 35), ("g", 35), ("g", 39)])
+def test_a_suspect_reading_is_no_growth_of_the_front(glitch: tuple[str, int]) -> None:
+    x = np.random.default_rng(0).random(40)
+    noise = 1e-3 * np.random.default_rng(1).standard_normal((2, 40))
+    read = {"f": (x - 0.3) ** 2 + noise[0], "g": (x - 0.6) ** 2 + noise[1]}
+    name, row = glitch
+    read[name][row] = -1000.0
+    run = record(read["f"].tolist(), gs=read["g"].tolist())
+    vocs = {**VOCS_JSON, "objectives": {name: {"type": "MinimizeObjective"} for name in read}, "constraints": {}}
+    metadata = run.metadata.model_copy(update={"agent": {"agent": "sobol", "vocs": vocs, "options": {"seed": 0}}})
+    proposals = tuple(
+        dataclasses.replace(p, results=({**p.results[0], "x": 10.0 * at},))
+        for p, at in zip(run.proposals, x, strict=False)  # one more was refused
+    )
+    run = dataclasses.replace(run, metadata=metadata, proposals=proposals)
+    growth = {
+        known: standing_of(dataclasses.replace(run, suspects={name: [row]} if known else {})).evidence[0]
+        for known in (False, True)
+    }
+    assert "enlarged what the front dominates by 1e+02 %" in growth[False]
+    assert float(re.search(r"dominates by (\S+) %", growth[True])[1]) < 5.0  # type: ignore[index]
