@@ -326,15 +326,20 @@ class Space:
         name = self.objectives[0]
         return float(self.signs[0] * float(outcome.get(name, math.nan)))
 
-    def doubted(self, suspects: Mapping[str, Collection[Reading]]) -> set[Reading]:
-        """The readings that are never the best, because their (first) objective or a constraint of theirs is suspect.
+    def doubted(
+        self, suspects: Mapping[str, Collection[Reading]], compared: Collection[str] | None = None
+    ) -> set[Reading]:
+        """The readings that do not count in a comparison, because an objective of it or a constraint is suspect.
 
         Parameters
         ----------
         suspects : mapping of str to collection
             By outcome, the readings that an agent takes for outliers; by number, or whatever names them.
+        compared : collection of str, optional
+            The objectives that are compared: all of them for a front; by default the first, which decides what is best.
         """
-        return {reading for name in (*self.objectives[:1], *self.limits) for reading in suspects.get(name, ())}
+        compared = self.objectives[:1] if compared is None else compared
+        return {reading for name in (*compared, *self.limits) for reading in suspects.get(name, ())}
 
     def _bounds(self, name: str) -> tuple[float, float]:
         variable = self.vocs.variables[name]

@@ -235,9 +235,11 @@ def characterise(
             found = yield from one.measure(max_energies)
             if found is not None:
                 phase_maps.append(found)
-        uid = yield from _record(phase_maps, coarse, survey)
-        yield from survey.return_home()
+        if ranked and not phase_maps:
+            reason = "in no region were more energies measured than there are phases"
         stop = survey.budget.spent or reason
+        uid = yield from _record(phase_maps, coarse, survey, stop)
+        yield from survey.return_home()
         return CharacteriseResult(uid, coarse, tuple(ranked), tuple(phase_maps), stop)
 
     def back(error: Exception) -> MsgGenerator[None]:
@@ -389,8 +391,8 @@ def _energies(given: Sequence[float] | None, references: References) -> list[flo
     return [float(value) for value in np.unique(values)]
 
 
-def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, survey: Survey) -> MsgGenerator[str]:
-    """The run that holds the phase maps."""
+def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, survey: Survey, reason: str = "") -> MsgGenerator[str]:
+    """The run that holds the phase maps; its stop document tells the reason why there are no more."""
     motors = {motor.name: motor for motor in (survey.stage.x, survey.stage.y)}
     units: dict[str, str] = {}
     with contextlib.suppress(BadInputError):  # a motor that has failed must not cost the phase maps
@@ -414,5 +416,5 @@ def _record(phase_maps: Sequence[PhaseMap], coarse: RunResult, survey: Survey) -
         yield from bps.create(f"phases_{number}")
         yield from bps.read(SoftArrays("phases", arrays))
         yield from bps.save()
-    yield from bps.close_run()
+    yield from bps.close_run(reason=reason)
     return str(uid)

@@ -215,6 +215,7 @@ def judge_front(
     feasible: np.ndarray | None = None,
     context: FloatArray | None = None,
     discrete: Sequence[int] = (),
+    suspect: np.ndarray | None = None,
 ) -> FrontVerdict:
     """How the search for the best of one or more objectives stands; of one objective the same as `judge`.
 
@@ -228,6 +229,8 @@ def judge_front(
         +1 for an objective to maximise, -1 for one to minimise.
     unit, feasible, context, discrete
         As for `judge`.
+    suspect : bool array, shape (n,), optional
+        Rows that are known to hold an outlier, which are on no front; `judge` recognises those of a single objective.
     """
     values = np.asarray(values, dtype=float)
     each = tuple(
@@ -241,6 +244,8 @@ def judge_front(
         usable &= feasible
     if not usable.any():
         return FrontVerdict("infeasible", each)
+    if suspect is not None and (trusted := usable & ~suspect).any():
+        usable = trusted
     share = _front_growth(values, signs, usable, [one.progress.noise for one in each])
     kinds = {one.kind for one in each}
     if "too few points" in kinds:

@@ -45,6 +45,10 @@ class Suspicions:
         if not readings:
             del self.readings[outcome]
 
+    def of(self, reading: ReadingId) -> list[str]:
+        """The outcomes of a reading that are suspect."""
+        return [outcome for outcome, readings in self.readings.items() if reading in readings]
+
     def among(self, rows: Sequence[ReadingId]) -> dict[str, list[int]]:
         """The suspect readings of each outcome, by their positions in a sequence of rows."""
         found = {

@@ -151,6 +151,8 @@ class Contents(BaseModel):
         See `suspect_rows`. The best readings and the gains leave them out.
     suspect_readings : list of str
         The same in words, one line for each.
+    suspects_at_best : list of str
+        The outcomes of the best reading that are suspect, which the (first) objective and the constraints never are.
     objectives : list of ObjectiveFound
     constraints : list of ConstraintFound
     model : ModelSection
@@ -158,8 +160,8 @@ class Contents(BaseModel):
         Of a run without an objective over the two motors of a map.
     spectrum : SpectrumSection or None
         Of a run without an objective over one motor.
-    phases : list of RegionPhases
-        Of a run that holds the phase maps of a survey, which no agent steered.
+    phases : list of RegionPhases or None
+        Of a run that holds the phase maps of a survey, which no agent steered; empty if no region has one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -171,12 +173,13 @@ class Contents(BaseModel):
     recommended_afterwards: bool
     suspects: dict[str, list[int]]
     suspect_readings: list[str]
+    suspects_at_best: list[str]
     objectives: list[ObjectiveFound]
     constraints: list[ConstraintFound]
     model: ModelSection
     map: MapSection | None = None
     spectrum: SpectrumSection | None = None
-    phases: list[RegionPhases] = []
+    phases: list[RegionPhases] | None = None
 
 
 def report_contents(
@@ -226,6 +229,7 @@ def report_contents(
         recommended_afterwards=afterwards and recommended is not None,
         suspects=suspects,
         suspect_readings=rows.suspect_readings(record.metadata.units),
+        suspects_at_best=rows.suspects_at_best(),
         objectives=objectives,
         constraints=[_constraint(record, rows, n, limit, recommended) for n, limit in rows.space.limits.items()],
         model=asked.section(rows.space, recommended),

@@ -185,7 +185,7 @@ def _front(record: RunRecord, rows: RowsInOrder, told: Contents) -> Figure:
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     axes = figure.add_subplot()
     x, y = (np.array([to_float(result[name]) for result in rows.results]) for name in (first, second))
-    suspect = rows.suspect(first) | rows.suspect(second)
+    suspect = rows.suspect(first, second)
     shown, broken = rows.feasible & ~suspect, ~rows.feasible & ~suspect
     axes.plot(x[shown], y[shown], "o", ms=4, color=GREY, alpha=0.7, label="read")
     if broken.any():

@@ -116,7 +116,7 @@ def write_report(
 
 def _goal(objectives: Mapping[str, Any], told: Contents) -> str:
     """What the run was for, such as "Minimize size and maximize flux"."""
-    if told.phases:
+    if told.phases is not None:
         return "Phase maps of a survey"
     if told.map is not None and told.map.share is not None:
         return f"Map over {told.map.x} and {told.map.y}"

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from ebl_autonomy.analysis.slices import Slice
 from ebl_autonomy.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, SUSPECT_MARK, spans_decades
@@ -30,7 +31,7 @@ def draw_objective(axes: Axes, rows: ResultsInOrder, label: str) -> None:
     tidy(axes, "point", label)
     values = np.array(rows.values, dtype=float)
     points, valid = np.arange(1, len(rows) + 1), np.isfinite(values)
-    _readings(axes, points, values, rows, valid)
+    _readings(axes, points, values, rows, valid, np.array(rows.doubted, dtype=bool))
     if rows.best_row is not None:
         axes.plot(points, rows.best_values, "-", drawstyle="steps-post", lw=1.8, color=BLUE, label="best so far")
         axes.plot(points[rows.best_row], values[rows.best_row], "*", ms=11, color=ORANGE, label="best")
@@ -45,19 +46,31 @@ def draw_objective(axes: Axes, rows: ResultsInOrder, label: str) -> None:
         legend(axes)
 
 
-def _readings(axes: Axes, x: Any, y: Any, rows: ResultsInOrder, valid: Any, broken_label: str | None = BROKEN) -> None:
-    """The valid readings: those that count, those that are suspect, and those that break a constraint."""
-    feasible, doubted = np.array(rows.feasible, dtype=bool), np.array(rows.doubted, dtype=bool)
-    kept = valid & feasible & ~doubted
+def _readings(
+    axes: Axes,
+    x: Any,
+    y: Any,
+    rows: ResultsInOrder,
+    valid: Any,
+    doubted: NDArray[np.bool_],
+    broken_label: str | None = BROKEN,
+) -> NDArray[np.bool_]:
+    """Draw the valid readings: those that count, which are returned, those that are suspect or break a constraint."""
+    feasible = np.array(rows.feasible, dtype=bool)
+    kept: NDArray[np.bool_] = valid & feasible & ~doubted
     axes.plot(x[kept], y[kept], "o", ms=4, color=GREY, alpha=0.7, label="read")
     if (suspect := valid & doubted).any():
         axes.plot(x[suspect], y[suspect], **SUSPECT_MARK)
     if (broken := valid & ~feasible & ~doubted).any():
         axes.plot(x[broken], y[broken], "x", ms=5, color=RED, label=broken_label)
+    return kept
 
 
 def draw_front(axes: Axes, rows: ResultsInOrder, labels: Sequence[str]) -> None:
-    """The first two objectives against each other, with the points that no other one betters in both."""
+    """The first two objectives against each other, with the points that no other one betters in all objectives.
+
+    A result of which any objective is suspect is on no front: it would better all others in that objective.
+    """
     tidy(axes, *labels)
     space = rows.space
     outcomes: FloatArray = np.array(
@@ -65,11 +78,10 @@ def draw_front(axes: Axes, rows: ResultsInOrder, labels: Sequence[str]) -> None:
     )
     outcomes = outcomes.reshape(len(rows), len(space.objectives))
     valid = np.isfinite(outcomes).all(axis=1)
-    _readings(axes, outcomes[:, 0], outcomes[:, 1], rows, valid)
-    feasible = np.array(rows.feasible, dtype=bool) & ~np.array(rows.doubted, dtype=bool) & valid
-    if feasible.any():
-        kept = outcomes[feasible]
-        front = kept[undominated(kept * space.signs)]
+    kept = _readings(axes, outcomes[:, 0], outcomes[:, 1], rows, valid, rows.suspect(*space.objectives))
+    if kept.any():
+        counting = outcomes[kept]
+        front = counting[undominated(counting * space.signs)]
         front = front[np.argsort(front[:, 0])]
         axes.plot(front[:, 0], front[:, 1], "o-", ms=5, lw=0.8, color=BLUE, label=f"front: {len(front)} points")
         legend(axes)
@@ -96,7 +108,8 @@ def draw_line(
         axes.plot(here, recommended, "D", ms=6, mfc="none", color=GREEN, label="recommended so far")
     if along is None or rows.space.dim == 1:
         x, values = np.array([result[name] for result in rows.results]), np.array(rows.values)
-        _readings(axes, x, values, rows, np.isfinite(values), None)  # the panel of the objective names them
+        doubted = np.array(rows.doubted, dtype=bool)
+        _readings(axes, x, values, rows, np.isfinite(values), doubted, None)  # the panel of the objective names them
         if rows.best_row is not None:
             axes.plot(x[rows.best_row], values[rows.best_row], "*", ms=10, color=ORANGE, label="best")
     fit_to_variable(axes, "x", rows.space, name)

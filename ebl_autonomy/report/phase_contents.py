@@ -61,9 +61,9 @@ class RegionPhases(BaseModel):
     phases: list[PhaseFound]
 
 
-def region_phases(record: RunRecord) -> list[RegionPhases]:
-    """The regions whose phase maps a run holds; empty for any other run."""
-    return [_region(one) for one in record.phase_maps] if isinstance(record, PhaseMapsRecord) else []
+def region_phases(record: RunRecord) -> list[RegionPhases] | None:
+    """The regions whose phase maps a run holds, which may be none; None for any other run."""
+    return [_region(one) for one in record.phase_maps] if isinstance(record, PhaseMapsRecord) else None
 
 
 def _region(one: StoredPhases) -> RegionPhases:

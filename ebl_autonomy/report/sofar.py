@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ebl_autonomy.data.mapped import Mapped
 from ebl_autonomy.records import (
@@ -56,6 +59,8 @@ class ResultsInOrder:
         Whether all outcome constraints hold.
     doubted : list of bool, length n
         Whether the agent takes the (first) objective or a constraint for an outlier: such a result is never the best.
+    suspects : dict of str to set of int
+        Of each outcome that has some, the results that the agent takes for outliers, by their positions.
     best_values : list of float, length n
         The best reading up to each result; NaN before the first.
     best_row : int or None
@@ -72,20 +77,29 @@ class ResultsInOrder:
         self.values: list[float] = []
         self.feasible: list[bool] = []
         self.doubted: list[bool] = []
+        self.suspects: dict[str, set[int]] = {}
         self.best_values: list[float] = []
         self.best_row: int | None = None
         self._best = BestSoFar(space)
 
-    def append(self, result: dict[str, Any], *, doubted: bool = False) -> None:
-        """Add the next result."""
+    def append(self, result: dict[str, Any], *, suspects: Collection[str] = ()) -> None:
+        """Add the next result; the agent takes its outcomes `suspects` for outliers."""
+        row = len(self.results)
+        for name in suspects:
+            self.suspects.setdefault(name, set()).add(row)
+        doubted = bool(self.space.doubted(dict.fromkeys(suspects, (row,))))
         if self._best.take(result, doubted=doubted):
-            self.best_row = len(self.results)
+            self.best_row = row
         self.doubted.append(doubted)
         self.results.append(result)
         self.values.append(to_float(result.get(next(iter(self.space.objectives), ""))))
         self.feasible.append(self.space.feasible(result))
         self.best_values.append(self._best.value)
         self.invalid += not self._is_valid(result)
+
+    def suspect(self, *objectives: str) -> NDArray[np.bool_]:
+        """Whether any of these objectives, or a constraint beside them, is suspect, shape (n,)."""
+        return np.isin(np.arange(len(self)), list(self.space.doubted(self.suspects, objectives)))
 
     def _is_valid(self, result: Mapping[str, Any]) -> bool:
         needed, told = (*self.space.objectives, *self.space.limits), self.space.vocs.output_names
@@ -100,7 +114,7 @@ class ResultsInOrder:
         twin = copy(self)
         twin.results, twin.values = list(self.results), list(self.values)
         twin.feasible, twin.best_values = list(self.feasible), list(self.best_values)
-        twin.doubted = list(self.doubted)
+        twin.doubted, twin.suspects = list(self.doubted), {name: set(rows) for name, rows in self.suspects.items()}
         return twin
 
 
@@ -218,11 +232,10 @@ class RunSoFar:
 
     def _keep(self, kept: Iterable[int]) -> None:
         """Compare some of the rows anew, which are all that count."""
-        doubted = self.space.doubted(self._suspicions.readings)
         ids, results = self._ids, self.rows.results
         self.rows, self._ids = ResultsInOrder(self.space), []
         for i in kept:
-            self.rows.append(results[i], doubted=ids[i] in doubted)
+            self.rows.append(results[i], suspects=self._suspicions.of(ids[i]))
             self._ids.append(ids[i])
 
     def _recommended(self, row: Mapping[str, Any]) -> str:

@@ -87,6 +87,7 @@ def standing_of(record: RunRecord, rows: RowsInOrder | None = None) -> Standing:
         feasible=rows.feasible,
         context=context.reshape(len(rows), len(space.context)),
         discrete=[space.names.index(name) for name in space.choices],
+        suspect=rows.suspect(*space.objectives),
     )
     evidence: list[str] = []
     for name, verdict in zip(space.objectives, told.each, strict=True):

@@ -125,10 +125,10 @@ class RowsInOrder:
         self.rows = sorted(told)
         self.owners = [told[row][0] for row in self.rows]
         self._suspects = (record.suspects or {}) if suspects is None else suspects
-        ordered = ResultsInOrder(self.space)
-        doubted = self.space.doubted(self._suspects)
+        sets = {name: frozenset(numbers) for name, numbers in self._suspects.items()}
+        self._ordered = ordered = ResultsInOrder(self.space)
         for row in self.rows:
-            ordered.append(told[row][1], doubted=row in doubted)
+            ordered.append(told[row][1], suspects=[name for name, numbers in sets.items() if row in numbers])
         self.results, self.best_row = ordered.results, ordered.best_row
         self.values: FloatArray = np.array(ordered.values, dtype=float)
         self.feasible = np.array(ordered.feasible, dtype=bool)
@@ -152,10 +152,13 @@ class RowsInOrder:
             if row in rows
         ]
 
-    def suspect(self, objective: str) -> NDArray[np.bool_]:
-        """Whether the reading of an objective, or of a constraint beside it, is suspect, shape (n,)."""
-        doubted = {row for name in (objective, *self.space.limits) for row in self._suspects.get(name, ())}
-        return np.isin(self.rows, list(doubted))
+    def suspect(self, *objectives: str) -> NDArray[np.bool_]:
+        """See `ResultsInOrder.suspect`."""
+        return self._ordered.suspect(*objectives)
+
+    def suspects_at_best(self) -> list[str]:
+        """The outcomes of the best reading that are suspect."""
+        return [name for name, positions in self._ordered.suspects.items() if self.best_row in positions]
 
     def best_reading(self, record: RunRecord) -> BestReading | None:
         """The best reading of the run; see `BestReading`."""

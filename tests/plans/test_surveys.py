@@ -1,5 +1,6 @@
 """Surveys: the fine scans are where the coarse map says, within limits and budgets, and tell what they belong to."""
 
+import html
 import math
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,25 @@ def phases(probe: SimMicroprobe, **more: Any) -> Any:
     }
     detectors = more.pop("detectors", [probe.xrf, probe.absorption, probe.i0])
     return characterise(detectors, probe.x, probe.y, probe.energy, **{**settings, **more})
+
+
+@pytest.mark.parametrize("spent", [False, True])
+def test_phase_maps_of_no_region_are_reported_with_the_reason(
+    RE: RunEngine, tiled: Connection, tmp_path: Path, spent: bool
+) -> None:
+    """Of a part of the sample without iron, and of one whose coarse map takes all that the budget allows."""
+    probe = microprobe()
+    dark = {"sample_x": [4.5, 7.5], "sample_y": [0.0, 8.0]}
+    more = {"envelope": {"max_points": 96}} if spent else {"area": dark}
+    result = RE(phases(probe, flyers=[probe.flyer], **more)).plan_result
+    tiled.flush()
+    assert (result.phase_maps, len(result.regions) > 0) == ((), spent)
+    record = read_run(result.uid, tiled.client)
+    assert isinstance(record, PhaseMapsRecord)
+    assert record.stop_reason == result.stop_reason != ""
+    page = write_report(record, tmp_path).read_text()
+    assert f"No region has a phase map: {result.stop_reason.rstrip('.')}." in html.unescape(page)
+    assert "Motors" not in page
 
 
 @pytest.mark.integration

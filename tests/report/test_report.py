@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,15 @@ import pytest
 from rich.console import Console
 
 from ebl_autonomy.errors import BadInputError
-from ebl_autonomy.records import BestReading, Recommendation, RunMetadata, RunRecord, assemble_record
-from ebl_autonomy.report import ProgressBar, Summary, summarise, write_report
+from ebl_autonomy.records import (
+    BestReading,
+    Recommendation,
+    RunMetadata,
+    RunRecord,
+    assemble_record,
+    phase_maps_record,
+)
+from ebl_autonomy.report import ProgressBar, Summary, report_contents, standing_of, summarise, write_report
 from ebl_autonomy.report.wording import findings, with_error
 
 pytestmark = pytest.mark.integration  # seconds: reports, fits of models, or many runs
@@ -315,3 +323,72 @@ def test_the_progress_bar_counts_flown_rows_and_ends_with_the_recommendation() -
 def test_a_uid_is_no_record(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"record='abc': .*read_run"):
         write_report("abc", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stop", "why"),
+    [
+        (
+            {"exit_status": "success", "reason": "Fe: no counts anywhere."},
+            "No region has a phase map: Fe: no counts anywhere.",
+        ),
+        ({"exit_status": "success"}, "No region has a phase map: the run does not say why."),
+        (None, "The run has no end"),
+    ],
+)
+def test_a_survey_without_a_phase_map_has_a_page_of_its_own(stop: Any, why: str, tmp_path: Path) -> None:
+    survey = {"coarse": "coarse-uid", "phase_maps": []}
+    start = {"uid": "run-uid", "time": 1.7e9, "plan_name": "characterise", "motors": ["sx", "sy"], "ebl_survey": survey}
+    run = phase_maps_record(start, stop and {**stop, "time": 1.7e9 + 5.0}, [])
+    told = report_contents(run)
+    assert (told.phases, told.verdict.kind) == ([], "phases")
+    text = write_report(run, tmp_path, told=told).read_text()
+    assert why in text
+    assert "<h1>Phase maps of a survey</h1>" in text
+    assert "The coarse map of the survey is run coarse-uid." in text
+    page = parsed(tmp_path / "report.html")
+    assert page.tags.count("table") == 1  # of the facts
+    for other in ("Explore", "exploration", "Motors", "points", "refused", "domain"):
+        assert other not in text.partition("</style>")[2]
+
+
+def test_a_run_that_an_agent_steered_has_no_phase_maps_in_its_contents() -> None:
+    assert report_contents(record([3.0, 2.0])).phases is None
+
+
+@pytest.mark.parametrize("second_is_suspect", [False, True])
+def test_a_suspect_outcome_of_the_best_reading_is_marked(second_is_suspect: bool, tmp_path: Path) -> None:
+    """The best reading is that of the first objective; what was read beside it may be a glitch."""
+    run = record([5.0, 1.0, 3.0], gs=[1.0, 1000.0, 2.0])
+    vocs = {**VOCS_JSON, "objectives": {name: {"type": "MinimizeObjective"} for name in ("f", "g")}, "constraints": {}}
+    metadata = run.metadata.model_copy(update={"agent": {"agent": "sobol", "vocs": vocs, "options": {"seed": 0}}})
+    suspects = {"g": [1]} if second_is_suspect else {}
+    run = dataclasses.replace(run, metadata=metadata, suspects=suspects, left={"left_where": ["stay"]})
+    told = report_contents(run)
+    assert told.summary.best == 1.0
+    assert told.suspects_at_best == list(suspects)
+    text = write_report(run, tmp_path, told=told).read_text()
+    assert ("1000 (suspect)" in text) == second_is_suspect
+
+
+@pytest.mark.parametrize("glitch", [("f", 35), ("g", 35), ("g", 39)])
+def test_a_suspect_reading_is_no_growth_of_the_front(glitch: tuple[str, int]) -> None:
+    x = np.random.default_rng(0).random(40)
+    noise = 1e-3 * np.random.default_rng(1).standard_normal((2, 40))
+    read = {"f": (x - 0.3) ** 2 + noise[0], "g": (x - 0.6) ** 2 + noise[1]}
+    name, row = glitch
+    read[name][row] = -1000.0
+    run = record(read["f"].tolist(), gs=read["g"].tolist())
+    vocs = {**VOCS_JSON, "objectives": {name: {"type": "MinimizeObjective"} for name in read}, "constraints": {}}
+    metadata = run.metadata.model_copy(update={"agent": {"agent": "sobol", "vocs": vocs, "options": {"seed": 0}}})
+    proposals = tuple(
+        dataclasses.replace(p, results=({**p.results[0], "x": 10.0 * at},))
+        for p, at in zip(run.proposals, x, strict=False)  # one more was refused
+    )
+    run = dataclasses.replace(run, metadata=metadata, proposals=proposals)
+    growth = {
+        known: standing_of(dataclasses.replace(run, suspects={name: [row]} if known else {})).evidence[0]
+        for known in (False, True)
+    }
+    assert "enlarged what the front dominates by 1e+02 %" in growth[False]
+    assert float(re.search(r"dominates by (\S+) %", growth[True])[1]) < 5.0  # type: ignore[index]

@@ -22,9 +22,10 @@ from ebl_autonomy.agents import BayesianAgent, SobolAgent
 from ebl_autonomy.cli import app
 from ebl_autonomy.data import Connection, RunSummary, runs
 from ebl_autonomy.plans import RunResult, optimize
-from ebl_autonomy.records import PRIMARY, SUSPECTS, Suspicions
+from ebl_autonomy.records import PRIMARY, SUSPECTS, RunMetadata, Suspicions, assemble_record
 from ebl_autonomy.report import LiveView, ProgressBar, report_contents, summarise
 from ebl_autonomy.report.sofar import RunSoFar
+from ebl_autonomy.report.summary import RowsInOrder
 
 ENVELOPE = {"limits": {"mx": (-2.0, 2.0), "my": (-2.0, 2.0)}}
 POINTS, GLITCH = 26, 18
@@ -212,3 +213,53 @@ def test_a_run_whose_rows_are_measured_again_keeps_its_doubts() -> None:
     run.take("event", {"descriptor": PRIMARY, "data": row("00001", 30.0, attempt=2)})
     assert run.best_in_words() == "best counts 40"
     assert (run.rows.doubted, run.rows.values) == ([True, False, False], [900.0, 40.0, 30.0])
+
+
+OBJECTIVES = ("counts", "sharpness", "yield_")
+READINGS = [(50.0, 1.0, 3.0), (70.0, 2.0, 2.0), (900.0, 3.0, 1.0), (60.0, 9e9, 1.0), (40.0, 2.0, 9e9)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("best_is_suspect", [False, True])
+def test_all_views_agree_which_rows_of_several_objectives_are_suspect(count: int, best_is_suspect: bool) -> None:
+    """The bar and the live view, which follow documents, and the report, which reads the record."""
+    names = OBJECTIVES[:count]
+    glitches = [(row, name) for row, name in ((2, "counts"), (3, "sharpness"), (4, "yield_")) if name in names]
+    if best_is_suspect and count > 1:  # the best of the first objective, whatever the others
+        glitches.append((1, names[-1]))
+    vocs = VOCS(variables={"mx": [-2.0, 2.0]}, objectives=dict.fromkeys(names, "MAXIMIZE")).model_dump(mode="json")
+    metadata = RunMetadata(
+        package_version="1", agent={"agent": "a", "vocs": vocs, "options": {}}, motors=["mx"], outcomes=list(names),
+        max_points=9, batch=1, finish="stay",
+    )  # fmt: skip
+    start = {"uid": "run", "time": 0.0, "ebl_autonomy": metadata.model_dump(mode="json")}
+    ids = [f"{k:05d}" for k in range(len(READINGS))]
+    primary = [
+        {"proposal_id": one, "row_in_proposal": 0, "attempt": 1, "mx": 0.5, **dict(zip(names, told, strict=False))}
+        for one, told in zip(ids, READINGS, strict=True)
+    ]
+    words = [
+        {"proposal_id": ids[row], "row_in_proposal": 0, "outcome": name, "suspect": True} for row, name in glitches
+    ]
+    run, bar = RunSoFar(start), ProgressBar(Console(file=io.StringIO()))
+    bar("start", start)
+    for stream, events in ((PRIMARY, primary), (SUSPECTS, words)):
+        for take in (run.take, bar):
+            take("descriptor", {"uid": stream, "name": stream, "run_start": "run"})
+            for event in events:
+                take("event", {"descriptor": stream, "data": event})
+    assert bar.best_reading == 70.0
+    assert run.best_in_words() == "best counts 70"
+
+    columns = {key: [event[key] for event in primary] for key in primary[0]} | {"invalid_reason": [""] * len(ids)}
+    numbers = ("batch", "acquisition", "points_known", "seconds_to_decide")
+    decisions = {"proposal_id": ids, "mx": columns["mx"], **dict.fromkeys(numbers, [0] * len(ids)),
+                 **dict.fromkeys(("reason", "model_version"), [""] * len(ids))}  # fmt: skip
+    said = {key: [event[key] for event in words] for key in words[0]}
+    record = assemble_record(start, None, metadata, decisions=decisions, primary=columns, abandoned={}, suspects=said)
+    rows = RowsInOrder(record)
+    assert rows.best_row == run.rows.best_row == 1
+    for compared in (*((name,) for name in names), names):
+        expected = [any((row, name) in glitches for name in compared) for row in range(len(READINGS))]
+        assert rows.suspect(*compared).tolist() == run.rows.suspect(*compared).tolist() == expected
+    assert rows.suspects_at_best() == ([names[-1]] if (1, names[-1]) in glitches else [])
