@@ -141,7 +141,6 @@ def _prepared(
     if move_timeout_s is not None:
         check_seconds("move_timeout_s", move_timeout_s)
     experiment = yield from prepare(acquisition, motors, agent, **settings)
-    yield from refuse_rewriting(experiment.motors, experiment.start)
     experiment.retries = retries
     experiment.trigger_timeout_s, experiment.move_timeout_s = trigger_timeout_s, move_timeout_s
     recorder = Recorder(experiment)
@@ -159,6 +158,7 @@ def _prepared(
     document = {"plan_name": plan_name, **dict(md or {})}
     check_document_keys("md", document)
     check_document_keys(METADATA_KEY, experiment.metadata().model_dump(mode="json"))
+    yield from refuse_rewriting(experiment.motors, experiment.start)
     return experiment, recorder, motion, measuring, document
 
 

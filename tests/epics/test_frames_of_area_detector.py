@@ -82,10 +82,10 @@ TROUBLE = {"undisturbed": ((), ()), "repeated": ((1, 4), ()), "cut": ((), (3,)),
 seen = {}
 with connect(RE, directory=data, readable=[frames]) as tiled:
     for name, trouble in TROUBLE.items():
-        camera.exposures = 0
+        camera.exposures, other = 0, Other(*trouble)
         vocs = VOCS(variables={"pitch": (-3.0, 3.0)}, objectives={"other": "MINIMIZE"})
         agent = SobolAgent(vocs, seed=1)
-        plan = optimize([camera, Other(*trouble)], [pitch], agent, max_points=5, retries=1, finish="stay")
+        plan = optimize([camera, other], [pitch], agent, max_points=5, retries=1, finish="stay")
         uids = []
         token = RE.subscribe(lambda _, doc: uids.append(doc["uid"]), "start")
         try:
@@ -103,7 +103,7 @@ with connect(RE, directory=data, readable=[frames]) as tiled:
         seen[name] = path
         one = np.asarray(primary["camera_image"][len(means) - 1]).reshape(-1, 256, 256)
         of_images = images.mean(axis=(1, 2)).tolist()
-        print(json.dumps([name, camera.exposures, written, means.tolist(), of_images, one.mean()]))
+        print(json.dumps([name, camera.exposures, other.triggers, written, means.tolist(), of_images, one.mean()]))
 ioc.__exit__(None, None, None)
 """
 
@@ -123,11 +123,12 @@ def test_each_row_keeps_its_image(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     seen = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert [name for name, *_ in seen] == list(EXPOSED)
-    for name, exposures, written, means, of_images, last in seen:
+    for name, exposures, attempts, written, means, of_images, last in seen:
         least, rows = EXPOSED[name]
         assert len(means) == rows
-        assert written == exposures, name  # a busy machine may repeat more of them: channel access knows timeouts
-        assert exposures >= least, name
+        assert (written, exposures) == (attempts, attempts), f"{name}: {done.stderr}"
+        # A busy machine may repeat one more: channel access knows timeouts.
+        assert least <= exposures <= least + 2, name
         assert of_images == pytest.approx(means), name
         assert last == pytest.approx(means[-1]), name
         assert len(set(means)) == len(means)  # the images tell the rows apart
