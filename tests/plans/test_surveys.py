@@ -248,7 +248,7 @@ def test_seconds_of_another_clock_than_that_of_the_exposures_refuse_no_survey(
 
 @pytest.mark.parametrize("flies", [False, True])
 def test_a_region_that_cannot_be_scanned_costs_no_other_its_scan(
-    RE: RunEngine, monkeypatch: pytest.MonkeyPatch, flies: bool, capsys: pytest.CaptureFixture[str]
+    RE: RunEngine, flies: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exposure that suits the first of three regions lies where none is allowed."""
     probe = microprobe()
