@@ -38,25 +38,29 @@ def bound_search(generator: Generator, gate: Gate, start: Mapping[str, float]) -
     """
     bounds = gate.search_bounds(start)
     boxes = gate.envelope.boxes_over(bounds)
-    if isinstance(generator, AvoidsBoxes) and (boxes or not getattr(generator, "pending", ())):
-        generator.avoid(boxes)
+    idle = not getattr(generator, "pending", ())
+    avoider = generator if isinstance(generator, AvoidsBoxes) and (boxes or idle) else None
+    if avoider is not None:  # an agent may have avoided others in an earlier run, and searched a part
+        avoider.avoid([])
     if gate.bounded_by_domain:
         motors = ", ".join(f"{name} in {_text(gate.limits[name])}" for name in gate.bounded_by_domain)
         logger.warning("motors without limits of their own stay within the domain of the VOCS: %s", motors)
     narrowed = gate.narrowed(bounds)
     parts = ", ".join(f"{name} in {_text(bounds[name])}" for name in narrowed)
-    if not isinstance(generator, BoundsAware):
-        if narrowed:
-            logger.warning(
-                "the domain reaches beyond the limits, within which is only %s; %s cannot be told so (it has no "
-                "search_within), and its proposals beyond will be refused",
-                parts,
-                type(generator).__name__,
-            )
-        return {}
-    if narrowed or not getattr(generator, "pending", ()):  # an agent may have searched a part in an earlier run
-        generator.search_within(bounds)
+    searcher = generator if isinstance(generator, BoundsAware) else None
+    if searcher is not None and (narrowed or idle):
+        searcher.search_within(bounds)
+    if avoider is not None:
+        avoider.avoid(boxes)  # judged in the part that is searched now
     if not narrowed:
+        return {}
+    if searcher is None:
+        logger.warning(
+            "the domain reaches beyond the limits, within which is only %s; %s cannot be told so (it has no "
+            "search_within), and its proposals beyond will be refused",
+            parts,
+            type(generator).__name__,
+        )
         return {}
     walls = [str(region.box) for region in gate.walls(start)]
     beyond = f"the limits or the forbidden regions {', '.join(walls)}" if walls else "the limits"

@@ -125,7 +125,7 @@ def characterise(
     retries: int = 1,
     max_failures: int | None = None,
     move_timeout_s: float | None = None,
-    trigger_timeout_s: float = 60.0,
+    trigger_timeout_s: float | None = None,
     position_tolerance: dict[str, float] | None = None,
 ) -> MsgGenerator[CharacteriseResult]:
     """Map the phases of a sample: a coarse map, its regions of interest, and each of them at a few energies.

@@ -49,7 +49,7 @@ def adaptive_map(
     retries: int = 1,
     max_failures: int | None = None,
     move_timeout_s: float | None = None,
-    trigger_timeout_s: float = 60.0,
+    trigger_timeout_s: float | None = None,
     position_tolerance: dict[str, float] | None = None,
 ) -> MsgGenerator[RunResult]:
     """Measure a map where an agent expects to learn most, until its error, a budget or the number of points ends it.

@@ -129,6 +129,8 @@ class Measuring:
             if not self._routes or error.rule not in ("step", "forbidden"):
                 raise
             self._session.admit(proposal, {}, self._acquisition.line)  # what no way would mend
+            if self._session.check_budgets(proposal):
+                return  # nothing moves; whoever measures asks the same, and ends the run
             admitted = proposal.admitted
             assert admitted is not None
             begin = admitted.line.ends()[0] if admitted.line is not None else {}

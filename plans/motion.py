@@ -269,6 +269,9 @@ class Motion:
     def approach(self, target: Mapping[str, float]) -> MsgGenerator[None]:
         """Go towards `target` as `travel` does, up to where a single move leads there.
 
+        Only the limits bound the way: the gate has judged the proposal by the domain, beyond which the run-up of a line
+        may begin.
+
         Raises
         ------
         RefusedError, DeviceTimeoutError, DeviceFailedError, OffTargetError, LimitError
@@ -278,7 +281,7 @@ class Motion:
         """
         self._sent = {}
         goal = {name: float(target[name]) for name in self.motors if name in target}
-        yield from self._walk_once(goal, True, self._tag.interruptions, to_the_end=False)
+        yield from self._walk_once(goal, False, self._tag.interruptions, to_the_end=False)
 
     def _walk_once(
         self, goal: Mapping[str, float], bound_by_domain: bool, mark: int, to_the_end: bool = True

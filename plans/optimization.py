@@ -37,7 +37,7 @@ def optimize(
     retries: int = 1,
     max_failures: int | None = None,
     move_timeout_s: float | None = None,
-    trigger_timeout_s: float = 60.0,
+    trigger_timeout_s: float | None = None,
     prior: Sequence[Any] = (),
     position_tolerance: dict[str, float] | None = None,
 ) -> MsgGenerator[RunResult]:
@@ -81,10 +81,11 @@ def optimize(
     max_failures : int, optional
         Number of consecutive points without a valid row after which the run ends with a `MeasurementError`. By default
         5 if points are abandoned or a derivation fails, and 25 if an outcome is measured as NaN.
-    move_timeout_s, trigger_timeout_s : float
-        Wall seconds that a move and a trigger may take. By default a move may take 10 s plus three times the duration
-        that the motors' velocities give, or 60 s if a motor reports no velocity. They are also the limits of waits in a
-        stub of `measure` that have none of their own; without `move_timeout_s`, its moves have no limit.
+    move_timeout_s, trigger_timeout_s : float, optional
+        Wall seconds that a move and a trigger may take; `trigger_timeout_s` holds for staging and unstaging too. By
+        default a move may take 10 s plus three times the duration that the motors' velocities give, or 60 s if a motor
+        reports no velocity, and a trigger 60 s. Where they are given, they are also the limits of waits in a stub of
+        `measure` that have none of their own; by default these have no limit.
     prior : sequence of str, int or tiled run
         Past runs that the agent learns from before its first proposal: a uid or its first characters, a scan id, -1 for
         the latest run, or the run itself. Names are looked up in the Tiled of the latest open `connect` of this

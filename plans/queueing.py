@@ -75,7 +75,7 @@ _DESCRIPTIONS: Final[dict[str, str]] = {
     "retries": "Number of retries for a point that could not be measured.",
     "max_failures": "Number of points in a row without a valid row that ends the run.",
     "move_timeout_s": "Seconds that a move may take; by default from the motors' velocities.",
-    "trigger_timeout_s": "Seconds that a trigger may take.",
+    "trigger_timeout_s": "Seconds that a trigger or a staging may take; by default 60.",
     "prior": "Past runs that the agent learns from: uids.",
     "position_tolerance": "Largest distance of each motor from its target, {motor: distance}, in motor units; by "
     "default the motor's own.",

@@ -140,7 +140,7 @@ class Stage:
 
     def at_point(self) -> AtPoint:
         """The acquisition of a single point."""
-        return AtPoint(self.detectors, self.settings.get("trigger_timeout_s", 60.0))
+        return AtPoint(self.detectors, self.settings.get("trigger_timeout_s"))
 
     def settings_for(self, motors: Sequence[str]) -> dict[str, Any]:
         """The settings of a run with these motors: a run refuses a tolerance of a motor that it does not move."""

@@ -180,7 +180,7 @@ class Recorder:
         while True:
             mark = tag.interruptions
             try:
-                yield from trigger_detectors(given, experiment.trigger_timeout_s)
+                yield from trigger_detectors(given, experiment.trigger_s)
                 if tag.interruptions == mark:  # a pause ends the wait for the triggers early
                     yield from self._save_start_or_end(devices)
                     return None

@@ -36,6 +36,7 @@ from ebl_autonomy.plans.failures import answering
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.readbacks import aliases_of, bind, device_name, joined
 from ebl_autonomy.plans.readings import Readings
+from ebl_autonomy.plans.stubs import TRIGGER_S
 from ebl_autonomy.plans.tolerances import Tolerances, check_tolerances, find_tolerances
 from ebl_autonomy.records import (
     ASKED,
@@ -78,17 +79,15 @@ class Experiment:
     finish : str
     units : dict of str to str
     tolerances : Tolerances
+        Largest distances between targets and positions of the motors that are checked.
     routes : bool
         Whether a point that one move may not lead to is reached by several.
-        Largest distances between targets and positions of the motors that are checked.
     searched : dict of str to (low, high)
         See `RunMetadata`.
     retries : int
         Number of retries for readings at the start and the end that failed.
-    trigger_timeout_s : float
-        Wall seconds that a trigger of a device in ``baseline=``, or in a user's stub, and each staging may take.
-    move_timeout_s : float, optional
-        Wall seconds that a wait of a user's stub may take in which devices move; without limit by default.
+    trigger_timeout_s, move_timeout_s : float, optional
+        Wall seconds that a wait of a user's stub may take for triggers, and for moves; without limit by default.
     unnamed : list of str
         Variables whose motors read no key of their name; the plan adds it to the rows.
     rows : Readings
@@ -116,7 +115,7 @@ class Experiment:
     routes: bool = False
     searched: dict[str, Interval] = field(default_factory=dict)
     retries: int = 1
-    trigger_timeout_s: float = 60.0
+    trigger_timeout_s: float | None = None
     move_timeout_s: float | None = None
     unnamed: list[str] = field(default_factory=list)
     rows: Readings = field(default_factory=lambda: Readings([]))
@@ -124,6 +123,11 @@ class Experiment:
     check_keys: Callable[[], None] = lambda: None
     hinted: list[str] = field(default_factory=list)
     prior: list[str] = field(default_factory=list)
+
+    @property
+    def trigger_s(self) -> float:
+        """Wall seconds that a trigger of a device in ``baseline=`` and each staging may take."""
+        return TRIGGER_S if self.trigger_timeout_s is None else self.trigger_timeout_s
 
     @property
     def staged(self) -> list[Any]:

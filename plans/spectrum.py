@@ -35,7 +35,7 @@ def adaptive_spectrum(
     retries: int = 1,
     max_failures: int | None = None,
     move_timeout_s: float | None = None,
-    trigger_timeout_s: float = 60.0,
+    trigger_timeout_s: float | None = None,
     position_tolerance: dict[str, float] | None = None,
 ) -> MsgGenerator[RunResult]:
     """Measure a spectrum at the energies that an agent chooses, until its error or a budget ends it.

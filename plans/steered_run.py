@@ -66,7 +66,7 @@ LEAVES_MOTORS = (RequestAbort, FailedPause)
 _ON_THE_WAY = "were stopped on their way"
 
 
-def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0) -> Acquisition:
+def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float | None = None) -> Acquisition:
     """The acquisition of a plan: at a point, by a user's stub, or the given acquisition.
 
     Raises
@@ -76,7 +76,8 @@ def acquisition_of(detectors: Any, measure: Any, trigger_timeout_s: float = 60.0
     """
     refuse_names("detectors", detectors)
     check_list("detectors", detectors)
-    check_seconds("trigger_timeout_s", trigger_timeout_s)
+    if trigger_timeout_s is not None:
+        check_seconds("trigger_timeout_s", trigger_timeout_s)
     if isinstance(measure, Acquisition):
         if detectors:
             raise BadInputError(
@@ -132,7 +133,7 @@ def _prepared(
     retries: int = 1,
     max_failures: int | None = None,
     move_timeout_s: float | None = None,
-    trigger_timeout_s: float = 60.0,
+    trigger_timeout_s: float | None = None,
     **settings: Any,
 ) -> MsgGenerator[tuple[Experiment, Recorder, Motion, Measuring, dict[str, Any]]]:
     """What a `SteeredRun` is made of; nothing has moved. `settings` are passed to `prepare`."""
@@ -204,7 +205,7 @@ class SteeredRun:
 
     def _stage_and_run(self, devices: Sequence[Any]) -> MsgGenerator[RunResult]:
         try:
-            yield from stage_devices(devices, self.experiment.trigger_timeout_s)
+            yield from stage_devices(devices, self.experiment.trigger_s)
         except (DeviceFailedError, DeviceTimeoutError) as error:
             raise MeasurementError(
                 f"devices cannot be staged: {error}. Nothing has moved. Connect or repair {', '.join(error.devices)}"
@@ -214,7 +215,7 @@ class SteeredRun:
 
     def _unstage(self, devices: Sequence[Any]) -> MsgGenerator[None]:
         try:
-            yield from unstage_devices(devices[::-1], self.experiment.trigger_timeout_s)
+            yield from unstage_devices(devices[::-1], self.experiment.trigger_s)
         except (FailedStatus, DeviceTimeoutError):
             if self._staged:
                 raise  # otherwise the error that is raised must be that of staging

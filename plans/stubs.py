@@ -28,6 +28,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _groups = itertools.count()
 
+TRIGGER_S: Final = 60.0
+"""Wall seconds that devices may take to be triggered, staged or unstaged, unless ``trigger_timeout_s`` is given."""
 SETTLE_STEP_S: Final = 0.05
 STOP_S: Final = 1.0
 """Longest time that stopped motors may take to end their statuses, s."""
@@ -246,7 +248,8 @@ def _stage_all(command: str, devices: Sequence[Any], timeout_s: float, begun: di
         if time.monotonic() < deadline - 1e-3:
             raise
         names = late(begun)
-        raise DeviceTimeoutError(names, f"no answer to {command!r} from {names} within {timeout_s:.1f} s") from error
+        said = f"no answer to {command!r} from {names} within {timeout_s:g} s: raise trigger_timeout_s"
+        raise DeviceTimeoutError(names, said) from error
 
 
 def do_all(

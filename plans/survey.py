@@ -28,7 +28,7 @@ class SurveyResult:
     regions : tuple of Region
         The regions that were approved, best first.
     fine : tuple of RunResult
-        One run for each region, in this order; fewer if a budget ended the survey.
+        One run for each region, in this order; fewer if a budget ended the survey, or a region cannot be scanned.
     stop_reason : str
         Why there are no more fine scans.
     """
@@ -67,7 +67,7 @@ def roi_survey(
     retries: int = 1,
     max_failures: int | None = None,
     move_timeout_s: float | None = None,
-    trigger_timeout_s: float = 60.0,
+    trigger_timeout_s: float | None = None,
     position_tolerance: dict[str, float] | None = None,
 ) -> MsgGenerator[SurveyResult]:
     """Measure a coarse map, find the regions of interest in it, and scan only these finely.
@@ -168,7 +168,7 @@ def roi_survey(
         coarse, ranked, reason = yield from found_regions(survey)
         fine = yield from survey.fine_scans(coarse, ranked)
         yield from survey.return_home()
-        return SurveyResult(coarse, tuple(ranked), tuple(fine), survey.budget.spent or reason)
+        return SurveyResult(coarse, tuple(ranked), tuple(fine), survey.end(reason))
 
     def back(error: Exception) -> MsgGenerator[None]:
         if not isinstance(error, LEAVES_MOTORS):

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 from bluesky import plan_stubs as bps
-from bluesky.utils import MsgGenerator, RunEngineControlException
+from bluesky import preprocessors as bpp
+from bluesky.utils import Msg, MsgGenerator, RunEngineControlException
 
 from ebl_autonomy.analysis.regions import (
     Limits,
@@ -22,14 +23,16 @@ from ebl_autonomy.analysis.regions import (
     check_names,
     find_regions,
 )
-from ebl_autonomy.errors import BadInputError, unknown_text, validated
+from ebl_autonomy.errors import BadInputError, RefusedError, unknown_text, validated
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.arguments import check_integer, check_length, check_list, check_seconds
 from ebl_autonomy.plans.devices import check_devices, read_limits, read_positions
 from ebl_autonomy.plans.ending import announce
+from ebl_autonomy.plans.events import EventTag
 from ebl_autonomy.plans.queueing import refuse_names
 from ebl_autonomy.plans.raster import Budget, Raster, Stage, fixed_motors
 from ebl_autonomy.plans.result import RunResult
+from ebl_autonomy.plans.row_times import RowTimes
 from ebl_autonomy.plans.stubs import make_gate
 from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.user_functions import called
@@ -71,6 +74,8 @@ class Survey:
         Seconds that a scan takes beside its rows; measured with the coarse map if None.
     coarse : Raster or None
         The coarse map, after it was measured.
+    left_out : list of str
+        Labels of the regions that cannot be scanned.
     """
 
     plan_name: str
@@ -90,6 +95,7 @@ class Survey:
     dwell_limits: tuple[float, float]
     overhead_s: float | None = None
     coarse: Raster | None = field(default=None, init=False)
+    left_out: list[str] = field(default_factory=list, init=False)
     _move_s: float = field(default=0.0, init=False)
     """Seconds from pixel to pixel, beside the exposure."""
 
@@ -107,13 +113,19 @@ class Survey:
         return result
 
     def measure_coarse(self) -> MsgGenerator[RunResult]:
-        """The coarse map; it also tells how long a run takes beside its rows, and a row beside its exposure."""
+        """The coarse map; it also tells how long a run takes beside its rows, and a row beside its exposure.
+
+        Pauses, beam dumps and retries do not change what it tells of a row; after one of the first two, it tells
+        nothing of the run.
+        """
         self.coarse = Raster(self.stage, self.grid, self.keys, self.coarse_dwell_s)
+        tag, times = EventTag("ebl_survey", {}), RowTimes()
+        yield Msg("null", tag)  # so that the RunEngine notifies it of pauses
         began, clock = time.monotonic(), self.budget.until.clock
-        result = yield from self.scan(self.coarse)
+        result: RunResult = yield from bpp.subs_wrapper(self.scan(self.coarse), {"all": [times]})
         if clock is None:  # otherwise the seconds of the run are those of another clock
-            self._move_s = max(result.seconds / max(result.rows, 1) - self.coarse_dwell_s, 0.0)
-            if self.overhead_s is None:
+            self._move_s = max(times.seconds - self.coarse_dwell_s, 0.0)
+            if self.overhead_s is None and not tag.interruptions:
                 self.overhead_s = max(time.monotonic() - began - result.seconds, 0.0)
         return result
 
@@ -173,18 +185,37 @@ class Survey:
         return {"coarse": coarse.uid, "number": number, "of": of, "region": told}
 
     def fine_scans(self, coarse: RunResult, ranked: Sequence[Region]) -> MsgGenerator[list[RunResult]]:
-        """A run for each region, as far as the budgets reach."""
+        """A run for each region, as far as the budgets reach; a region that cannot be scanned is left out."""
         results: list[RunResult] = []
-        rasters = []
-        for region in ranked:  # whether rows can be flown is judged before the first of them is
-            rasters.append((yield from self.raster(region, self.keys)))
-        for number, (region, raster) in enumerate(zip(ranked, rasters, strict=True)):
+        for number, region in enumerate(ranked):
             if not self.budget.spent:
                 yield from self.realigned()
             if self.budget.spent:
                 break
-            results.append((yield from self.scan(raster, {SURVEY: self.link(coarse, number, len(ranked), region)})))
+            try:
+                raster = yield from self.raster(region, self.keys)
+            except BadInputError as error:
+                self.leave_out(region, error)
+                continue
+            try:
+                result = yield from self.scan(raster, {SURVEY: self.link(coarse, number, len(ranked), region)})
+            except RefusedError as error:  # the exposure cannot be set; nothing was measured
+                self.leave_out(region, error)
+                continue
+            results.append(result)
         return results
+
+    def leave_out(self, region: Region, error: Exception) -> None:
+        """Note and announce that a region cannot be scanned; the others are."""
+        self.left_out.append(region.label)
+        logger.warning("%s: left out, because it cannot be scanned: %s", region.label, error)
+        announce(f"{region.label}: left out, because it cannot be scanned ({error})")
+
+    def end(self, reason: str) -> str:
+        """Why the survey ended: a spent budget, regions that were left out, or else `reason`."""
+        if self.budget.spent or not self.left_out:
+            return self.budget.spent or reason
+        return f"all regions are scanned but {', '.join(self.left_out)}, which cannot be"
 
     def raster(self, region: Region, keys: Sequence[str]) -> MsgGenerator[Raster]:
         """The fine scan of a region, with rows that fit within the limits.
@@ -351,7 +382,7 @@ def _check_sizes(survey: Survey, edges: tuple[tuple[float, float], tuple[float, 
     ------
     BadInputError
         If the margin is as large as the area, the fine pixels are too many, the suggested exposures cannot be set, or a
-        budget ends before the coarse map does.
+        budget ends before the coarse map does. A limit of wall seconds in the envelope is only warned of.
     """
     options = survey.options
     check_margin(options, *edges)
@@ -373,12 +404,19 @@ def _check_sizes(survey: Survey, edges: tuple[tuple[float, float], tuple[float, 
     seconds = points * survey.coarse_dwell_s
     if survey.stage.dwell is None and not survey.stage.flyers:
         return  # the detectors' own exposure, which nobody knows here
-    for name, most in (("until.seconds", budget.until.seconds), ("envelope.max_seconds", budget.envelope.max_seconds)):
-        if most is not None and most < seconds:
-            raise BadInputError(
-                f"{name}={most:g}: the exposures of the coarse map alone take {seconds:.4g} s: allow more, or give a "
-                "larger coarse_step, a smaller area or a shorter coarse_dwell_s"
-            )
+    most = budget.until.seconds
+    if most is not None and budget.until.clock is None and most < seconds:
+        raise BadInputError(f"until.seconds={most:g}: {_too_long(seconds)}")
+    most = budget.envelope.max_seconds
+    if most is not None and most < seconds:  # of the wall clock, which devices in a simulation may outrun
+        logger.warning("envelope.max_seconds=%g: %s", most, _too_long(seconds))
+
+
+def _too_long(seconds: float) -> str:
+    return (
+        f"the exposures of the coarse map alone take {seconds:.4g} s: allow more, or give a larger coarse_step, a "
+        "smaller area or a shorter coarse_dwell_s"
+    )
 
 
 def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region], str]]:

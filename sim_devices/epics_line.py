@@ -177,12 +177,14 @@ class EpicsLineFlyer(Device):
             )
 
     def _finish(self, put: Status) -> None:
-        """Wait for a put to complete. If the IOC is lost, it may never do so, or only seem to."""
+        """Wait for a put to complete, and raise its error. If the IOC is lost, it may never do so, or only seem to."""
         while not put.done:
             with suppress(WaitTimeoutError):
                 put.wait(LOOK_S)
             if not self.fly.connected:
                 raise DisconnectedError(f"{self.fly.pvname} is not connected")
+        if (error := put.exception(0)) is not None:
+            raise error
 
     def _in_thread(self, what: str, work: Callable[[], None]) -> Status:
         """The status of work that a thread of its own does, because it waits for channel access."""

@@ -24,7 +24,8 @@ def even_pixels(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: f
     """Pixels on a hexagonal lattice, the densest one for the gaps that it leaves, row by row and to and fro.
 
     A large lattice begins with one of its parts that is spread over the whole map, so that a run with fewer points than
-    the lattice has is no map of a corner. Each further part doubles the density along both axes.
+    the lattice has is no map of a corner. Each further part doubles the density along both axes, or along the longer
+    one of a narrow map.
 
     Parameters
     ----------
@@ -43,16 +44,17 @@ def even_pixels(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: f
     count_x = min(max(math.ceil(wanted / count_y), 1), len(columns))
     shift = np.random.default_rng(seed).uniform(-0.25, 0.25, 2)
     pixels: dict[int, None] = {}
-    apart = 1
-    while math.ceil(count_y / apart) * math.ceil(count_x / apart) > MOST_IN_A_PART:
-        apart *= 2
-    while apart:
-        for turn, i in enumerate(range(apart // 2, count_y, apart)):
+    apart = (1, 1)
+    parts = [apart]
+    while math.ceil(count_y / apart[0]) * math.ceil(count_x / apart[1]) > MOST_IN_A_PART:
+        apart = _doubled(apart[0], count_y), _doubled(apart[1], count_x)
+        parts.append(apart)
+    for apart_y, apart_x in reversed(parts):
+        for turn, i in enumerate(range(apart_y // 2, count_y, apart_y)):
             row = _place(i + 0.5 + shift[0], count_y, rows)
-            places = [j + 0.25 + 0.5 * (i % 2) + 0.5 * shift[1] for j in range(apart // 2, count_x, apart)]
+            places = [j + 0.25 + 0.5 * (i % 2) + 0.5 * shift[1] for j in range(apart_x // 2, count_x, apart_x)]
             for place in places if turn % 2 == 0 else places[::-1]:
                 pixels.setdefault(row * grid.shape[1] + _place(place, count_x, columns))
-        apart //= 2
     return list(pixels)
 
 
@@ -67,6 +69,11 @@ def even_lines(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: fl
         begin = first if i % 2 == 0 else last
         lines.append(Choice(row * grid.shape[1] + begin, (last - first + 1) * (1 if i % 2 == 0 else -1)))
     return lines
+
+
+def _doubled(apart: int, count: int) -> int:
+    """Twice the distance of the places of a part, unless too few places are left for it."""
+    return 2 * apart if 2 * apart <= count else apart
 
 
 def _place(number: float, count: int, numbers: np.ndarray) -> int:

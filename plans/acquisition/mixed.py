@@ -16,7 +16,7 @@ from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.attempt import Attempt
 from ebl_autonomy.plans.devices import unique
 from ebl_autonomy.plans.failures import blaming
-from ebl_autonomy.plans.stubs import trigger_detectors
+from ebl_autonomy.plans.stubs import TRIGGER_S, trigger_detectors
 
 __all__ = ["PointOrLine"]
 
@@ -37,8 +37,8 @@ class PointOrLine:
         The flying motor.
     stretch : Stretch
         Makes the lines.
-    trigger_timeout_s : float
-        Wall seconds that a trigger may take.
+    trigger_timeout_s : float, optional
+        Wall seconds that a trigger may take; 60 by default.
     when_cut : {"abandon", "repeat"}
         See `FlyLine`.
 
@@ -57,12 +57,13 @@ class PointOrLine:
         flyers: Sequence[Any],
         motor: NamedMovable[Any],
         stretch: Stretch,
-        trigger_timeout_s: float = 60.0,
+        trigger_timeout_s: float | None = None,
         when_cut: str = "abandon",
     ) -> None:
         self._point = AtPoint(detectors, trigger_timeout_s)
         self._fly = FlyLine(flyers, [motor], stretch, when_cut=when_cut)
-        self._stretch, self._trigger_timeout_s = stretch, trigger_timeout_s
+        self._stretch = stretch
+        self._trigger_timeout_s = TRIGGER_S if trigger_timeout_s is None else trigger_timeout_s
         self.detectors: Sequence[Readable[Any]] = unique([*self._point.detectors, *self._fly.detectors])
         self.staged: Sequence[Any] = unique([*self._point.staged, *self._fly.staged])
         self.motors: Mapping[str, NamedMovable[Any]] = self._fly.motors

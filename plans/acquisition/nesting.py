@@ -32,8 +32,8 @@ def nested(steps: MsgGenerator[Any], attempt: Attempt, staged: Collection[Any]) 
     * A run that the stub opens gets its own run key, so that both runs can be open, and names our run in its start
       document under ``ebl_proposal``. A run, an event or a monitor that the stub leaves open is closed.
     * Devices that the plan has staged are neither staged nor unstaged; those that write files begin new ones.
-    * A wait without a time limit gets one: ``trigger_timeout_s`` if it is for triggers alone, else ``move_timeout_s``,
-      if it is given. So a device whose status is lost fails, and the plan does not hang.
+    * A wait without a time limit gets ``trigger_timeout_s`` if it is for triggers alone, else ``move_timeout_s``, where
+      they are given. So a device whose status is lost fails, and the plan does not hang.
     * A motor that the agent steers, or that the plan moves, is set only if the gate admits the move, and only directly:
       not through one of its signals or through a device that contains it.
 
@@ -156,17 +156,35 @@ class _Nesting:
         message = self._thrown[0]
         if message.command == "wait" and isinstance(error, TimeoutError):
             names = [name for name, status in self._begun.items() if not status.done]
-            return DeviceTimeoutError(names, f"no answer from {names} in time: {error}") if names else error
+            return (
+                DeviceTimeoutError(names, f"no answer from {names} {self._late_text(message, error)}")
+                if names
+                else error
+            )
         return error if message.obj is None else blamed(message.obj, error, f"its {message.command!r} failed")
 
     def _limited(self, message: Msg) -> Msg:
         """A wait with a time limit, if there is one for what is waited for."""
-        group = message.kwargs.get("group", message.args[0] if message.args else None)
-        moves = group is None or group in self._moving
-        limit = self._experiment.move_timeout_s if moves else self._experiment.trigger_timeout_s
+        limit = getattr(self._experiment, self._limit_name(message))
         if limit is None or message.kwargs.get("timeout") is not None:
             return message
         return message._replace(kwargs={**message.kwargs, "timeout": limit, "error_on_timeout": True})
+
+    def _limit_name(self, message: Msg) -> str:
+        """The argument of the plan that limits a wait."""
+        group = message.kwargs.get("group", message.args[0] if message.args else None)
+        return "move_timeout_s" if group is None or group in self._moving else "trigger_timeout_s"
+
+    def _late_text(self, message: Msg, error: Exception) -> str:
+        """Within which limit of a wait there was no answer, and the remedy."""
+        own = message.kwargs.get("timeout")
+        if own is not None:
+            return f"within {own:g} s, the timeout of the stub's own wait: raise it"
+        name = self._limit_name(message)
+        limit = getattr(self._experiment, name)
+        if limit is None:  # the device's own
+            return f"in time: {error}"
+        return f"within {limit:g} s: raise {name}, or give the wait a timeout of its own"
 
     def forget_positions(self) -> None:
         """Read the positions of the motors again before the next move."""

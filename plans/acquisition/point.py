@@ -10,7 +10,7 @@ from ebl_autonomy.plans.acquisition.protocol import Row
 from ebl_autonomy.plans.attempt import Attempt
 from ebl_autonomy.plans.devices import unique
 from ebl_autonomy.plans.readings import Readings, separate
-from ebl_autonomy.plans.stubs import trigger_detectors
+from ebl_autonomy.plans.stubs import TRIGGER_S, trigger_detectors
 
 __all__ = ["AtPoint"]
 
@@ -21,19 +21,19 @@ class AtPoint:
     Parameters
     ----------
     detectors : sequence of Readable
-    trigger_timeout_s : float
-        Wall seconds that a trigger may take.
+    trigger_timeout_s : float, optional
+        Wall seconds that a trigger may take; 60 by default.
     """
 
     kind = "point"
     rows_per_proposal = 1
     positions_from_rows: frozenset[str] = frozenset()
 
-    def __init__(self, detectors: Sequence[Readable[Any]], trigger_timeout_s: float = 60.0) -> None:
+    def __init__(self, detectors: Sequence[Readable[Any]], trigger_timeout_s: float | None = None) -> None:
         self.detectors: Sequence[Readable[Any]] = unique(detectors)
         self.staged: Sequence[Any] = self.detectors
         self.motors: Mapping[str, NamedMovable[Any]] = {}
-        self._trigger_timeout_s = trigger_timeout_s
+        self._trigger_timeout_s = TRIGGER_S if trigger_timeout_s is None else trigger_timeout_s
 
     def describe(self) -> MsgGenerator[dict[str, Any] | None]:
         """See `Acquisition.describe`; without the detectors that can describe themselves only later."""

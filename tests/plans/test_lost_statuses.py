@@ -88,6 +88,55 @@ def test_a_device_that_is_never_unstaged_ends_a_measured_run_with_its_name(RE: R
     assert len(told.told) == 2
 
 
+@pytest.mark.parametrize(
+    ("stub", "said"),
+    [
+        (triggering, r"no answer from \['bowl'\] within 0\.1 s: raise trigger_timeout_s, or give the wait a timeout"),
+        (moving, r"no answer from \['slit'\] within 0\.2 s: raise move_timeout_s, or give the wait a timeout"),
+    ],
+)
+def test_a_late_device_in_a_stub_is_named_with_the_limit_and_the_remedy(RE: RunEngine, stub: Any, said: str) -> None:
+    motors = [SynAxis(name="mx"), SynAxis(name="my")]
+    with pytest.raises(MeasurementError, match=said):
+        RE(
+            optimize(
+                [Losing("trigger", *motors)], motors, Scripted([at(1.0)]), max_points=2, envelope=ENVELOPE,
+                measure=stub(LosingAxis(name="slit")), retries=0, max_failures=1, trigger_timeout_s=0.1,
+                move_timeout_s=0.2,
+            )
+        )  # fmt: skip
+
+
+def test_staging_in_time_is_told_with_its_remedy(RE: RunEngine) -> None:
+    motors = [SynAxis(name="mx"), SynAxis(name="my")]
+    agent = Scripted([at(1.0)])
+    with pytest.raises(MeasurementError, match=r"within 0\.1 s: raise trigger_timeout_s"):
+        RE(optimize([Losing("stage", *motors)], motors, agent, max_points=2, envelope=ENVELOPE, trigger_timeout_s=0.1))
+
+
+def test_waits_of_a_stub_have_no_limit_by_default(RE: RunEngine) -> None:
+    motors = [SynAxis(name="mx"), SynAxis(name="my")]
+    waits: list[Any] = []
+
+    def measure(detectors: Any, point: Any) -> Any:
+        yield from bps.trigger(detectors[0], group="shot")
+        yield from bps.wait("shot")
+        yield from bps.mv(slit, 1.0)
+        return {"bowl": 1.0}
+
+    def note(msg: Any) -> None:
+        if msg.command == "wait":
+            groups.setdefault(msg.kwargs["group"], msg.kwargs.get("timeout"))
+        if msg.command == "set" and msg.obj is slit:
+            waits.append(msg.kwargs["group"])
+
+    groups: dict[Any, Any] = {}
+    slit = SynAxis(name="slit")
+    RE.msg_hook = note
+    RE(optimize([Bowl(*motors)], motors, Scripted([at(1.0)]), max_points=1, envelope=ENVELOPE, measure=measure))
+    assert [groups["shot"], groups[waits[0]]] == [None, None]
+
+
 def test_a_stub_that_sets_its_own_limit_keeps_it(RE: RunEngine) -> None:
     """And moves of a stub have no limit unless one is given."""
     motors = [SynAxis(name="mx"), SynAxis(name="my")]

@@ -2,6 +2,8 @@
 
 import html
 import math
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,15 @@ import pytest
 from bluesky import RunEngine
 from bluesky.utils import RunEngineInterrupted
 from microprobes import ENERGIES, REFERENCES, STEP, area, microprobe
-from simple import Documents
+from simple import Documents, begin, join
 
 from ebl_autonomy import read_run
+from ebl_autonomy.analysis.regions import find_regions
 from ebl_autonomy.cli.lists import run_lines
 from ebl_autonomy.data import Connection, runs
 from ebl_autonomy.errors import BadInputError, DataError, MeasurementError
 from ebl_autonomy.pixels import PixelGrid
-from ebl_autonomy.plans import adaptive_spectrum, characterise, explore, go_to_best, roi_survey
+from ebl_autonomy.plans import adaptive_spectrum, characterise, explore, go_to_best, roi_survey, surveying
 from ebl_autonomy.records import PhaseMapsRecord
 from ebl_autonomy.report import report_contents, write_report
 from ebl_autonomy.sim_devices import Fault, SimMicroprobe
@@ -213,10 +216,6 @@ def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
         ),
         ({"fine_step": 1e-5}, r"pixels"),
         ({"envelope": {"max_points": 95}}, r"envelope.max_points=95: the coarse map alone has 96 pixels"),
-        (
-            {"envelope": {"max_seconds": 4.0}},
-            r"envelope.max_seconds=4: the exposures of the coarse map alone take 4.8 s",
-        ),
         ({"until": {"seconds": 4.0}}, r"until.seconds=4: the exposures of the coarse map alone take 4.8 s"),
         ({"overhead_s": -1.0}, r"overhead_s=-1.0: give seconds, 0 or above"),
         ({"overhead_s": "2"}, r"overhead_s='2': give seconds, 0 or above"),
@@ -229,6 +228,78 @@ def test_a_wrong_argument_is_refused_before_anything_moves(RE: RunEngine, given:
     with pytest.raises(BadInputError, match=said):
         RE(survey(probe, **given))
     assert (probe.x.position, probe.y.position, probe.dwell.position) == home
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ({"envelope": {"max_seconds": 4.0}, "coarse_dwell_s": 1.0}, True),
+        ({"envelope": {"max_seconds": 400.0}, "coarse_dwell_s": 1.0}, False),
+        ({"until": {"seconds": 4.0, "clock": "xrf_live_time"}, "coarse_dwell_s": 1.0}, False),
+    ],
+)
+def test_seconds_of_another_clock_than_that_of_the_exposures_refuse_no_survey(
+    RE: RunEngine, given: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the wall clock, which a simulation outruns, or of a clock that only the rows tell."""
+    result = RE(survey(microprobe(), area={"sample_x": [4.5, 7.5], "sample_y": [0.0, 3.0]}, **given)).plan_result
+    assert result.coarse.rows == 9
+    assert ("envelope.max_seconds=4: the exposures of the coarse map alone take 9 s" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("flies", [False, True])
+def test_a_region_that_cannot_be_scanned_costs_no_other_its_scan(
+    RE: RunEngine, flies: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exposure that suits the first of three regions lies where none is allowed."""
+    probe = microprobe()
+    probe.dwell.set(0.01)
+    found: list[Any] = []
+
+    def three(regions: list[Any]) -> list[Any]:
+        first, second = regions
+        found.extend(
+            region.model_copy(update={"label": label, "dwell_s": seconds})
+            for region, label, seconds in ((first, "one", 0.02), (second, "two", 0.3), (first, "three", 0.03))
+        )
+        return found
+
+    result = RE(
+        survey(
+            probe, approve=three, coarse_dwell_s=0.01, flyers=[probe.flyer] if flies else [],
+            envelope={"forbidden": [{"box": {probe.dwell.name: [0.2, 0.4]}, "reason": "saturates"}]},
+        )
+    ).plan_result  # fmt: skip
+    assert len(result.fine) == 2
+    assert result.stop_reason == "all regions are scanned but two, which cannot be"
+    assert "two: left out, because it cannot be scanned" in capsys.readouterr().out
+
+
+@pytest.mark.integration
+def test_a_pause_in_the_coarse_map_does_not_change_the_fine_scans(
+    RE: RunEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = microprobe()
+    asked: list[Any] = []
+    paused: list[Any] = []
+
+    def find(maps: Any, options: Any) -> Any:
+        asked.append(options)
+        return find_regions(maps, options)
+
+    def pause(msg: Any) -> None:
+        if msg.command == "save" and probe.exposures == 8 and not paused:
+            paused.append(begin(threading.Thread(target=RE.request_pause), []))
+
+    monkeypatch.setattr(surveying, "find_regions", find)
+    RE.msg_hook = pause
+    with pytest.raises(RunEngineInterrupted):
+        RE(survey(probe, area={"sample_x": [0.0, 4.0], "sample_y": [0.0, 4.0]}, fine_dwell_s=0.02, coarse_dwell_s=0.02))
+    join(paused[0])
+    time.sleep(2.0)
+    RE.resume()
+    assert asked[0].pixel_s < 0.07
+    assert asked[0].overhead_s == 0.0
 
 
 def test_a_spectrum_is_measured_upwards_batch_by_batch(RE: RunEngine, docs: Documents) -> None:

@@ -124,6 +124,50 @@ def test_nothing_moves_towards_a_line_that_is_longer_than_a_move_may_be(RE: RunE
     assert max(moved, default=0.5) < 6.0
 
 
+def test_a_line_near_the_edge_of_a_map_is_reached_by_several_moves(RE: RunEngine, docs: Documents) -> None:
+    """Its run-up begins beyond the domain, where the limits allow that."""
+    probe = microprobe()
+    vocs = VOCS(variables={**area(), "line_length": [-12.0, 12.0]}, observables=["xrf_Fe"])
+    lines = [{"sample_x": 0.5, "sample_y": 6.5, "line_length": 3.0}]
+    envelope = {"max_step": {"sample_y": 2.0}, "limits": {"sample_x": (-12.0, 24.0), "sample_y": (-12.0, 24.0)}}
+    plan = adaptive_map(
+        [probe.xrf], probe.x, probe.y, Scripted(lines, vocs), max_points=3, batch=1, flyers=[probe.flyer], step=STEP,
+        dwell_s=0.01, envelope=envelope, finish="stay",
+    )  # fmt: skip
+    result = RE(plan).plan_result
+    assert docs.events["abandoned"] == []
+    assert (result.accepted, result.rows) == (1, 3)
+
+
+@pytest.mark.parametrize("budget", [{"max_dose": 1.0, "dose_key": "bowl"}, {"max_points": 1}])
+def test_nothing_moves_on_a_way_once_a_budget_is_spent(
+    RE: RunEngine, docs: Documents, recorded: Any, budget: dict[str, Any]
+) -> None:
+    bowl, motors = recorded
+    plan = adaptive_map(
+        [bowl], *motors, points_of((1.0, 1.0), (-2.0, -2.0)), max_points=9, batch=1, finish="stay",
+        envelope={**AROUND, **budget, "max_step": {"mx": 1.0, "my": 1.0}},
+    )  # fmt: skip
+    result = RE(plan).plan_result
+    assert result.stop_reason.startswith("budget")
+    assert result.accepted == 1
+    assert [motor.position for motor in motors] == [1.0, 1.0]
+
+
+def test_an_agent_may_search_elsewhere_in_its_next_run(RE: RunEngine) -> None:
+    """Its forbidden regions are judged in what it may search now, not in what it searched before."""
+    mono = RecordedAxis("mono")
+    mono.set(LOW)
+    agent = EnergyAgent({"variables": ENERGIES, "observables": ["ramp"]})
+    first = {"limits": {"mono": [LOW, LOW + 5.0]}}
+    RE(adaptive_spectrum([Ramp(mono)], mono, agent, max_points=4, envelope=first, finish="stay"))
+    second = {**LIMITS, "forbidden": [{"box": {"mono": [LOW - 1.0, LOW + 6.0]}, "sweep": False}]}
+    mono.set(HIGH)
+    result = RE(adaptive_spectrum([Ramp(mono)], mono, agent, max_points=4, envelope=second)).plan_result
+    assert (result.accepted, result.refused) == (4, 0)
+    assert min(one["mono"] for one in agent.results[4:]) > LOW + 6.0
+
+
 def test_a_map_leaves_out_the_pixels_of_a_region(RE: RunEngine, docs: Documents, recorded: Any) -> None:
     bowl, motors = recorded
     motors[0].set(-1.75)

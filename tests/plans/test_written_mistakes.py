@@ -82,7 +82,7 @@ OTHERS: list[tuple[dict[str, Any], list[str]]] = [
     ({"batch": "2"}, ["batch='2'"]),
     ({"retries": "1"}, ["retries='1'"]),
     ({"move_timeout_s": "5"}, ["move_timeout_s='5'"]),
-    ({"trigger_timeout_s": None}, ["trigger_timeout_s=None"]),
+    ({"trigger_timeout_s": "60"}, ["trigger_timeout_s='60'"]),
     ({"position_tolerance": {"mz": 1.0}}, ["position_tolerance", "mz"]),
     ({"finish": "besst"}, ["finish='besst'"]),
     ({"prior": "3f2a"}, ["prior='3f2a'"]),

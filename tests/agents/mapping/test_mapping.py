@@ -400,6 +400,14 @@ def test_the_first_points_are_spread_over_the_whole_map_however_large_it_is(shap
     assert len(every) == math.ceil(0.01 * math.prod(shape))
 
 
+@pytest.mark.parametrize("shape", [(8, 4000), (4000, 8), (3, 30000), (40, 4000)])
+def test_the_first_points_are_spread_along_a_narrow_map(shape: tuple[int, int]) -> None:
+    vocs = {"variables": {"x": [0.0, shape[1]], "y": [0.0, shape[0]]}, "observables": ["Fe"]}
+    along = "x" if shape[1] > shape[0] else "y"
+    places = [point[along] / max(shape) for point in MappingAgent(vocs, step=1).suggest(128)]
+    assert np.histogram(places, 8, (0.0, 1.0))[0].min() >= 8
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
