@@ -224,3 +224,26 @@ def test_an_ioc_that_is_lost_in_the_middle_of_a_line_ends_the_map_with_what_was_
     check_rows(seen, places(2.0, 1.0, 5.0, 8))
     assert seen["status"] == "fail"
     assert seen["state"] == "idle"
+
+
+FAILED_PUT = """
+import json
+from ophyd.status import Status
+from ebl_autonomy.sim_devices import EpicsMicroprobe
+
+probe = EpicsMicroprobe()
+put = Status()
+put.set_exception(ValueError("refused"))
+while not put.done:
+    pass
+try:
+    probe.flyer._finish(put)
+except ValueError as error:
+    print(json.dumps({"raised": str(error)}))
+else:
+    print(json.dumps({"raised": ""}))
+"""
+
+
+def test_a_put_that_has_failed_before_it_is_looked_at_is_no_completed_one(ioc: IocHandle) -> None:
+    assert client(ioc, FAILED_PUT) == {"raised": "refused"}
