@@ -239,12 +239,14 @@ def test_devices_of_ophyd_async_share_an_exposure_that_takes_its_time(RE: RunEng
 
 
 def test_a_motor_of_ophyd_async_can_be_stopped_on_its_way(RE: RunEngine) -> None:
-    devices = AsyncMicroprobe(probe(speed=1.0, motors={"sample_x": {"velocity": 5.0}}))
+    stage = probe(speed=1.0, motors={"sample_x": {"velocity": 0.5}})  # half a minute
+    devices = AsyncMicroprobe(stage)
 
     def move() -> Any:
         yield from bps.abs_set(devices.x, 30.0, group="move")
-        while devices.x.position <= began:
-            yield from bps.sleep(0.05)
+        while not stage.x.moving:
+            yield from bps.sleep(0.02)
+        yield from bps.sleep(0.2)
         yield from bps.stop(devices.x)
         yield from bps.wait("move", error_on_timeout=True)
 
