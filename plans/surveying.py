@@ -19,7 +19,6 @@ from ebl_autonomy.analysis.regions import (
     RegionOptions,
     Regions,
     are_counts,
-    check_margin,
     check_names,
     find_regions,
 )
@@ -34,6 +33,7 @@ from ebl_autonomy.plans.raster import Budget, Raster, Stage, fixed_motors
 from ebl_autonomy.plans.result import RunResult
 from ebl_autonomy.plans.row_times import RowTimes
 from ebl_autonomy.plans.stubs import make_gate
+from ebl_autonomy.plans.survey_sizes import check_sizes
 from ebl_autonomy.plans.thinking import thought
 from ebl_autonomy.plans.user_functions import called
 from ebl_autonomy.records import NORMALISERS, SURVEY
@@ -369,54 +369,10 @@ def make_survey(
         overhead_s,
     )
     check_names(survey.channels, survey.options)
-    _check_sizes(survey, edges)
+    check_sizes(survey, edges)
     coarse = Raster(survey.stage, survey.grid, survey.keys, coarse_dwell_s)
     yield from coarse.check(survey.budget, plan_name, survey.md)
     return survey
-
-
-def _check_sizes(survey: Survey, edges: tuple[tuple[float, float], tuple[float, float]]) -> None:
-    """Refuse sizes and times that no scan of the area can have.
-
-    Raises
-    ------
-    BadInputError
-        If the margin is as large as the area, the fine pixels are too many, the suggested exposures cannot be set, or a
-        budget ends before the coarse map does. A limit of wall seconds in the envelope is only warned of.
-    """
-    options = survey.options
-    check_margin(options, *edges)
-    if options.step is not None:
-        PixelGrid.of_step(*edges, options.step)  # a step in a wrong unit gives more pixels than any map has
-    if options.dwell_limits is not None:
-        low, high = options.dwell_limits
-        if high < survey.dwell_limits[0] or low > survey.dwell_limits[1]:
-            raise BadInputError(
-                f"regions.dwell_limits={options.dwell_limits}: the exposure can be set from {survey.dwell_limits[0]:g} "
-                f"to {survey.dwell_limits[1]:g} s"
-            )
-    points, budget = survey.grid.size, survey.budget
-    if budget.envelope.max_points is not None and budget.envelope.max_points < points:
-        raise BadInputError(
-            f"envelope.max_points={budget.envelope.max_points}: the coarse map alone has {points} pixels: allow more, "
-            "or give a larger coarse_step or a smaller area"
-        )
-    seconds = points * survey.coarse_dwell_s
-    if survey.stage.dwell is None and not survey.stage.flyers:
-        return  # the detectors' own exposure, which nobody knows here
-    most = budget.until.seconds
-    if most is not None and budget.until.clock is None and most < seconds:
-        raise BadInputError(f"until.seconds={most:g}: {_too_long(seconds)}")
-    most = budget.envelope.max_seconds
-    if most is not None and most < seconds:  # of the wall clock, which devices in a simulation may outrun
-        logger.warning("envelope.max_seconds=%g: %s", most, _too_long(seconds))
-
-
-def _too_long(seconds: float) -> str:
-    return (
-        f"the exposures of the coarse map alone take {seconds:.4g} s: allow more, or give a larger coarse_step, a "
-        "smaller area or a shorter coarse_dwell_s"
-    )
 
 
 def found_regions(survey: Survey) -> MsgGenerator[tuple[RunResult, list[Region], str]]:

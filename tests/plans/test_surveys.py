@@ -216,7 +216,6 @@ def test_a_failed_scan_brings_the_stage_back(RE: RunEngine) -> None:
         ),
         ({"fine_step": 1e-5}, r"pixels"),
         ({"envelope": {"max_points": 95}}, r"envelope.max_points=95: the coarse map alone has 96 pixels"),
-        ({"until": {"seconds": 4.0}}, r"until.seconds=4: the exposures of the coarse map alone take 4.8 s"),
         ({"overhead_s": -1.0}, r"overhead_s=-1.0: give seconds, 0 or above"),
         ({"overhead_s": "2"}, r"overhead_s='2': give seconds, 0 or above"),
         ({"until": {"target": 3.0}}, r"target and improvement are rules on an objective"),
@@ -233,18 +232,20 @@ def test_a_wrong_argument_is_refused_before_anything_moves(RE: RunEngine, given:
 @pytest.mark.parametrize(
     ("given", "warned"),
     [
-        ({"envelope": {"max_seconds": 4.0}, "coarse_dwell_s": 1.0}, True),
-        ({"envelope": {"max_seconds": 400.0}, "coarse_dwell_s": 1.0}, False),
-        ({"until": {"seconds": 4.0, "clock": "xrf_live_time"}, "coarse_dwell_s": 1.0}, False),
+        ({"envelope": {"max_seconds": 8.0}, "coarse_dwell_s": 1.0}, "envelope.max_seconds=8"),
+        ({"envelope": {"max_seconds": 400.0}, "coarse_dwell_s": 1.0}, ""),
+        ({"until": {"seconds": 8.0}, "coarse_dwell_s": 1.0}, "until.seconds=8"),
+        ({"until": {"seconds": 4.0, "clock": "xrf_live_time"}, "coarse_dwell_s": 1.0}, ""),
     ],
 )
 def test_seconds_of_another_clock_than_that_of_the_exposures_refuse_no_survey(
-    RE: RunEngine, given: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
+    RE: RunEngine, given: dict[str, Any], warned: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of the wall clock, which a simulation outruns, or of a clock that only the rows tell."""
     result = RE(survey(microprobe(), area={"sample_x": [4.5, 7.5], "sample_y": [0.0, 3.0]}, **given)).plan_result
     assert result.coarse.rows == 9
-    assert ("envelope.max_seconds=4: the exposures of the coarse map alone take 9 s" in caplog.text) == warned
+    assert f"{warned}: the exposures of the coarse map alone take 9 s" in caplog.text or not warned
+    assert ("the exposures of the coarse map" in caplog.text) == bool(warned)
 
 
 @pytest.mark.parametrize("flies", [False, True])
