@@ -150,7 +150,8 @@ async def serve(port: int) -> None:
                 tasks.append(asyncio.get_running_loop().create_task(self.expose()))
 
         async def expose(self) -> None:
-            await asyncio.sleep(0.01)  # the put of 1 is seen first
+            # ophyd's SingleTrigger returns None where an exposure ends before `trigger` does.
+            await asyncio.sleep(0.2)
             counts = await asyncio.to_thread(beamline.camera.snapshot)
             self.exposures += 1
             # A pedestal that grows by two counts a frame: no two frames have the same mean, whatever their noise.

@@ -108,7 +108,7 @@ ioc.__exit__(None, None, None)
 """
 
 EXPOSED = {"undisturbed": (5, 5), "repeated": (7, 5), "cut": (6, 5), "ended": (4, 3)}
-"""Exposures, where nothing else goes wrong, and rows of the run."""
+"""Exposures, each a frame in the file, and rows of the run."""
 
 
 def test_each_row_keeps_its_image(tmp_path: Path) -> None:
@@ -122,13 +122,9 @@ def test_each_row_keeps_its_image(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     seen = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    assert [name for name, *_ in seen] == list(EXPOSED)
+    assert {name: (written, len(means)) for name, _, _, written, means, *_ in seen} == EXPOSED, done.stderr
     for name, exposures, attempts, written, means, of_images, last in seen:
-        least, rows = EXPOSED[name]
-        assert len(means) == rows
-        assert (written, exposures) == (attempts, attempts), f"{name}: {done.stderr}"
-        # A busy machine may repeat one more: channel access knows timeouts.
-        assert least <= exposures <= least + 2, name
+        assert exposures == attempts == written, name
         assert of_images == pytest.approx(means), name
         assert last == pytest.approx(means[-1]), name
         assert len(set(means)) == len(means)  # the images tell the rows apart
