@@ -14,7 +14,7 @@ from bluesky.utils import MsgGenerator, plan
 from ebl_autonomy.agents import make_agent
 from ebl_autonomy.analysis.regions import Region
 from ebl_autonomy.analysis.spectra import References, fit_phases
-from ebl_autonomy.errors import BadInputError
+from ebl_autonomy.errors import BadInputError, RefusedError
 from ebl_autonomy.guard import Envelope
 from ebl_autonomy.pixels import PixelGrid
 from ebl_autonomy.plans.arguments import check_document_keys, check_integer, check_seconds
@@ -232,12 +232,16 @@ def characterise(
                 break
             link = survey.link(coarse, number, len(ranked), region)
             one = _OneRegion(survey, region, energy, absorption, config, known, link)
-            found = yield from one.measure(max_energies)
+            try:
+                found = yield from one.measure(max_energies)
+            except (BadInputError, RefusedError) as error:
+                survey.leave_out(region, error)
+                continue
             if found is not None:
                 phase_maps.append(found)
         if ranked and not phase_maps:
             reason = "in no region were more energies measured than there are phases"
-        stop = survey.budget.spent or reason
+        stop = survey.end(reason)
         uid = yield from _record(phase_maps, coarse, survey, stop)
         yield from survey.return_home()
         return CharacteriseResult(uid, coarse, tuple(ranked), tuple(phase_maps), stop)

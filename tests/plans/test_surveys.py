@@ -428,6 +428,29 @@ def test_phase_maps_of_no_region_are_reported_with_the_reason(
 
 
 @pytest.mark.integration
+def test_a_region_whose_energies_cannot_be_mapped_costs_no_other_its_phases(RE: RunEngine) -> None:
+    """The exposure that suits the first of two regions lies where none is allowed."""
+    probe = microprobe()
+    probe.dwell.set(0.01)
+
+    def both(regions: list[Any]) -> list[Any]:
+        (region,) = regions
+        dwells = {"one": 0.3, "two": 0.03}
+        return [region.model_copy(update={"label": label, "dwell_s": s}) for label, s in dwells.items()]
+
+    forbidden = [{"box": {probe.dwell.name: [0.2, 0.4]}, "reason": "saturates"}]
+    more = {
+        "coarse_dwell_s": 0.01,
+        "energy_dwell_s": None,
+        "flyers": [probe.flyer],
+        "envelope": {"forbidden": forbidden},
+    }
+    result = RE(phases(probe, approve=both, **more)).plan_result
+    assert [found.region.label for found in result.phase_maps] == ["two"]
+    assert result.stop_reason == "all regions are scanned but one, which cannot be"
+
+
+@pytest.mark.integration
 def test_an_energy_that_reads_beyond_the_limits_is_set_again_as_it_was_asked_for(RE: RunEngine) -> None:
     ends = float(ENERGIES[0]), float(ENERGIES[-1])
     probe = microprobe(motors={"mono_energy": {"limits": ends, "resolution": 0.7}})  # 7160 eV reads 7160.3
