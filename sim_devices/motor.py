@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from ophyd.positioner import SoftPositioner
@@ -32,6 +33,23 @@ class DoneStatus:
 
     def wait(self, timeout: float | None = None) -> None:
         return None
+
+
+@dataclass
+class _Move:
+    """A move under way; that of a stuck motor takes for ever."""
+
+    start: float
+    target: float
+    seconds: float
+    began: float = field(default_factory=time.monotonic)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def position(self) -> float:
+        """Where the motor is now."""
+        share = min((time.monotonic() - self.began) / self.seconds, 1.0) if self.seconds else 1.0
+        return self.start + share * (self.target - self.start)
 
 
 class SimMotor(SoftPositioner):
@@ -88,7 +106,9 @@ class SimMotor(SoftPositioner):
         self.slack = 0.0
         """Lag of the optic behind the readback, in `egu`, from 0 to the backlash; hidden from readings."""
         self._rest = settle_time
-        self._move: threading.Event | None = None
+        self._move: _Move | None = None
+        self._lock = threading.Lock()
+        """A move either ends or is stopped."""
         # ophyd would wait for the settling in wall seconds; here it is part of the simulated move.
         super().__init__(name=name, egu=egu, limits=limits, source=f"sim:{name}", settle_time=0.0, labels=labels)
         self._position = float(position)
@@ -129,10 +149,12 @@ class SimMotor(SoftPositioner):
         return DoneStatus()
 
     def stop(self, *, success: bool = False) -> None:
-        move, self._move = self._move, None
+        with self._lock:
+            move, self._move = self._move, None
         if move is None:
             return  # not moving: a failed ophyd status stops its motor a second time
-        move.set()
+        self._go(self._rounded(move.position))
+        move.stopped.set()
         super().stop(success=success)
 
     def _done_moving(self, *args: Any, **kwargs: Any) -> None:
@@ -179,24 +201,21 @@ class SimMotor(SoftPositioner):
     _configuration = ("velocity", "acceleration", "settle_time", "backlash")
 
     def _setup_move(self, position: float, status: MoveStatus) -> None:
-        target = self._rounded(position)
-        start, began = float(self.position), time.monotonic()
+        target, start = self._rounded(position), float(self.position)
         seconds = self._clock.arrive(self.seconds(target - start))
         self._run_subs(sub_type=self.SUB_START, timestamp=time.time())
         self._started_moving = self._moving = True
-        stopped = self._move = threading.Event()
         stuck = self.stuck
+        move = self._move = _Move(start, target, math.inf if stuck else seconds)
 
         def go() -> None:
-            if stuck:
-                stopped.wait()  # never arrives; waits for stop()
+            if move.stopped.wait(None if stuck else seconds):
                 return
-            if stopped.wait(seconds):
-                share = min((time.monotonic() - began) / seconds, 1.0) if seconds else 1.0
-                self._go(self._rounded(start + share * (target - start)))
-                return
+            with self._lock:
+                if self._move is not move:
+                    return  # stopped just now
+                self._move = None
             self._go(target)
-            self._move = None
             self._done_moving(success=True)
 
         threading.Thread(target=go, daemon=True, name=f"{self.name}-move").start()

@@ -11,7 +11,7 @@ import pytest
 from bluesky import RunEngine
 from bluesky import plan_stubs as bps
 from bluesky.plans import list_scan
-from ophyd.utils import LimitError
+from ophyd.utils import LimitError, UnknownStatusFailure
 
 from ebl_autonomy.errors import BadInputError, DeviceTimeoutError
 from ebl_autonomy.plans.stubs import move_motors
@@ -193,6 +193,20 @@ def test_a_camera_that_hangs_a_late_frame_and_a_stuck_motor() -> None:
     beamline.kbv.pitch.stop()
     assert beamline.kbv.pitch.position == 0.0
     beamline.camera.trigger()
+
+
+def test_a_stopped_motor_knows_at_once_where_it_stands() -> None:
+    motor = SimBeamline(speed=0.1).kbv.pitch  # a minute for each move
+    for target in (100.0, -100.0) * 10:
+        began = motor.position
+        status = motor.set(target)
+        time.sleep(0.02)
+        motor.stop()
+        stands = motor.position
+        with pytest.raises(UnknownStatusFailure):
+            status.wait(10.0)
+        assert min(began, target) < stands < max(began, target)
+        assert motor.position == stands
 
 
 def test_a_stuck_motor_is_stopped_and_moves_again_without_noise(
