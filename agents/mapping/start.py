@@ -13,8 +13,10 @@ __all__ = ["even_lines", "even_pixels"]
 
 LEAST = 10
 """The smallest number of first points."""
+LARGE = 300
+"""A lattice of more pixels is measured in parts; a smaller one row by row, with the shortest way."""
 MOST_IN_A_PART = 128
-"""Most pixels of the first part of a lattice that is measured in parts."""
+"""Most pixels of the first part."""
 LEAST_LINES = 4
 APART = 2.0
 """Distance of the first lines, in units of the distance of the first points: a line has no gaps."""
@@ -46,7 +48,8 @@ def even_pixels(rows: np.ndarray, columns: np.ndarray, grid: PixelGrid, share: f
     pixels: dict[int, None] = {}
     apart = (1, 1)
     parts = [apart]
-    while math.ceil(count_y / apart[0]) * math.ceil(count_x / apart[1]) > MOST_IN_A_PART:
+    large = count_y * count_x > LARGE
+    while large and math.ceil(count_y / apart[0]) * math.ceil(count_x / apart[1]) > MOST_IN_A_PART:
         apart = _doubled(apart[0], count_y), _doubled(apart[1], count_x)
         parts.append(apart)
     for apart_y, apart_x in reversed(parts):
