@@ -1,15 +1,11 @@
 """Lines that an IOC flies: maps of them through ophyd, with a pause and with a lost IOC in the middle of a line."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from clients import client
 
 from ebl_autonomy.sim_devices import SimMicroprobe, SimSample
 from ebl_autonomy.sim_devices.ioc import IocHandle, ioc_process
@@ -148,22 +144,6 @@ print(json.dumps(seen))
 def ioc() -> Iterator[IocHandle]:
     with ioc_process(seed=5, speed=20.0, set_environment=False, beamline="microprobe", sample="particles") as handle:
         yield handle
-
-
-def client(ioc: IocHandle, script: str) -> dict[str, Any]:
-    """Run a script in a subprocess; returns the JSON of its last output line."""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, **ioc.env, "IOC": str(ioc.process.pid)},
-        capture_output=True,
-        text=True,
-        timeout=200.0,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return answer
 
 
 def places(start: float, sign: float, y: float, count: int) -> list[Any]:

@@ -1,14 +1,10 @@
 """The microprobe over channel access: the same map through ophyd and through ophyd-async as in one process."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from clients import client
 
 from ebl_autonomy.errors import BadInputError
 from ebl_autonomy.sim_devices import SimMicroprobe, SimSample
@@ -74,25 +70,9 @@ def ioc() -> Iterator[IocHandle]:
         yield handle
 
 
-def client(env: Any, script: str) -> dict[str, Any]:
-    """Run a script in a subprocess; returns the JSON of its last output line."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=200.0,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return answer
-
-
 @pytest.mark.parametrize("kind", ["EpicsMicroprobe", "AsyncEpicsMicroprobe"])
 def test_a_map_over_epics_counts_the_same_sample(ioc: IocHandle, kind: str) -> None:
-    seen = client(ioc.env, MAP.replace("KIND", kind))
+    seen = client(ioc, MAP.replace("KIND", kind))
     truth = SimMicroprobe(SimSample.particles(5), seed=5)
     readings: dict[str, Any] = {}
     for device in (*truth.detectors, truth.x, truth.y):
@@ -149,7 +129,7 @@ with EpicsMicroprobe(timeout_s=100.0) as probe:
 
 
 def test_an_agent_maps_over_epics(ioc: IocHandle) -> None:
-    seen = client(ioc.env, ADAPTIVE)
+    seen = client(ioc, ADAPTIVE)
     assert seen["reason"].startswith("max_points")
     assert seen["shape"] == [8, 10]
     assert seen["known"]

@@ -1,14 +1,9 @@
 """Alignments over channel access: the IOC runs in one process, the RunEngine in another."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
+from clients import client
 
 from ebl_autonomy.sim_devices.ioc import IocHandle, ioc_process
 
@@ -19,22 +14,6 @@ pytestmark = pytest.mark.integration
 def ioc() -> Iterator[IocHandle]:
     with ioc_process(seed=0, tier="A", speed=200.0, set_environment=False) as handle:
         yield handle
-
-
-def client(ioc: IocHandle, script: str, timeout_s: float = 250.0) -> dict[str, Any]:
-    """Run a script in a subprocess; returns the JSON of its last output line."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env={**os.environ, **ioc.env},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-        cwd=Path(__file__).parent,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return answer
 
 
 ALIGNMENT = """

@@ -1,13 +1,7 @@
 """Positioners that a beamline builds on its motor records: slits, renamed and omitted readbacks, put completion."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
+from clients import client
 
 from ebl_autonomy.sim_devices.ioc import ioc_process
 
@@ -103,17 +97,7 @@ print(json.dumps(seen))
 
 def test_positioners_built_on_motor_records() -> None:
     with ioc_process(seed=0, tier="A", speed=200.0, set_environment=False) as ioc:
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            env={**os.environ, **ioc.env},
-            capture_output=True,
-            text=True,
-            timeout=250,
-            check=False,
-            cwd=Path(__file__).parent,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        seen = client(ioc, SCRIPT)
     near = 0.05
     slits = seen.pop("slits")
     assert [pytest.approx(row, abs=near) for row in slits["rows"]] == [[10.0, 5.0], [10.0, -20.0], [-30.0, -20.0]]
