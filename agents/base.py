@@ -260,13 +260,7 @@ class Agent(Generator):
                 f"search_within({dict(bounds)}): {len(self._pending)} proposals are pending; call it before the first "
                 "suggest, or withdraw them"
             )
-        before, self.space = self.space, part
-        try:
-            self._space_changed()
-        except BadInputError:
-            self.space = before
-            self._space_changed()
-            raise
+        self._search_instead("space", part)
 
     def best(self) -> Recommendation:
         """The best feasible measured point of the searched part; if none is feasible, the best of the valid ones.
@@ -352,6 +346,17 @@ class Agent(Generator):
 
     def _space_changed(self) -> None:
         """Update the agent after `space` was replaced; most agents do nothing here."""
+
+    def _search_instead(self, name: str, value: Any) -> None:
+        """Replace `space`, or another attribute that says what is searched; if that is refused, all is as before."""
+        before = getattr(self, name)
+        setattr(self, name, value)
+        try:
+            self._space_changed()
+        except BadInputError:
+            setattr(self, name, before)
+            self._space_changed()
+            raise
 
     def _reachable(self, i: int) -> bool:
         """Whether result `i` lies in the searched part. The proposal decides, because motors read slightly off it."""

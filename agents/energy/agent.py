@@ -199,13 +199,7 @@ class EnergyAgent(Agent):
         BadInputError
             If they leave no energy, or none that separate the references; the agent proposes as before.
         """
-        before, self._avoided = self._avoided, [box[self._energy] for box in boxes]
-        try:
-            self._space_changed()
-        except BadInputError:
-            self._avoided = before
-            self._space_changed()
-            raise
+        self._search_instead("_avoided", [box[self._energy] for box in boxes])
 
     # -- choice ----------------------------------------------------------------------------------------------------
 

@@ -121,13 +121,7 @@ class MappingAgent(Agent):
         BadInputError
             If they leave no pixel; the agent proposes as before.
         """
-        before, self._avoided = self._avoided, [dict(box) for box in boxes if {*box} <= {*self._setup.axes}]
-        try:
-            self._space_changed()
-        except BadInputError:
-            self._avoided = before
-            self._space_changed()
-            raise
+        self._search_instead("_avoided", [dict(box) for box in boxes if {*box} <= {*self._setup.axes}])
 
     def set_travel(self, travel: Travel, measure_s: float) -> None:
         """Take the duration of moves and measurements (s), unless the options give `travel` or the agent has begun."""

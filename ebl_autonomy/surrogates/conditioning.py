@@ -17,7 +17,8 @@ from ebl_autonomy.space import FloatArray
 from ebl_autonomy.surrogates import acquisition, covariance, outliers
 from ebl_autonomy.surrogates.acquisition import Criteria, ModelStack
 from ebl_autonomy.surrogates.base import InputLayout, Observations
-from ebl_autonomy.surrogates.hyperparameters import OUTLIER_SHARE, HyperparameterFitter, Hyperparameters
+from ebl_autonomy.surrogates.hyperparameters import HyperparameterFitter, Hyperparameters
+from ebl_autonomy.surrogates.priors import OUTLIER_SHARE
 from ebl_autonomy.surrogates.transforms import OutcomeTransform
 
 __all__ = ["ConditionedModels", "OutcomeModel"]

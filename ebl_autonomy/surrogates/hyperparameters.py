@@ -16,8 +16,11 @@ from ebl_autonomy.surrogates.priors import (
     CLOCK_PRIOR,
     DRIFT_EVIDENCE,
     DRIFT_SUSPECTED,
+    LEAST_OUTLIER,
     NO_INFLUENCE,
     NOISE_PRIOR,
+    OUTLIER_COST,
+    OUTLIER_SHARE,
     PAST_EVIDENCE,
     SHORTEST_DRIFT,
     SIGNAL_BOUNDS,
@@ -50,14 +53,6 @@ PURSUIT: Final = 1.0
 """The seconds that a pursuit of outliers takes, in evaluations."""
 CONVERGED: Final = 1e-3
 """A fit ends when a step gains fewer nats than this."""
-OUTLIER_COST: Final = 6.0
-"""A reading counts as an outlier if that makes the measurements more probable by this many nats: about four standard
-deviations."""
-LEAST_OUTLIER: Final = 0.1
-"""Prior standard deviations that an outlier is off at least. What is smaller does little harm, and the last digits of a
-simulation are smooth on no scale."""
-OUTLIER_SHARE: Final = 0.2
-"""The largest share of outliers."""
 OUTLIER_ROUNDS: Final = 3
 """The largest number of alternations between the outliers and the other hyper-parameters in one fit."""
 CHOOSE_GROWTH: Final = 1.4

@@ -14,8 +14,11 @@ __all__ = [
     "CLOCK_PRIOR",
     "DRIFT_EVIDENCE",
     "DRIFT_SUSPECTED",
+    "LEAST_OUTLIER",
     "NOISE_PRIOR",
     "NO_INFLUENCE",
+    "OUTLIER_COST",
+    "OUTLIER_SHARE",
     "PAST_EVIDENCE",
     "SHORTEST_DRIFT",
     "SIGNAL_BOUNDS",
@@ -41,16 +44,24 @@ CLOCK_PRIOR: Final = (0.0, 1.0)
 """Likewise of the length scale of the clock: how long a measurement holds, in units of 50 measurements."""
 SHORTEST_DRIFT: Final = math.log(15.0 / 50.0)
 """The logarithm of the shortest length scale of the clock: what changes from one measurement to the next is noise."""
-DRIFT_SUSPECTED: Final = 2.0
-"""The evidence, in nats, beyond which a drift is suspected, although not yet modelled."""
 PAST_PRIOR: Final = (math.log(3.0), 1.0)
 """Likewise of the length scale between the present and a past experiment: at 3 they correlate by 0.9, at 0.3 by 0."""
 NO_INFLUENCE: Final = math.log(1e6)
 """The logarithm of the length scale of an input that has no influence."""
 DRIFT_EVIDENCE: Final = 5.0
 """A drift is modelled if it makes the measurements more probable by this many nats. White noise alone gains four."""
+DRIFT_SUSPECTED: Final = 2.0
+"""The evidence, in nats, beyond which a drift is suspected, although not yet modelled."""
 PAST_EVIDENCE: Final = 2.0
 """Past experiments are left out if the present one is predicted better without them by this many nats."""
+OUTLIER_COST: Final = 6.0
+"""A reading counts as an outlier if that makes the measurements more probable by this many nats: about four standard
+deviations."""
+LEAST_OUTLIER: Final = 0.1
+"""Prior standard deviations that an outlier is off at least. What is smaller does little harm, and the last digits of a
+simulation are smooth on no scale."""
+OUTLIER_SHARE: Final = 0.2
+"""The largest share of outliers."""
 
 
 def scale_prior(inputs: InputLayout) -> FloatArray:
