@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+from simple import Documents
 
 from ebl_autonomy.sim_devices import SimMicroprobe, SimSample
 
@@ -37,3 +38,8 @@ def microprobe(speed: float = math.inf, **more: Any) -> SimMicroprobe:
 
 def area(width: float = WIDTH, height: float = HEIGHT) -> dict[str, list[float]]:
     return {"sample_x": [0.0, width], "sample_y": [0.0, height]}
+
+
+def starts(docs: Documents) -> list[dict[str, Any]]:
+    """The start documents, in order."""
+    return [doc for name, doc in docs.all if name == "start"]
